@@ -1,0 +1,94 @@
+//! Time buckets: which UTC hour a record is filed under.
+//!
+//! A partition's bucket is that of the highest timestamp seen so far in it, never beyond the present plus a small
+//! tolerance. So buckets never go back as offsets go up, and a late or an absurd timestamp cuts no file. The exact
+//! minimum and maximum timestamps of every run say what is really in it; the bucket is only where it is filed.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::TimestampMs;
+
+/// Milliseconds in a bucket: one hour.
+pub const BUCKET_MILLIS: i64 = 3_600_000;
+
+/// How far ahead of the writer's clock a timestamp may file its record: clocks of producers differ a little.
+pub const FUTURE_TOLERANCE_MILLIS: i64 = 60_000;
+
+/// The last bucket a calendar date exists for: the end of the year 9999.
+const LAST: i64 = 253_402_300_799_999 / BUCKET_MILLIS;
+
+/// One UTC hour, counted from 1970-01-01T00. Never before 1970, never after the year 9999.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Bucket(i64);
+
+impl Bucket {
+    /// The bucket that `instant` falls in, clamped to the years 1970 to 9999.
+    pub fn of(instant: TimestampMs) -> Self {
+        Self(instant.get().div_euclid(BUCKET_MILLIS).clamp(0, LAST))
+    }
+
+    /// The bucket of a partition whose highest timestamp so far is `highest`, written at `now`.
+    pub fn for_partition(highest: TimestampMs, now: TimestampMs) -> Self {
+        Self::of(highest.min(now.plus_millis(FUTURE_TOLERANCE_MILLIS)))
+    }
+
+    /// The first instant after the bucket.
+    pub const fn end(self) -> TimestampMs {
+        TimestampMs::new((self.0 + 1) * BUCKET_MILLIS)
+    }
+
+    /// `2026-02-13`.
+    pub fn date(self) -> String {
+        self.time().map_or_else(|| "1970-01-01".to_owned(), |time| time.format("%Y-%m-%d").to_string())
+    }
+
+    /// `07`.
+    pub fn hour(self) -> String {
+        format!("{:02}", self.0.rem_euclid(24))
+    }
+
+    /// The bucket of a date and an hour as [`Bucket::date`] and [`Bucket::hour`] write them.
+    pub fn parse(date: &str, hour: &str) -> Option<Self> {
+        let date = chrono::NaiveDate::parse_from_str(date, "%Y-%m-%d").ok()?;
+        let hour: u32 = hour.parse().ok()?;
+        let millis = date.and_hms_opt(hour, 0, 0)?.and_utc().timestamp_millis();
+        let bucket = Self::of(TimestampMs::new(millis));
+        (bucket.0 == millis.div_euclid(BUCKET_MILLIS)).then_some(bucket)
+    }
+
+    fn time(self) -> Option<chrono::DateTime<chrono::Utc>> {
+        chrono::DateTime::from_timestamp_millis(self.0 * BUCKET_MILLIS)
+    }
+}
+
+impl fmt::Display for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}T{}", self.date(), self.hour())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_a_utc_hour_and_round_trips() {
+        let bucket = Bucket::of(TimestampMs::new(1_770_966_000_123));
+        assert_eq!(bucket.to_string(), "2026-02-13T07");
+        assert_eq!(Bucket::parse("2026-02-13", "07"), Some(bucket));
+        assert_eq!(Bucket::of(bucket.end()), Bucket::parse("2026-02-13", "08").expect("bucket"));
+        assert_eq!(Bucket::parse("2026-02-13", "24"), None);
+    }
+
+    #[test]
+    fn a52_absurd_timestamps_file_nowhere_absurd() {
+        let now = TimestampMs::new(1_770_966_000_000);
+        assert_eq!(Bucket::for_partition(TimestampMs::new(i64::MAX), now), Bucket::of(now.plus_millis(60_000)));
+        assert_eq!(Bucket::for_partition(TimestampMs::new(-1), now).to_string(), "1970-01-01T00");
+        assert_eq!(Bucket::of(TimestampMs::new(i64::MIN)).date(), "1970-01-01");
+        assert_eq!(Bucket::of(TimestampMs::new(i64::MAX)).date(), "9999-12-31");
+    }
+}

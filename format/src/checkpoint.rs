@@ -1,0 +1,85 @@
+//! Checkpoints: the folded state after a manifest, so that nobody replays the whole log.
+//!
+//! A checkpoint holds the state, and the segments that were added since the checkpoint before: a *block*. It also
+//! lists the blocks before its own with their extent in time, so a reader fetches only those that a slice touches.
+//! It is derived from manifests alone and proves nothing by itself: a reader trusts it only if the manifest it was
+//! folded up to is in the log with the digest that it names.
+
+use serde::{Deserialize, Serialize};
+
+use crate::checksum::Sha256;
+use crate::document::{Document, Kind};
+use crate::ids::{Sequence, TimestampMs};
+use crate::layout::ObjectKey;
+use crate::manifest::Segment;
+use crate::state::State;
+
+/// A new checkpoint is written after this many manifests …
+pub const MANIFESTS_PER_BLOCK: u64 = 256;
+
+/// … or this many runs, whichever comes first: a block must fit in memory.
+pub const RUNS_PER_BLOCK: usize = 50_000;
+
+/// The stored document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Checkpoint {
+    /// Always 1 today.
+    pub format_version: u32,
+    /// Always `checkpoint`.
+    pub kind: Kind,
+    /// What the log says up to its head.
+    pub state: State,
+    /// The blocks before this one's, oldest first.
+    pub blocks: Vec<Block>,
+    /// The segments of this checkpoint's own block.
+    pub segments: Vec<Segment>,
+}
+
+impl Document for Checkpoint {
+    const KIND: Kind = Kind::Checkpoint;
+}
+
+/// What a checkpoint's own segments cover.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Block {
+    /// The checkpoint that lists its segments.
+    pub object: ObjectKey,
+    /// SHA-256 of that checkpoint's stored bytes.
+    pub sha256: Sha256,
+    /// The last manifest it covers; it begins after the last of the block before.
+    pub to: Sequence,
+    /// How many segments it lists.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The lowest record timestamp in them; absent where there is no record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_timestamp: Option<TimestampMs>,
+    /// The highest record timestamp in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_timestamp: Option<TimestampMs>,
+}
+
+impl Block {
+    /// Describes the segments that the checkpoint under `object` lists.
+    pub fn new(object: ObjectKey, sha256: Sha256, to: Sequence, segments: &[Segment]) -> Self {
+        let runs = || segments.iter().flat_map(|segment| &segment.runs);
+        Self {
+            object,
+            sha256,
+            to,
+            segments: segments.len() as u64,
+            bytes: segments.iter().map(|segment| segment.bytes).sum(),
+            min_timestamp: runs().map(|run| run.min_timestamp).min(),
+            max_timestamp: runs().map(|run| run.max_timestamp).max(),
+        }
+    }
+
+    /// Whether a record of it may lie in `[from, to)`.
+    pub fn overlaps(&self, from: Option<TimestampMs>, to: Option<TimestampMs>) -> bool {
+        let (Some(min), Some(max)) = (self.min_timestamp, self.max_timestamp) else { return false };
+        from.is_none_or(|from| from <= max) && to.is_none_or(|to| min < to)
+    }
+}

@@ -1,0 +1,196 @@
+//! How a stored JSON document becomes bytes and back: versioned, compressed, sealed by its digest.
+//!
+//! ```text
+//! <zstd frame: the JSON> <zstd skippable frame, 40 bytes: magic 0x184D2A50, length 32, SHA-256 of the first frame>
+//! ```
+//! Any zstd tool skips the second frame, so `zstd -dc` prints the JSON; this reader insists on it, so no single changed
+//! byte goes unseen even in the newest document, whose digest nobody else has recorded yet.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::checksum::Sha256;
+
+/// The newest format this build reads, and the one it writes.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The largest JSON text a document may unpack to: a bound against decompression bombs, far above any real document.
+pub const MAX_DOCUMENT_BYTES: usize = 512 << 20;
+
+const SKIPPABLE_MAGIC: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
+const TRAILER_BYTES: usize = 40;
+
+/// Which document it is; the first thing a reader checks after the version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Kind {
+    /// `backup.json`.
+    Identity,
+    /// A link of the manifest log.
+    Manifest,
+    /// The state folded up to a manifest.
+    Checkpoint,
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Manifest => "manifest",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+}
+
+/// Why stored bytes are not the document that was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Written by a newer release: upgrade, do not guess.
+    #[error("format version {found} is newer than the {FORMAT_VERSION} this release reads; use a newer release")]
+    NewerFormat {
+        /// The version the document names.
+        found: u32,
+    },
+    /// The bytes are not what was written: cut short, changed, or no document at all.
+    #[error("damaged document: {0}")]
+    Damaged(String),
+}
+
+/// A stored document: it says its version and its kind in its first fields.
+pub trait Document: Serialize + DeserializeOwned {
+    /// What stands in `kind`.
+    const KIND: Kind;
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Header {
+    format_version: u32,
+    /// As text, since a newer format may know kinds that this release does not.
+    kind: String,
+}
+
+/// The JSON of a document, as `backup.json` is stored.
+///
+/// # Errors
+/// Never for the documents of this crate: their keys are strings and their numbers finite.
+pub fn to_json<T: Document>(document: &T) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(document).map_err(damaged)
+}
+
+/// Reads what [`to_json`] wrote.
+///
+/// # Errors
+/// [`Error::NewerFormat`] before anything else is looked at, else [`Error::Damaged`].
+pub fn from_json<T: Document>(json: &[u8]) -> Result<T, Error> {
+    let header: Header = serde_json::from_slice(json).map_err(damaged)?;
+    if header.format_version > FORMAT_VERSION {
+        return Err(Error::NewerFormat { found: header.format_version });
+    }
+    if header.kind != T::KIND.as_str() {
+        return Err(Error::Damaged(format!("a {} document stands where a {} belongs", header.kind, T::KIND.as_str())));
+    }
+    serde_json::from_slice(json).map_err(damaged)
+}
+
+fn damaged(error: impl std::fmt::Display) -> Error {
+    Error::Damaged(error.to_string())
+}
+
+/// The stored form of a document.
+///
+/// # Errors
+/// As [`to_json`]; or where zstd refuses, which it does for want of memory only.
+pub fn pack<T: Document>(document: &T) -> Result<Bytes, Error> {
+    let mut bytes = zstd::bulk::compress(&to_json(document)?, 3).map_err(damaged)?;
+    let digest = Sha256::of(&bytes);
+    bytes.extend_from_slice(&SKIPPABLE_MAGIC);
+    bytes.extend_from_slice(&32_u32.to_le_bytes());
+    bytes.extend_from_slice(digest.as_bytes());
+    Ok(bytes.into())
+}
+
+/// Reads what [`pack`] wrote.
+///
+/// # Errors
+/// [`Error::NewerFormat`], or [`Error::Damaged`] where a byte is not as it was written or the text is too big to be true.
+pub fn unpack<T: Document>(stored: &[u8]) -> Result<T, Error> {
+    let Some((frame, trailer)) = stored.len().checked_sub(TRAILER_BYTES).map(|at| stored.split_at(at)) else {
+        return Err(Error::Damaged(format!("{} bytes are too few for a document", stored.len())));
+    };
+    let (magic, digest) = trailer.split_at(8);
+    if magic[..4] != SKIPPABLE_MAGIC || magic[4..] != 32_u32.to_le_bytes() {
+        return Err(Error::Damaged("the trailing frame with the digest is missing".to_owned()));
+    }
+    if Sha256::of(frame).as_bytes() != digest {
+        return Err(Error::Damaged("the bytes do not have the digest recorded with them".to_owned()));
+    }
+    from_json(&unpack_json(frame)?)
+}
+
+fn unpack_json(frame: &[u8]) -> Result<Vec<u8>, Error> {
+    use std::io::Read as _;
+    let limit = u64::try_from(MAX_DOCUMENT_BYTES).unwrap_or(u64::MAX);
+    let mut json = Vec::new();
+    let decoder = zstd::stream::read::Decoder::new(frame).map_err(damaged)?;
+    decoder.take(limit + 1).read_to_end(&mut json).map_err(damaged)?;
+    if json.len() > MAX_DOCUMENT_BYTES {
+        return Err(Error::Damaged(format!("unpacks to more than {MAX_DOCUMENT_BYTES} bytes")));
+    }
+    Ok(json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Text {
+        format_version: u32,
+        kind: Kind,
+        text: String,
+    }
+
+    impl Document for Text {
+        const KIND: Kind = Kind::Manifest;
+    }
+
+    fn text() -> Text {
+        let text = "some text, some text, some text".to_owned();
+        Text { format_version: FORMAT_VERSION, kind: Kind::Manifest, text }
+    }
+
+    #[test]
+    fn a60_every_flipped_bit_and_every_cut_is_seen() {
+        let stored = pack(&text()).expect("pack");
+        assert_eq!(unpack::<Text>(&stored).expect("unpack"), text());
+        for at in 0..stored.len() {
+            assert!(unpack::<Text>(&stored[..at]).is_err(), "cut at {at}");
+            for bit in 0..8 {
+                let mut changed = stored.to_vec();
+                changed[at] ^= 1 << bit;
+                assert!(unpack::<Text>(&changed).is_err(), "byte {at} bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a60_a_decompression_bomb_is_refused_within_its_bound() {
+        let mut bomb = zstd::stream::write::Encoder::new(Vec::new(), 1).expect("encoder");
+        for _ in 0..=(MAX_DOCUMENT_BYTES >> 20) {
+            std::io::Write::write_all(&mut bomb, &vec![b' '; 1 << 20]).expect("write");
+        }
+        let error = unpack_json(&bomb.finish().expect("finish")).expect_err("too big");
+        assert!(error.to_string().contains("unpacks to more than"), "{error}");
+    }
+
+    #[test]
+    fn a12_a_newer_format_is_refused_by_number() {
+        let error = from_json::<Text>(br#"{"formatVersion":2,"kind":"somethingNew","x":1}"#).expect_err("newer");
+        assert!(matches!(error, Error::NewerFormat { found: 2 }), "{error}");
+        let other = br#"{"formatVersion":1,"kind":"checkpoint","text":"x"}"#;
+        assert!(matches!(from_json::<Text>(other), Err(Error::Damaged(_))));
+    }
+}

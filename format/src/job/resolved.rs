@@ -1,0 +1,343 @@
+//! What the code sees of a job: complete, in range, in the units its types name. Only [`super::resolve`] makes these.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::checksum::Sha256;
+use crate::ids::{BackupId, Sequence};
+
+use super::TopicSelection;
+
+/// What holds where the document says nothing.
+pub mod defaults {
+    use std::time::Duration;
+
+    /// `name`.
+    pub const NAME: &str = "backup";
+    /// `topics.include`.
+    pub const INCLUDE: &str = ".*";
+    /// `backup.compressionLevel` for zstd: level 1 measured best in bytes per CPU second.
+    pub const ZSTD_LEVEL: i32 = 1;
+    /// `backup.compressionLevel` for gzip.
+    pub const GZIP_LEVEL: u32 = 6;
+    /// `backup.segmentSize`.
+    pub const SEGMENT_BYTES: u64 = 256 << 20;
+    /// `backup.topicSegmentBytes`.
+    pub const TOPIC_SEGMENT_BYTES: u64 = 16 << 20;
+    /// `backup.commitInterval`.
+    pub const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
+    /// `backup.heartbeatInterval`.
+    pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
+    /// `backup.metadataInterval`.
+    pub const METADATA_INTERVAL: Duration = Duration::from_secs(30);
+    /// `backup.memoryBudget`.
+    pub const MEMORY_BUDGET_BYTES: u64 = 256 << 20;
+    /// `backup.parallelism`.
+    pub const PARALLELISM: usize = 4;
+    /// `http.address`.
+    pub const HTTP_ADDRESS: &str = "127.0.0.1:9090";
+}
+
+/// One streamer's job.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Identity label, recorded in the store when the prefix is first used; another name on the same prefix is refused.
+    /// Default `backup`; 1 to 253 of `[a-zA-Z0-9._-]`.
+    pub name: String,
+    /// The Kafka cluster to read.
+    pub cluster: Cluster,
+    /// The topics to read.
+    pub topics: TopicSelection,
+    /// Where the backup is kept.
+    pub storage: Storage,
+    /// How it is made.
+    pub backup: BackupSettings,
+    /// Health and metrics.
+    pub http: HttpSettings,
+}
+
+/// How the Kafka cluster is reached.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// `host:port`, several by comma; enough to find the cluster by, not all its brokers. Required.
+    pub bootstrap_servers: String,
+    /// TLS, if the document has a `tls` block; else plain text.
+    pub tls: Option<Tls>,
+    /// Who the client is; anonymous where absent.
+    pub authentication: Option<Authentication>,
+    /// librdkafka properties from [`super::ALLOWED_PROPERTIES`], handed on as they are. Default: none.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// TLS to the brokers. Files are PEM.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The certificates that a broker's may be signed by. Default: none here, the system's roots are used.
+    pub ca_files: Vec<PathBuf>,
+    /// The client's certificate, for mutual TLS. Default: none. Together with `keyFile`.
+    pub certificate_file: Option<PathBuf>,
+    /// The client's private key. Default: none. Together with `certificateFile`.
+    pub key_file: Option<PathBuf>,
+    /// The file that holds the private key's password. Default: the key has none.
+    pub key_password_file: Option<PathBuf>,
+    /// Whether a broker's certificate must be for the host that was dialled. Default true; false lets whoever holds any
+    /// certificate of the same CA stand in for a broker.
+    pub verify_hostname: bool,
+}
+
+/// A user name, or where to read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Username {
+    /// As the document says.
+    Literal(String),
+    /// The content of a file, without the line break at its end.
+    File(PathBuf),
+}
+
+/// The hash of SCRAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScramMechanism {
+    /// `SCRAM-SHA-256`.
+    Sha256,
+    /// `SCRAM-SHA-512`, the one Strimzi makes users for.
+    Sha512,
+}
+
+/// How the client proves who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// Name and password; the password does not travel.
+    Scram {
+        /// The hash.
+        mechanism: ScramMechanism,
+        /// The user.
+        username: Username,
+        /// The file that holds the password.
+        password_file: PathBuf,
+    },
+    /// Name and password as they are: without TLS, anyone on the path reads them.
+    Plain {
+        /// The user.
+        username: Username,
+        /// The file that holds the password.
+        password_file: PathBuf,
+    },
+    /// A bearer token, re-read from its file when it is about to expire.
+    OauthBearer {
+        /// The file that holds the token.
+        token_file: PathBuf,
+    },
+    /// The client certificate of [`Cluster::tls`], which then has one with its key.
+    Tls,
+}
+
+/// Where the backup is kept, and what is known of it.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    /// The place.
+    pub location: Location,
+    /// What the log there must at least hold. Default: none; then an emptied prefix looks like a new one.
+    pub anchor: Option<Anchor>,
+}
+
+/// One of the supported kinds of store.
+#[derive(Clone, Debug)]
+pub enum Location {
+    /// A directory.
+    Filesystem(Filesystem),
+    /// S3, or what speaks its protocol with conditional writes.
+    S3(S3),
+    /// Azure Blob Storage.
+    Azure(Azure),
+    /// Google Cloud Storage.
+    Gcs(Gcs),
+}
+
+/// A directory on a file system with hard links and honest fsync.
+#[derive(Clone, Debug)]
+pub struct Filesystem {
+    /// The directory, absolute. It is created where its parent exists. Required.
+    pub path: PathBuf,
+}
+
+/// A bucket of S3 or compatible.
+#[derive(Clone, Debug)]
+pub struct S3 {
+    /// The bucket; it must exist. Required.
+    pub bucket: String,
+    /// The region. Default: `AWS_REGION`, else `us-east-1`.
+    pub region: Option<String>,
+    /// `http(s)://host[:port]` of a compatible store. Default: AWS's own for the region. `http://` allows plain text.
+    pub endpoint: Option<String>,
+    /// Where in the bucket. Default: its root.
+    pub prefix: String,
+    /// The keys.
+    pub credentials: S3Credentials,
+    /// `bucket.host` instead of `host/bucket` in URLs. Default false.
+    pub virtual_hosted_style: bool,
+    /// More CA certificates (PEM) to trust for the endpoint. Default: the system's roots alone.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Where S3 keys come from. Files are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum S3Credentials {
+    /// The `AWS_*` variables: keys, web identity, pod identity, or the instance's role. The default.
+    Environment,
+    /// One value to a file, as a mounted Secret has them.
+    KeyFiles {
+        /// The access key id.
+        access_key_id_file: PathBuf,
+        /// The secret access key.
+        secret_access_key_file: PathBuf,
+        /// The session token of temporary keys.
+        session_token_file: Option<PathBuf>,
+    },
+    /// An AWS credentials file; its section `[default]`, or its only one.
+    CredentialsFile(PathBuf),
+}
+
+/// A container of Azure Blob Storage.
+#[derive(Clone, Debug)]
+pub struct Azure {
+    /// The container; it must exist. Required.
+    pub container: String,
+    /// The storage account. Required.
+    pub storage_account: String,
+    /// Where in the container. Default: its root.
+    pub prefix: String,
+    /// The account's URL where it is not `https://<account>.blob.core.windows.net`. `http://` allows plain text.
+    pub endpoint: Option<String>,
+    /// The key.
+    pub credentials: AzureCredentials,
+    /// More CA certificates (PEM) to trust for the endpoint. Default: the system's roots alone.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Where Azure's key comes from. Files are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AzureCredentials {
+    /// The `AZURE_*` variables: workload identity, client secret, or the managed identity. The default.
+    Environment,
+    /// An account key, base64.
+    AccountKeyFile(PathBuf),
+    /// A shared access signature, with or without the `?` before it.
+    SasTokenFile(PathBuf),
+}
+
+/// A bucket of Google Cloud Storage.
+#[derive(Clone, Debug)]
+pub struct Gcs {
+    /// The bucket; it must exist. Required.
+    pub bucket: String,
+    /// Where in the bucket. Default: its root.
+    pub prefix: String,
+    /// `http(s)://host[:port]` of a compatible store. Default: Google's.
+    pub endpoint: Option<String>,
+    /// The key.
+    pub credentials: GcsCredentials,
+    /// More CA certificates (PEM) to trust for the endpoint. Default: the system's roots alone.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Where Google's key comes from. The file is read again when it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GcsCredentials {
+    /// The `GOOGLE_*` variables, or the metadata server (workload identity). The default.
+    Environment,
+    /// A service account's key as JSON.
+    ServiceAccountFile(PathBuf),
+}
+
+/// What the log must at least hold. A prefix that was emptied, or set back to an older copy, does not, and is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// The backup's identity.
+    pub backup: BackupId,
+    /// A manifest of its log.
+    pub sequence: Sequence,
+    /// That manifest's digest.
+    pub sha256: Sha256,
+}
+
+/// How the backup is made. All of it may be changed between two runs.
+#[derive(Clone, Debug)]
+pub struct BackupSettings {
+    /// The codec of segments. Default zstd at level 1. More level: fewer bytes stored, more CPU per record.
+    pub compression: Compression,
+    /// The size up to which refining fills a topic segment, in stored bytes (`segmentSize`). Default 256Mi; 1Mi to 5Gi.
+    /// Bigger: fewer files and requests, coarser deletion by retention. It does not touch the recovery point.
+    pub segment_bytes: u64,
+    /// A topic with this much waiting at a cut gets a segment of its own, encoded once. Default 16Mi; 64Ki to
+    /// `segmentSize`. Smaller: less work for refining, more files and requests.
+    pub topic_segment_bytes: u64,
+    /// The time between cuts, and so the recovery point of a healthy backup. Default 5s; 200ms to 10m. Shorter: more
+    /// requests per hour (at least two each) and smaller segments.
+    pub commit_interval: Duration,
+    /// With nothing to commit, how often `recoverable.until` moves. Default 30s; 200ms to 10m. One request each.
+    pub heartbeat_interval: Duration,
+    /// How often topics, partitions and configurations are looked up. Default 30s; 200ms to 1h. A new topic waits this
+    /// long to be seen; it is read from its start, so nothing is lost by waiting.
+    pub metadata_interval: Duration,
+    /// The ceiling for records held in memory: waiting, encoding and uploading. Default 256Mi; at least 64Mi. When it
+    /// is spent, fetching pauses. The process needs about 200Mi beside it.
+    pub memory_budget_bytes: u64,
+    /// Uploads and encodings at once. Default 4; 1 to 64. More: faster catch-up, more CPU and connections.
+    pub parallelism: NonZeroUsize,
+}
+
+/// The codec of segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// As they are.
+    None,
+    /// Zstandard; 1 to 19, default 1.
+    Zstd {
+        /// 1 (fast) to 19 (small).
+        level: i32,
+    },
+    /// gzip; 1 to 9, default 6.
+    Gzip {
+        /// 1 (fast) to 9 (small).
+        level: u32,
+    },
+    /// LZ4 (raw blocks).
+    Lz4,
+    /// Snappy.
+    Snappy,
+}
+
+/// Where health and metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// `address:port`. Default `127.0.0.1:9090`; in a pod, `0.0.0.0:9090`, so that probes reach it. Port 0: any free.
+    pub address: SocketAddr,
+}
+
+impl S3 {
+    /// Whether plain text is allowed: only where the endpoint asks for it.
+    pub fn allow_http(&self) -> bool {
+        is_plain_http(self.endpoint.as_deref())
+    }
+}
+
+impl Azure {
+    /// Whether plain text is allowed: only where the endpoint asks for it.
+    pub fn allow_http(&self) -> bool {
+        is_plain_http(self.endpoint.as_deref())
+    }
+}
+
+impl Gcs {
+    /// Whether plain text is allowed: only where the endpoint asks for it.
+    pub fn allow_http(&self) -> bool {
+        is_plain_http(self.endpoint.as_deref())
+    }
+}
+
+fn is_plain_http(endpoint: Option<&str>) -> bool {
+    endpoint.is_some_and(|url| url.starts_with("http://"))
+}

@@ -1,0 +1,90 @@
+//! Which topics a job is about: regular expressions over whole names, internal topics only if asked for by name.
+
+use regex::Regex;
+use regex_syntax::hir::{Hir, HirKind, Look};
+
+use crate::ids::TopicName;
+
+/// Prefix of Kafka's own topics and those of its tools.
+const INTERNAL: &str = "__";
+
+/// Chosen topics: a name that at least one `include` matches as a whole and no `exclude` does.
+///
+/// A topic that starts with `__` is chosen only by an entry that itself starts with `__`, be it a name or a pattern; so
+/// `.*` never pulls in `__consumer_offsets`.
+#[derive(Clone, Debug)]
+pub struct TopicSelection {
+    include: Vec<Pattern>,
+    exclude: Vec<Pattern>,
+}
+
+/// One entry, and whether it may choose internal topics.
+#[derive(Clone, Debug)]
+pub(super) struct Pattern {
+    whole_name: Regex,
+    internal: bool,
+}
+
+impl TopicSelection {
+    pub(super) fn new(include: Vec<Pattern>, exclude: Vec<Pattern>) -> Self {
+        Self { include, exclude }
+    }
+
+    /// Whether the topic belongs to the job.
+    pub fn selects(&self, topic: &TopicName) -> bool {
+        let name = topic.as_str();
+        let included =
+            |entry: &Pattern| (entry.internal || !topic.is_internal()) && entry.whole_name.is_match(name);
+        self.include.iter().any(included) && !self.exclude.iter().any(|entry| entry.whole_name.is_match(name))
+    }
+}
+
+impl Pattern {
+    /// Compiles `text`, which must match whole names.
+    ///
+    /// The anchors are added to the parsed pattern, not to its text: `a|b` or a trailing `(?x) # comment` would swallow
+    /// anchors written around it.
+    ///
+    /// # Errors
+    /// What is wrong with the pattern and where, for people.
+    pub(super) fn new(text: &str) -> Result<Self, String> {
+        let parsed = regex_syntax::parse(text).map_err(|error| syntax_fault(text, &error))?;
+        let internal = matches_only_internal(&parsed);
+        if text.starts_with(INTERNAL) && !internal {
+            return Err(format!(
+                "pattern {text:?} starts with '__' but also matches names that do not; give internal topics entries of \
+                 their own"
+            ));
+        }
+        let anchored = Hir::concat(vec![Hir::look(Look::Start), parsed, Hir::look(Look::End)]);
+        let whole_name = Regex::new(&anchored.to_string())
+            .map_err(|error| format!("pattern {text:?} cannot be used: {error}"))?;
+        Ok(Self { whole_name, internal })
+    }
+}
+
+fn syntax_fault(text: &str, error: &regex_syntax::Error) -> String {
+    let (position, kind) = match error {
+        regex_syntax::Error::Parse(error) => (Some(error.span().start.column), error.kind().to_string()),
+        regex_syntax::Error::Translate(error) => (Some(error.span().start.column), error.kind().to_string()),
+        _ => (None, error.to_string()),
+    };
+    let place = position
+        .map(|column| format!(" at character {column}"))
+        .unwrap_or_default();
+    format!("bad regular expression {text:?}{place}: {kind}")
+}
+
+/// Whether every match of the pattern begins with a literal `__`.
+fn matches_only_internal(pattern: &Hir) -> bool {
+    match pattern.kind() {
+        HirKind::Literal(literal) => literal.0.starts_with(INTERNAL.as_bytes()),
+        HirKind::Capture(group) => matches_only_internal(&group.sub),
+        HirKind::Concat(parts) => parts
+            .iter()
+            .find(|part| !matches!(part.kind(), HirKind::Look(_)))
+            .is_some_and(matches_only_internal),
+        HirKind::Alternation(branches) => branches.iter().all(matches_only_internal),
+        _ => false,
+    }
+}

@@ -1,0 +1,226 @@
+//! The only builder and parser of object keys, relative to a backup's prefix.
+//!
+//! ```text
+//! backup.json
+//! manifests/<shard>/<sequence:020>.json.zst
+//! checkpoints/<shard>/<sequence:020>-<sha256:8>.json.zst
+//! intake/<date>/<hour>/<shard>-<epoch>-<sequence>-<n>.parquet
+//! topics/topic=<t>/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-<n>.parquet
+//! ```
+//! Every name holds the epoch and the sequence of the manifest that will name it, so no two writers ever use one twice.
+
+use object_store::path::Path;
+use serde::{Deserialize, Serialize};
+
+use crate::bucket::Bucket;
+use crate::checksum::Sha256;
+use crate::ids::{Epoch, Sequence, Shard, TopicName};
+
+/// The key of an object below the backup's prefix, as manifests name it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ObjectKey(String);
+
+/// A key that this layout does not make: outside the prefix, or in no known form.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not the key of an object of a backup")]
+pub struct ForeignKey(String);
+
+impl ObjectKey {
+    /// The key below the prefix.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The full key in the store, below `prefix`.
+    pub fn below(&self, prefix: &Path) -> Path {
+        Path::from_iter(prefix.parts().chain(Path::from(self.0.as_str()).parts()))
+    }
+
+    /// What the segment of this key holds; `None` where the key is not a segment's.
+    pub fn segment(&self) -> Option<SegmentPlace> {
+        parse_segment(&self.0)
+    }
+}
+
+impl std::fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<ObjectKey> for String {
+    fn from(key: ObjectKey) -> Self {
+        key.0
+    }
+}
+
+impl TryFrom<String> for ObjectKey {
+    type Error = ForeignKey;
+
+    /// Accepts the segment and checkpoint keys that stored documents may name: nothing that climbs out of the prefix.
+    fn try_from(key: String) -> Result<Self, ForeignKey> {
+        if parse_segment(&key).is_some() || checkpoint_sequence(&key).is_some() {
+            Ok(Self(key))
+        } else {
+            Err(ForeignKey(key))
+        }
+    }
+}
+
+/// Where a segment is filed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SegmentPlace {
+    /// Many topics, under the hour it was cut in.
+    Intake(Bucket),
+    /// One topic, under the bucket of its records.
+    Topic(TopicName, Bucket),
+}
+
+/// The key of the identity document.
+pub fn identity() -> ObjectKey {
+    ObjectKey("backup.json".to_owned())
+}
+
+/// The folder of a shard's manifests.
+pub fn manifests(shard: Shard) -> ObjectKey {
+    ObjectKey(format!("manifests/{shard}"))
+}
+
+/// The key of one manifest.
+pub fn manifest(shard: Shard, sequence: Sequence) -> ObjectKey {
+    ObjectKey(format!("manifests/{shard}/{:020}.json.zst", sequence.get()))
+}
+
+/// The folder of a shard's checkpoints.
+pub fn checkpoints(shard: Shard) -> ObjectKey {
+    ObjectKey(format!("checkpoints/{shard}"))
+}
+
+/// The key of a checkpoint whose stored bytes have `digest`.
+pub fn checkpoint(shard: Shard, sequence: Sequence, digest: &Sha256) -> ObjectKey {
+    ObjectKey(format!("checkpoints/{shard}/{:020}-{}.json.zst", sequence.get(), digest.short()))
+}
+
+/// The sequence a manifest key (with or without a prefix before it) stands for.
+pub fn manifest_sequence(key: &str) -> Option<Sequence> {
+    sequence_number(key.rsplit('/').next()?.strip_suffix(".json.zst")?)
+}
+
+/// The sequence a checkpoint key stands for.
+pub fn checkpoint_sequence(key: &str) -> Option<Sequence> {
+    let rest = key.strip_prefix("checkpoints/")?;
+    let (shard, name) = rest.split_once('/')?;
+    let (sequence, digest) = name.strip_suffix(".json.zst")?.split_once('-')?;
+    let digits = |text: &str, len: usize| text.len() == len && text.bytes().all(|b| b.is_ascii_hexdigit());
+    (digits(shard, 4) && digits(digest, 8)).then(|| sequence_number(sequence)).flatten()
+}
+
+fn sequence_number(digits: &str) -> Option<Sequence> {
+    let legal = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    legal.then(|| digits.parse().ok().map(Sequence::new)).flatten()
+}
+
+/// What makes a segment's name unique: who writes it, for which manifest, and its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentName {
+    /// The writer's shard.
+    pub shard: Shard,
+    /// The writer's epoch.
+    pub epoch: Epoch,
+    /// The manifest that will name it.
+    pub sequence: Sequence,
+    /// Its number among the segments of that manifest.
+    pub number: usize,
+}
+
+/// The key of a segment.
+pub fn segment(place: &SegmentPlace, name: SegmentName) -> ObjectKey {
+    let SegmentName { shard, epoch, sequence, number } = name;
+    let file = format!("{shard}-{:010}-{:020}-{number:04}.parquet", epoch.get(), sequence.get());
+    ObjectKey(match place {
+        SegmentPlace::Intake(bucket) => format!("intake/{}/{}/{file}", bucket.date(), bucket.hour()),
+        SegmentPlace::Topic(topic, bucket) => {
+            format!("topics/topic={topic}/date={}/hour={}/{file}", bucket.date(), bucket.hour())
+        }
+    })
+}
+
+fn parse_segment(key: &str) -> Option<SegmentPlace> {
+    let parts: Vec<&str> = key.split('/').collect();
+    let (place, file) = match parts.as_slice() {
+        ["intake", date, hour, file] => (SegmentPlace::Intake(Bucket::parse(date, hour)?), file),
+        ["topics", topic, date, hour, file] => {
+            let bucket = Bucket::parse(date.strip_prefix("date=")?, hour.strip_prefix("hour=")?)?;
+            (SegmentPlace::Topic(TopicName::new(topic.strip_prefix("topic=")?).ok()?, bucket), file)
+        }
+        _ => return None,
+    };
+    let numbers: Vec<&str> = file.strip_suffix(".parquet")?.split('-').collect();
+    let lengths = numbers.iter().map(|n| n.len()).collect::<Vec<_>>();
+    let digits = numbers.iter().all(|n| n.bytes().all(|b| b.is_ascii_digit()));
+    (digits && lengths.starts_with(&[4, 10, 20]) && lengths.len() == 4 && lengths[3] >= 4).then_some(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ids::TimestampMs;
+
+    fn name(number: usize) -> SegmentName {
+        SegmentName { shard: Shard::ONLY, epoch: Epoch::new(3), sequence: Sequence::new(42), number }
+    }
+
+    #[test]
+    fn keys_read_as_documented() {
+        let bucket = Bucket::of(TimestampMs::new(1_770_966_000_123));
+        let topic = TopicName::new("orders").expect("topic");
+        assert_eq!(manifest(Shard::ONLY, Sequence::new(7)).as_str(), "manifests/0000/00000000000000000007.json.zst");
+        assert_eq!(
+            segment(&SegmentPlace::Topic(topic, bucket), name(1)).as_str(),
+            "topics/topic=orders/date=2026-02-13/hour=07/0000-0000000003-00000000000000000042-0001.parquet"
+        );
+        assert_eq!(
+            segment(&SegmentPlace::Intake(bucket), name(0)).as_str(),
+            "intake/2026-02-13/07/0000-0000000003-00000000000000000042-0000.parquet"
+        );
+        let digest = Sha256::of(b"abc");
+        let key = checkpoint(Shard::ONLY, Sequence::new(7), &digest);
+        assert_eq!(key.as_str(), "checkpoints/0000/00000000000000000007-ba7816bf.json.zst");
+        assert_eq!(checkpoint_sequence(key.as_str()), Some(Sequence::new(7)));
+        assert_eq!(manifest_sequence("p/manifests/0000/00000000000000000007.json.zst"), Some(Sequence::new(7)));
+    }
+
+    #[test]
+    fn a60_keys_that_climb_out_are_foreign() {
+        for key in [
+            "../x",
+            "topics/topic=../date=2026-02-13/hour=07/0000-0000000003-00000000000000000042-0001.parquet",
+            "topics/topic=a%2f/date=2026-02-13/hour=07/0000-0000000003-00000000000000000042-0001.parquet",
+            "intake/2026-02-13/07/../../../etc/passwd",
+            "intake/2026-02-13/99/0000-0000000003-00000000000000000042-0000.parquet",
+            "/etc/passwd",
+            "backup.json",
+        ] {
+            assert!(ObjectKey::try_from(key.to_owned()).is_err(), "{key}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a53_segment_keys_parse_back(
+            topic in "[a-zA-Z0-9._-]{1,249}", millis in 0..253_402_300_799_999i64, number in 0..100_000usize,
+        ) {
+            prop_assume!(topic != "." && topic != "..");
+            let topic = TopicName::new(topic).expect("legal");
+            let bucket = Bucket::of(TimestampMs::new(millis));
+            for place in [SegmentPlace::Topic(topic, bucket), SegmentPlace::Intake(bucket)] {
+                let key = segment(&place, name(number));
+                prop_assert_eq!(key.segment(), Some(place));
+                prop_assert_eq!(ObjectKey::try_from(key.as_str().to_owned()), Ok(key));
+            }
+        }
+    }
+}

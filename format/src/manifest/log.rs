@@ -1,0 +1,300 @@
+//! Writing a log: claim, then one manifest after the other, each created once at the next free slot.
+//!
+//! A step never decides by the store's answer alone: [`create_once`] reads back what stands there. Retrying, backing
+//! off and stopping are the caller's: this module has no clock, and each step here is one attempt.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::invariants::Violation;
+use super::reader::Log;
+use super::{Claim, Frontier, Gap, Hole, Manifest, PartitionPosition, Segment, TopicEvent};
+use crate::checkpoint::{Block, Checkpoint, MANIFESTS_PER_BLOCK, RUNS_PER_BLOCK};
+use crate::checksum::Sha256;
+use crate::document::{self, FORMAT_VERSION, Kind};
+use crate::identity::Identity;
+use crate::ids::{Epoch, Nonce, Sequence, Shard, TimestampMs};
+use crate::layout;
+use crate::state::State;
+use crate::store::Store;
+use crate::store::create_once::{CreateError, Outcome, create_once};
+
+/// What one attempt to commit came to, where it is not "committed".
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not committed yet, or not known: call again with the same manifest.
+    #[error("create {object}")]
+    NotYet {
+        /// The manifest.
+        object: String,
+        /// What the store said.
+        source: CreateError,
+    },
+    /// Another writer claimed the log: stop for good.
+    #[error("fenced: {object} was created by epoch {theirs}, and this writer has epoch {ours}")]
+    Fenced {
+        /// The manifest that stands there.
+        object: String,
+        /// Its epoch.
+        theirs: Epoch,
+        /// Ours.
+        ours: Epoch,
+    },
+    /// Something stands there that no rightful writer can have put there.
+    #[error("{object} stands where this writer's next manifest belongs: {why}")]
+    Corrupt {
+        /// The object.
+        object: String,
+        /// Why it cannot be.
+        why: String,
+    },
+    /// The manifest contradicts the log: a bug of the writer, found before anything was written.
+    #[error("refused to write a manifest that breaks the log")]
+    Violation(#[from] Violation),
+    /// The document could not be encoded.
+    #[error("encode a manifest")]
+    Encode(#[from] document::Error),
+}
+
+impl Error {
+    /// Whether the same attempt may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::NotYet { .. })
+    }
+}
+
+/// What a writer wants to add.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// Segments, all of them complete in the store (P2).
+    pub segments: Vec<Segment>,
+    /// Gaps found.
+    pub gaps: Vec<Gap>,
+    /// Offsets skipped without a record, outside of runs.
+    pub holes: Vec<Hole>,
+    /// Topic events.
+    pub topics: Vec<TopicEvent>,
+    /// New positions.
+    pub positions: Vec<PartitionPosition>,
+    /// Up to when everything is captured.
+    pub frontier: Frontier,
+}
+
+/// A manifest ready to be created: its bytes do not change from attempt to attempt.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    manifest: Manifest,
+    bytes: Bytes,
+}
+
+impl Prepared {
+    /// The manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+}
+
+/// The one writer of a shard's log.
+#[derive(Debug)]
+pub struct LogWriter {
+    store: Store,
+    shard: Shard,
+    epoch: Epoch,
+    state: State,
+    blocks: Vec<Block>,
+    /// The segments since the newest checkpoint: the block that the next one will list.
+    open_block: Vec<Segment>,
+    open_runs: usize,
+}
+
+/// Creates `backup.json` where there is none, and gives back the identity that stands there now.
+///
+/// # Errors
+/// [`Error::NotYet`] or [`Error::Corrupt`].
+pub async fn create_identity(store: &Store, identity: &Identity) -> Result<(Identity, Sha256), Error> {
+    let object = layout::identity();
+    let bytes = Bytes::from(document::to_json(identity)?);
+    match create_once(store.inner.as_ref(), &object.below(&store.prefix), &bytes).await {
+        Ok(Outcome::Created) => Ok((identity.clone(), Sha256::of(&bytes))),
+        Ok(Outcome::Occupied(theirs)) => match document::from_json(&theirs) {
+            Ok(found) => Ok((found, Sha256::of(&theirs))),
+            Err(error) => Err(Error::Corrupt { object: object.to_string(), why: error.to_string() }),
+        },
+        Err(source) => Err(Error::NotYet { object: object.to_string(), source }),
+    }
+}
+
+impl LogWriter {
+    /// Prepares to take over `log`: the writer's epoch is the next. Nothing is written before [`LogWriter::commit`]
+    /// creates what [`LogWriter::prepare_claim`] gives.
+    pub fn new(store: Store, shard: Shard, log: Log) -> Self {
+        let Log { state, blocks, tail, .. } = log;
+        let open_block: Vec<Segment> = tail.into_iter().flat_map(|manifest| manifest.segments).collect();
+        let open_runs = open_block.iter().map(|segment| segment.runs.len()).sum();
+        Self { store, shard, epoch: state.epoch().next(), state, blocks, open_block, open_runs }
+    }
+
+    /// What the log says now.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The epoch of this writer.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The manifest that claims the log.
+    ///
+    /// # Errors
+    /// As [`LogWriter::prepare`].
+    pub fn prepare_claim(&self, claim: Claim, nonce: Nonce, now: TimestampMs) -> Result<Prepared, Error> {
+        let draft = Draft { frontier: self.state.frontier.clone(), ..Draft::default() };
+        self.prepare_with(draft, Some(claim), nonce, now)
+    }
+
+    /// The next manifest, checked against the log.
+    ///
+    /// # Errors
+    /// [`Error::Violation`] where the draft does not follow from the log.
+    pub fn prepare(&self, draft: Draft, nonce: Nonce, observed_at: TimestampMs) -> Result<Prepared, Error> {
+        self.prepare_with(draft, None, nonce, observed_at)
+    }
+
+    fn prepare_with(
+        &self,
+        draft: Draft,
+        claim: Option<Claim>,
+        nonce: Nonce,
+        observed_at: TimestampMs,
+    ) -> Result<Prepared, Error> {
+        let Draft { segments, gaps, holes, topics, positions, frontier } = draft;
+        let manifest = Manifest {
+            format_version: FORMAT_VERSION,
+            kind: Kind::Manifest,
+            backup: self.state.backup,
+            shard: self.shard,
+            sequence: self.state.next_sequence(),
+            epoch: self.epoch,
+            nonce,
+            previous: self.state.next_previous(),
+            observed_at,
+            claim,
+            segments,
+            gaps,
+            holes,
+            topics,
+            positions,
+            frontier,
+        };
+        super::invariants::check(&self.state, &manifest)?;
+        let bytes = document::pack(&manifest)?;
+        Ok(Prepared { manifest, bytes })
+    }
+
+    /// One attempt to create a prepared manifest. On success the state has moved on.
+    ///
+    /// Not cancel safe in one way only: a dropped call may or may not have created the manifest; calling again with
+    /// the same `prepared` finds out.
+    ///
+    /// # Errors
+    /// [`Error::NotYet`]: call again. All others: stop.
+    pub async fn commit(&mut self, prepared: &Prepared) -> Result<(), Error> {
+        let key = layout::manifest(self.shard, prepared.manifest.sequence);
+        let object = key.to_string();
+        match create_once(self.store.inner.as_ref(), &key.below(&self.store.prefix), &prepared.bytes).await {
+            Ok(Outcome::Created) => self.advance(prepared),
+            Ok(Outcome::Occupied(theirs)) => Err(self.occupied(object, &theirs)),
+            Err(source) => Err(Error::NotYet { object, source }),
+        }
+    }
+
+    fn advance(&mut self, prepared: &Prepared) -> Result<(), Error> {
+        self.state.fold(&prepared.manifest, Sha256::of(&prepared.bytes))?;
+        self.open_runs += prepared.manifest.segments.iter().map(|segment| segment.runs.len()).sum::<usize>();
+        self.open_block.extend(prepared.manifest.segments.iter().cloned());
+        Ok(())
+    }
+
+    /// Another body stands in our slot: a higher epoch fences us, anything else cannot be.
+    fn occupied(&self, object: String, theirs: &Bytes) -> Error {
+        match document::unpack::<Manifest>(theirs) {
+            Ok(theirs) if theirs.backup == self.state.backup && theirs.epoch > self.epoch => {
+                Error::Fenced { object, theirs: theirs.epoch, ours: self.epoch }
+            }
+            // Two writers that claim at once draw the same epoch; who comes second must read again and claim higher.
+            Ok(theirs) if theirs.epoch == self.epoch && theirs.claim.is_some() && self.state.epoch() < self.epoch => {
+                Error::Fenced { object, theirs: theirs.epoch, ours: self.epoch }
+            }
+            Ok(theirs) => {
+                let why = format!("it has epoch {} of backup {}, ours is {}", theirs.epoch, theirs.backup, self.epoch);
+                Error::Corrupt { object, why }
+            }
+            Err(error) => Error::Corrupt { object, why: error.to_string() },
+        }
+    }
+
+    /// Whether enough was committed since the newest checkpoint for another.
+    pub fn checkpoint_is_due(&self) -> bool {
+        let covered = self.blocks.last().map_or(0, |block| block.to.get());
+        let head = self.state.head.map_or(0, |head| head.sequence.get());
+        head.saturating_sub(covered) >= MANIFESTS_PER_BLOCK || self.open_runs >= RUNS_PER_BLOCK
+    }
+
+    /// One attempt to write a checkpoint of the present state. The log is right without it, so a failure costs
+    /// nothing but the time that the next start takes.
+    ///
+    /// # Errors
+    /// [`Error::NotYet`] where it was not written; [`Error::Corrupt`] where other bytes bear its name.
+    pub async fn checkpoint(&mut self) -> Result<(), Error> {
+        let Some(head) = self.state.head else { return Ok(()) };
+        let checkpoint = Checkpoint {
+            format_version: FORMAT_VERSION,
+            kind: Kind::Checkpoint,
+            state: self.state.clone(),
+            blocks: self.blocks.clone(),
+            segments: std::mem::take(&mut self.open_block),
+        };
+        let packed = document::pack(&checkpoint);
+        self.open_block = checkpoint.segments;
+        let bytes = packed?;
+        let digest = Sha256::of(&bytes);
+        let key = layout::checkpoint(self.shard, head.sequence, &digest);
+        let object = key.to_string();
+        match create_once(self.store.inner.as_ref(), &key.below(&self.store.prefix), &bytes).await {
+            Ok(Outcome::Created) => {
+                self.blocks.push(Block::new(key, digest, head.sequence, &self.open_block));
+                self.open_block.clear();
+                self.open_runs = 0;
+                Ok(())
+            }
+            Ok(Outcome::Occupied(_)) => {
+                Err(Error::Corrupt { object, why: "other bytes bear the name of these".to_owned() })
+            }
+            Err(source) => Err(Error::NotYet { object, source }),
+        }
+    }
+
+    /// The sequence that the next manifest will have: part of the names of its segments.
+    pub fn next_sequence(&self) -> Sequence {
+        self.state.next_sequence()
+    }
+
+    /// The store written to.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
+/// A log that holds nothing yet.
+pub fn empty(identity: Identity, digest: Sha256, shard: Shard) -> Log {
+    Log {
+        state: State::empty(identity.backup, shard, digest),
+        identity,
+        blocks: Vec::new(),
+        block_segments: Arc::default(),
+        tail: Vec::new(),
+        ignored: Vec::new(),
+    }
+}

@@ -1,0 +1,346 @@
+//! Reading a backup's log: newest good checkpoint plus the tail, or the whole log where no checkpoint is good.
+//!
+//! Everything read is checked against what came before it; the first contradiction stops the reader with the name of
+//! the object (P9). Requests do not grow with the length of the history: one list of checkpoints, one checkpoint, and
+//! the manifests after it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use super::invariants::Violation;
+use super::{Manifest, Segment};
+use crate::checkpoint::{Block, Checkpoint};
+use crate::checksum::Sha256;
+use crate::document::{self, Document};
+use crate::ids::{Sequence, Shard, TimestampMs};
+use crate::identity::Identity;
+use crate::layout::{self, ObjectKey};
+use crate::state::State;
+use crate::store::Store;
+
+/// How many manifests are fetched at once.
+const WINDOW: u64 = 32;
+
+/// How far beyond the end of the log a reader looks for manifests that must not be there.
+const LOOK_BEYOND: [u64; 5] = [64, 128, 256, 512, 1024];
+
+/// Why a log cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store did not give the object; trying again may help.
+    #[error("read {object}")]
+    Store {
+        /// The object.
+        object: String,
+        /// What the store said.
+        source: object_store::Error,
+    },
+    /// An object is not what was written.
+    #[error("{object} is damaged")]
+    Document {
+        /// The object.
+        object: String,
+        /// What is wrong with it.
+        source: document::Error,
+    },
+    /// An object that must be there is not.
+    #[error("{object} is missing, and {witness} proves that it existed")]
+    Missing {
+        /// The object.
+        object: String,
+        /// What proves it.
+        witness: String,
+    },
+    /// A manifest contradicts those before it.
+    #[error("{object} breaks the log")]
+    Broken {
+        /// The manifest.
+        object: String,
+        /// How.
+        source: Violation,
+    },
+    /// The job's anchor is not in the log.
+    #[error(
+        "the log does not hold manifest {sequence} with digest {sha256}, as storage.anchor says (ChainMismatch): the prefix \
+         was rolled back or exchanged; bring the newer objects back, or take the anchor out to go on from here"
+    )]
+    Anchor {
+        /// The anchor's manifest.
+        sequence: Sequence,
+        /// The anchor's digest.
+        sha256: Sha256,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Store { .. })
+    }
+}
+
+/// A backup's log as far as it was read.
+#[derive(Debug)]
+pub struct Log {
+    /// The identity document.
+    pub identity: Identity,
+    /// The folded state up to the newest manifest.
+    pub state: State,
+    /// The blocks of all checkpoints up to the one read, oldest first.
+    pub blocks: Vec<Block>,
+    /// The segments that the checkpoint read lists itself: those of the last block.
+    pub block_segments: Arc<Vec<Segment>>,
+    /// The manifests after the checkpoint.
+    pub tail: Vec<Manifest>,
+    /// Checkpoints that were not believed, with the reason; harmless, since they are derived.
+    pub ignored: Vec<(String, String)>,
+}
+
+/// Reads the log of `shard`; `None` where nothing was ever written under the prefix.
+///
+/// # Errors
+/// [`Error`], which names the object.
+pub async fn open(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
+    let identity_key = layout::identity();
+    let Some(bytes) = get(store, &identity_key).await? else {
+        return match get(store, &layout::manifest(shard, Sequence::FIRST)).await? {
+            None => Ok(None),
+            Some(_) => Err(Error::Missing {
+                object: identity_key.to_string(),
+                witness: layout::manifest(shard, Sequence::FIRST).to_string(),
+            }),
+        };
+    };
+    let identity: Identity = document::from_json(&bytes)
+        .map_err(|source| Error::Document { object: identity_key.to_string(), source })?;
+    let mut log = start(store, shard, identity, Sha256::of(&bytes)).await?;
+    read_tail(store, shard, &mut log).await?;
+    Ok(Some(log))
+}
+
+/// Finds the newest checkpoint that the log confirms.
+async fn start(store: &Store, shard: Shard, identity: Identity, digest: Sha256) -> Result<Log, Error> {
+    let mut ignored = Vec::new();
+    for (sequence, key) in checkpoints(store, shard).await?.into_iter().rev() {
+        match checkpoint(store, &key, sequence, &identity, digest).await {
+            Ok((Checkpoint { state, mut blocks, segments, .. }, sha256)) => {
+                blocks.push(Block::new(key, sha256, sequence, &segments));
+                let block_segments = Arc::new(segments);
+                return Ok(Log { identity, state, blocks, block_segments, tail: Vec::new(), ignored });
+            }
+            Err(error) if error.is_retryable() => return Err(error),
+            Err(error) => ignored.push((key.to_string(), describe(&error))),
+        }
+    }
+    let state = State::empty(identity.backup, shard, digest);
+    Ok(Log { identity, state, blocks: Vec::new(), block_segments: Arc::default(), tail: Vec::new(), ignored })
+}
+
+/// The error with its causes on one line.
+fn describe(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}
+
+/// All checkpoints of a shard, oldest first. Two for one sequence are both valid; which is read does not matter.
+///
+/// # Errors
+/// [`Error::Store`].
+pub async fn checkpoints(store: &Store, shard: Shard) -> Result<Vec<(Sequence, ObjectKey)>, Error> {
+    let folder = layout::checkpoints(shard);
+    let failed = |source| Error::Store { object: folder.to_string(), source };
+    let prefix = folder.below(&store.prefix);
+    let listed: Vec<_> = store.inner.list(Some(&prefix)).try_collect().await.map_err(failed)?;
+    let mut found: Vec<_> = listed
+        .iter()
+        .filter_map(|meta| meta.location.filename())
+        .filter_map(|name| ObjectKey::try_from(format!("{folder}/{name}")).ok())
+        .filter_map(|key| layout::checkpoint_sequence(key.as_str()).map(|sequence| (sequence, key)))
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Reads one checkpoint and asks the log whether it is right.
+async fn checkpoint(
+    store: &Store,
+    key: &ObjectKey,
+    sequence: Sequence,
+    identity: &Identity,
+    identity_digest: Sha256,
+) -> Result<(Checkpoint, Sha256), Error> {
+    let object = key.to_string();
+    let damaged = |why: &str| {
+        let source = document::Error::Damaged(why.to_owned());
+        Error::Document { object: object.clone(), source }
+    };
+    let bytes = get(store, key).await?.ok_or_else(|| damaged("it is gone"))?;
+    let digest = Sha256::of(&bytes);
+    let checkpoint: Checkpoint = decode(&object, &bytes)?;
+    let Some(head) = checkpoint.state.head.filter(|head| head.sequence == sequence) else {
+        return Err(damaged("its name and its state differ"));
+    };
+    if layout::checkpoint(checkpoint.state.shard, sequence, &digest) != *key {
+        return Err(damaged("its name and its digest differ"));
+    }
+    if checkpoint.state.backup != identity.backup || checkpoint.state.identity != identity_digest {
+        return Err(damaged("it is of another backup"));
+    }
+    let manifest = get(store, &layout::manifest(checkpoint.state.shard, sequence)).await?;
+    match manifest.map(|bytes| Sha256::of(&bytes)) {
+        Some(found) if found == head.sha256 => Ok((checkpoint, digest)),
+        Some(_) => Err(damaged("the log disagrees with it")),
+        None => Err(damaged("the log does not reach that far")),
+    }
+}
+
+/// Fetches and folds the manifests after the state's head, until there is none.
+async fn read_tail(store: &Store, shard: Shard, log: &mut Log) -> Result<(), Error> {
+    loop {
+        let first = log.state.next_sequence().get();
+        let slots: Vec<Sequence> = (first..first.saturating_add(WINDOW)).map(Sequence::new).collect();
+        let fetched: Vec<(Sequence, Option<Bytes>)> = futures::stream::iter(slots)
+            .map(|sequence| async move { Ok((sequence, get(store, &layout::manifest(shard, sequence)).await?)) })
+            .buffered(usize::try_from(WINDOW).unwrap_or(1))
+            .try_collect()
+            .await?;
+        let mut missing = None;
+        for (sequence, bytes) in fetched {
+            let key = layout::manifest(shard, sequence);
+            match (bytes, missing) {
+                (None, None) => missing = Some(sequence),
+                (None, Some(_)) => {}
+                (Some(_), Some(hole)) => return Err(hole_error(shard, hole, &key)),
+                (Some(bytes), None) => fold(log, &key, &bytes)?,
+            }
+        }
+        if let Some(end) = missing {
+            return nothing_beyond(store, shard, end).await;
+        }
+    }
+}
+
+fn hole_error(shard: Shard, hole: Sequence, witness: &ObjectKey) -> Error {
+    Error::Missing { object: layout::manifest(shard, hole).to_string(), witness: witness.to_string() }
+}
+
+/// Fails where a manifest stands far beyond the end: then the end is a hole, and writing there would fork the log.
+async fn nothing_beyond(store: &Store, shard: Shard, end: Sequence) -> Result<(), Error> {
+    let beyond = LOOK_BEYOND.map(|step| Sequence::new(end.get().saturating_add(step)));
+    let found: Vec<_> = futures::stream::iter(beyond)
+        .map(|sequence| async move {
+            let key = layout::manifest(shard, sequence);
+            match store.inner.head(&key.below(&store.prefix)).await {
+                Ok(_) => Ok(Some(key)),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(source) => Err(Error::Store { object: key.to_string(), source }),
+            }
+        })
+        .buffered(LOOK_BEYOND.len())
+        .try_collect()
+        .await?;
+    match found.into_iter().flatten().next() {
+        Some(witness) => Err(hole_error(shard, end, &witness)),
+        None => Ok(()),
+    }
+}
+
+fn fold(log: &mut Log, key: &ObjectKey, bytes: &Bytes) -> Result<(), Error> {
+    let object = key.to_string();
+    let manifest: Manifest = decode(&object, bytes)?;
+    log.state.fold(&manifest, Sha256::of(bytes)).map_err(|source| Error::Broken { object, source })?;
+    log.tail.push(manifest);
+    Ok(())
+}
+
+/// Reads a manifest, of any place in the log, with its digest; `None` where there is none.
+///
+/// # Errors
+/// [`Error::Store`] or [`Error::Document`].
+pub async fn manifest(
+    store: &Store,
+    shard: Shard,
+    sequence: Sequence,
+) -> Result<Option<(Manifest, Sha256)>, Error> {
+    let key = layout::manifest(shard, sequence);
+    let Some(bytes) = get(store, &key).await? else { return Ok(None) };
+    Ok(Some((decode(key.as_str(), &bytes)?, Sha256::of(&bytes))))
+}
+
+/// Fails unless the log holds the anchor's manifest with the anchor's digest.
+///
+/// # Errors
+/// [`Error::Anchor`], or [`Error::Store`] where it cannot be told.
+pub async fn check_anchor(store: &Store, shard: Shard, sequence: Sequence, sha256: Sha256) -> Result<(), Error> {
+    let found = get(store, &layout::manifest(shard, sequence)).await?.map(|bytes| Sha256::of(&bytes));
+    if found == Some(sha256) { Ok(()) } else { Err(Error::Anchor { sequence, sha256 }) }
+}
+
+fn decode<T: Document>(object: &str, bytes: &Bytes) -> Result<T, Error> {
+    document::unpack(bytes).map_err(|source| Error::Document { object: object.to_owned(), source })
+}
+
+/// The bytes of an object; `None` where it does not exist.
+async fn get(store: &Store, key: &ObjectKey) -> Result<Option<Bytes>, Error> {
+    let failed = |source| Error::Store { object: key.to_string(), source };
+    match store.inner.get(&key.below(&store.prefix)).await {
+        Ok(found) => found.bytes().await.map(Some).map_err(failed),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(source) => Err(failed(source)),
+    }
+}
+
+impl Log {
+    /// All live segments that may hold a record with a timestamp in `[from, to)`, in the order they were committed.
+    /// Fetches the blocks that overlap, and nothing else.
+    ///
+    /// # Errors
+    /// [`Error`], where a block cannot be read or is not what the newest checkpoint says.
+    pub async fn segments(
+        &self,
+        store: &Store,
+        from: Option<TimestampMs>,
+        to: Option<TimestampMs>,
+    ) -> Result<Vec<Segment>, Error> {
+        let inside = |segment: &Segment| {
+            segment.runs.iter().any(|run| {
+                from.is_none_or(|from| from <= run.max_timestamp) && to.is_none_or(|to| run.min_timestamp < to)
+            })
+        };
+        let (older, newest) = self.blocks.split_at(self.blocks.len().saturating_sub(1));
+        let wanted = older.iter().filter(|block| block.overlaps(from, to));
+        let blocks: Vec<Vec<Segment>> = futures::stream::iter(wanted)
+            .map(|block| read_block(store, block))
+            .buffered(8)
+            .try_collect()
+            .await?;
+        let mut segments: Vec<Segment> = blocks.into_iter().flatten().collect();
+        if newest.iter().any(|block| block.overlaps(from, to)) {
+            segments.extend(self.block_segments.iter().cloned());
+        }
+        segments.extend(self.tail.iter().flat_map(|manifest| manifest.segments.iter().cloned()));
+        segments.retain(inside);
+        Ok(segments)
+    }
+}
+
+async fn read_block(store: &Store, block: &Block) -> Result<Vec<Segment>, Error> {
+    let object = block.object.to_string();
+    let Some(bytes) = get(store, &block.object).await? else {
+        return Err(Error::Missing { object, witness: "the newest checkpoint".to_owned() });
+    };
+    if Sha256::of(&bytes) != block.sha256 {
+        let source = document::Error::Damaged("it has not the digest that the newest checkpoint names".to_owned());
+        return Err(Error::Document { object, source });
+    }
+    Ok(decode::<Checkpoint>(&object, &bytes)?.segments)
+}

@@ -1,0 +1,397 @@
+//! Records of one partition, column by column, as they arrive: the hot path of the poll thread.
+//!
+//! Owns: taking borrowed records in (one copy of each byte) and the immutable arrays they become. Does not own: whose
+//! records they are, or any compression.
+//!
+//! Invariants: a batch holds exactly the bytes that were appended; what is absent costs nothing (no null mask without
+//! a null, no header arrays without a header). Rising offsets are checked where batches become a run ([`super::encode`]).
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray as _;
+use arrow_array::{Array as _, ArrayRef, LargeBinaryArray, LargeListArray, StructArray};
+use arrow_buffer::{Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
+use arrow_schema::DataType;
+
+use super::headers;
+use crate::ids::{LeaderEpoch, Offset, TimestampMs};
+use crate::record::{HeaderRef, RecordRef, TimestampType};
+use crate::schema;
+
+/// Values that repeat, with how many rows each stands for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RunLengths<T>(Vec<(T, usize)>);
+
+impl<T: Copy + PartialEq> RunLengths<T> {
+    fn push(&mut self, value: T) {
+        match self.0.last_mut() {
+            Some((last, rows)) if *last == value => *rows += 1,
+            _ => self.0.push((value, 1)),
+        }
+    }
+
+    fn slice(&self, mut skip: usize, mut take: usize) -> Self {
+        let mut out = Vec::new();
+        for &(value, rows) in &self.0 {
+            let here = rows.saturating_sub(skip).min(take);
+            skip = skip.saturating_sub(rows);
+            take -= here;
+            if here > 0 {
+                out.push((value, here));
+            }
+        }
+        Self(out)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (T, usize)> + '_ {
+        self.0.iter().copied()
+    }
+
+    fn last(&self) -> Option<T> {
+        self.0.last().map(|&(value, _)| value)
+    }
+}
+
+/// A growing column of byte strings.
+struct BytesColumn {
+    data: Vec<u8>,
+    /// Where each value ends, after a leading 0.
+    ends: Vec<i64>,
+    /// Allocates only once a null comes.
+    nulls: NullBufferBuilder,
+}
+
+impl BytesColumn {
+    fn new() -> Self {
+        Self { data: Vec::new(), ends: Vec::new(), nulls: NullBufferBuilder::new(0) }
+    }
+
+    fn rows(&self) -> usize {
+        self.ends.len().saturating_sub(1)
+    }
+
+    fn push(&mut self, value: Option<&[u8]>) {
+        if self.ends.is_empty() {
+            self.ends.push(0);
+        }
+        match value {
+            Some(bytes) => {
+                self.data.extend_from_slice(bytes);
+                self.nulls.append_non_null();
+            }
+            None => self.nulls.append_null(),
+        }
+        self.ends.push(index(self.data.len()));
+    }
+
+    fn push_nulls(&mut self, rows: usize) {
+        (0..rows).for_each(|_| self.push(None));
+    }
+
+    fn memory(&self) -> usize {
+        self.data.capacity() + self.ends.capacity() * size_of::<i64>() + self.nulls.allocated_size()
+    }
+
+    fn finish(mut self) -> LargeBinaryArray {
+        if self.ends.is_empty() {
+            self.ends.push(0);
+        }
+        let ends = OffsetBuffer::new(ScalarBuffer::from(self.ends));
+        LargeBinaryArray::new(ends, Buffer::from_vec(self.data), self.nulls.finish())
+    }
+}
+
+fn index(len: usize) -> i64 {
+    i64::try_from(len).expect("no allocation is larger than i64::MAX bytes")
+}
+
+/// The headers of all rows, made when the first header comes.
+struct HeaderColumns {
+    /// Where each row's headers end, after a leading 0.
+    ends: Vec<i64>,
+    keys: BytesColumn,
+    values: BytesColumn,
+    /// Exact headers of the rare rows whose keys are not UTF-8; rows after the last of them are not in it yet.
+    raw: BytesColumn,
+    scratch: Vec<u8>,
+}
+
+impl HeaderColumns {
+    fn after(rows: usize) -> Self {
+        let (keys, values, raw) = (BytesColumn::new(), BytesColumn::new(), BytesColumn::new());
+        Self { ends: vec![0; rows + 1], keys, values, raw, scratch: Vec::new() }
+    }
+
+    fn push(&mut self, headers: &[HeaderRef<'_>]) {
+        let row = self.ends.len() - 1;
+        let mut text = true;
+        for header in headers {
+            match str::from_utf8(header.key) {
+                Ok(_) => self.keys.push(Some(header.key)),
+                Err(_) => {
+                    text = false;
+                    self.keys.push(Some(String::from_utf8_lossy(header.key).as_bytes()));
+                }
+            }
+            self.values.push(header.value);
+        }
+        self.ends.push(index(self.keys.rows()));
+        if !text {
+            self.raw.push_nulls(row - self.raw.rows());
+            self.scratch.clear();
+            headers::encode(headers, &mut self.scratch);
+            self.raw.push(Some(&self.scratch));
+        }
+    }
+
+    fn memory(&self) -> usize {
+        let arrays = self.keys.memory() + self.values.memory() + self.raw.memory();
+        arrays + self.ends.capacity() * size_of::<i64>() + self.scratch.capacity()
+    }
+
+    fn finish(mut self, rows: usize) -> (LargeListArray, Option<LargeBinaryArray>) {
+        let raw = (self.raw.rows() > 0).then(|| {
+            self.raw.push_nulls(rows - self.raw.rows());
+            self.raw.finish()
+        });
+        let element = schema::written_header();
+        let DataType::Struct(fields) = element.data_type() else {
+            unreachable!("the constant schema holds a struct here")
+        };
+        let columns: Vec<ArrayRef> = vec![Arc::new(self.keys.finish()), Arc::new(self.values.finish())];
+        let structs = StructArray::new(fields.clone(), columns, None);
+        let ends = OffsetBuffer::new(ScalarBuffer::from(self.ends));
+        (LargeListArray::new(element, ends, Arc::new(structs), None), raw)
+    }
+}
+
+/// Takes records in, one by one.
+pub struct BatchBuilder {
+    /// What the next batch is expected to hold, so that its columns need not grow step by step.
+    expected_bytes: usize,
+    expected_rows: usize,
+    raw_bytes: usize,
+    offsets: Vec<i64>,
+    timestamps: Vec<i64>,
+    types: RunLengths<TimestampType>,
+    epochs: RunLengths<LeaderEpoch>,
+    key: BytesColumn,
+    value: BytesColumn,
+    headers: Option<Box<HeaderColumns>>,
+}
+
+impl std::fmt::Debug for BatchBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BatchBuilder({} rows, {} bytes)", self.rows(), self.raw_bytes)
+    }
+}
+
+impl BatchBuilder {
+    /// An empty builder that allocates for `raw_bytes` of values when its first record comes. 0 lets it grow from
+    /// nothing, which suits partitions with little traffic.
+    pub fn with_capacity_hint(raw_bytes: usize) -> Self {
+        Self {
+            expected_bytes: raw_bytes,
+            expected_rows: 0,
+            raw_bytes: 0,
+            offsets: Vec::new(),
+            timestamps: Vec::new(),
+            types: RunLengths(Vec::new()),
+            epochs: RunLengths(Vec::new()),
+            key: BytesColumn::new(),
+            value: BytesColumn::new(),
+            headers: None,
+        }
+    }
+
+    /// Copies one record in.
+    pub fn append(&mut self, record: &RecordRef<'_>) {
+        if self.offsets.is_empty() {
+            self.reserve();
+        }
+        let rows = self.offsets.len();
+        self.offsets.push(record.offset.get());
+        self.timestamps.push(record.timestamp.get());
+        self.types.push(record.timestamp_type);
+        self.epochs.push(record.leader_epoch);
+        self.key.push(record.key);
+        self.value.push(record.value);
+        if self.headers.is_some() || !record.headers.is_empty() {
+            self.headers.get_or_insert_with(|| Box::new(HeaderColumns::after(rows))).push(record.headers);
+        }
+        self.raw_bytes += record_bytes(record);
+    }
+
+    fn reserve(&mut self) {
+        self.value.data.reserve(self.expected_bytes);
+        for column in [&mut self.offsets, &mut self.timestamps, &mut self.key.ends, &mut self.value.ends] {
+            column.reserve(self.expected_rows);
+        }
+    }
+
+    /// Bytes of keys, values and headers taken in.
+    pub fn raw_bytes(&self) -> usize {
+        self.raw_bytes
+    }
+
+    /// Bytes allocated, used or not: what the byte budget counts.
+    pub fn memory(&self) -> usize {
+        let fixed = (self.offsets.capacity() + self.timestamps.capacity()) * size_of::<i64>();
+        let headers = self.headers.as_ref().map_or(0, |headers| headers.memory());
+        fixed + self.key.memory() + self.value.memory() + headers
+    }
+
+    /// Records taken in.
+    pub fn rows(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Whether nothing was taken in.
+    pub fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// What was taken in; the builder is empty afterwards, holds no memory and expects as much again.
+    pub fn finish(&mut self) -> Batch {
+        let mut next = Self::with_capacity_hint(self.expected_bytes);
+        // A little more than last time, since a column that just overflows is copied whole.
+        next.expected_rows = if self.expected_bytes == 0 { 0 } else { self.rows() + self.rows() / 8 };
+        let done = std::mem::replace(self, next);
+        let rows = done.rows();
+        let memory = done.memory();
+        let (headers, headers_raw) = done.headers.map(|headers| headers.finish(rows)).unzip();
+        Batch {
+            raw_bytes: done.raw_bytes,
+            memory,
+            offsets: done.offsets.into(),
+            timestamps: done.timestamps.into(),
+            types: done.types,
+            epochs: done.epochs,
+            key: done.key.finish(),
+            value: done.value.finish(),
+            headers,
+            headers_raw: headers_raw.flatten(),
+        }
+    }
+}
+
+fn record_bytes(record: &RecordRef<'_>) -> usize {
+    let len = |value: Option<&[u8]>| value.map_or(0, <[u8]>::len);
+    let headers: usize = record.headers.iter().map(|header| header.key.len() + len(header.value)).sum();
+    len(record.key) + len(record.value) + headers
+}
+
+/// Records of one partition, immutable and cheap to cut into pieces.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    raw_bytes: usize,
+    memory: usize,
+    pub(crate) offsets: ScalarBuffer<i64>,
+    pub(crate) timestamps: ScalarBuffer<i64>,
+    pub(crate) types: RunLengths<TimestampType>,
+    epochs: RunLengths<LeaderEpoch>,
+    pub(crate) key: LargeBinaryArray,
+    pub(crate) value: LargeBinaryArray,
+    pub(crate) headers: Option<LargeListArray>,
+    pub(crate) headers_raw: Option<LargeBinaryArray>,
+}
+
+impl Batch {
+    /// Its records.
+    pub fn rows(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Whether it holds no record.
+    pub fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// Bytes of keys, values and headers.
+    pub fn raw_bytes(&self) -> usize {
+        self.raw_bytes
+    }
+
+    /// Bytes allocated; pieces of one batch share them.
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// The offset of the first record.
+    pub fn first_offset(&self) -> Option<Offset> {
+        self.offsets.first().copied().map(Offset::new)
+    }
+
+    /// The offset of the last record.
+    pub fn last_offset(&self) -> Option<Offset> {
+        self.offsets.last().copied().map(Offset::new)
+    }
+
+    /// The lowest exact timestamp.
+    pub fn min_timestamp(&self) -> Option<TimestampMs> {
+        self.timestamps.iter().min().copied().map(TimestampMs::new)
+    }
+
+    /// The highest exact timestamp.
+    pub fn max_timestamp(&self) -> Option<TimestampMs> {
+        self.timestamps.iter().max().copied().map(TimestampMs::new)
+    }
+
+    /// The exact timestamps, in the order of the records.
+    pub fn timestamps(&self) -> &[i64] {
+        &self.timestamps
+    }
+
+    /// The offsets, in the order of the records.
+    pub fn offsets(&self) -> &[i64] {
+        &self.offsets
+    }
+
+    /// The leader epoch of the last record; unknown where there is none.
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.epochs.last().unwrap_or(LeaderEpoch::UNKNOWN)
+    }
+
+    /// `rows` records from the one at `first` on, sharing the bytes; less where the batch ends before.
+    #[must_use]
+    pub fn slice(&self, first: usize, rows: usize) -> Self {
+        let first = first.min(self.rows());
+        let rows = rows.min(self.rows() - first);
+        let mut slice = Self {
+            raw_bytes: 0,
+            memory: self.memory,
+            offsets: self.offsets.slice(first, rows),
+            timestamps: self.timestamps.slice(first, rows),
+            types: self.types.slice(first, rows),
+            epochs: self.epochs.slice(first, rows),
+            key: self.key.slice(first, rows),
+            value: self.value.slice(first, rows),
+            headers: self.headers.as_ref().map(|headers| headers.slice(first, rows)),
+            headers_raw: self.headers_raw.as_ref().map(|raw| raw.slice(first, rows)),
+        };
+        slice.raw_bytes = slice.count_bytes();
+        slice
+    }
+
+    /// The headers of all its records.
+    pub(crate) fn header_count(&self) -> usize {
+        self.headers.as_ref().map_or(0, |headers| span(headers.value_offsets()))
+    }
+
+    fn count_bytes(&self) -> usize {
+        let mut bytes = span(self.key.value_offsets()) + span(self.value.value_offsets());
+        if let Some(headers) = &self.headers {
+            let first = headers.value_offsets().first().and_then(|&at| usize::try_from(at).ok()).unwrap_or(0);
+            let entries = headers.values().slice(first, span(headers.value_offsets()));
+            let columns = entries.as_struct_opt().map(StructArray::columns).unwrap_or_default();
+            bytes += columns.iter().filter_map(|column| column.as_binary_opt::<i64>()).map(|array| span(array.value_offsets())).sum::<usize>();
+        }
+        bytes
+    }
+}
+
+/// How much lies between the first and the last of some offsets.
+fn span(offsets: &[i64]) -> usize {
+    let ends = offsets.first().zip(offsets.last());
+    ends.and_then(|(first, last)| usize::try_from(last - first).ok()).unwrap_or(0)
+}

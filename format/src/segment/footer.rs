@@ -1,0 +1,232 @@
+//! The end of a segment: where its row groups are, and the facts that let it be understood without its manifest.
+//!
+//! Owns: the footer's key-value metadata, the limits that readers insist on and writers keep, and the checks that make a
+//! footer fit to be believed. Does not own: the rows ([`super::decode`]).
+//!
+//! Invariants: of a [`SegmentFooter`] that parsed, each row group lies inside the file and before the footer, has the
+//! columns of [`crate::schema`], and its runs cover its rows exactly, sorted and without overlap.
+
+use std::io::Read as _;
+use std::ops::Range;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+
+use super::{Error, pages};
+use crate::ids::BackupId;
+use crate::manifest::Run;
+use crate::schema::{READ, SCHEMA_VERSION, STORED};
+
+/// The most bytes that the columns of a row group may unpack to.
+pub const MAX_ROW_GROUP_BYTES: u64 = 2 << 30;
+
+/// The most bytes of keys, values and headers that are written to a row group: half of what is read, since lengths,
+/// levels and the other columns come on top.
+pub const MAX_RAW_ROW_GROUP_BYTES: u64 = 1 << 30;
+
+/// The most values (rows, or headers of all rows) in a column of a row group.
+pub const MAX_ROW_GROUP_VALUES: u64 = 1 << 25;
+
+/// The most bytes of page index and footer.
+pub const MAX_FOOTER_BYTES: u64 = 16 << 20;
+
+/// The most bytes that the runs may unpack to.
+const MAX_RUNS_BYTES: u64 = 256 << 20;
+
+/// The four bytes at the start and the end of a Parquet file.
+const MAGIC: &[u8; 4] = b"PAR1";
+
+/// The footer's length and the magic.
+const TAIL_BYTES: usize = 8;
+
+const KEY_SCHEMA_VERSION: &str = "strimzi_backup.schema_version";
+const KEY_BACKUP: &str = "strimzi_backup.backup";
+const KEY_RUNS: &str = "strimzi_backup.runs";
+
+pub(crate) fn check_limit(what: &'static str, found: u64, limit: u64) -> Result<(), Error> {
+    if found > limit { Err(Error::TooLarge { what, found, limit }) } else { Ok(()) }
+}
+
+/// What the key-value metadata of a segment says.
+pub(crate) fn facts(backup: BackupId, runs: &[Run]) -> Result<[(&'static str, String); 3], Error> {
+    let json = serde_json::to_vec(runs).map_err(Error::damaged)?;
+    check_limit("runs", json.len() as u64, MAX_RUNS_BYTES)?;
+    let packed = zstd::bulk::compress(&json, 3).map_err(Error::damaged)?;
+    Ok([
+        (KEY_SCHEMA_VERSION, SCHEMA_VERSION.to_string()),
+        (KEY_BACKUP, backup.to_string()),
+        (KEY_RUNS, BASE64.encode(packed)),
+    ])
+}
+
+/// A segment's footer, checked.
+#[derive(Clone, Debug)]
+pub struct SegmentFooter {
+    pub(crate) reader: ArrowReaderMetadata,
+    file_size: u64,
+    backup: BackupId,
+    runs: Arc<[Run]>,
+}
+
+impl SegmentFooter {
+    /// Reads the footer from the last bytes of a file of `file_size` bytes. [`crate::manifest::Segment::footer_bytes`]
+    /// says how many suffice.
+    ///
+    /// # Errors
+    /// [`Error::TailTooShort`] where `tail` does not reach back far enough, [`Error::NewerSchema`] where a newer release
+    /// wrote it, else [`Error::Damaged`], [`Error::Decode`] or [`Error::TooLarge`].
+    pub fn parse(tail: &[u8], file_size: u64) -> Result<Self, Error> {
+        let metadata = pages::contain(|| parse_metadata(tail, file_size))?;
+        let version = fact(&metadata, KEY_SCHEMA_VERSION)?;
+        let version: u32 = version.parse().map_err(|_| Error::damaged("the schema version is no number"))?;
+        if version > SCHEMA_VERSION {
+            return Err(Error::NewerSchema { found: version });
+        }
+        let backup = fact(&metadata, KEY_BACKUP)?.parse().map_err(|_| Error::damaged("the backup's id is no uuid"))?;
+        let runs = unpack_runs(fact(&metadata, KEY_RUNS)?)?;
+        check_columns(&metadata)?;
+        let data_end = file_size.saturating_sub(TAIL_BYTES as u64);
+        for group in metadata.row_groups() {
+            check_row_group(group, data_end)?;
+        }
+        check_runs(&metadata, &runs)?;
+        let options = ArrowReaderOptions::new()
+            .with_skip_arrow_metadata(true)
+            .with_page_index_policy(PageIndexPolicy::Skip)
+            .with_schema(Arc::clone(&READ));
+        let reader = pages::contain(|| ArrowReaderMetadata::try_new(Arc::new(metadata), options).map_err(Error::Decode))?;
+        Ok(Self { reader, file_size, backup, runs: runs.into() })
+    }
+
+    /// The backup it belongs to.
+    pub fn backup(&self) -> BackupId {
+        self.backup
+    }
+
+    /// Its runs, in the order of its rows.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// The runs of one row group.
+    pub(crate) fn runs_of(&self, row_group: usize) -> impl Iterator<Item = &Run> {
+        self.runs.iter().filter(move |run| run.row_group as usize == row_group)
+    }
+
+    /// How many row groups it has.
+    pub fn row_groups(&self) -> usize {
+        self.reader.metadata().num_row_groups()
+    }
+
+    /// The size of the file.
+    pub fn file_size(&self) -> u64 {
+        self.file_size
+    }
+
+    /// The bytes of one row group in the file; `None` where there is no such row group.
+    pub fn row_group_range(&self, row_group: usize) -> Option<Range<u64>> {
+        let group = self.reader.metadata().row_groups().get(row_group)?;
+        let ranges = || group.columns().iter().map(|column| column.byte_range());
+        let start = ranges().map(|(start, _)| start).min()?;
+        let end = ranges().map(|(start, len)| start + len).max()?;
+        Some(start..end)
+    }
+}
+
+fn parse_metadata(tail: &[u8], file_size: u64) -> Result<ParquetMetaData, Error> {
+    if file_size < (MAGIC.len() + TAIL_BYTES) as u64 || tail.len() as u64 > file_size {
+        return Err(Error::Damaged(format!("{file_size} bytes are too few for a segment")));
+    }
+    let Some((rest, end)) = tail.split_last_chunk::<TAIL_BYTES>() else {
+        return Err(Error::TailTooShort { needed: TAIL_BYTES as u64 });
+    };
+    let [a, b, c, d, magic @ ..] = end;
+    if magic != MAGIC {
+        return Err(Error::damaged("it does not end as a Parquet file does"));
+    }
+    let len = u32::from_le_bytes([*a, *b, *c, *d]);
+    check_limit("footer bytes", u64::from(len), MAX_FOOTER_BYTES)?;
+    let needed = u64::from(len) + TAIL_BYTES as u64;
+    if needed + MAGIC.len() as u64 > file_size {
+        return Err(Error::damaged("the footer is longer than the file"));
+    }
+    let Some(at) = rest.len().checked_sub(len as usize) else {
+        return Err(Error::TailTooShort { needed });
+    };
+    ParquetMetaDataReader::decode_metadata(&rest[at..]).map_err(Error::Decode)
+}
+
+fn fact<'a>(metadata: &'a ParquetMetaData, key: &str) -> Result<&'a str, Error> {
+    let facts = metadata.file_metadata().key_value_metadata();
+    let fact = facts.and_then(|facts| facts.iter().find(|fact| fact.key == key));
+    fact.and_then(|fact| fact.value.as_deref()).ok_or_else(|| Error::Damaged(format!("the footer has no {key}")))
+}
+
+fn unpack_runs(text: &str) -> Result<Vec<Run>, Error> {
+    let packed = BASE64.decode(text).map_err(Error::damaged)?;
+    let mut json = Vec::new();
+    let decoder = zstd::stream::read::Decoder::new(packed.as_slice()).map_err(Error::damaged)?;
+    decoder.take(MAX_RUNS_BYTES + 1).read_to_end(&mut json).map_err(Error::damaged)?;
+    check_limit("runs", json.len() as u64, MAX_RUNS_BYTES)?;
+    serde_json::from_slice(&json).map_err(Error::damaged)
+}
+
+fn check_columns(metadata: &ParquetMetaData) -> Result<(), Error> {
+    let found = metadata.file_metadata().schema_descr();
+    let same = found.num_columns() == STORED.num_columns()
+        && found.columns().iter().zip(STORED.columns()).all(|(found, stored)| found == stored);
+    if same { Ok(()) } else { Err(Error::damaged("its columns are not those of a segment")) }
+}
+
+fn check_row_group(group: &RowGroupMetaData, data_end: u64) -> Result<(), Error> {
+    let rows = u64::try_from(group.num_rows()).map_err(|_| Error::damaged("a row group has a negative number of rows"))?;
+    check_limit("row group values", rows, MAX_ROW_GROUP_VALUES)?;
+    if group.num_columns() != STORED.num_columns() {
+        return Err(Error::damaged("a row group lacks columns"));
+    }
+    let mut unpacked = 0_u64;
+    for column in group.columns() {
+        let offset = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+        let field = |value: i64| u64::try_from(value).map_err(|_| Error::damaged("a column chunk has a negative size"));
+        let end = field(offset)?.checked_add(field(column.compressed_size())?);
+        if offset < MAGIC.len() as i64 || end.is_none_or(|end| end > data_end) {
+            return Err(Error::damaged("a column chunk lies outside the file"));
+        }
+        check_limit("row group values", field(column.num_values())?, MAX_ROW_GROUP_VALUES)?;
+        unpacked = unpacked.saturating_add(field(column.uncompressed_size())?);
+    }
+    check_limit("row group bytes", unpacked, MAX_ROW_GROUP_BYTES)
+}
+
+/// The runs must cover the rows of the row groups exactly, in order: otherwise they speak of another file.
+fn check_runs(metadata: &ParquetMetaData, runs: &[Run]) -> Result<(), Error> {
+    let contradiction = |run: &Run| {
+        let (key, range, group) = (run.key(), run.range, run.row_group);
+        Error::Damaged(format!("run {range} of {key} does not fit the rows of row group {group}"))
+    };
+    let mut rest = runs.iter().peekable();
+    for (number, group) in metadata.row_groups().iter().enumerate() {
+        let mut rows = 0;
+        while let Some(run) = rest.next_if(|run| run.row_group as usize == number) {
+            let few = run.rows == 0 || run.rows > run.range.span();
+            if run.first_row != rows || few || run.min_timestamp > run.max_timestamp {
+                return Err(contradiction(run));
+            }
+            rows = rows.checked_add(run.rows).ok_or_else(|| contradiction(run))?;
+        }
+        if i64::try_from(rows) != Ok(group.num_rows()) {
+            return Err(Error::Damaged(format!("the runs do not cover the rows of row group {number}")));
+        }
+    }
+    if let Some(run) = rest.next() {
+        return Err(contradiction(run));
+    }
+    let sorted = runs.is_sorted_by(|a, b| {
+        let (before, after) = (a.key(), b.key());
+        before < after || (before == after && a.range.next_offset() <= b.range.base())
+    });
+    if sorted { Ok(()) } else { Err(Error::damaged("the runs are not sorted, or overlap")) }
+}

@@ -1,0 +1,180 @@
+//! A look at the page headers of a column chunk before the Parquet reader may believe them.
+//!
+//! Owns: the walk over Thrift-encoded page headers and the limits on what they announce; the containment of panics.
+//! Does not own: what is inside the pages.
+//!
+//! The Parquet reader allocates what a page header announces before it looks at the page, so a few bytes could ask for
+//! gigabytes for each page. Only three numbers per page matter here; everything else is skipped by its structure.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::Error;
+use super::footer::{MAX_ROW_GROUP_BYTES, MAX_ROW_GROUP_VALUES, check_limit};
+
+/// How deep the structures of a page header may nest; real ones nest three deep.
+const MAX_DEPTH: u8 = 8;
+
+/// Runs `read`, and turns a panic of the Parquet reader into an error. The checks before it leave no way to a panic that
+/// we know of, but its decoders index and unwrap on bytes from the file, and a restore must name the damaged segment
+/// rather than end the process. Nothing it may have left half done is used again.
+pub(crate) fn contain<T>(read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(Error::damaged("the Parquet reader cannot make sense of it")))
+}
+
+/// What the pages of one column chunk announce, in sum.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Announced {
+    /// Values in data pages.
+    pub(crate) data_values: u64,
+    /// Values in dictionary pages.
+    dictionary_values: u64,
+    /// Bytes after decompression.
+    pub(crate) unpacked: u64,
+}
+
+/// Walks the pages of a column chunk.
+pub(crate) fn check_chunk(mut chunk: &[u8]) -> Result<Announced, Error> {
+    let mut sum = Announced::default();
+    while !chunk.is_empty() {
+        let mut header = Header::default();
+        header.read(&mut Thrift { bytes: &mut chunk })?;
+        let (Ok(packed), Ok(unpacked)) = (usize::try_from(header.packed), u64::try_from(header.unpacked)) else {
+            return Err(Error::damaged("a page announces a negative size"));
+        };
+        let values = u64::try_from(header.values).map_err(|_| Error::damaged("a page announces a negative count"))?;
+        let count = if header.dictionary { &mut sum.dictionary_values } else { &mut sum.data_values };
+        *count = count.saturating_add(values);
+        sum.unpacked = sum.unpacked.saturating_add(unpacked);
+        check_limit("page values", sum.data_values.max(sum.dictionary_values), MAX_ROW_GROUP_VALUES)?;
+        check_limit("page bytes", sum.unpacked, MAX_ROW_GROUP_BYTES)?;
+        chunk = chunk.get(packed..).ok_or_else(|| Error::damaged("a page is longer than its column chunk"))?;
+    }
+    Ok(sum)
+}
+
+/// The fields of a Parquet `PageHeader` that size allocations.
+#[derive(Default)]
+struct Header {
+    unpacked: i64,
+    packed: i64,
+    /// Of whichever kind of page it is.
+    values: i64,
+    dictionary: bool,
+}
+
+impl Header {
+    fn read(&mut self, thrift: &mut Thrift<'_, '_>) -> Result<(), Error> {
+        let mut id = 0;
+        while let Some(kind) = thrift.field(&mut id)? {
+            match (id, kind) {
+                (2, Thrift::I32) => self.unpacked = thrift.number()?,
+                (3, Thrift::I32) => self.packed = thrift.number()?,
+                // The header of a data page, a dictionary page or a second-version data page: values come first.
+                (5 | 7 | 8, Thrift::STRUCT) => {
+                    self.dictionary = id == 7;
+                    self.read_page(thrift)?;
+                }
+                _ => thrift.skip(kind, MAX_DEPTH)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn read_page(&mut self, thrift: &mut Thrift<'_, '_>) -> Result<(), Error> {
+        let mut id = 0;
+        while let Some(kind) = thrift.field(&mut id)? {
+            match (id, kind) {
+                (1, Thrift::I32) => self.values = thrift.number()?,
+                _ => thrift.skip(kind, MAX_DEPTH)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Thrift's compact protocol, as far as it takes to skip.
+struct Thrift<'a, 'b> {
+    bytes: &'b mut &'a [u8],
+}
+
+impl Thrift<'_, '_> {
+    const I32: u8 = 5;
+    const STRUCT: u8 = 12;
+
+    /// The kind of the next field, whose id replaces `id`; `None` at the end of the structure.
+    fn field(&mut self, id: &mut i64) -> Result<Option<u8>, Error> {
+        let head = self.byte()?;
+        if head == 0 {
+            return Ok(None);
+        }
+        let delta = i64::from(head >> 4);
+        *id = if delta == 0 { self.number()? } else { id.saturating_add(delta) };
+        Ok(Some(head & 0x0f))
+    }
+
+    fn skip(&mut self, kind: u8, depth: u8) -> Result<(), Error> {
+        let depth = depth.checked_sub(1).ok_or_else(|| Error::damaged("a page header nests too deep"))?;
+        match kind {
+            1 | 2 => Ok(()), // a boolean, whose value is its kind
+            3 => self.byte().map(drop),
+            4..=6 => self.varint().map(drop),
+            7 => self.take(8),
+            8 => {
+                let len = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
+                self.take(len)
+            }
+            9 | 10 => self.skip_list(depth),
+            Self::STRUCT => {
+                let mut id = 0;
+                while let Some(kind) = self.field(&mut id)? {
+                    self.skip(kind, depth)?;
+                }
+                Ok(())
+            }
+            // Maps (11) occur nowhere in page headers.
+            _ => Err(Error::damaged("a page header holds a field of no known kind")),
+        }
+    }
+
+    fn skip_list(&mut self, depth: u8) -> Result<(), Error> {
+        let head = self.byte()?;
+        let (kind, short) = (head & 0x0f, u64::from(head >> 4));
+        let len = if short == 15 { self.varint()? } else { short };
+        for _ in 0..len {
+            match kind {
+                1 | 2 => self.take(1)?, // in a list a boolean is a byte of its own
+                kind => self.skip(kind, depth)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn byte(&mut self) -> Result<u8, Error> {
+        let (first, rest) = self.bytes.split_first().ok_or_else(|| Error::damaged("a page header is cut short"))?;
+        *self.bytes = rest;
+        Ok(*first)
+    }
+
+    fn take(&mut self, len: usize) -> Result<(), Error> {
+        *self.bytes = self.bytes.get(len..).ok_or_else(|| Error::damaged("a page header is cut short"))?;
+        Ok(())
+    }
+
+    fn varint(&mut self) -> Result<u64, Error> {
+        let mut bits = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            bits |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(bits);
+            }
+        }
+        Err(Error::damaged("a number in a page header has no end"))
+    }
+
+    /// A signed number, zig-zag.
+    fn number(&mut self) -> Result<i64, Error> {
+        let bits = self.varint()?;
+        Ok((bits >> 1).cast_signed() ^ -((bits & 1).cast_signed()))
+    }
+}

@@ -1,0 +1,375 @@
+//! The folded state of a log: what all manifests up to one of them say together.
+//!
+//! Owns: folding and what it keeps. Every fold runs the checks of [`crate::manifest::invariants`] first, for the writer
+//! before it creates a manifest and for a reader after it has read one, so both stop at the same fault.
+//! The state does not hold the list of segments: that grows with the backup, the state with its partitions only.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checksum::Sha256;
+use crate::ids::{
+    BackupId, Epoch, LeaderEpoch, Lineage, Offset, PartitionId, PartitionKey, Sequence, Shard, TimestampMs, TopicId,
+    TopicName,
+};
+use crate::manifest::invariants::{self, Violation};
+use crate::manifest::{Frontier, Gap, Manifest, PartitionPosition, TopicDescription, TopicEvent, TopicEventKind};
+
+/// How many of the newest claims the state remembers: enough to see two writers fight.
+const CLAIMS_KEPT: usize = 16;
+
+/// What a log says, up to and with its `head`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct State {
+    /// The backup.
+    pub backup: BackupId,
+    /// The shard whose log it is.
+    pub shard: Shard,
+    /// The newest manifest; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Head>,
+    /// SHA-256 of `backup.json`.
+    pub identity: Sha256,
+    /// Who claimed the log, newest last.
+    pub claims: Vec<ClaimRecord>,
+    /// Every topic that was ever selected.
+    pub topics: BTreeMap<TopicName, TopicState>,
+    /// Every partition that was ever captured.
+    #[serde(with = "positions_as_list")]
+    pub positions: BTreeMap<PartitionKey, Position>,
+    /// Every gap, oldest first.
+    pub gaps: Vec<Gap>,
+    /// As the head has it.
+    pub frontier: Frontier,
+    /// The first instant at which every partition selected then was captured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete_since: Option<TimestampMs>,
+    /// What has been stored in all.
+    pub totals: Totals,
+}
+
+/// The newest manifest of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Head {
+    /// Its place.
+    pub sequence: Sequence,
+    /// SHA-256 of its stored bytes.
+    pub sha256: Sha256,
+    /// Its writer's epoch.
+    pub epoch: Epoch,
+    /// When it was cut.
+    pub observed_at: TimestampMs,
+}
+
+/// One claim of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClaimRecord {
+    /// The epoch claimed.
+    pub epoch: Epoch,
+    /// By whom.
+    pub writer: String,
+    /// When.
+    pub observed_at: TimestampMs,
+}
+
+/// Sums over all manifests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Totals {
+    /// Segments.
+    pub segments: u64,
+    /// Their bytes in the store.
+    pub bytes: u64,
+    /// Their records.
+    pub rows: u64,
+    /// Bytes of keys, values and headers before encoding.
+    pub raw_bytes: u64,
+}
+
+/// What is known of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TopicState {
+    /// Its lives, oldest first; the index is the lineage.
+    pub lives: Vec<Life>,
+    /// Which life each of its partitions is in.
+    pub current: BTreeMap<PartitionId, Lineage>,
+    /// What it is like now.
+    pub description: TopicDescription,
+    /// When it was selected, oldest first; an open end means it still is.
+    pub selected: Vec<Interval>,
+}
+
+/// One life of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Life {
+    /// The topic's id in that life.
+    pub topic_id: TopicId,
+    /// How it began.
+    pub began: TopicEventKind,
+    /// When it was first seen.
+    pub since: TimestampMs,
+    /// When its topic was found deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<TimestampMs>,
+}
+
+/// From one instant until another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Interval {
+    /// Its start.
+    pub from: TimestampMs,
+    /// Its end; absent while it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<TimestampMs>,
+}
+
+/// What is held of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Position {
+    /// The first offset ever accounted for.
+    pub first_offset: Offset,
+    /// The first offset not yet accounted for.
+    pub next_offset: Offset,
+    /// The leader epoch of the last record before it.
+    pub leader_epoch: LeaderEpoch,
+    /// The highest timestamp seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub highest_timestamp: Option<TimestampMs>,
+    /// The lowest timestamp seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lowest_timestamp: Option<TimestampMs>,
+    /// Records captured.
+    pub rows: u64,
+}
+
+impl TopicState {
+    /// The newest life.
+    pub fn newest(&self) -> (Lineage, Option<&Life>) {
+        let last = i32::try_from(self.lives.len().saturating_sub(1)).unwrap_or(i32::MAX);
+        (Lineage::new(last), self.lives.last())
+    }
+
+    /// The life that a next one would be.
+    pub fn next_lineage(&self) -> Lineage {
+        Lineage::new(i32::try_from(self.lives.len()).unwrap_or(i32::MAX))
+    }
+
+    /// Whether it is selected and was not deleted.
+    pub fn is_live(&self) -> bool {
+        self.is_selected() && self.newest().1.is_some_and(|life| life.deleted.is_none())
+    }
+
+    /// Whether it is selected.
+    pub fn is_selected(&self) -> bool {
+        self.selected.last().is_some_and(|interval| interval.until.is_none())
+    }
+}
+
+impl State {
+    /// The state before the first manifest.
+    pub fn empty(backup: BackupId, shard: Shard, identity: Sha256) -> Self {
+        Self {
+            backup,
+            shard,
+            head: None,
+            identity,
+            claims: Vec::new(),
+            topics: BTreeMap::new(),
+            positions: BTreeMap::new(),
+            gaps: Vec::new(),
+            frontier: Frontier::default(),
+            complete_since: None,
+            totals: Totals::default(),
+        }
+    }
+
+    /// The slot that the next manifest takes.
+    pub fn next_sequence(&self) -> Sequence {
+        self.head.map_or(Sequence::FIRST, |head| head.sequence.next())
+    }
+
+    /// The digest that the next manifest must carry as `previous`.
+    pub fn next_previous(&self) -> Sha256 {
+        self.head.map_or(self.identity, |head| head.sha256)
+    }
+
+    /// The epoch of the head; 0 before the first claim.
+    pub fn epoch(&self) -> Epoch {
+        self.head.map_or(Epoch::new(0), |head| head.epoch)
+    }
+
+    /// Where `key` stands, where it was ever captured.
+    pub fn position(&self, key: &PartitionKey) -> Option<&Position> {
+        self.positions.get(key)
+    }
+
+    /// Checks `manifest` against this state and takes it in. `digest` is that of its stored bytes.
+    ///
+    /// # Errors
+    /// [`Violation`]; the state is then unchanged.
+    pub fn fold(&mut self, manifest: &Manifest, digest: Sha256) -> Result<(), Violation> {
+        invariants::check(self, manifest)?;
+        for event in &manifest.topics {
+            self.fold_topic(event, manifest.observed_at);
+        }
+        let bases = invariants::bases(manifest);
+        let mut seen = BTreeMap::new();
+        for segment in &manifest.segments {
+            self.totals.segments += 1;
+            self.totals.bytes += segment.bytes;
+            self.totals.rows += segment.rows;
+            self.totals.raw_bytes += segment.raw_bytes;
+            for run in &segment.runs {
+                let (lowest, rows) = seen.entry(run.key()).or_insert((run.min_timestamp, 0));
+                *lowest = run.min_timestamp.min(*lowest);
+                *rows += run.rows;
+            }
+        }
+        for position in &manifest.positions {
+            let key = position.key();
+            let base = bases.get(&key).copied().unwrap_or(position.next_offset);
+            let seen = seen.remove(&key);
+            self.fold_position(key, position, base, seen);
+        }
+        self.gaps.extend(manifest.gaps.iter().cloned());
+        self.fold_head(manifest, digest);
+        Ok(())
+    }
+
+    fn fold_head(&mut self, manifest: &Manifest, digest: Sha256) {
+        let Manifest { sequence, epoch, observed_at, .. } = *manifest;
+        if let Some(claim) = &manifest.claim {
+            self.claims.push(ClaimRecord { epoch, writer: claim.writer.clone(), observed_at });
+            let surplus = self.claims.len().saturating_sub(CLAIMS_KEPT);
+            self.claims.drain(..surplus);
+        }
+        self.frontier = manifest.frontier.clone();
+        let first_copies = self.frontier.behind.iter().any(|behind| behind.until.is_none());
+        if self.complete_since.is_none() && !first_copies {
+            self.complete_since = self.frontier.until;
+        }
+        self.head = Some(Head { sequence, sha256: digest, epoch, observed_at });
+    }
+
+    fn fold_position(
+        &mut self,
+        key: PartitionKey,
+        new: &PartitionPosition,
+        base: Offset,
+        seen: Option<(TimestampMs, u64)>,
+    ) {
+        let held = self.positions.entry(key).or_insert(Position {
+            first_offset: base,
+            next_offset: base,
+            leader_epoch: LeaderEpoch::UNKNOWN,
+            highest_timestamp: None,
+            lowest_timestamp: None,
+            rows: 0,
+        });
+        held.next_offset = new.next_offset;
+        held.leader_epoch = new.leader_epoch;
+        held.highest_timestamp = new.highest_timestamp;
+        if let Some((low, rows)) = seen {
+            held.lowest_timestamp = Some(held.lowest_timestamp.map_or(low, |held| held.min(low)));
+            held.rows += rows;
+        }
+    }
+
+    fn fold_topic(&mut self, event: &TopicEvent, at: TimestampMs) {
+        let topic = self.topics.entry(event.topic.clone()).or_insert_with(|| TopicState {
+            lives: Vec::new(),
+            current: BTreeMap::new(),
+            description: TopicDescription { partitions: 0, replication_factor: 0, config: BTreeMap::new() },
+            selected: vec![Interval { from: at, until: None }],
+        });
+        match event.event {
+            TopicEventKind::Added | TopicEventKind::Recreated => {
+                topic.current.clear();
+                topic.lives.push(Life {
+                    topic_id: event.topic_id.clone(),
+                    began: event.event,
+                    since: at,
+                    deleted: None,
+                });
+            }
+            TopicEventKind::Truncated => {
+                let life = Life { topic_id: event.topic_id.clone(), began: event.event, since: at, deleted: None };
+                topic.lives.push(life);
+                if let Some(partition) = event.partition {
+                    topic.current.insert(partition, event.lineage);
+                }
+            }
+            TopicEventKind::Deleted => {
+                for life in topic.lives.iter_mut().filter(|life| life.topic_id == event.topic_id) {
+                    life.deleted = Some(at);
+                }
+            }
+            TopicEventKind::Excluded => {
+                if let Some(interval) = topic.selected.last_mut() {
+                    interval.until = Some(at);
+                }
+            }
+            TopicEventKind::Included => topic.selected.push(Interval { from: at, until: None }),
+            // A topic that was taken for deleted and is there again under its id was never gone.
+            TopicEventKind::Changed => {
+                for life in topic.lives.iter_mut().filter(|life| life.topic_id == event.topic_id) {
+                    life.deleted = None;
+                }
+            }
+        }
+        if let Some(description) = &event.description {
+            topic.description = description.clone();
+            for number in 0..i32::try_from(description.partitions).unwrap_or(i32::MAX) {
+                topic.current.entry(PartitionId::new(number)).or_insert(event.lineage);
+            }
+        }
+    }
+}
+
+/// JSON objects have text keys only, so positions travel as a list.
+mod positions_as_list {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Lineage, PartitionId, PartitionKey, Position, TopicName};
+
+    #[derive(Serialize, Deserialize)]
+    struct Entry {
+        topic: TopicName,
+        lineage: Lineage,
+        partition: PartitionId,
+        #[serde(flatten)]
+        position: Position,
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        positions: &BTreeMap<PartitionKey, Position>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(positions.iter().map(|(key, position)| Entry {
+            topic: key.topic.clone(),
+            lineage: key.lineage,
+            partition: key.partition,
+            position: *position,
+        }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<PartitionKey, Position>, D::Error> {
+        let entries = Vec::<Entry>::deserialize(deserializer)?;
+        let keyed = entries.into_iter().map(|Entry { topic, lineage, partition, position }| {
+            (PartitionKey { topic, lineage, partition }, position)
+        });
+        Ok(keyed.collect())
+    }
+}

@@ -1,0 +1,300 @@
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+
+use super::faulty::{Decision, Fault, FaultyStore, Op};
+use super::*;
+use crate::job::{self, Job};
+
+fn local() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().expect("folder");
+    let location = job::Location::Filesystem(job::Filesystem {
+        path: folder.path().join("backup"),
+    });
+    let store = open(&job::Storage {
+        location,
+        anchor: None,
+    })
+    .expect("opened");
+    (folder, store)
+}
+
+fn faulty() -> FaultyStore {
+    FaultyStore::new(Arc::new(InMemory::new()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conformance_in_memory() {
+    conformance::run(Arc::new(InMemory::new()), &Path::from("a/b"))
+        .await
+        .expect("conforms");
+    conformance::run(Arc::new(InMemory::new()), &Path::default())
+        .await
+        .expect("conforms at the root");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conformance_in_a_directory() {
+    let (_folder, store) = local();
+    conformance::run(store.inner, &store.prefix)
+        .await
+        .expect("conforms");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conformance_through_the_faulty_wrapper() {
+    conformance::run(Arc::new(faulty()), &Path::from("p"))
+        .await
+        .expect("conforms");
+    let (_folder, store) = local();
+    conformance::run(Arc::new(FaultyStore::new(store.inner)), &Path::from("p"))
+        .await
+        .expect("conforms");
+}
+
+#[tokio::test]
+async fn a17_a_store_that_ignores_the_condition_is_refused_by_name() {
+    let store = faulty();
+    store.control().set_ignores_create(true);
+    let error = probe::probe(&store, &Path::from("p")).await.expect_err("refused");
+    assert!(
+        matches!(error, probe::ProbeError::IgnoresCreate { .. }) && !error.is_retryable(),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("If-None-Match"), "{error}");
+    // Mended, the same prefix is good again although the second body stands there now.
+    store.control().set_ignores_create(false);
+    probe::probe(&store, &Path::from("p")).await.expect("proven");
+    store.control().set_ignores_create(true);
+    probe::probe(&store, &Path::from("p"))
+        .await
+        .expect_err("refused again");
+}
+
+#[tokio::test]
+async fn a_probe_deletes_nothing_and_leaves_one_object() {
+    let store = faulty();
+    for _ in 0..3 {
+        probe::probe(&store, &Path::from("p")).await.expect("proven");
+    }
+    assert_eq!(store.control().count(Op::Delete), 0);
+    let listed = store
+        .inner()
+        .list_with_delimiter(Some(&Path::from("p/probe")))
+        .await
+        .expect("listed");
+    assert_eq!(listed.objects.len(), 1);
+}
+
+#[tokio::test]
+async fn a_probe_survives_faults_that_pass_and_names_those_that_stay() {
+    let store = faulty();
+    store.control().script([
+        (Op::Create, Decision::FailBefore(Fault::AlreadyExists)),
+        (Op::Create, Decision::FailAfter(Fault::Timeout)),
+        (Op::Create, Decision::FailBefore(Fault::Unavailable)),
+    ]);
+    probe::probe(&store, &Path::from("p")).await.expect("proven");
+    for (op, permission) in [
+        (Op::Create, "s3:PutObject"),
+        (Op::Get, "s3:GetObject"),
+        (Op::List, "s3:ListBucket"),
+    ] {
+        store.control().set_plan(move |call| {
+            if call.op == op {
+                Decision::FailBefore(Fault::Denied)
+            } else {
+                Decision::Pass
+            }
+        });
+        let error = probe::probe(&store, &Path::from("p")).await.expect_err("denied");
+        assert!(error.to_string().contains(permission), "{op:?}: {error}");
+        assert!(error.is_retryable(), "{error:?}");
+    }
+    store.control().clear();
+    store.control().set_outage(true);
+    let error = probe::probe(&store, &Path::from("p")).await.expect_err("outage");
+    assert!(
+        matches!(error, probe::ProbeError::Unavailable(_)) && error.is_retryable(),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_foreign_object_under_the_probes_name_is_told() {
+    let store = faulty();
+    store
+        .put(&Path::from("probe/create-once"), "else".into())
+        .await
+        .expect("put");
+    let error = probe::probe(&store, &Path::default()).await.expect_err("foreign");
+    assert!(matches!(error, probe::ProbeError::Foreign { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a22_no_room_is_told_apart_and_passes_once_there_is_some() {
+    let store = faulty();
+    store.control().set_full(true);
+    let key = Path::from("segment");
+    let error = upload(&store, &key, vec![Bytes::from_static(b"x")])
+        .await
+        .expect_err("full");
+    assert_eq!(error.kind(), ErrorKind::Full);
+    assert!(error.is_retryable());
+    store.control().set_full(false);
+    upload(&store, &key, vec![Bytes::from_static(b"x")])
+        .await
+        .expect("room again");
+}
+
+#[tokio::test]
+async fn a23_a_missing_bucket_is_told_apart_and_not_retried() {
+    let store = faulty();
+    store
+        .control()
+        .script([(Op::Put, Decision::FailBefore(Fault::NotFound))]);
+    let error = upload(&store, &Path::from("segment"), vec![Bytes::from_static(b"x")])
+        .await
+        .expect_err("gone");
+    assert_eq!(error.kind(), ErrorKind::NoBucket);
+    assert!(!error.is_retryable());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a15_latency_is_tokios_time_and_a_kill_leaves_every_call_pending() {
+    let store = faulty();
+    store.control().set_latency(Duration::from_secs(3600));
+    store
+        .put(&Path::from("slow"), "x".into())
+        .await
+        .expect("a paused clock does not wait");
+    store.control().set_latency(Duration::ZERO);
+    store.control().script([(Op::Put, Decision::KillAfter)]);
+    let path = Path::from("killed");
+    let call = store.put(&path, "x".into());
+    assert!(
+        tokio::time::timeout(Duration::from_secs(9), call).await.is_err(),
+        "never returns"
+    );
+    store.control().killed().await;
+    let later = tokio::time::timeout(Duration::from_secs(9), store.head(&path));
+    assert!(later.await.is_err(), "nor does any later call");
+    store.inner().head(&path).await.expect("but it had its effect");
+}
+
+#[tokio::test]
+async fn the_same_seed_gives_the_same_faults() {
+    let faults = |seed| async move {
+        let store = faulty();
+        let mut outcomes = Vec::new();
+        store.control().set_random_plan(seed, 50);
+        tokio::time::pause();
+        for n in 0..50 {
+            let path = Path::from(format!("{n}"));
+            let put = store.put(&path, "x".into()).await.is_ok();
+            let got = store.get(&path).await.is_ok();
+            outcomes.push((put, got));
+        }
+        tokio::time::resume();
+        outcomes
+    };
+    let first = faults(7).await;
+    assert_eq!(first, faults(7).await);
+    assert_ne!(first, faults(8).await);
+}
+
+#[tokio::test]
+async fn leftovers_of_crashed_writes_are_swept_and_nothing_else() {
+    let (folder, store) = local();
+    upload(
+        store.inner.as_ref(),
+        &Path::from("a/b/kept"),
+        vec![Bytes::from_static(b"x")],
+    )
+    .await
+    .expect("put");
+    let root = &folder.path().join("backup");
+    assert_eq!(store.kind, Kind::Filesystem(root.clone()));
+    for name in ["a/b/kept#1", "a/gone#22", "kept#x", "#"] {
+        std::fs::write(root.join(name), "half").expect("write");
+    }
+    let later = SystemTime::now() + Duration::from_secs(60);
+    assert_eq!(
+        store.sweep_leftovers(SystemTime::UNIX_EPOCH).expect("swept"),
+        0,
+        "young ones may be alive"
+    );
+    assert_eq!(store.sweep_leftovers(later).expect("swept"), 2);
+    assert!(root.join("kept#x").exists() && root.join("a/b/kept").exists());
+    assert_eq!(Store::memory().sweep_leftovers(later).expect("nothing to do"), 0);
+}
+
+#[test]
+fn a_directory_is_made_only_where_its_parent_exists() {
+    let folder = tempfile::tempdir().expect("folder");
+    let location = job::Location::Filesystem(job::Filesystem {
+        path: folder.path().join("missing/backup"),
+    });
+    let error = open(&job::Storage {
+        location,
+        anchor: None,
+    })
+    .expect_err("a missing mount");
+    assert!(error.to_string().contains("missing/backup"), "{error}");
+}
+
+#[test]
+fn every_kind_opens_and_describes_itself_without_secrets() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("write");
+        path.display().to_string()
+    };
+    let (id, secret) = (file("id", "AKIA"), file("secret", "hunter2"));
+    let account = file("account", "aHVudGVyMg==");
+    let service = file(
+        "service",
+        r#"{"private_key": "hunter2", "private_key_id": "1", "client_email": "a@b", "disable_oauth": true}"#,
+    );
+    let documents = [
+        (
+            format!(
+                "s3, s3: {{bucket: bkt, prefix: p/q, endpoint: 'http://x:1', virtualHostedStyle: true, \
+                 accessKeyIdFile: {id}, secretAccessKeyFile: {secret}}}"
+            ),
+            "s3://bkt/p/q",
+        ),
+        (
+            format!("azure, azure: {{container: ctr, storageAccount: acc, accountKeyFile: {account}}}"),
+            "azure://acc/ctr",
+        ),
+        (
+            format!(
+                "gcs, gcs: {{bucket: bkt, prefix: p, endpoint: 'http://x:1', serviceAccountFile: {service}}}"
+            ),
+            "gs://bkt/p",
+        ),
+    ];
+    for (storage, description) in documents {
+        let text = format!("cluster: {{bootstrapServers: 'a:1'}}\nstorage: {{type: {storage}}}");
+        let job: Job = text.parse().expect("document");
+        let store = open(&job.storage).expect("opened");
+        assert_eq!(store.description, description);
+        assert!(!format!("{store:?}").contains("hunter2") && !format!("{store:?}").contains("aHVudGVyMg"));
+    }
+}
+
+#[test]
+fn a_missing_credential_file_is_named_at_the_start() {
+    let text = "cluster: {bootstrapServers: 'a:1'}\nstorage: {type: azure, azure: {container: ctr, storageAccount: acc, \
+                sasTokenFile: /nowhere/sas}}";
+    let job: Job = text.parse().expect("document");
+    let error = open(&job.storage).expect_err("no file");
+    let cause = std::error::Error::source(&error).expect("cause").to_string();
+    assert!(cause.contains("/nowhere/sas"), "{cause}");
+}

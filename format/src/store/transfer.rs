@@ -1,0 +1,174 @@
+//! Objects under names nobody else uses: put whole and confirmed, got with size and digest checked.
+//!
+//! Does not own the retry loops of an outage: an upload is one try, a get a few, and each names what failed.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{FuturesUnordered, TryStreamExt as _};
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
+
+use super::error::Mismatch;
+use super::{ErrorKind, StoreError};
+use crate::checksum::Sha256;
+
+/// The size of a part, and up to which an object is put in one request: at the 60 s a request may take, 140 kB/s suffice.
+pub const PART_BYTES: usize = 8 << 20;
+/// Parts of one object under way at once. Callers upload several objects at once; this only hides latency.
+const PARTS_IN_FLIGHT: usize = 4;
+/// Reads of one object before its bytes count as corrupt: a flipped bit in transit does not come three times.
+const READS: u32 = 3;
+const PAUSE_BETWEEN_READS: Duration = Duration::from_millis(100);
+
+/// Puts an object under a name that only this writer uses, and confirms by its size that it stands there whole.
+///
+/// Trying again with the same bytes is safe. Cancelled, it may leave an unfinished multipart upload, which a lifecycle
+/// rule of the bucket removes (docs/providers.md).
+///
+/// # Errors
+/// [`StoreError`]; [`ErrorKind::Incomplete`] where the store said done and the object is missing or has another size.
+pub async fn upload(store: &dyn ObjectStore, key: &Path, body: Vec<Bytes>) -> Result<(), StoreError> {
+    let size: usize = body.iter().map(Bytes::len).sum();
+    if size <= PART_BYTES {
+        let payload = PutPayload::from_iter(body);
+        store
+            .put(key, payload)
+            .await
+            .map_err(|error| StoreError::writing("put", key, error))?;
+    } else {
+        upload_parts(store, key, body).await?;
+    }
+    confirm(store, key, size as u64).await
+}
+
+async fn upload_parts(store: &dyn ObjectStore, key: &Path, body: Vec<Bytes>) -> Result<(), StoreError> {
+    let failed = |error| StoreError::writing("put", key, error);
+    let mut upload = store.put_multipart(key).await.map_err(failed)?;
+    let outcome = match put_parts(upload.as_mut(), parts(body)).await {
+        Ok(()) => upload.complete().await.map(|_| ()),
+        Err(error) => Err(error),
+    };
+    if outcome.is_err() {
+        // Its own failure changes nothing: what is left over is unnamed parts, which the lifecycle rule removes.
+        let _aborted = upload.abort().await;
+    }
+    outcome.map_err(failed)
+}
+
+async fn put_parts(upload: &mut dyn MultipartUpload, parts: Vec<PutPayload>) -> object_store::Result<()> {
+    let mut in_flight = FuturesUnordered::new();
+    for part in parts {
+        if in_flight.len() == PARTS_IN_FLIGHT {
+            in_flight.try_next().await?;
+        }
+        in_flight.push(upload.put_part(part));
+    }
+    in_flight.try_collect().await
+}
+
+/// Cuts the body into parts of [`PART_BYTES`], the last one shorter, without copying. All but the last must be equal for
+/// some stores.
+fn parts(body: Vec<Bytes>) -> Vec<PutPayload> {
+    let mut parts = Vec::new();
+    let mut part: Vec<Bytes> = Vec::new();
+    let mut room = PART_BYTES;
+    for mut piece in body {
+        while !piece.is_empty() {
+            let taken = piece.split_to(piece.len().min(room));
+            room -= taken.len();
+            part.push(taken);
+            if room == 0 {
+                parts.push(PutPayload::from_iter(std::mem::take(&mut part)));
+                room = PART_BYTES;
+            }
+        }
+    }
+    if !part.is_empty() {
+        parts.push(PutPayload::from_iter(part));
+    }
+    parts
+}
+
+async fn confirm(store: &dyn ObjectStore, key: &Path, size: u64) -> Result<(), StoreError> {
+    let action = "confirm";
+    let found = match store.head(key).await {
+        Ok(meta) if meta.size == size => return Ok(()),
+        Ok(meta) => format!("{} bytes", meta.size),
+        Err(object_store::Error::NotFound { .. }) => "nothing".to_owned(),
+        Err(error) => return Err(StoreError::new(action, key, error)),
+    };
+    let mismatch = Mismatch {
+        expected: format!("{size} bytes"),
+        found,
+    };
+    Err(StoreError::found(
+        action,
+        key,
+        ErrorKind::Incomplete,
+        Some(mismatch),
+    ))
+}
+
+/// Gets an object whose size and digest are known. Bytes that differ, and answers that fail, are asked for again before
+/// they are reported. An object of another size is not read.
+///
+/// # Errors
+/// [`StoreError`]; [`ErrorKind::Corrupt`] where the bytes stay wrong, [`ErrorKind::NotFound`] where there are none.
+pub async fn get_checked(
+    store: &dyn ObjectStore,
+    key: &Path,
+    size: u64,
+    sha256: Sha256,
+) -> Result<Bytes, StoreError> {
+    let mut read = 1;
+    loop {
+        let error = match get_once(store, key, size, sha256).await {
+            Ok(bytes) => return Ok(bytes),
+            Err(error) => error,
+        };
+        let may_pass = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unavailable);
+        if !may_pass || read == READS {
+            return Err(error);
+        }
+        tokio::time::sleep(PAUSE_BETWEEN_READS * read).await;
+        read += 1;
+    }
+}
+
+async fn get_once(
+    store: &dyn ObjectStore,
+    key: &Path,
+    size: u64,
+    sha256: Sha256,
+) -> Result<Bytes, StoreError> {
+    let action = "get";
+    let failed = |error| StoreError::new(action, key, error);
+    let corrupt = |expected: String, found: String| {
+        StoreError::found(
+            action,
+            key,
+            ErrorKind::Corrupt,
+            Some(Mismatch { expected, found }),
+        )
+    };
+    let found = store.get(key).await.map_err(failed)?;
+    if found.meta.size != size {
+        return Err(corrupt(
+            format!("{size} bytes"),
+            format!("{} bytes", found.meta.size),
+        ));
+    }
+    let bytes = found.bytes().await.map_err(failed)?;
+    if bytes.len() as u64 != size {
+        return Err(corrupt(
+            format!("{size} bytes"),
+            format!("{} bytes of body", bytes.len()),
+        ));
+    }
+    let digest = Sha256::of(&bytes);
+    if digest != sha256 {
+        return Err(corrupt(format!("sha256 {sha256}"), format!("sha256 {digest}")));
+    }
+    Ok(bytes)
+}

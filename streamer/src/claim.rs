@@ -1,0 +1,185 @@
+//! Becoming the one writer of a backup: prove the store, read the log, check whose it is, claim it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use strimzi_backup_format::ids::{BackupId, ClusterId, Nonce, Sequence, Shard, TimestampMs};
+use strimzi_backup_format::identity::Identity;
+use strimzi_backup_format::job::Job;
+use strimzi_backup_format::manifest::log::{self, LogWriter};
+use strimzi_backup_format::manifest::reader;
+use strimzi_backup_format::manifest::Claim;
+use strimzi_backup_format::state::State;
+use strimzi_backup_format::store::Store;
+use strimzi_backup_format::store::probe::probe;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Backoff, Clock};
+use crate::error::Error;
+use crate::metrics::Metrics;
+
+/// A writer whose head is younger than this is alive: twice the heartbeat, and some.
+const ALIVE_MILLIS: u64 = 75_000;
+
+/// How often a standby looks whether the writer is still alive.
+const STANDBY_LOOK: Duration = Duration::from_secs(5);
+
+/// Who wants to write, and what for.
+#[derive(Debug)]
+pub struct Claimant<'a, C> {
+    /// The job.
+    pub job: &'a Job,
+    /// The store, proven.
+    pub store: Store,
+    /// The cluster that the broker says it is.
+    pub cluster: ClusterId,
+    /// This writer's name.
+    pub writer: String,
+    /// Time and dice.
+    pub clock: Arc<C>,
+    /// Where failures are counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether the store was probed.
+    pub proven: AtomicBool,
+}
+
+impl<C: Clock> Claimant<'_, C> {
+    /// Claims the log, creating the backup where there is none. Waits for a store that fails, and for a living writer
+    /// that has fenced this one before.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`], [`Error::Read`] or [`Error::Log`] where this job must not write here; nothing is changed then.
+    /// [`Error::StoppedEarly`] on `stop`.
+    pub async fn claim(&self, stop: &CancellationToken) -> Result<LogWriter, Error> {
+        let backoff = Backoff::new();
+        loop {
+            match self.attempt().await {
+                Ok(Some(writer)) => return Ok(writer),
+                Ok(None) => self.pause(STANDBY_LOOK, stop).await?,
+                Err(error) if is_retryable(&error) => {
+                    self.metrics.store_failed("claim", &self.store.description, &error);
+                    self.pause(backoff.next(self.clock.as_ref()), stop).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn pause(&self, pause: Duration, stop: &CancellationToken) -> Result<(), Error> {
+        tokio::select! {
+            () = stop.cancelled() => Err(Error::StoppedEarly),
+            () = tokio::time::sleep(pause) => Ok(()),
+        }
+    }
+
+    /// One attempt; `None` where another writer is to be left alone for now.
+    async fn attempt(&self) -> Result<Option<LogWriter>, Error> {
+        let shard = Shard::ONLY;
+        let Some(log) = reader::open(&self.store, shard).await? else {
+            return self.create().await;
+        };
+        let anchor = self.job.storage.anchor.as_ref();
+        log.identity.admits(&self.job.name, &self.cluster, anchor.map(|anchor| anchor.backup))?;
+        if let Some(anchor) = anchor {
+            reader::check_anchor(&self.store, shard, anchor.sequence, anchor.sha256).await?;
+        }
+        for (object, reason) in &log.ignored {
+            tracing::warn!(object, reason, "checkpoint ignored; the log is read instead");
+        }
+        if let Some(other) = fenced_by_living(&log.state, &self.writer, self.clock.now()) {
+            tracing::warn!(writer = other, "another writer took this backup over and is alive; standing by");
+            return Ok(None);
+        }
+        // Only now, when this job may write here: a probe leaves an object.
+        self.prove().await?;
+        let writer = LogWriter::new(self.store.clone(), shard, log);
+        self.create_claim(writer).await.map(Some)
+    }
+
+    async fn prove(&self) -> Result<(), Error> {
+        if !self.proven.load(Ordering::Relaxed) {
+            probe(self.store.inner.as_ref(), &self.store.prefix).await?;
+            self.proven.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Founds the backup. The log is then read and claimed by the next attempt, as any other.
+    async fn create(&self) -> Result<Option<LogWriter>, Error> {
+        if let Some(anchor) = &self.job.storage.anchor {
+            let (sequence, sha256) = (anchor.sequence, anchor.sha256);
+            return Err(reader::Error::Anchor { sequence, sha256 }.into());
+        }
+        self.prove().await?;
+        let backup = BackupId::new(self.clock.uuid());
+        let identity = Identity::new(backup, &self.job.name, self.cluster.clone(), self.clock.now());
+        let (found, digest) = log::create_identity(&self.store, &identity).await?;
+        found.admits(&self.job.name, &self.cluster, None)?;
+        let writer = LogWriter::new(self.store.clone(), Shard::ONLY, log::empty(found, digest, Shard::ONLY));
+        self.create_claim(writer).await.map(Some)
+    }
+
+    async fn create_claim(&self, mut writer: LogWriter) -> Result<LogWriter, Error> {
+        let claim = Claim { writer: self.writer.clone(), software: env!("CARGO_PKG_VERSION").to_owned() };
+        let nonce = Nonce::new(self.clock.uuid());
+        let prepared = writer.prepare_claim(claim, nonce, self.clock.now())?;
+        let backoff = Backoff::new();
+        loop {
+            match writer.commit(&prepared).await {
+                Ok(()) => break,
+                Err(error) if error.is_retryable() => {
+                    self.metrics.store_failed("claim", &self.store.description, &error);
+                    tokio::time::sleep(backoff.next(self.clock.as_ref())).await;
+                }
+                // Somebody else was faster: read what stands there now, and decide anew.
+                Err(log::Error::Fenced { .. }) => return Err(Error::Raced),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let epoch = writer.epoch();
+        let sequence = writer.state().head.map_or(Sequence::FIRST, |head| head.sequence);
+        tracing::info!(%epoch, %sequence, store = %self.store.description, "claimed the manifest log");
+        Ok(writer)
+    }
+}
+
+fn is_retryable(error: &Error) -> bool {
+    match error {
+        Error::Read(error) => error.is_retryable(),
+        Error::Log(error) => error.is_retryable(),
+        Error::Raced => true,
+        Error::Probe(error) => error.is_retryable(),
+        _ => false,
+    }
+}
+
+/// The writer that has fenced `writer` and is still alive: then claiming again would only fence it in turn, and so on.
+fn fenced_by_living<'a>(state: &'a State, writer: &str, now: TimestampMs) -> Option<&'a str> {
+    let newest = state.claims.last().filter(|claim| claim.writer != writer)?;
+    let was_ours = state.claims.iter().rev().skip(1).any(|claim| claim.writer == writer);
+    let alive = state.head.is_some_and(|head| now.millis_since(head.observed_at) < ALIVE_MILLIS);
+    (was_ours && alive).then_some(newest.writer.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use strimzi_backup_format::checksum::Sha256;
+    use strimzi_backup_format::ids::Epoch;
+    use strimzi_backup_format::state::{ClaimRecord, Head};
+
+    use super::*;
+
+    #[test]
+    fn a06_a_fenced_writer_stands_by_while_the_other_lives() {
+        let mut state = State::empty(BackupId::new(uuid::Uuid::nil()), Shard::ONLY, Sha256::of(b""));
+        let at = TimestampMs::new(1_000_000);
+        let claim = |epoch, writer: &str| ClaimRecord { epoch: Epoch::new(epoch), writer: writer.to_owned(), observed_at: at };
+        state.claims = vec![claim(1, "a"), claim(2, "b")];
+        state.head = Some(Head { sequence: Sequence::new(9), sha256: Sha256::of(b""), epoch: Epoch::new(2), observed_at: at });
+        assert_eq!(fenced_by_living(&state, "a", at.plus_millis(10_000)), Some("b"));
+        assert_eq!(fenced_by_living(&state, "a", at.plus_millis(100_000)), None, "b is dead");
+        assert_eq!(fenced_by_living(&state, "b", at), None, "the newest writer goes on");
+        assert_eq!(fenced_by_living(&state, "c", at), None, "a new writer was never fenced");
+    }
+}

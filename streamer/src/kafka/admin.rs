@@ -1,0 +1,233 @@
+//! Questions to the cluster: its id, its topics, the ends of their logs.
+//!
+//! Owns: splitting large questions, deadlines, and the types of the answers. Does not own: how often to ask. Each
+//! question blocks a thread of tokio's blocking pool, never a worker; dropping the future leaves the thread to end by
+//! itself at the deadline.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use strimzi_backup_format::ids::{ClusterId, Offset, PartitionId, TopicId, TopicName};
+
+use super::error::{BrokerError, Code, Error};
+use super::ffi::{OffsetQuery, Queue};
+use super::{Inner, Kafka};
+
+/// Time for one request. Longer than a broker's restart takes to move its leaders, short enough to be told as trouble.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Partitions in one ListOffsets request; 1,000 took 23–30 ms.
+const PARTITIONS_PER_REQUEST: usize = 2_000;
+
+/// Topics in one request. An answer describes every partition, so it is kept to some megabytes.
+const TOPICS_PER_REQUEST: usize = 500;
+
+/// How often the wait for the cluster's id looks whether the connection was refused.
+const REFUSAL_CHECK: Duration = Duration::from_millis(200);
+
+/// Which end of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetSpec {
+    /// The first offset that the broker still has.
+    LogStart,
+    /// The end of the log, open transactions included.
+    HighWatermark,
+    /// Where a reader of committed records must stop.
+    LastStable,
+}
+
+/// What a topic is at this moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicDescription {
+    /// Changes when the topic is re-created.
+    pub id: TopicId,
+    /// Its partitions, in order.
+    pub partitions: Vec<PartitionDescription>,
+}
+
+/// One partition of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionDescription {
+    /// Its number.
+    pub partition: PartitionId,
+    /// The broker that leads it, if one does.
+    pub leader: Option<i32>,
+    /// How many replicas it should have.
+    pub replicas: usize,
+}
+
+/// The settings made on one topic, or why they cannot be told.
+pub type TopicOverrides = Result<BTreeMap<String, String>, BrokerError>;
+
+impl Kafka {
+    /// The cluster's id; the first proof that the connection works.
+    ///
+    /// # Errors
+    /// [`Error::Authentication`] or [`Error::Tls`] as soon as a broker refuses the connection, [`Error::Unreachable`] at
+    /// the deadline.
+    pub async fn cluster_id(&self, timeout: Duration) -> Result<ClusterId, Error> {
+        self.ask("read the cluster id", move |inner| {
+            let deadline = Instant::now() + timeout;
+            loop {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if let Some(id) = inner.client.cluster_id(left.min(REFUSAL_CHECK)) {
+                    return Ok(ClusterId::new(id));
+                }
+                let trouble = inner.consumer.trouble(&inner.client);
+                if let Some(refusal) = trouble.filter(|error| !error.is_retryable()) {
+                    return Err(refusal);
+                }
+                if left.is_zero() {
+                    return Err(Error::of_request("read the cluster id", Code::TIMED_OUT));
+                }
+            }
+        })
+        .await
+    }
+
+    /// The names of all topics that the user may see.
+    ///
+    /// # Errors
+    /// As [`Error`].
+    pub async fn topic_names(&self) -> Result<Vec<TopicName>, Error> {
+        const DOING: &str = "list topics";
+        let names = self
+            .ask(DOING, |inner| {
+                inner.client.topic_names(REQUEST_TIMEOUT).map_err(|code| Error::of_request(DOING, Code::new(code)))
+            })
+            .await?;
+        // A broker has no topic with an illegal name; whatever says so is not followed.
+        Ok(names.into_iter().filter_map(|name| TopicName::new(name).ok()).collect())
+    }
+
+    /// Ids and partitions of topics, each with its own answer, in no particular order.
+    ///
+    /// # Errors
+    /// As [`Error`], if a request as a whole failed.
+    pub async fn describe_topics(
+        &self,
+        names: &[TopicName],
+    ) -> Result<Vec<(TopicName, Result<TopicDescription, BrokerError>)>, Error> {
+        const DOING: &str = "describe topics";
+        let names = names.to_vec();
+        self.ask(DOING, move |inner| {
+            let mut answers = Vec::with_capacity(names.len());
+            for chunk in names.chunks(TOPICS_PER_REQUEST) {
+                let asked: Vec<&str> = chunk.iter().map(TopicName::as_str).collect();
+                let found = Queue::new(&inner.client, REQUEST_TIMEOUT)
+                    .describe_topics(&asked)
+                    .map_err(|code| Error::of_request(DOING, Code::new(code)))?;
+                answers.extend(found.into_iter().filter_map(|(name, description)| {
+                    let description = description.map(topic_description).map_err(broker_error);
+                    Some((TopicName::new(name).ok()?, description))
+                }));
+            }
+            Ok(answers)
+        })
+        .await
+    }
+
+    /// The settings made on the topics themselves, without the brokers' defaults. Sensitive ones are left out.
+    ///
+    /// # Errors
+    /// As [`Error`], if a request as a whole failed.
+    pub async fn topic_overrides(&self, names: &[TopicName]) -> Result<BTreeMap<TopicName, TopicOverrides>, Error> {
+        const DOING: &str = "read topic configurations";
+        let names = names.to_vec();
+        self.ask(DOING, move |inner| {
+            let mut answers = BTreeMap::new();
+            for chunk in names.chunks(TOPICS_PER_REQUEST) {
+                let asked: Vec<&str> = chunk.iter().map(TopicName::as_str).collect();
+                let found = Queue::new(&inner.client, REQUEST_TIMEOUT)
+                    .topic_overrides(&asked)
+                    .map_err(|code| Error::of_request(DOING, Code::new(code)))?;
+                answers.extend(found.into_iter().filter_map(|(name, overrides)| {
+                    Some((TopicName::new(name).ok()?, overrides.map_err(broker_error)))
+                }));
+            }
+            Ok(answers)
+        })
+        .await
+    }
+
+    /// One end of each partition's log, each with its own answer, in no particular order. A partition that is named
+    /// twice is asked for once.
+    ///
+    /// # Errors
+    /// As [`Error`], if a request as a whole failed.
+    pub async fn list_offsets(
+        &self,
+        partitions: &[(TopicName, PartitionId)],
+        at: OffsetSpec,
+    ) -> Result<Vec<((TopicName, PartitionId), Result<Offset, BrokerError>)>, Error> {
+        const DOING: &str = "list offsets";
+        let mut partitions = partitions.to_vec();
+        // librdkafka refuses a request that names a partition twice.
+        partitions.sort_unstable();
+        partitions.dedup();
+        let query = match at {
+            OffsetSpec::LogStart => OffsetQuery::Earliest,
+            OffsetSpec::HighWatermark => OffsetQuery::Latest { committed: false },
+            OffsetSpec::LastStable => OffsetQuery::Latest { committed: true },
+        };
+        self.ask(DOING, move |inner| {
+            let mut answers = Vec::with_capacity(partitions.len());
+            for chunk in partitions.chunks(PARTITIONS_PER_REQUEST) {
+                let asked: Vec<(&str, i32)> =
+                    chunk.iter().map(|(topic, partition)| (topic.as_str(), partition.get())).collect();
+                let found = Queue::new(&inner.client, REQUEST_TIMEOUT)
+                    .list_offsets(&asked, query)
+                    .map_err(|code| Error::of_request(DOING, Code::new(code)))?;
+                answers.extend(found.into_iter().filter_map(|(topic, partition, offset)| {
+                    let offset = offset.map(Offset::new).map_err(broker_error);
+                    Some(((TopicName::new(topic).ok()?, PartitionId::new(partition)), offset))
+                }));
+            }
+            Ok(answers)
+        })
+        .await
+    }
+
+    /// Runs a blocking question. One that got no answer is explained by the trouble of the connection, if there was any
+    /// since the last answer: "wrong password" says more than "no answer".
+    async fn ask<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        question: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let inner = self.inner.clone();
+        let answer = tokio::task::spawn_blocking(move || {
+            let answer = question(&inner);
+            match answer {
+                Ok(_) => inner.consumer.forget_trouble(),
+                Err(ref error) if error.is_retryable() => {
+                    let trouble = inner.consumer.trouble(&inner.client);
+                    if let Some(cause) = trouble.filter(|trouble| !trouble.is_retryable()) {
+                        return Err(cause);
+                    }
+                }
+                Err(_) => {}
+            }
+            answer
+        });
+        // Fails only if the runtime is shutting down: then there is no answer either.
+        answer.await.unwrap_or_else(|_| Err(Error::of_request(doing, Code::TIMED_OUT)))
+    }
+}
+
+fn broker_error(code: i32) -> BrokerError {
+    BrokerError(Code::new(code))
+}
+
+fn topic_description((id, partitions): (String, Vec<(i32, Option<i32>, usize)>)) -> TopicDescription {
+    let mut partitions: Vec<PartitionDescription> = partitions
+        .into_iter()
+        .map(|(partition, leader, replicas)| PartitionDescription {
+            partition: PartitionId::new(partition),
+            leader,
+            replicas,
+        })
+        .collect();
+    partitions.sort_unstable_by_key(|found| found.partition);
+    TopicDescription { id: TopicId::new(id), partitions }
+}

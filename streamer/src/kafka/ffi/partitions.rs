@@ -1,0 +1,67 @@
+//! `rd_kafka_topic_partition_list_t`: partitions that go to librdkafka, with an offset and a leader epoch each.
+
+use std::ffi::CString;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use rdkafka::bindings as rd;
+
+use super::{Client, c_string};
+
+/// A list of partitions. It borrows the client, and so is gone before it.
+pub(crate) struct PartitionList<'c> {
+    list: NonNull<rd::rd_kafka_topic_partition_list_t>,
+    last_topic: Option<(String, CString)>,
+    client: PhantomData<&'c Client>,
+}
+
+impl<'c> PartitionList<'c> {
+    /// An empty list with room for `capacity` partitions.
+    pub(crate) fn new(_client: &'c Client, capacity: usize) -> Self {
+        let capacity = i32::try_from(capacity).unwrap_or(i32::MAX);
+        // SAFETY: allocates; librdkafka aborts the process when memory is gone, so null does not come back.
+        let list = unsafe { rd::rd_kafka_topic_partition_list_new(capacity) };
+        let list = NonNull::new(list).expect("librdkafka aborts rather than return null when memory is gone");
+        Self { list, last_topic: None, client: PhantomData }
+    }
+
+    /// Adds a partition; `offset` may be one of librdkafka's negative constants.
+    pub(crate) fn add(&mut self, topic: &str, partition: i32, offset: i64, leader_epoch: Option<i32>) {
+        if self.last_topic.as_ref().is_none_or(|(name, _)| name != topic) {
+            self.last_topic = Some((topic.to_owned(), c_string(topic)));
+        }
+        let Some((_, name)) = &self.last_topic else { return };
+        // SAFETY: list and name are alive; the element that comes back belongs to the list and is filled before the next
+        // `add` may move it.
+        unsafe {
+            let element = rd::rd_kafka_topic_partition_list_add(self.list.as_ptr(), name.as_ptr(), partition);
+            (&raw mut (*element).offset).write(offset);
+            if let Some(epoch) = leader_epoch {
+                rd::rd_kafka_topic_partition_set_leader_epoch(element, epoch);
+            }
+        }
+    }
+
+    /// The error codes that librdkafka wrote into the list, in its order; 0 for none.
+    pub(super) fn codes(&self) -> Vec<i32> {
+        // SAFETY: the list is alive and read within its bounds, field by field, since `err` may be a code the enum lacks.
+        unsafe {
+            let list = self.list.as_ptr();
+            let count = usize::try_from((&raw const (*list).cnt).read()).unwrap_or(0);
+            let elements = (&raw const (*list).elems).read();
+            (0..count).map(|index| (&raw const (*elements.add(index)).err).cast::<i32>().read()).collect()
+        }
+    }
+
+    /// For librdkafka.
+    pub(super) fn as_ptr(&self) -> *mut rd::rd_kafka_topic_partition_list_t {
+        self.list.as_ptr()
+    }
+}
+
+impl Drop for PartitionList<'_> {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, released once.
+        unsafe { rd::rd_kafka_topic_partition_list_destroy(self.list.as_ptr()) };
+    }
+}

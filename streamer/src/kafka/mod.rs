@@ -1,0 +1,112 @@
+//! The Kafka cluster as the streamer sees it: partitions to fetch, records that come, questions about topics and offsets.
+//!
+//! Owns: one librdkafka client, its configuration, its secrets' files, and the types of what comes and what fails. It is
+//! the streamer's only user of rdkafka. Does not own: which topics, from where, and what a fault means to a backup.
+//!
+//! ```text
+//! job::Cluster ──credentials──▶ client_config ──▶ ffi::Client ──▶ consumer (assign, poll)   one polling thread
+//!                                                     │     └───▶ admin (questions)         tokio's blocking pool
+//!                                 context ◀── logs, tokens, on librdkafka's own threads
+//! ```
+//!
+//! Invariants: no group is joined and nothing is written to the cluster; only committed records are delivered; no log
+//! line or error holds a secret or a byte of a record; nothing depends on being polled in time, so the caller applies
+//! back-pressure by not polling.
+
+mod admin;
+mod client_config;
+mod consumer;
+mod context;
+mod credentials;
+mod error;
+mod ffi;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use strimzi_backup_format::ids::{PartitionId, TopicName};
+use strimzi_backup_format::job::{Authentication, Cluster};
+
+pub use admin::{OffsetSpec, PartitionDescription, TopicDescription, TopicOverrides};
+pub use client_config::Tuning;
+pub use consumer::{Assignment, Sink};
+pub use error::{BrokerError, Code, ConfigurationFault, Error, PartitionFault};
+
+use consumer::Consumer;
+use credentials::CredentialFiles;
+use ffi::{Client, Conf, PropertyFault};
+
+/// A connection to a cluster. Clones share it; the last one to go ends it.
+#[derive(Clone)]
+pub struct Kafka {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: Client,
+    consumer: Consumer,
+    credential_files: CredentialFiles,
+}
+
+impl Kafka {
+    /// Makes the client and starts connecting; waits for no broker. Reads the credential files.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] if a file cannot be read or librdkafka does not take the job's properties.
+    pub fn connect(cluster: &Cluster, tuning: &Tuning) -> Result<Self, Error> {
+        Self::make(cluster, tuning).map_err(Error::Configuration)
+    }
+
+    fn make(cluster: &Cluster, tuning: &Tuning) -> Result<Self, ConfigurationFault> {
+        let (credential_files, credentials) = CredentialFiles::read(cluster)?;
+        let mut conf = Conf::new();
+        for (name, value) in client_config::properties(cluster, &credentials, tuning) {
+            conf.set(&name, &value).map_err(|fault| match fault {
+                PropertyFault::Unknown => ConfigurationFault::UnknownProperty { name },
+                PropertyFault::Invalid => ConfigurationFault::BadProperty { name },
+            })?;
+        }
+        let refresh_token = match &cluster.authentication {
+            Some(Authentication::OauthBearer { token_file }) => {
+                // Found missing now, it is a fault of the job; later, one of the connection.
+                credentials::read_text(token_file)?;
+                Some(context::token_from_file(token_file.clone()))
+            }
+            _ => None,
+        };
+        let client = conf.into_client(refresh_token).map_err(ConfigurationFault::Refused)?;
+        Ok(Self { inner: Arc::new(Inner { client, consumer: Consumer::default(), credential_files }) })
+    }
+
+    /// Whether the files with passwords, keys and certificates hold something else than when this connection was made:
+    /// then connect anew and assign at the positions reached. Bearer tokens are not among them; they are read again by
+    /// themselves. Reads the files.
+    pub fn credentials_changed(&self) -> bool {
+        self.inner.credential_files.changed()
+    }
+
+    /// Fetches the partitions from their offsets. One that is assigned already starts anew, and nothing of its earlier
+    /// assignment is delivered any more; others are not disturbed. Waits for a running sink call, not for brokers. That a
+    /// partition does not exist is told later, as [`PartitionFault::UnknownPartition`].
+    ///
+    /// # Errors
+    /// [`Error::Fatal`], or [`Error::Refused`] for an offset below 0 or a partition named twice. The partitions are then
+    /// not assigned.
+    pub fn assign(&self, partitions: &[Assignment]) -> Result<(), Error> {
+        self.inner.consumer.assign(&self.inner.client, partitions)
+    }
+
+    /// Stops fetching the partitions; nothing of them is delivered any more. Those not assigned are passed over.
+    ///
+    /// # Errors
+    /// [`Error::Fatal`]; [`Error::Refused`] for a partition named twice.
+    pub fn unassign(&self, partitions: &[(TopicName, PartitionId)]) -> Result<(), Error> {
+        self.inner.consumer.unassign(&self.inner.client, partitions)
+    }
+
+    /// Gives up to `max_events` events to the sink, waiting at most `timeout` for the first; returns how many there
+    /// were. To be called from one thread, in a loop. Returns early, also with 0, when an assignment waits.
+    pub fn poll(&self, timeout: Duration, max_events: usize, sink: &mut impl Sink) -> usize {
+        self.inner.consumer.poll(&self.inner.client, timeout, max_events, sink)
+    }
+}

@@ -1,0 +1,24 @@
+//! The data plane of a backup: streaming a Kafka cluster into object storage, and looking at what is there.
+//!
+//! ```text
+//! main.rs, cli/  ─▶ app.rs (composition root) ─▶ stream/   the loop: cut, encode, upload, commit
+//!                                                ├─ source/    what is fetched, which life of a topic, positions
+//!                                                ├─ pipeline/  cut policy, encoding, uploading
+//!                                                └─ kafka/     the only user of librdkafka
+//!                └▶ inspect.rs, segments.rs, verify/           the store alone
+//! ```
+
+pub mod admin;
+pub mod app;
+pub mod budget;
+pub mod claim;
+pub mod cli;
+pub mod clock;
+pub mod error;
+pub mod kafka;
+pub mod metrics;
+pub mod pipeline;
+pub mod source;
+pub mod status;
+pub mod stream;
+pub mod telemetry;

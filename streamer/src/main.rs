@@ -1,0 +1,29 @@
+//! `strimzi-backup`: the data plane's one binary.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use strimzi_backup_streamer::cli::{self, Arguments};
+use strimzi_backup_streamer::{error, telemetry};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    telemetry::init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: start the runtime: {error}");
+            return ExitCode::from(error::exit::FAILED);
+        }
+    };
+    let ended = runtime.block_on(cli::run(arguments));
+    // Blocked reads of a store or a broker must not hold up the end.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::from(error::exit::DONE),
+        Err(error) => {
+            eprintln!("error: {}", error::chain(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

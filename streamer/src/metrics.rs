@@ -1,0 +1,183 @@
+//! The metrics of the streamer, in OpenMetrics text. Every one of them is set somewhere, and a test sees each move.
+//!
+//! No label is without a bound: reasons and kinds are enums, topics are no labels.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use strimzi_backup_format::manifest::BehindReason;
+
+/// One label, `kind`, with a bounded set of values.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct KindLabel {
+    kind: String,
+}
+
+impl KindLabel {
+    /// The label of that value.
+    pub fn new(kind: &str) -> Self {
+        Self { kind: kind.to_owned() }
+    }
+}
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Records committed.
+    pub records: Counter,
+    /// Bytes of keys, values and headers committed.
+    pub bytes: Counter,
+    /// Manifests committed, by kind: `data`, `heartbeat`, `claim`.
+    pub commits: Family<KindLabel, Counter>,
+    /// Seconds from a cut to its commit.
+    pub duration: Histogram,
+    /// Unix time of the last commit.
+    pub last_success: Gauge<f64, AtomicU64>,
+    /// Unix time of the last failure of the store or the broker.
+    pub last_failure: Gauge<f64, AtomicU64>,
+    /// Bytes of segments in the store.
+    pub storage_bytes: Gauge,
+    /// Seconds since `recoverable.until`.
+    pub lag: Gauge<f64, AtomicU64>,
+    /// Bytes held by the budget.
+    pub buffered: Gauge,
+    /// The budget.
+    pub budget: Gauge,
+    /// Partitions read.
+    pub partitions: Gauge,
+    /// Partitions behind, by reason.
+    pub behind: Family<KindLabel, Gauge>,
+    /// Offsets lost, by reason of their gap.
+    pub lost_offsets: Family<KindLabel, Counter>,
+    /// Topic events, by kind.
+    pub topic_events: Family<KindLabel, Counter>,
+    /// Requests to the store that failed, by what they were for.
+    pub store_errors: Family<KindLabel, Counter>,
+    /// Whether the store fails at the moment.
+    pub store_failing: Gauge,
+    /// What the Kafka client complained of, by kind.
+    pub kafka_errors: Family<KindLabel, Counter>,
+    /// Whether the broker cannot be reached at the moment.
+    pub kafka_unreachable: Gauge,
+    /// Claims of the log in the last ten minutes: two or more mean that writers fight.
+    pub recent_claims: Gauge,
+    /// The writer's epoch.
+    pub epoch: Gauge,
+    /// Checkpoints written.
+    pub checkpoints: Counter,
+    failing: AtomicBool,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics at zero, registered.
+    pub fn new() -> Self {
+        let mut all = Self {
+            registry: Registry::default(),
+            records: Counter::default(),
+            bytes: Counter::default(),
+            commits: Family::default(),
+            duration: Histogram::new(exponential_buckets(0.01, 2.0, 14)),
+            last_success: Gauge::default(),
+            last_failure: Gauge::default(),
+            storage_bytes: Gauge::default(),
+            lag: Gauge::default(),
+            buffered: Gauge::default(),
+            budget: Gauge::default(),
+            partitions: Gauge::default(),
+            behind: Family::default(),
+            lost_offsets: Family::default(),
+            topic_events: Family::default(),
+            store_errors: Family::default(),
+            store_failing: Gauge::default(),
+            kafka_errors: Family::default(),
+            kafka_unreachable: Gauge::default(),
+            recent_claims: Gauge::default(),
+            epoch: Gauge::default(),
+            checkpoints: Counter::default(),
+            failing: AtomicBool::new(false),
+        };
+        let mut registry = std::mem::take(&mut all.registry);
+        all.register(registry.sub_registry_with_prefix("strimzi_backup"));
+        all.registry = registry;
+        all
+    }
+
+    fn register(&self, r: &mut Registry) {
+        r.register("records", "Records committed", self.records.clone());
+        r.register("bytes", "Bytes of keys, values and headers committed", self.bytes.clone());
+        r.register("commits", "Manifests committed, by kind", self.commits.clone());
+        r.register("duration_seconds", "Seconds from a cut to its commit", self.duration.clone());
+        r.register("last_success_timestamp", "Unix time of the last commit", self.last_success.clone());
+        let help = "Unix time of the last failure of the store or the broker";
+        r.register("last_failure_timestamp", help, self.last_failure.clone());
+        r.register("storage_bytes", "Bytes of segments in the store", self.storage_bytes.clone());
+        r.register("lag_seconds", "Seconds since the last instant everything is captured up to", self.lag.clone());
+        r.register("buffered_bytes", "Bytes fetched and not yet durable", self.buffered.clone());
+        r.register("memory_budget_bytes", "The most bytes to be held at once", self.budget.clone());
+        r.register("partitions", "Partitions read", self.partitions.clone());
+        r.register("partitions_behind", "Partitions behind, by reason", self.behind.clone());
+        r.register("lost_offsets", "Offsets that could not be captured, by reason", self.lost_offsets.clone());
+        r.register("topic_events", "Topics added, changed, deleted and so on", self.topic_events.clone());
+        r.register("store_errors", "Failed requests to the store, by purpose", self.store_errors.clone());
+        r.register("store_failing", "1 while the store fails", self.store_failing.clone());
+        r.register("kafka_errors", "Complaints of the Kafka client, by kind", self.kafka_errors.clone());
+        r.register("kafka_unreachable", "1 while the broker cannot be asked", self.kafka_unreachable.clone());
+        let help = "Claims of the log in the last ten minutes; two writers fight where it keeps above one";
+        r.register("recent_claims", help, self.recent_claims.clone());
+        r.register("epoch", "The writer's epoch", self.epoch.clone());
+        r.register("checkpoints", "Checkpoints written", self.checkpoints.clone());
+    }
+
+    /// The OpenMetrics text.
+    ///
+    /// # Errors
+    /// Never for these metrics; the encoder writes into memory.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// Counts a failed request to the store, and says so in the log when the failing begins.
+    pub fn store_failed(&self, purpose: &'static str, object: &impl fmt::Display, error: &dyn std::error::Error) {
+        self.store_errors.get_or_create(&KindLabel::new(purpose)).inc();
+        self.store_failing.set(1);
+        let error = crate::error::chain(error);
+        if self.failing.swap(true, Ordering::Relaxed) {
+            tracing::debug!(purpose, %object, error, "store request failed again");
+        } else {
+            tracing::warn!(purpose, %object, error, "store request failed; trying until it succeeds");
+        }
+    }
+
+    /// A request to the store succeeded.
+    pub fn store_recovered(&self) {
+        self.store_failing.set(0);
+        if self.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("store answers again");
+        }
+    }
+
+    /// Counts the partitions behind.
+    pub fn set_behind(&self, reasons: impl Iterator<Item = BehindReason> + Clone) {
+        for reason in [BehindReason::Backlog, BehindReason::OpenTransaction, BehindReason::Unreachable] {
+            let count = reasons.clone().filter(|found| *found == reason).count();
+            let gauge = self.behind.get_or_create(&KindLabel::new(reason.as_str()));
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Makes the segments of a cut and brings them into the store.
+//!
+//! Row groups are encoded side by side on the blocking pool, put together in order, and uploaded. A store that fails is
+//! tried again for as long as it takes: the records are held by the byte budget meanwhile.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesOrdered;
+use strimzi_backup_format::ids::{Epoch, Sequence, Shard};
+use strimzi_backup_format::layout::{self, SegmentName};
+use strimzi_backup_format::manifest::Segment;
+use strimzi_backup_format::segment;
+use strimzi_backup_format::segment::encode::{EncodeOptions, EncodedSegment, SegmentWriter, encode_row_group};
+use strimzi_backup_format::store::{self, Store};
+use tokio::sync::Semaphore;
+
+use super::plan::PlannedSegment;
+use crate::budget::Charge;
+use crate::clock::{Backoff, Clock};
+use crate::metrics::Metrics;
+
+/// What producing needs; shared by all cuts of a writer.
+#[derive(Debug)]
+pub struct Workshop<C> {
+    /// Where segments go.
+    pub store: Store,
+    /// How they are encoded.
+    pub options: EncodeOptions,
+    /// The writer's shard.
+    pub shard: Shard,
+    /// The writer's epoch.
+    pub epoch: Epoch,
+    /// As many row groups are encoded at once as it has permits.
+    pub encoders: Semaphore,
+    /// Time between tries.
+    pub clock: Arc<C>,
+    /// Where tries are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Encodes and uploads the segments of a cut. On success all of them are complete in the store (P2).
+///
+/// Cancel safe: what is dropped half-way leaves at most objects that no manifest names.
+///
+/// # Errors
+/// Only where records cannot be encoded at all; the store is tried without end.
+pub async fn produce<C: Clock>(
+    workshop: Arc<Workshop<C>>,
+    segments: Vec<PlannedSegment>,
+    sequence: Sequence,
+    mut charge: Charge,
+) -> Result<(Vec<Segment>, Charge), segment::Error> {
+    let shop = workshop.as_ref();
+    let encoded = segments.into_iter().map(|planned| async {
+        let place = planned.place.clone();
+        encode(shop, planned).await.map(|segment| (place, segment))
+    });
+    let encoded: Vec<_> = encoded.collect::<FuturesOrdered<_>>().collect().await;
+    let encoded = encoded.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let bytes: u64 = encoded.iter().map(|(_, segment)| segment.bytes).sum();
+    charge.shrink_to(usize::try_from(bytes).unwrap_or(usize::MAX));
+    let uploads = encoded.into_iter().enumerate().map(|(number, (place, segment))| {
+        let name = SegmentName { shard: shop.shard, epoch: shop.epoch, sequence, number };
+        upload(shop, layout::segment(&place, name), segment)
+    });
+    let uploaded = uploads.collect::<FuturesOrdered<_>>().collect().await;
+    Ok((uploaded, charge))
+}
+
+async fn encode<C: Clock>(shop: &Workshop<C>, planned: PlannedSegment) -> Result<EncodedSegment, segment::Error> {
+    let jobs = planned.row_groups.into_iter().map(|runs| async {
+        let permit = shop.encoders.acquire().await;
+        let options = shop.options.clone();
+        let encoded = run_blocking(move || encode_row_group(&options, runs)).await;
+        drop(permit);
+        encoded
+    });
+    let groups: Vec<_> = jobs.collect::<FuturesOrdered<_>>().collect().await;
+    let options = shop.options.clone();
+    run_blocking(move || {
+        let mut writer = SegmentWriter::new(&options)?;
+        for group in groups {
+            writer.append(group?)?;
+        }
+        writer.finish()
+    })
+    .await
+}
+
+/// Runs CPU-heavy work on the blocking pool.
+async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, segment::Error> + Send + 'static,
+) -> Result<T, segment::Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The pool drops work only when the runtime shuts down, and then nobody waits for the answer.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+async fn upload<C: Clock>(shop: &Workshop<C>, object: layout::ObjectKey, encoded: EncodedSegment) -> Segment {
+    let EncodedSegment { parts, bytes, sha256, footer_bytes, rows, raw_bytes, runs } = encoded;
+    let key = object.below(&shop.store.prefix);
+    let backoff = Backoff::new();
+    loop {
+        match store::upload(shop.store.inner.as_ref(), &key, parts.clone()).await {
+            Ok(()) => break,
+            Err(error) => {
+                shop.metrics.store_failed("upload", &object, &error);
+                tokio::time::sleep(backoff.next(shop.clock.as_ref())).await;
+            }
+        }
+    }
+    shop.metrics.store_recovered();
+    Segment { object, bytes, sha256, footer_bytes, rows, raw_bytes, runs }
+}

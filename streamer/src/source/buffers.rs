@@ -1,0 +1,393 @@
+//! What was fetched and not yet cut: a slot per assigned partition, against one byte budget for the process.
+//!
+//! Filled by the one thread that polls the client, emptied by [`Buffers::cut`]. Every assignment gets a slot of its own,
+//! never used again, so that an event of an earlier assignment of the same partition cannot be taken for one of the
+//! present.
+
+use strimzi_backup_format::bucket::Bucket;
+use strimzi_backup_format::ids::{LeaderEpoch, Offset, PartitionKey, TimestampMs};
+use strimzi_backup_format::manifest::BehindReason;
+use strimzi_backup_format::record::RecordRef;
+use strimzi_backup_format::segment::batch::{Batch, BatchBuilder};
+
+/// A batch is closed at this size: big enough for the encoder, small enough that a half-full one wastes little.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// What a record costs beside its bytes while it is buffered: offsets, timestamp, lengths, null bits.
+const RECORD_OVERHEAD_BYTES: usize = 48;
+
+/// What the client found wrong with one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The position is not in the log, or the log there is not the one that was read: find out.
+    OutOfRange,
+    /// The partition is gone.
+    Unknown,
+    /// Not allowed to read it.
+    Denied,
+    /// A batch failed its checksum; the client goes on trying.
+    Corrupt,
+    /// Anything else; the client goes on trying.
+    Other,
+}
+
+impl Fault {
+    /// The name as counted and logged.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OutOfRange => "OutOfRange",
+            Self::Unknown => "Unknown",
+            Self::Denied => "Denied",
+            Self::Corrupt => "Corrupt",
+            Self::Other => "Other",
+        }
+    }
+}
+
+/// Everything fetched of one partition since the last cut.
+#[derive(Debug)]
+pub struct PartitionCut {
+    /// The slot it came from.
+    pub slot: u32,
+    /// The partition.
+    pub key: PartitionKey,
+    /// The position of the last cut.
+    pub base: Offset,
+    /// The position now: past the last record, and past what the broker skipped at the end.
+    pub next: Offset,
+    /// The leader epoch of the last record.
+    pub leader_epoch: LeaderEpoch,
+    /// The highest timestamp seen.
+    pub highest_timestamp: Option<TimestampMs>,
+    /// The records in order, with the bucket each batch is filed under.
+    pub batches: Vec<(Bucket, Batch)>,
+    /// Bytes charged to the budget, to be given back when its segment is durable.
+    pub charged: usize,
+}
+
+/// How far a partition is behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What it is captured up to; `None` while its first copy is not complete.
+    pub until: Option<TimestampMs>,
+    /// Why it is not captured up to the newest look at the broker; `None` where it is.
+    pub behind: Option<BehindReason>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    key: PartitionKey,
+    base: Offset,
+    next: Offset,
+    leader_epoch: LeaderEpoch,
+    highest: Option<TimestampMs>,
+    bucket: Bucket,
+    /// The first timestamp that would move the partition to another bucket.
+    bucket_end: TimestampMs,
+    open: BatchBuilder,
+    fills_batches: bool,
+    closed: Vec<(Bucket, Batch)>,
+    charged: usize,
+    /// The last end-of-partition offset: the last stable offset at that moment.
+    end_seen: Option<Offset>,
+    fault: Option<Fault>,
+    frontier: Sightings,
+}
+
+/// Looks at a partition's high watermark, and what they prove.
+///
+/// Everything that was visible when the high watermark was `hw` is captured once the position is at `hw` or beyond.
+/// Two sightings suffice: the oldest one not reached, and the newest.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sightings {
+    reached: Option<TimestampMs>,
+    wanted: Option<(TimestampMs, Offset)>,
+    newest: Option<(TimestampMs, Offset)>,
+    refused: bool,
+}
+
+impl Sightings {
+    fn see(&mut self, at: TimestampMs, high_watermark: Offset) {
+        self.refused = false;
+        self.newest = Some((at, high_watermark));
+        if self.wanted.is_none() {
+            self.wanted = self.newest;
+        }
+    }
+
+    fn reach(&mut self, position: Offset) {
+        for sighting in [self.wanted, self.newest].into_iter().flatten() {
+            if sighting.1 <= position {
+                self.reached = self.reached.max(Some(sighting.0));
+                self.wanted = None;
+            }
+        }
+        if self.wanted.is_none() {
+            self.wanted = self.newest.filter(|newest| newest.1 > position);
+        }
+    }
+}
+
+/// Where a new slot starts.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The partition.
+    pub key: PartitionKey,
+    /// The first offset to read.
+    pub offset: Offset,
+    /// The leader epoch of the record before.
+    pub leader_epoch: LeaderEpoch,
+    /// The highest timestamp seen before.
+    pub highest_timestamp: Option<TimestampMs>,
+    /// What it is known to be captured up to.
+    pub until: Option<TimestampMs>,
+}
+
+/// What a slot was when it was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The position of the last cut.
+    pub base: Offset,
+    /// The newest high watermark that the broker told.
+    pub high_watermark: Option<Offset>,
+    /// Bytes dropped, to be given back to the budget.
+    pub charged: usize,
+}
+
+/// What was fetched and not yet cut.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    /// By number; a closed slot leaves its place empty for good.
+    slots: Vec<Option<Box<Slot>>>,
+    now: Option<TimestampMs>,
+    charged: usize,
+    /// Everything fetched since the start, for metrics.
+    fetched: Fetched,
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Records.
+    pub records: u64,
+    /// Bytes of keys, values and headers.
+    pub bytes: u64,
+    /// Events of the client, records or not: proof that it answers.
+    pub events: u64,
+}
+
+impl Buffers {
+    /// Opens a slot.
+    pub fn open(&mut self, start: Start) -> u32 {
+        let bucket = Bucket::of(start.highest_timestamp.unwrap_or(TimestampMs::new(0)));
+        self.slots.push(Some(Box::new(
+            Slot {
+                key: start.key,
+                base: start.offset,
+                next: start.offset,
+                leader_epoch: start.leader_epoch,
+                highest: start.highest_timestamp,
+                bucket,
+                bucket_end: bucket.end(),
+                open: BatchBuilder::with_capacity_hint(0),
+                fills_batches: false,
+                closed: Vec::new(),
+                charged: 0,
+                end_seen: None,
+                fault: None,
+                frontier: Sightings { reached: start.until, ..Sightings::default() },
+            },
+        )));
+        u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    fn slot(&mut self, slot: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    fn slots(&mut self) -> impl Iterator<Item = (u32, &mut Slot)> {
+        (0..).zip(&mut self.slots).filter_map(|(number, slot)| Some((number, slot.as_deref_mut()?)))
+    }
+
+    /// Closes a slot and drops what it holds.
+    pub fn close(&mut self, slot: u32) -> Option<Closed> {
+        let slot = self.slots.get_mut(slot as usize)?.take()?;
+        self.charged = self.charged.saturating_sub(slot.charged);
+        let high_watermark = slot.frontier.newest.map(|(_, offset)| offset);
+        Some(Closed { base: slot.base, high_watermark, charged: slot.charged })
+    }
+
+    /// Tells the time to file records by; called before each batch of events.
+    pub fn set_now(&mut self, now: TimestampMs) {
+        self.now = Some(now);
+    }
+
+    /// Takes a record in. Gives back the bytes it costs; 0 for a record that is not wanted any more.
+    pub fn record(&mut self, slot: u32, record: &RecordRef<'_>) -> usize {
+        self.fetched.events += 1;
+        let now = self.now;
+        let Some(slot) = self.slots.get_mut(slot as usize).and_then(|slot| slot.as_deref_mut()) else { return 0 };
+        // A record below the position was fetched before a seek: the client promises not to deliver it, and if it did,
+        // it would be stored twice.
+        if record.offset < slot.next {
+            return 0;
+        }
+        // Epochs never go down in one life of a log: this one was re-created, and its records must not pass for the old.
+        if record.leader_epoch < slot.leader_epoch && record.leader_epoch != LeaderEpoch::UNKNOWN {
+            slot.fault = Some(Fault::OutOfRange);
+            return 0;
+        }
+        if slot.highest.is_none_or(|highest| record.timestamp > highest) {
+            slot.highest = Some(record.timestamp);
+            if record.timestamp >= slot.bucket_end {
+                slot.roll(record.timestamp, now);
+            }
+        }
+        let before = slot.open.raw_bytes();
+        slot.open.append(record);
+        slot.next = record.offset.next();
+        slot.leader_epoch = record.leader_epoch;
+        let raw = slot.open.raw_bytes() - before;
+        if slot.open.raw_bytes() >= BATCH_BYTES {
+            slot.close_batch();
+        }
+        let cost = raw + RECORD_OVERHEAD_BYTES;
+        slot.charged += cost;
+        self.charged += cost;
+        self.fetched.records += 1;
+        self.fetched.bytes += raw as u64;
+        cost
+    }
+
+    /// The client read up to `offset`, and nothing readable is before it.
+    pub fn end_of_partition(&mut self, slot: u32, offset: Offset) {
+        self.fetched.events += 1;
+        if let Some(slot) = self.slot(slot) {
+            slot.next = slot.next.max(offset);
+            slot.end_seen = Some(offset);
+        }
+    }
+
+    /// The client found something wrong with a partition.
+    pub fn fault(&mut self, slot: u32, fault: Fault) {
+        if let Some(slot) = self.slot(slot) {
+            slot.fault = Some(fault);
+        }
+    }
+
+    /// Whether a slot holds what was not cut yet.
+    pub fn holds_records(&mut self, slot: u32) -> bool {
+        self.slot(slot).is_some_and(|slot| slot.next > slot.base)
+    }
+
+    /// The faults found since the last call.
+    pub fn take_faults(&mut self) -> Vec<(u32, PartitionKey, Offset, Fault)> {
+        let faulty = self
+            .slots()
+            .filter_map(|(number, slot)| slot.fault.take().map(|fault| (number, slot.key.clone(), slot.next, fault)));
+        faulty.collect()
+    }
+
+    /// Bytes buffered and not yet cut.
+    pub fn charged(&self) -> usize {
+        self.charged
+    }
+
+    /// Counters since the start.
+    pub fn fetched(&self) -> Fetched {
+        self.fetched
+    }
+
+    /// The slots in use.
+    pub fn assigned(&self) -> impl Iterator<Item = (u32, &PartitionKey)> {
+        (0..).zip(&self.slots).filter_map(|(number, slot)| slot.as_deref().map(|slot| (number, &slot.key)))
+    }
+
+    /// Notes the high watermark that the broker told for a question asked at `asked_at`; `None`: it refused.
+    pub fn sighted(&mut self, slot: u32, asked_at: TimestampMs, high_watermark: Option<Offset>) {
+        if let Some(slot) = self.slot(slot) {
+            match high_watermark {
+                Some(offset) => slot.frontier.see(asked_at, offset),
+                None => slot.frontier.refused = true,
+            }
+        }
+    }
+
+    /// Takes everything fetched since the last cut, sorted by partition.
+    pub fn cut(&mut self) -> Vec<PartitionCut> {
+        self.charged = 0;
+        let now = self.now;
+        let mut parts = Vec::new();
+        for (number, slot) in self.slots() {
+            if slot.next > slot.base {
+                parts.push(slot.cut(number));
+            }
+            // A timestamp from the future files its partition under the present, which moves on by itself.
+            if let Some(highest) = slot.highest.filter(|highest| *highest >= slot.bucket_end) {
+                slot.roll(highest, now);
+            }
+        }
+        parts.sort_by(|a, b| a.key.cmp(&b.key));
+        parts
+    }
+
+    /// How far each partition is behind, as of the positions of the last [`Buffers::cut`].
+    pub fn standings(&mut self) -> Vec<(PartitionKey, Standing)> {
+        self.slots().map(|(_, slot)| (slot.key.clone(), slot.standing())).collect()
+    }
+}
+
+impl Slot {
+    fn roll(&mut self, highest: TimestampMs, now: Option<TimestampMs>) {
+        let bucket = Bucket::for_partition(highest, now.unwrap_or(highest)).max(self.bucket);
+        // Beyond the present nothing moves until the present does; asking again for each record would cost a division.
+        self.bucket_end = bucket.end();
+        if bucket != self.bucket {
+            self.close_batch();
+            self.bucket = bucket;
+        }
+    }
+
+    fn close_batch(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        let filled = self.open.raw_bytes() >= BATCH_BYTES;
+        self.closed.push((self.bucket, self.open.finish()));
+        // Who fills batches gets the next one's memory at once; who does not, only what it needs.
+        if filled != self.fills_batches {
+            self.fills_batches = filled;
+            self.open = BatchBuilder::with_capacity_hint(if filled { BATCH_BYTES + BATCH_BYTES / 16 } else { 0 });
+        }
+    }
+
+    fn cut(&mut self, slot: u32) -> PartitionCut {
+        self.close_batch();
+        let part = PartitionCut {
+            slot,
+            key: self.key.clone(),
+            base: self.base,
+            next: self.next,
+            leader_epoch: self.leader_epoch,
+            highest_timestamp: self.highest,
+            batches: std::mem::take(&mut self.closed),
+            charged: std::mem::take(&mut self.charged),
+        };
+        self.base = self.next;
+        part
+    }
+
+    fn standing(&mut self) -> Standing {
+        self.frontier.reach(self.base);
+        let until = self.frontier.reached;
+        let at_end = self.end_seen == Some(self.base);
+        let behind = match self.frontier.wanted {
+            _ if self.frontier.refused => Some(BehindReason::Unreachable),
+            Some(_) if at_end => Some(BehindReason::OpenTransaction),
+            Some(_) => Some(BehindReason::Backlog),
+            None if until.is_none() => Some(BehindReason::Backlog),
+            None => None,
+        };
+        Standing { until, behind }
+    }
+}

@@ -1,0 +1,236 @@
+//! The [`Broker`] that is Kafka: the client, the thread that polls it, and the reconnect when credentials change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use strimzi_backup_format::ids::{Offset, TopicName};
+use strimzi_backup_format::job::Cluster;
+use strimzi_backup_format::record::RecordRef;
+use tokio_util::sync::CancellationToken;
+
+use super::buffers::{Buffers, Fault};
+use super::{Assignment, Broker, Described, Refusal, TopicPartition, Unreachable};
+use crate::budget::Budget;
+use crate::clock::Clock;
+use crate::kafka::{self, BrokerError, Kafka, OffsetSpec, PartitionFault, Tuning};
+use crate::metrics::{KindLabel, Metrics};
+
+/// How long one poll waits for the first event, and so how soon the thread notices that it should stop.
+const POLL_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Events taken under one lock of the buffers.
+const EVENTS_PER_LOCK: usize = 512;
+
+/// A Kafka cluster.
+pub struct LiveBroker {
+    cluster: Cluster,
+    tuning: Tuning,
+    kafka: RwLock<Kafka>,
+}
+
+impl LiveBroker {
+    /// Around a client made from `cluster` and `tuning`.
+    pub fn new(cluster: Cluster, tuning: Tuning, kafka: Kafka) -> Self {
+        Self { cluster, tuning, kafka: RwLock::new(kafka) }
+    }
+
+    fn kafka(&self) -> Kafka {
+        self.kafka.read().clone()
+    }
+
+    /// Polls the client on a thread of its own until `stop`: records go into `buffers`, as long as `budget` is not spent.
+    ///
+    /// # Errors
+    /// Where the thread cannot be started.
+    pub fn spawn_poller<C: Clock>(
+        self: &Arc<Self>,
+        buffers: Arc<Mutex<Buffers>>,
+        budget: Arc<Budget>,
+        clock: Arc<C>,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) -> std::io::Result<std::thread::JoinHandle<()>> {
+        let broker = Arc::clone(self);
+        std::thread::Builder::new().name("kafka-poll".to_owned()).spawn(move || {
+            let mut largest = 1;
+            while !stop.is_cancelled() {
+                if !budget.wait(POLL_PATIENCE) {
+                    continue;
+                }
+                // Big records are taken few at a time: what one lock takes may overdraw the budget.
+                let room = budget.limit().saturating_sub(budget.used());
+                let events = (room / 4 / largest).clamp(1, EVENTS_PER_LOCK);
+                broker.poll_once(events, &buffers, &budget, clock.as_ref(), &metrics, &mut largest);
+            }
+        })
+    }
+
+    fn poll_once(
+        &self,
+        events: usize,
+        buffers: &Mutex<Buffers>,
+        budget: &Budget,
+        clock: &impl Clock,
+        metrics: &Metrics,
+        largest: &mut usize,
+    ) {
+        let kafka = self.kafka();
+        let mut sink = Intake { buffers: None, shared: buffers, charged: 0, largest: 1, metrics, clock };
+        kafka.poll(POLL_PATIENCE, events, &mut sink);
+        if sink.buffers.is_some() {
+            *largest = sink.largest;
+        }
+        budget.charge(sink.charged);
+    }
+}
+
+/// Takes events into the buffers; locks them with the first event, not while waiting for it.
+struct Intake<'a, C> {
+    buffers: Option<parking_lot::MutexGuard<'a, Buffers>>,
+    shared: &'a Mutex<Buffers>,
+    charged: usize,
+    largest: usize,
+    metrics: &'a Metrics,
+    clock: &'a C,
+}
+
+impl<C: Clock> Intake<'_, C> {
+    fn buffers(&mut self) -> &mut Buffers {
+        let (shared, clock) = (self.shared, self.clock);
+        self.buffers.get_or_insert_with(|| {
+            let mut buffers = shared.lock();
+            buffers.set_now(clock.now());
+            buffers
+        })
+    }
+}
+
+impl<C: Clock> kafka::Sink for Intake<'_, C> {
+    fn record(&mut self, slot: u32, record: RecordRef<'_>) {
+        let cost = self.buffers().record(slot, &record);
+        self.charged += cost;
+        self.largest = self.largest.max(cost);
+    }
+
+    fn end_of_partition(&mut self, slot: u32, offset: Offset) {
+        self.buffers().end_of_partition(slot, offset);
+    }
+
+    fn partition_fault(&mut self, slot: u32, fault: PartitionFault) {
+        let fault = match fault {
+            PartitionFault::OutOfRange { .. } => Fault::OutOfRange,
+            PartitionFault::UnknownPartition => Fault::Unknown,
+            PartitionFault::Denied => Fault::Denied,
+            PartitionFault::Corrupt { .. } => Fault::Corrupt,
+            PartitionFault::Other(_) => Fault::Other,
+        };
+        self.metrics.kafka_errors.get_or_create(&KindLabel::new(fault.as_str())).inc();
+        self.buffers().fault(slot, fault);
+    }
+
+    fn client_fault(&mut self, fault: kafka::Error) {
+        self.metrics.kafka_errors.get_or_create(&KindLabel::new("Client")).inc();
+        tracing::warn!(error = crate::error::chain(&fault), "kafka client");
+    }
+}
+
+fn unreachable(what: &'static str) -> impl Fn(kafka::Error) -> Unreachable {
+    move |source| Unreachable { what, source: Box::new(source) }
+}
+
+fn refusal(error: &BrokerError) -> Refusal {
+    match error {
+        error if error.is_unknown() => Refusal::Unknown,
+        error if error.is_denied() => Refusal::Denied,
+        _ => Refusal::Unavailable,
+    }
+}
+
+impl LiveBroker {
+    async fn offsets(
+        &self,
+        partitions: &[TopicPartition],
+        at: OffsetSpec,
+        what: &'static str,
+    ) -> Result<BTreeMap<TopicPartition, Result<Offset, Refusal>>, Unreachable> {
+        let answers = self.kafka().list_offsets(partitions, at).await.map_err(unreachable(what))?;
+        let told = answers.into_iter().map(|(partition, answer)| (partition, answer.map_err(|error| refusal(&error))));
+        Ok(told.collect())
+    }
+}
+
+impl Broker for LiveBroker {
+    async fn topics(&self) -> Result<Vec<TopicName>, Unreachable> {
+        self.kafka().topic_names().await.map_err(unreachable("its topics"))
+    }
+
+    async fn describe(
+        &self,
+        topics: &[TopicName],
+    ) -> Result<BTreeMap<TopicName, Result<Described, Refusal>>, Unreachable> {
+        let answers = self.kafka().describe_topics(topics).await.map_err(unreachable("topic ids"))?;
+        let told = answers.into_iter().map(|(topic, answer)| {
+            let described = answer.map(|told| Described {
+                id: told.id,
+                partitions: u32::try_from(told.partitions.len()).unwrap_or(u32::MAX),
+                replication_factor: told
+                    .partitions
+                    .first()
+                    .map_or(0, |partition| u32::try_from(partition.replicas).unwrap_or(u32::MAX)),
+            });
+            (topic, described.map_err(|error| refusal(&error)))
+        });
+        Ok(told.collect())
+    }
+
+    async fn overrides(
+        &self,
+        topics: &[TopicName],
+    ) -> Result<BTreeMap<TopicName, BTreeMap<String, String>>, Unreachable> {
+        let answers = self.kafka().topic_overrides(topics).await.map_err(unreachable("topic configurations"))?;
+        Ok(answers.into_iter().filter_map(|(topic, answer)| Some((topic, answer.ok()?))).collect())
+    }
+
+    async fn high_watermarks(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, Result<Offset, Refusal>>, Unreachable> {
+        self.offsets(partitions, OffsetSpec::HighWatermark, "high watermarks").await
+    }
+
+    async fn log_starts(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, Result<Offset, Refusal>>, Unreachable> {
+        self.offsets(partitions, OffsetSpec::LogStart, "log starts").await
+    }
+
+    fn assign(&self, assignments: &[Assignment]) -> Result<(), Unreachable> {
+        let assignments: Vec<kafka::Assignment> = assignments
+            .iter()
+            .map(|assignment| kafka::Assignment {
+                slot: assignment.slot,
+                topic: assignment.partition.0.clone(),
+                partition: assignment.partition.1,
+                offset: assignment.offset,
+                leader_epoch: assignment.leader_epoch,
+            })
+            .collect();
+        self.kafka().assign(&assignments).map_err(unreachable("records"))
+    }
+
+    fn unassign(&self, partitions: &[TopicPartition]) -> Result<(), Unreachable> {
+        self.kafka().unassign(partitions).map_err(unreachable("no more records"))
+    }
+
+    fn reconnect_if_credentials_changed(&self) -> Result<bool, Unreachable> {
+        if !self.kafka().credentials_changed() {
+            return Ok(false);
+        }
+        let fresh = Kafka::connect(&self.cluster, &self.tuning).map_err(unreachable("a new connection"))?;
+        *self.kafka.write() = fresh;
+        Ok(true)
+    }
+}

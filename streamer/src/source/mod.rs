@@ -1,0 +1,118 @@
+//! The source: which partitions are read, from which offset, and what was fetched of them.
+//!
+//! ```text
+//!              assign / unassign                      records, end of partition, faults
+//!  stream.rs ─────────────────────▶ Broker (Kafka) ──────────────────────────────────────▶ Buffers
+//!      │  ▲                                                                                   │
+//!      │  └────────────────────────────── Cut: everything fetched so far ◀────────────────────┘
+//!      └─▶ Catalog: what topics there are, which life each partition is in, what changed
+//! ```
+//!
+//! Owns: positions while streaming, lineages, the decision about each position out of range, the frontier. Does not
+//! own: the client ([`crate::kafka`]), encoding, the log. There are two [`Broker`]s: [`live`] is Kafka, the other is the
+//! simulation's.
+
+pub mod buffers;
+pub mod catalog;
+pub mod live;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use strimzi_backup_format::ids::{LeaderEpoch, Offset, PartitionId, TopicId, TopicName};
+
+/// A partition as Kafka names it.
+pub type TopicPartition = (TopicName, PartitionId);
+
+/// What the broker says of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Its id.
+    pub id: TopicId,
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// Replicas of its first partition.
+    pub replication_factor: u32,
+}
+
+/// Why the broker does not tell of a topic or a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It does not exist.
+    Unknown,
+    /// Not allowed to see it.
+    Denied,
+    /// Not at the moment.
+    Unavailable,
+}
+
+/// The broker could not be asked at all; asking again may help.
+#[derive(Debug, thiserror::Error)]
+#[error("ask the broker for {what}")]
+pub struct Unreachable {
+    /// What was asked.
+    pub what: &'static str,
+    /// What the client said.
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// A partition to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Where its records go in [`buffers::Buffers`].
+    pub slot: u32,
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The first offset to read.
+    pub offset: Offset,
+    /// The leader epoch of the record before, where known: lets the client find a truncated log.
+    pub leader_epoch: Option<LeaderEpoch>,
+}
+
+/// What streaming asks of Kafka. Fetched records arrive in [`buffers::Buffers`] on their own.
+pub trait Broker: Send + Sync + 'static {
+    /// All topics of the cluster.
+    fn topics(&self) -> impl Future<Output = Result<Vec<TopicName>, Unreachable>> + Send;
+
+    /// Ids and partitions of `topics`.
+    fn describe(
+        &self,
+        topics: &[TopicName],
+    ) -> impl Future<Output = Result<BTreeMap<TopicName, Result<Described, Refusal>>, Unreachable>> + Send;
+
+    /// What is set on the topics themselves.
+    fn overrides(
+        &self,
+        topics: &[TopicName],
+    ) -> impl Future<Output = Result<BTreeMap<TopicName, BTreeMap<String, String>>, Unreachable>> + Send;
+
+    /// The high watermarks: the end of what is committed, open transactions included.
+    fn high_watermarks(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> impl Future<Output = Result<BTreeMap<TopicPartition, Result<Offset, Refusal>>, Unreachable>> + Send;
+
+    /// The log starts.
+    fn log_starts(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> impl Future<Output = Result<BTreeMap<TopicPartition, Result<Offset, Refusal>>, Unreachable>> + Send;
+
+    /// Begins to read partitions.
+    ///
+    /// # Errors
+    /// [`Unreachable`] where the client refuses; nothing is read then.
+    fn assign(&self, assignments: &[Assignment]) -> Result<(), Unreachable>;
+
+    /// Stops reading partitions; what is still on its way is dropped.
+    ///
+    /// # Errors
+    /// [`Unreachable`] where the client refuses.
+    fn unassign(&self, partitions: &[TopicPartition]) -> Result<(), Unreachable>;
+
+    /// Connects anew where the files with credentials changed. All assignments are gone then, and `true` comes back.
+    ///
+    /// # Errors
+    /// [`Unreachable`] where the new files are not usable; the old connection stays.
+    fn reconnect_if_credentials_changed(&self) -> Result<bool, Unreachable>;
+}

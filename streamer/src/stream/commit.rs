@@ -1,0 +1,177 @@
+//! Committing: one manifest after the other, each tried until its outcome is known.
+
+use std::time::Duration;
+
+use strimzi_backup_format::checksum::Sha256;
+use strimzi_backup_format::coverage;
+use strimzi_backup_format::ids::{Nonce, Sequence, TimestampMs};
+use strimzi_backup_format::layout;
+use strimzi_backup_format::manifest::log::{self, Draft, Prepared};
+use strimzi_backup_format::manifest::Segment;
+use object_store::ObjectStoreExt as _;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{InFlight, Stream};
+use crate::budget::Charge;
+use crate::clock::{Backoff, Clock};
+use crate::error::Error;
+use crate::metrics::KindLabel;
+use crate::source::Broker;
+
+/// In how many looks in a row an object must be missing before it counts as gone: a store may be slow to show it.
+const LOOKS_UNTIL_GONE: u32 = 3;
+
+/// Claims within this time count as recent.
+const RECENT_MILLIS: u64 = 600_000;
+
+impl<B: Broker, C: Clock> Stream<B, C> {
+    /// The slot that the next cut will take, behind those in flight.
+    pub(super) fn sequence_after_flight(&self) -> Sequence {
+        let next = self.parts.writer.next_sequence().get();
+        Sequence::new(next.saturating_add(self.in_flight.len() as u64))
+    }
+
+    /// Commits the cut whose segments are in the store.
+    pub(super) async fn commit_next(
+        &mut self,
+        (cut, segments, charge): (InFlight, Vec<Segment>, Charge),
+        abandon: &CancellationToken,
+    ) -> Result<(), Error> {
+        let InFlight { mut draft, observed_at, cut_at, .. } = cut;
+        draft.segments = segments;
+        self.commit(draft, observed_at, "data", Some(cut_at), abandon).await?;
+        drop(charge);
+        Ok(())
+    }
+
+    pub(super) async fn commit(
+        &mut self,
+        draft: Draft,
+        observed_at: TimestampMs,
+        kind: &'static str,
+        cut_at: Option<Instant>,
+        abandon: &CancellationToken,
+    ) -> Result<(), Error> {
+        let nonce = Nonce::new(self.parts.clock.uuid());
+        let prepared = self.parts.writer.prepare(draft, nonce, observed_at)?;
+        self.create(&prepared, abandon).await?;
+        self.publish(&prepared, kind, cut_at);
+        if self.parts.writer.checkpoint_is_due() {
+            self.checkpoint().await?;
+        }
+        Ok(())
+    }
+
+    /// Creates the manifest, however long the store takes.
+    async fn create(&mut self, prepared: &Prepared, abandon: &CancellationToken) -> Result<(), Error> {
+        let backoff = Backoff::new();
+        loop {
+            let error = match self.parts.writer.commit(prepared).await {
+                Ok(()) => break,
+                Err(error) if error.is_retryable() => error,
+                Err(error) => return Err(error.into()),
+            };
+            let object = layout::manifest(prepared.manifest().shard, prepared.manifest().sequence);
+            self.parts.metrics.store_failed("commit", &object, &error);
+            self.note_failure();
+            let pause = backoff.next(self.parts.clock.as_ref());
+            tokio::select! {
+                () = abandon.cancelled() => return Err(Error::StoppedEarly),
+                () = tokio::time::sleep(pause) => {}
+            }
+            self.stand_firm().await?;
+        }
+        self.parts.metrics.store_recovered();
+        Ok(())
+    }
+
+    /// After a failure: is the log still there? A bucket that was deleted, emptied or exchanged meanwhile would take the
+    /// next manifest as if nothing had been before it.
+    async fn stand_firm(&self) -> Result<(), Error> {
+        let state = self.parts.writer.state();
+        let shard = state.shard;
+        let mut must_stand = vec![(layout::identity(), state.identity)];
+        must_stand.extend(state.head.map(|head| (layout::manifest(shard, head.sequence), head.sha256)));
+        for (key, digest) in must_stand {
+            if self.is_gone(&key, digest).await {
+                return Err(Error::Vanished { object: key.to_string() });
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_gone(&self, key: &layout::ObjectKey, digest: Sha256) -> bool {
+        let store = self.parts.writer.store();
+        for look in 1..=LOOKS_UNTIL_GONE {
+            let found = match store.inner.get(&key.below(&store.prefix)).await {
+                Ok(object) => object.bytes().await,
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(bytes) if Sha256::of(&bytes) == digest => return false,
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {
+                    tokio::time::sleep(Duration::from_millis(200) * look).await;
+                }
+                // It cannot be told: the commit is tried again, and fails again as long as the store does.
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    fn note_failure(&self) {
+        self.parts.metrics.last_failure.set(seconds(self.parts.clock.now()));
+    }
+
+    /// Tells the world what is committed now.
+    fn publish(&mut self, prepared: &Prepared, kind: &'static str, cut_at: Option<Instant>) {
+        let Self { parts, .. } = self;
+        let (manifest, metrics) = (prepared.manifest(), &parts.metrics);
+        self.last_commit = Instant::now();
+        metrics.commits.get_or_create(&KindLabel::new(kind)).inc();
+        metrics.records.inc_by(manifest.segments.iter().map(|segment| segment.rows).sum());
+        metrics.bytes.inc_by(manifest.segments.iter().map(|segment| segment.raw_bytes).sum());
+        if let Some(cut_at) = cut_at {
+            metrics.duration.observe(cut_at.elapsed().as_secs_f64());
+        }
+        for event in &manifest.topics {
+            metrics.topic_events.get_or_create(&KindLabel::new(&format!("{:?}", event.event))).inc();
+            tracing::info!(topic = %event.topic, event = ?event.event, lineage = %event.lineage, "topic");
+        }
+        metrics.last_success.set(seconds(parts.clock.now()));
+        let state = parts.writer.state();
+        metrics.storage_bytes.set(i64::try_from(state.totals.bytes).unwrap_or(i64::MAX));
+        metrics.set_behind(state.frontier.behind.iter().map(|behind| behind.reason));
+        metrics.recent_claims.set(recent_claims(state, parts.clock.now()));
+        parts.status.committed(coverage::recoverable_until(state));
+        tracing::debug!(sequence = %manifest.sequence, kind, segments = manifest.segments.len(), "committed");
+    }
+
+    /// Writes a checkpoint; one that fails is tried after the next commit.
+    async fn checkpoint(&mut self) -> Result<(), Error> {
+        self.stand_firm().await?;
+        match self.parts.writer.checkpoint().await {
+            Ok(()) => {
+                self.parts.metrics.checkpoints.inc();
+                Ok(())
+            }
+            Err(error @ log::Error::NotYet { .. }) => {
+                self.parts.metrics.store_failed("checkpoint", &"checkpoint", &error);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn recent_claims(state: &strimzi_backup_format::state::State, now: TimestampMs) -> i64 {
+    let recent = state.claims.iter().filter(|claim| now.millis_since(claim.observed_at) < RECENT_MILLIS);
+    i64::try_from(recent.count()).unwrap_or(i64::MAX)
+}
+
+pub(super) fn seconds(instant: TimestampMs) -> f64 {
+    let millis = u32::try_from(instant.get().rem_euclid(1000)).unwrap_or(0);
+    let whole = i32::try_from(instant.get().div_euclid(1000)).map_or(f64::MAX, f64::from);
+    whole + f64::from(millis) / 1000.0
+}

@@ -1,0 +1,387 @@
+//! What topics there are, what must be read, and how far the broker is ahead: questions asked beside the loop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use strimzi_backup_format::ids::{LeaderEpoch, Offset, PartitionKey, TimestampMs, TopicName};
+use strimzi_backup_format::manifest::{Gap, GapReason, PartitionPosition};
+use strimzi_backup_format::offset_range::OffsetRange;
+use tokio::time::Instant;
+
+use super::{Answer, Stream, Until, WATERMARK_SPACING};
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::source::buffers::Start;
+use crate::source::catalog::Begin;
+use crate::source::{Assignment, Broker, Described, Refusal, TopicPartition, Unreachable};
+
+/// How long one question to the broker may take in all.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the broker may take to tell where the logs of new partitions start.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// One look at the whole cluster.
+#[derive(Debug)]
+pub(super) struct Look {
+    asked_at: TimestampMs,
+    told: Result<Topics, String>,
+}
+
+#[derive(Debug)]
+struct Topics {
+    described: BTreeMap<TopicName, Result<Described, Refusal>>,
+    overrides: BTreeMap<TopicName, BTreeMap<String, String>>,
+}
+
+/// The high watermarks of the partitions that were read when they were asked for.
+#[derive(Debug)]
+pub(super) struct Watermarks {
+    asked_at: TimestampMs,
+    slots: Vec<(u32, TopicPartition)>,
+    told: Result<BTreeMap<TopicPartition, Result<Offset, Refusal>>, String>,
+}
+
+async fn look<B: Broker>(
+    broker: &B,
+    known: BTreeSet<TopicName>,
+    selects: impl Fn(&TopicName) -> bool,
+) -> Result<Topics, Unreachable> {
+    let mut topics: BTreeSet<TopicName> = broker.topics().await?.into_iter().filter(|topic| selects(topic)).collect();
+    // Known topics that are not listed any more are asked for by name: only a clear "unknown" counts as deleted.
+    topics.extend(known);
+    let topics: Vec<TopicName> = topics.into_iter().collect();
+    let described = broker.describe(&topics).await?;
+    let alive: Vec<TopicName> =
+        described.iter().filter(|(_, told)| told.is_ok()).map(|(topic, _)| topic.clone()).collect();
+    let overrides = broker.overrides(&alive).await?;
+    Ok(Topics { described, overrides })
+}
+
+async fn patient<T>(question: impl Future<Output = Result<T, Unreachable>>) -> Result<T, String> {
+    match tokio::time::timeout(PATIENCE, question).await {
+        Ok(Ok(told)) => Ok(told),
+        Ok(Err(error)) => Err(crate::error::chain(&error)),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
+impl<B: Broker, C: Clock> Stream<B, C> {
+    /// Asks for the cluster's topics, unless a question is out already.
+    pub(super) fn ask_topics(&mut self) {
+        if std::mem::replace(&mut self.asking_topics, true) {
+            return;
+        }
+        self.reconnect();
+        let broker = Arc::clone(&self.parts.broker);
+        let known: BTreeSet<TopicName> = self.catalog.live().cloned().collect();
+        let selection = self.parts.selection.clone();
+        let asked_at = self.parts.clock.now();
+        self.asking.spawn(async move {
+            let told = patient(look(broker.as_ref(), known, |topic| selection.selects(topic))).await;
+            Answer::Topics(Box::new(Look { asked_at, told }))
+        });
+    }
+
+    /// Asks for the high watermarks of everything that is read, at most as often as its number allows.
+    pub(super) fn ask_watermarks(&mut self) {
+        if self.asking_watermarks || Instant::now() < self.next_watermarks {
+            return;
+        }
+        let slots: Vec<(u32, TopicPartition)> = {
+            let buffers = self.parts.buffers.lock();
+            buffers.assigned().map(|(slot, key)| (slot, (key.topic.clone(), key.partition))).collect()
+        };
+        if slots.is_empty() {
+            return;
+        }
+        self.asking_watermarks = true;
+        let spacing = WATERMARK_SPACING.saturating_mul(u32::try_from(slots.len()).unwrap_or(u32::MAX));
+        self.next_watermarks = Instant::now() + spacing;
+        let broker = Arc::clone(&self.parts.broker);
+        let asked_at = self.parts.clock.now();
+        self.asking.spawn(async move {
+            let partitions: Vec<TopicPartition> = slots.iter().map(|(_, partition)| partition.clone()).collect();
+            let told = patient(broker.high_watermarks(&partitions)).await;
+            Answer::Watermarks(Watermarks { asked_at, slots, told })
+        });
+    }
+
+    pub(super) async fn take_answer(&mut self, answer: Answer) -> Result<(), Error> {
+        match answer {
+            Answer::Topics(look) => {
+                self.asking_topics = false;
+                // What was fetched so far is settled by what was known so far; only then may lives change.
+                self.cut().await?;
+                if self.unsettled.is_none() {
+                    self.take_topics(*look).await;
+                }
+            }
+            Answer::Watermarks(watermarks) => {
+                self.asking_watermarks = false;
+                self.take_watermarks(watermarks);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_watermarks(&mut self, Watermarks { asked_at, slots, told }: Watermarks) {
+        let told = match told {
+            Ok(told) => told,
+            Err(error) => return self.broker_failed(&error),
+        };
+        self.parts.metrics.kafka_unreachable.set(0);
+        let mut buffers = self.parts.buffers.lock();
+        for (slot, partition) in slots {
+            let high_watermark = told.get(&partition).and_then(|answer| answer.ok());
+            buffers.sighted(slot, asked_at, high_watermark);
+        }
+    }
+
+    async fn take_topics(&mut self, Look { asked_at, told }: Look) {
+        let Topics { described, overrides } = match told {
+            Ok(told) => told,
+            Err(error) => return self.broker_failed(&error),
+        };
+        self.parts.metrics.kafka_unreachable.set(0);
+        for (topic, told) in &described {
+            match told {
+                Ok(seen) => match overrides.get(topic) {
+                    Some(config) => self.catalog.observe(topic, seen, config),
+                    None => self.catalog.observe(topic, seen, &self.known_config(topic)),
+                },
+                Err(Refusal::Unknown) => self.catalog.deleted(topic),
+                Err(refusal) => tracing::warn!(%topic, ?refusal, "the broker does not describe the topic"),
+            }
+        }
+        let denied: BTreeSet<&TopicName> =
+            described.iter().filter(|(_, told)| told.is_err()).map(|(topic, _)| topic).collect();
+        self.stop_unwanted();
+        for (key, end) in std::mem::take(&mut self.unconfirmed_ends) {
+            if self.catalog.is_gone(&key) {
+                self.lose(&key, end, GapReason::TopicDeleted);
+            }
+        }
+        if self.start_wanted(&denied).await {
+            self.catalog.watched();
+            self.watched_at = Some(asked_at);
+            if self.until == Until::CaughtUp && self.goal.is_none() {
+                self.set_goal().await;
+            }
+        }
+        if self.catalog.wanted().is_empty() {
+            tracing::warn!("no topic matches topics.include yet; topics are taken up when they appear");
+        }
+        self.parts.status.watched();
+    }
+
+    /// A configuration that may not be read stays as it was: that it cannot be seen is no change.
+    fn known_config(&self, topic: &TopicName) -> BTreeMap<String, String> {
+        self.catalog.description(topic).map(|description| description.config.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn broker_failed(&self, error: &str) {
+        if self.parts.metrics.kafka_unreachable.set(1) == 0 {
+            tracing::warn!(error, "the broker cannot be asked; waiting for it");
+        }
+        self.parts.metrics.last_failure.set(super::commit::seconds(self.parts.clock.now()));
+    }
+
+    /// Closes the slots of partitions that are not to be read any more. What a deleted topic held beyond the position
+    /// is a gap; what was fetched of it goes into a last cut first.
+    fn stop_unwanted(&mut self) {
+        let wanted = self.catalog.wanted();
+        let unwanted: Vec<(u32, PartitionKey)> = {
+            let buffers = self.parts.buffers.lock();
+            let slots = buffers.assigned().filter(|(_, key)| !wanted.contains(key));
+            slots.map(|(slot, key)| (slot, key.clone())).collect()
+        };
+        if unwanted.is_empty() {
+            return;
+        }
+        let partitions: Vec<TopicPartition> =
+            unwanted.iter().map(|(_, key)| (key.topic.clone(), key.partition)).collect();
+        if let Err(error) = self.parts.broker.unassign(&partitions) {
+            tracing::warn!(error = crate::error::chain(&error), "stop fetching");
+        }
+        for (slot, key) in unwanted {
+            let Some(closed) = self.parts.buffers.lock().close(slot) else { continue };
+            self.parts.budget.release(closed.charged);
+            if self.catalog.is_gone(&key)
+                && let Some(end) = closed.high_watermark
+            {
+                self.lose(&key, end, GapReason::TopicDeleted);
+            }
+        }
+    }
+
+    /// Opens slots for partitions that are to be read and are not yet. Says whether all of them could be.
+    async fn start_wanted(&mut self, denied: &BTreeSet<&TopicName>) -> bool {
+        let assigned: BTreeSet<PartitionKey> = {
+            let buffers = self.parts.buffers.lock();
+            buffers.assigned().map(|(_, key)| key.clone()).collect()
+        };
+        let missing: Vec<PartitionKey> = self
+            .catalog
+            .wanted()
+            .into_iter()
+            .filter(|key| !assigned.contains(key) && !denied.contains(&key.topic))
+            .collect();
+        if missing.is_empty() {
+            return true;
+        }
+        let Some(starts) = self.starts(missing).await else { return false };
+        self.open(starts)
+    }
+
+    /// Where each of these partitions is to be read from; `None` where the broker does not tell.
+    async fn starts(&mut self, missing: Vec<PartitionKey>) -> Option<Vec<Start>> {
+        let unknown: Vec<PartitionKey> = missing
+            .iter()
+            .filter(|key| !self.ledger.contains_key(key) && self.catalog.begin(key) == Begin::LogStart)
+            .cloned()
+            .collect();
+        let log_starts = self.log_starts(&unknown).await?;
+        let starts = missing.into_iter().filter_map(|key| {
+            if let Some(start) = self.ledger.get(&key) {
+                return Some(start.clone());
+            }
+            let (offset, until) = match self.catalog.begin(&key) {
+                // It appeared after the last look: at that instant nothing of it was there to be missed.
+                Begin::Zero => (Offset::new(0), self.watched_at),
+                Begin::LogStart => {
+                    (log_starts.get(&(key.topic.clone(), key.partition)).copied()?, None)
+                }
+            };
+            Some(Start { key, offset, leader_epoch: LeaderEpoch::UNKNOWN, highest_timestamp: None, until })
+        });
+        Some(starts.collect())
+    }
+
+    pub(super) async fn log_starts(&self, keys: &[PartitionKey]) -> Option<BTreeMap<TopicPartition, Offset>> {
+        if keys.is_empty() {
+            return Some(BTreeMap::new());
+        }
+        let partitions: Vec<TopicPartition> = keys.iter().map(|key| (key.topic.clone(), key.partition)).collect();
+        match tokio::time::timeout(START_PATIENCE, self.parts.broker.log_starts(&partitions)).await {
+            Ok(Ok(told)) => {
+                Some(told.into_iter().filter_map(|(partition, told)| Some((partition, told.ok()?))).collect())
+            }
+            Ok(Err(error)) => {
+                self.broker_failed(&crate::error::chain(&error));
+                None
+            }
+            Err(_) => {
+                self.broker_failed("log starts: no answer in time");
+                None
+            }
+        }
+    }
+
+    /// Opens slots and assigns them. Says whether the client took them.
+    pub(super) fn open(&mut self, starts: Vec<Start>) -> bool {
+        let mut assignments = Vec::with_capacity(starts.len());
+        {
+            let mut buffers = self.parts.buffers.lock();
+            for start in &starts {
+                let known = start.leader_epoch != LeaderEpoch::UNKNOWN;
+                assignments.push(Assignment {
+                    slot: buffers.open(start.clone()),
+                    partition: (start.key.topic.clone(), start.key.partition),
+                    offset: start.offset,
+                    leader_epoch: known.then_some(start.leader_epoch),
+                });
+            }
+        }
+        if let Err(error) = self.parts.broker.assign(&assignments) {
+            self.broker_failed(&crate::error::chain(&error));
+            let mut buffers = self.parts.buffers.lock();
+            for assignment in &assignments {
+                buffers.close(assignment.slot);
+            }
+            return false;
+        }
+        for start in starts {
+            if !self.ledger.contains_key(&start.key) {
+                // The first position enters the log before its first record, so that a loss in between is a gap.
+                self.pending.positions.insert(start.key.clone(), first_position(&start));
+                self.ledger.insert(start.key.clone(), start);
+            }
+        }
+        let partitions = self.parts.buffers.lock().assigned().count();
+        self.parts.metrics.partitions.set(i64::try_from(partitions).unwrap_or(i64::MAX));
+        true
+    }
+
+    /// Records that everything of `key` from its position up to `end` is lost, and moves on to `end`.
+    pub(super) fn lose(&mut self, key: &PartitionKey, end: Offset, reason: GapReason) {
+        let Some(start) = self.ledger.get_mut(key) else { return };
+        let Ok(range) = OffsetRange::new(start.offset, end) else { return };
+        if range.is_empty() {
+            return;
+        }
+        start.offset = end;
+        let gap = Gap {
+            topic: key.topic.clone(),
+            lineage: key.lineage,
+            partition: key.partition,
+            range,
+            reason,
+            observed_at: self.parts.clock.now(),
+        };
+        self.pending.positions.insert(key.clone(), first_position(start));
+        self.count_gap(&gap);
+        self.pending.gaps.push(gap);
+    }
+
+    /// Connects anew where credentials changed; everything is assigned again by the look that follows.
+    fn reconnect(&mut self) {
+        match self.parts.broker.reconnect_if_credentials_changed() {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::info!("credentials changed; connected anew");
+                self.forget_assignments();
+            }
+            Err(error) => {
+                tracing::warn!(error = crate::error::chain(&error), "changed credentials are not usable; keeping the old");
+            }
+        }
+    }
+
+    fn forget_assignments(&mut self) {
+        let mut freed = 0;
+        let mut buffers = self.parts.buffers.lock();
+        let slots: Vec<u32> = buffers.assigned().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            freed += buffers.close(slot).map_or(0, |closed| closed.charged);
+        }
+        drop(buffers);
+        self.parts.budget.release(freed);
+    }
+
+    /// The end offsets at this moment, as the goal of a run that ends when it is caught up.
+    pub(super) async fn set_goal(&mut self) {
+        let partitions: Vec<TopicPartition> =
+            self.catalog.wanted().into_iter().map(|key| (key.topic, key.partition)).collect();
+        match tokio::time::timeout(PATIENCE, self.parts.broker.high_watermarks(&partitions)).await {
+            Ok(Ok(told)) => {
+                let ends = told.into_iter().filter_map(|(partition, end)| Some((partition, end.ok()?)));
+                self.goal = Some(ends.collect());
+            }
+            Ok(Err(error)) => self.broker_failed(&crate::error::chain(&error)),
+            Err(_) => self.broker_failed("end offsets: no answer in time"),
+        }
+    }
+}
+
+fn first_position(start: &Start) -> PartitionPosition {
+    PartitionPosition {
+        topic: start.key.topic.clone(),
+        lineage: start.key.lineage,
+        partition: start.key.partition,
+        next_offset: start.offset,
+        leader_epoch: start.leader_epoch,
+        highest_timestamp: start.highest_timestamp,
+    }
+}

@@ -1,0 +1,418 @@
+//! The streamer: cut, encode, upload, commit in order, for as long as it runs.
+//!
+//! ```text
+//!   every commitInterval, or when the budget is half spent
+//!        │
+//!        ▼              same ids?                       spawned, side by side            in the order of the cuts
+//!   Buffers::cut ─▶ [settle: look at the topic ids] ─▶ pipeline::produce ─▶ … ─▶ [commit: create the next manifest]
+//!        ▲                                                                              │
+//!   discover: topics, partitions, watermarks; faults: positions out of range            └─▶ checkpoint, when due
+//! ```
+//!
+//! Owns: the order of things. One task runs the loop and owns the log, the catalog and the ledger of positions; network
+//! questions to the broker run beside it and come back as [`Answer`]s, so that a slow broker holds up no commit.
+//! Every cut becomes exactly one manifest, so that the sequence in its segments' names is known when it is cut.
+//!
+//! Crash at any point: what no manifest names does not exist (P2); the next start reads positions from the log (P1).
+
+mod commit;
+mod discover;
+mod faults;
+mod settle;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use strimzi_backup_format::ids::{Offset, PartitionKey, TimestampMs, TopicName};
+use strimzi_backup_format::job::{BackupSettings, TopicSelection};
+use strimzi_backup_format::manifest::log::{Draft, LogWriter};
+use strimzi_backup_format::manifest::{Behind, BehindReason, Frontier, Gap, Hole, PartitionPosition, Segment};
+use strimzi_backup_format::segment;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::budget::{Budget, Charge};
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::metrics::{KindLabel, Metrics};
+use crate::pipeline::plan::Policy;
+use crate::pipeline::produce::Workshop;
+use crate::source::buffers::{Buffers, PartitionCut, Start};
+use crate::source::catalog::Catalog;
+use crate::source::{Broker, TopicPartition};
+use crate::status::Status;
+
+/// Cuts on their way into the store at once. Two keep the encoders and the network busy; more would only hold memory.
+const CUTS_IN_FLIGHT: usize = 3;
+
+/// How often the loop looks whether the budget calls for an early cut.
+const FILL_CHECK: Duration = Duration::from_millis(20);
+
+/// Watermarks are asked for at most once in this time for each partition: a thousand partitions are asked every second
+/// at the most, ten thousand every ten.
+const WATERMARK_SPACING: Duration = Duration::from_millis(1);
+
+/// When streaming ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// When it is told to stop.
+    Stopped,
+    /// When every partition has reached the end offset that it had at the start.
+    CaughtUp,
+}
+
+/// What the streamer is made of.
+#[derive(Debug)]
+pub struct Parts<B, C> {
+    /// Kafka.
+    pub broker: Arc<B>,
+    /// Time and dice.
+    pub clock: Arc<C>,
+    /// The claimed log.
+    pub writer: LogWriter,
+    /// Encoders and store.
+    pub workshop: Arc<Workshop<C>>,
+    /// Which topics.
+    pub selection: TopicSelection,
+    /// Intervals and sizes.
+    pub settings: BackupSettings,
+    /// Where records arrive.
+    pub buffers: Arc<Mutex<Buffers>>,
+    /// Bytes held.
+    pub budget: Arc<Budget>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// What the HTTP server tells.
+    pub status: Arc<Status>,
+}
+
+/// The running streamer.
+#[derive(Debug)]
+pub struct Stream<B, C> {
+    parts: Parts<B, C>,
+    policy: Policy,
+    catalog: Catalog,
+    /// Where each partition ever captured stands, ahead of the log by the cuts in flight.
+    ledger: BTreeMap<PartitionKey, Start>,
+    /// A cut whose topic ids are not confirmed yet.
+    unsettled: Option<Unsettled>,
+    in_flight: VecDeque<InFlight>,
+    pending: Pending,
+    /// Questions to the broker that run beside the loop.
+    asking: JoinSet<Answer>,
+    /// When the last complete look at the cluster's topics was asked for.
+    watched_at: Option<TimestampMs>,
+    /// Partitions found out of range although they seem to be in range; cleared when they bring something.
+    suspects: BTreeSet<PartitionKey>,
+    /// Partitions of topics that are selected again, until they bring something: what they lost, they lost meanwhile.
+    returning: BTreeSet<PartitionKey>,
+    /// Ends last seen of partitions whose topic id could not be confirmed.
+    unconfirmed_ends: BTreeMap<PartitionKey, Offset>,
+    until: Until,
+    /// End offsets at the start, for [`Until::CaughtUp`].
+    goal: Option<BTreeMap<TopicPartition, Offset>>,
+    last_commit: Instant,
+    next_watermarks: Instant,
+    asking_watermarks: bool,
+    asking_topics: bool,
+}
+
+/// What goes into the next manifest beside its records.
+#[derive(Debug, Default)]
+struct Pending {
+    gaps: Vec<Gap>,
+    holes: Vec<Hole>,
+    positions: BTreeMap<PartitionKey, PartitionPosition>,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.gaps.is_empty() && self.holes.is_empty() && self.positions.is_empty()
+    }
+}
+
+#[derive(Debug)]
+struct Unsettled {
+    parts: Vec<PartitionCut>,
+    observed_at: TimestampMs,
+    charge: Charge,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    produced: AbortOnDropHandle<Result<(Vec<Segment>, Charge), segment::Error>>,
+    draft: Draft,
+    observed_at: TimestampMs,
+    cut_at: Instant,
+}
+
+/// What came back from a question to the broker.
+#[derive(Debug)]
+enum Answer {
+    Topics(Box<discover::Look>),
+    Watermarks(discover::Watermarks),
+}
+
+/// What the loop woke up for.
+enum Event {
+    Stop,
+    Tick,
+    Fill,
+    Topics,
+    Answer(Answer),
+    Produced,
+}
+
+impl<B: Broker, C: Clock> Stream<B, C> {
+    /// A streamer that goes on where the log ends.
+    pub fn new(parts: Parts<B, C>, until: Until) -> Self {
+        let state = parts.writer.state();
+        let mut catalog = Catalog::from_state(state);
+        catalog.select(|topic| parts.selection.selects(topic));
+        let returning = catalog.returned();
+        let behind_until: BTreeMap<PartitionKey, Option<TimestampMs>> =
+            state.frontier.behind.iter().map(|behind| (behind_key(behind), behind.until)).collect();
+        let ledger = state.positions.iter().map(|(key, position)| {
+            let start = Start {
+                key: key.clone(),
+                offset: position.next_offset,
+                leader_epoch: position.leader_epoch,
+                highest_timestamp: position.highest_timestamp,
+                until: behind_until.get(key).copied().unwrap_or(state.frontier.until),
+            };
+            (key.clone(), start)
+        });
+        let ledger = ledger.collect();
+        let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        let policy = Policy {
+            segment_bytes: bytes(parts.settings.segment_bytes),
+            topic_segment_bytes: bytes(parts.settings.topic_segment_bytes),
+        };
+        Self {
+            parts,
+            policy,
+            catalog,
+            ledger,
+            unsettled: None,
+            in_flight: VecDeque::new(),
+            pending: Pending::default(),
+            asking: JoinSet::new(),
+            watched_at: None,
+            suspects: BTreeSet::new(),
+            returning,
+            unconfirmed_ends: BTreeMap::new(),
+            until,
+            goal: None,
+            last_commit: Instant::now(),
+            next_watermarks: Instant::now(),
+            asking_watermarks: false,
+            asking_topics: false,
+        }
+    }
+
+    /// Streams until `stop`, or until it is caught up. On `stop` what was fetched is still committed; when `abandon`
+    /// fires as well, it is left for the next start.
+    ///
+    /// Not cancel safe in the sense that work is lost; dropped at any point, the backup is whole.
+    ///
+    /// # Errors
+    /// [`Error`] where going on would be wrong. A store or a broker that fails is waited for.
+    pub async fn run(mut self, stop: CancellationToken, abandon: CancellationToken) -> Result<(), Error> {
+        let mut tick = interval(self.parts.settings.commit_interval);
+        let mut fill = interval(FILL_CHECK.min(self.parts.settings.commit_interval));
+        let mut topics = interval(self.parts.settings.metadata_interval);
+        loop {
+            let settled = self.in_flight.len() < CUTS_IN_FLIGHT;
+            let event = tokio::select! {
+                biased;
+                () = stop.cancelled() => Event::Stop,
+                done = produced(&mut self.in_flight) => { self.commit_next(done?, &abandon).await?; Event::Produced }
+                Some(answer) = self.asking.join_next() => Event::Answer(unpack(answer)),
+                _ = topics.tick() => Event::Topics,
+                _ = tick.tick(), if settled => Event::Tick,
+                _ = fill.tick(), if settled => Event::Fill,
+            };
+            match event {
+                Event::Stop => break,
+                Event::Topics => self.ask_topics(),
+                Event::Answer(answer) => self.take_answer(answer).await?,
+                Event::Tick => self.tick(&abandon).await?,
+                Event::Fill if self.is_full() || self.unsettled.is_some() => self.tick(&abandon).await?,
+                Event::Fill | Event::Produced => {}
+            }
+            if self.until == Until::CaughtUp && self.is_caught_up() {
+                break;
+            }
+        }
+        self.finish(&abandon).await
+    }
+
+    /// A cut is due early when the next one needs the room that this one takes.
+    fn is_full(&self) -> bool {
+        self.parts.buffers.lock().charged() >= self.parts.budget.limit() / 3
+    }
+
+    /// What is due at a commit interval: faults, a cut, a heartbeat, a look at the watermarks.
+    async fn tick(&mut self, abandon: &CancellationToken) -> Result<(), Error> {
+        self.handle_faults().await;
+        self.cut().await?;
+        let idle = self.in_flight.is_empty() && self.unsettled.is_none();
+        let due = self.last_commit.elapsed() >= self.parts.settings.heartbeat_interval;
+        if idle && due {
+            let draft = self.draft();
+            self.commit(draft, self.parts.clock.now(), "heartbeat", None, abandon).await?;
+        }
+        self.ask_watermarks();
+        Ok(())
+    }
+
+    /// Takes what was fetched, unless an earlier cut still waits for its topic ids.
+    async fn cut(&mut self) -> Result<(), Error> {
+        if self.unsettled.is_none() {
+            let observed_at = self.parts.clock.now();
+            let parts = self.parts.buffers.lock().cut();
+            if parts.is_empty() && self.pending.is_empty() && !self.catalog.has_events() {
+                return Ok(());
+            }
+            let charged = parts.iter().map(|part| part.charged).sum();
+            let charge = Charge::adopt(Arc::clone(&self.parts.budget), charged);
+            self.unsettled = Some(Unsettled { parts, observed_at, charge });
+        }
+        self.settle().await
+    }
+
+    /// Everything that goes into the next manifest beside its records.
+    fn draft(&mut self) -> Draft {
+        let frontier = self.frontier();
+        let Pending { gaps, holes, positions } = std::mem::take(&mut self.pending);
+        let topics = self.catalog.take_events();
+        Draft { segments: Vec::new(), gaps, holes, topics, positions: positions.into_values().collect(), frontier }
+    }
+
+    /// Up to when everything is captured by the positions of the last cut.
+    fn frontier(&mut self) -> Frontier {
+        let standings = self.parts.buffers.lock().standings();
+        let mut absent = self.catalog.wanted();
+        let mut behind = Vec::new();
+        let mut until: Option<TimestampMs> = None;
+        for (key, standing) in standings {
+            absent.remove(&key);
+            if let Some(start) = self.ledger.get_mut(&key) {
+                start.until = standing.until;
+            }
+            match standing.behind {
+                Some(reason) => behind.push(behind_entry(&key, standing.until, reason)),
+                None => until = [until, standing.until].into_iter().flatten().min(),
+            }
+        }
+        for key in absent {
+            let until = self.ledger.get(&key).and_then(|start| start.until);
+            behind.push(behind_entry(&key, until, BehindReason::Unreachable));
+        }
+        behind.sort_by(|a, b| (&a.topic, a.lineage, a.partition).cmp(&(&b.topic, b.lineage, b.partition)));
+        let until = until.or_else(|| match behind.iter().filter_map(|behind| behind.until).max() {
+            Some(newest) => Some(newest),
+            None if behind.is_empty() => self.watched_at,
+            None => None,
+        });
+        Frontier { until, behind }
+    }
+
+    fn is_caught_up(&self) -> bool {
+        let Some(goal) = &self.goal else { return false };
+        let committed = self.in_flight.is_empty() && self.unsettled.is_none() && self.pending.is_empty();
+        committed
+            && !self.catalog.has_events()
+            && self.catalog.wanted().iter().all(|key| {
+                let wanted = goal.get(&(key.topic.clone(), key.partition));
+                let held = self.ledger.get(key).map(|start| start.offset);
+                wanted.is_none_or(|wanted| held.is_some_and(|held| held >= *wanted))
+            })
+    }
+
+    /// Stops fetching, then brings what was fetched into the log.
+    async fn finish(mut self, abandon: &CancellationToken) -> Result<(), Error> {
+        self.asking.shutdown().await;
+        let assigned: Vec<TopicPartition> = {
+            let buffers = self.parts.buffers.lock();
+            buffers.assigned().map(|(_, key)| (key.topic.clone(), key.partition)).collect()
+        };
+        // A client that cannot be told delivers on, and what it delivers is dropped with the process.
+        if let Err(error) = self.parts.broker.unassign(&assigned) {
+            tracing::warn!(error = crate::error::chain(&error), "stop fetching");
+        }
+        loop {
+            while !self.in_flight.is_empty() {
+                tokio::select! {
+                    biased;
+                    () = abandon.cancelled() => return Err(Error::StoppedEarly),
+                    done = produced(&mut self.in_flight) => self.commit_next(done?, abandon).await?,
+                }
+            }
+            self.cut().await?;
+            if self.in_flight.is_empty() && self.unsettled.is_none() {
+                break;
+            }
+            if self.in_flight.is_empty() {
+                tokio::select! {
+                    () = abandon.cancelled() => return Err(Error::StoppedEarly),
+                    () = tokio::time::sleep(Duration::from_millis(200)) => {}
+                }
+            }
+        }
+        tracing::info!(sequence = %self.parts.writer.next_sequence(), "everything fetched is committed");
+        Ok(())
+    }
+
+    fn count_gap(&self, gap: &Gap) {
+        let lost = self.parts.metrics.lost_offsets.get_or_create(&KindLabel::new(gap.reason.as_str()));
+        lost.inc_by(gap.range.span());
+        tracing::warn!(
+            topic = %gap.topic, partition = %gap.partition, lineage = %gap.lineage, offsets = %gap.range,
+            reason = gap.reason.as_str(), "gap: these offsets could not be captured"
+        );
+    }
+}
+
+fn interval(period: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    interval
+}
+
+/// The oldest cut in flight, once its segments are in the store. Cancel safe.
+async fn produced(in_flight: &mut VecDeque<InFlight>) -> Result<(InFlight, Vec<Segment>, Charge), Error> {
+    let Some(oldest) = in_flight.front_mut() else { return std::future::pending().await };
+    let produced = (&mut oldest.produced).await;
+    let (segments, charge) = unpack(produced)?;
+    match in_flight.pop_front() {
+        Some(oldest) => Ok((oldest, segments, charge)),
+        None => std::future::pending().await,
+    }
+}
+
+/// The result of a task; a panic in it goes on here.
+fn unpack<T>(joined: Result<T, tokio::task::JoinError>) -> T {
+    match joined {
+        Ok(done) => done,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}
+
+fn behind_key(behind: &Behind) -> PartitionKey {
+    PartitionKey { topic: behind.topic.clone(), lineage: behind.lineage, partition: behind.partition }
+}
+
+fn behind_entry(key: &PartitionKey, until: Option<TimestampMs>, reason: BehindReason) -> Behind {
+    let PartitionKey { topic, lineage, partition } = key.clone();
+    Behind { topic, lineage, partition, until, reason }
+}
+
+/// The topics of some partitions, each once.
+fn topics_of<'a>(keys: impl Iterator<Item = &'a PartitionKey>) -> Vec<TopicName> {
+    keys.map(|key| key.topic.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+}

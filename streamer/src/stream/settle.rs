@@ -1,0 +1,137 @@
+//! Which life of a topic a cut belongs to: the look at the topic ids between fetching and encoding.
+//!
+//! The client goes on silently in a re-created topic. Topic ids are never used twice, so records that were fetched while
+//! the id was known, and before the same id is seen again, are of that life. Where another id is seen, the records are
+//! dropped and fetched again from the start, in the new life.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use strimzi_backup_format::bucket::Bucket;
+use strimzi_backup_format::ids::TopicName;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{InFlight, Stream, Unsettled, topics_of};
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::pipeline::plan::plan;
+use crate::pipeline::produce::produce;
+use crate::source::buffers::PartitionCut;
+use crate::source::{Broker, Described, Refusal};
+
+/// How long the broker may take to tell topic ids before the cut is left for the next tick.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What to do with the records of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// They are of the life they were fetched for.
+    Keep,
+    /// They are of another life, or it cannot be told: fetch them again.
+    Drop,
+}
+
+impl<B: Broker, C: Clock> Stream<B, C> {
+    /// Confirms the topic ids of the waiting cut and sends it on its way. Leaves it waiting where the broker does not
+    /// answer.
+    pub(super) async fn settle(&mut self) -> Result<(), Error> {
+        let Some(Unsettled { parts, observed_at, mut charge }) = self.unsettled.take() else { return Ok(()) };
+        let topics = topics_of(parts.iter().map(|part| &part.key));
+        let answers = match self.describe(&topics).await {
+            Ok(answers) => answers,
+            Err(()) => {
+                self.unsettled = Some(Unsettled { parts, observed_at, charge });
+                return Ok(());
+            }
+        };
+        let (kept, dropped): (Vec<PartitionCut>, _) =
+            parts.into_iter().partition(|part| self.verdict(part, answers.get(&part.key.topic)) == Verdict::Keep);
+        self.refetch(&dropped);
+        drop(dropped);
+        charge.shrink_to(kept.iter().map(|part| part.charged).sum());
+        self.send(kept, observed_at, charge);
+        Ok(())
+    }
+
+    async fn describe(&self, topics: &[TopicName]) -> Result<BTreeMap<TopicName, Result<Described, Refusal>>, ()> {
+        if topics.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        match tokio::time::timeout(PATIENCE, self.parts.broker.describe(topics)).await {
+            Ok(Ok(answers)) => {
+                self.parts.metrics.kafka_unreachable.set(0);
+                Ok(answers)
+            }
+            Ok(Err(error)) => {
+                self.broker_failed(&crate::error::chain(&error));
+                Err(())
+            }
+            Err(_) => {
+                self.broker_failed("topic ids: no answer in time");
+                Err(())
+            }
+        }
+    }
+
+    fn verdict(&self, part: &PartitionCut, answer: Option<&Result<Described, Refusal>>) -> Verdict {
+        match answer {
+            _ if !self.catalog.is_current(&part.key) => Verdict::Drop,
+            Some(Ok(seen)) if self.catalog.id(&part.key.topic) == Some(&seen.id) => Verdict::Keep,
+            // The topic is gone: its last records were fetched from the life we know, there is no other to mistake.
+            Some(Err(Refusal::Unknown)) => Verdict::Keep,
+            _ => Verdict::Drop,
+        }
+    }
+
+    /// Forgets what was fetched of these partitions; the next look at the cluster assigns them again.
+    fn refetch(&mut self, dropped: &[PartitionCut]) {
+        if dropped.is_empty() {
+            return;
+        }
+        for part in dropped {
+            tracing::warn!(partition = %part.key, "topic id not confirmed; fetching again");
+        }
+        let partitions: Vec<_> = dropped.iter().map(|part| (part.key.topic.clone(), part.key.partition)).collect();
+        if let Err(error) = self.parts.broker.unassign(&partitions) {
+            tracing::warn!(error = crate::error::chain(&error), "stop fetching");
+        }
+        for part in dropped {
+            let Some(closed) = self.parts.buffers.lock().close(part.slot) else { continue };
+            self.parts.budget.release(closed.charged);
+            if let Some(end) = closed.high_watermark {
+                self.unconfirmed_ends.insert(part.key.clone(), end);
+            }
+        }
+        self.ask_topics();
+    }
+
+    /// Encodes and uploads in a task of its own, and queues the commit.
+    fn send(
+        &mut self,
+        parts: Vec<PartitionCut>,
+        observed_at: strimzi_backup_format::ids::TimestampMs,
+        charge: crate::budget::Charge,
+    ) {
+        for part in &parts {
+            self.suspects.remove(&part.key);
+            self.returning.remove(&part.key);
+            if let Some(start) = self.ledger.get_mut(&part.key) {
+                start.offset = part.next;
+                start.leader_epoch = part.leader_epoch;
+                start.highest_timestamp = part.highest_timestamp;
+            }
+        }
+        let cut = plan(parts, self.policy, Bucket::of(observed_at));
+        let mut draft = self.draft();
+        let moved: BTreeSet<_> = cut.positions.iter().map(|position| position.key()).collect();
+        draft.positions.retain(|position| !moved.contains(&position.key()));
+        draft.positions.extend(cut.positions);
+        draft.holes.extend(cut.holes);
+        let sequence = self.sequence_after_flight();
+        let work = produce(Arc::clone(&self.parts.workshop), cut.segments, sequence, charge);
+        let produced = AbortOnDropHandle::new(tokio::spawn(work));
+        self.in_flight.push_back(InFlight { produced, draft, observed_at, cut_at: Instant::now() });
+    }
+}

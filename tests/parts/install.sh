@@ -1,0 +1,218 @@
+#!/bin/bash
+# Installs the real servers and readers that the tests run against, pinned, into the directory that dir.sh prints.
+#
+#   install.sh [part...]    parts: kafka versitygw python azurite toxiproxy; none = all; demo = kafka
+#
+# A part is whole if, and only if, its stamp file holds the hash of its pins: the stamp is written last. One lock
+# per part makes concurrent runs wait for each other instead of installing twice.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+parts_dir=$("$here/dir.sh")
+all_parts=(kafka versitygw python azurite toxiproxy)
+
+say() { printf 'parts: %s\n' "$*"; }
+
+pins_of() { (cd "$here/$1" && cat -- * | sha256sum | cut -c1-64); }
+
+is_whole() { [[ -f $parts_dir/$1.stamp && $(<"$parts_dir/$1.stamp") == "$(pins_of "$1")" ]]; }
+
+# --- prerequisites ---------------------------------------------------------------------------------------------
+
+missing=()
+
+need() { # program, package
+  command -v "$1" >/dev/null || missing+=("$1 (Debian package: $2)")
+}
+
+need_version() { # name, found, wanted, package
+  [[ ${2:-0} =~ ^[0-9.]+$ && $(printf '%s\n%s\n' "$3" "${2:-0}" | sort -V | head -n 1) == "$3" ]] ||
+    missing+=("$1 >= $3, found ${2:-none} (Debian package: $4)")
+}
+
+check_prerequisites() { # parts that have to be installed
+  local part
+  need flock util-linux
+  for part in "$@"; do
+    case $part in
+      kafka)
+        need_version java "$(java -version 2>&1 | sed -nE 's/.* version "([0-9]+).*/\1/p' | head -n 1)" 17 \
+          openjdk-17-jre-headless
+        need mvn maven
+        need openssl openssl
+        need setpriv util-linux
+        ;;
+      versitygw | toxiproxy)
+        need_version go "$(go env GOVERSION 2>/dev/null | sed -nE 's/^go([0-9.]+).*/\1/p')" 1.26 golang-go
+        ;;
+      python)
+        python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=("python3 with venv (Debian package: python3-venv)")
+        ;;
+      azurite)
+        need_version node "$(node --version 2>/dev/null | sed 's/^v//')" 20 nodejs
+        need npm npm
+        ;;
+    esac
+  done
+  ((${#missing[@]} == 0)) && return
+  {
+    echo "parts: these programs are needed and missing:"
+    printf '%s\n' "${missing[@]}" | sort -u | sed 's/^/  /'
+  } >&2
+  exit 2
+}
+
+# --- parts: each fills the empty directory $1 --------------------------------------------------------------------
+
+# What an installer prints is of interest only when it fails.
+quietly() {
+  local log status=0
+  log=$(mktemp)
+  "$@" >"$log" 2>&1 || status=$?
+  ((status == 0)) || cat "$log" >&2
+  rm -- "$log"
+  return "$status"
+}
+
+fill_kafka() {
+  # Maven works beside its POM; nothing may appear beside the pins.
+  cp "$here/kafka/pom.xml" "$here/kafka/log4j2.yaml" "$1/"
+  local copy=org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies
+  quietly mvn --quiet --batch-mode -f "$1/pom.xml" "$copy" -DincludeScope=runtime -DoutputDirectory="$1/lib"
+}
+
+build_go() { # part, package, output
+  (cd "$here/$1" && CGO_ENABLED=0 GOFLAGS='-mod=readonly -trimpath -buildvcs=false' \
+    quietly go build -p 2 -ldflags='-s -w' -o "$3" "$2")
+}
+
+fill_versitygw() { build_go versitygw github.com/versity/versitygw/cmd/versitygw "$1/versitygw"; }
+
+fill_toxiproxy() { build_go toxiproxy github.com/Shopify/toxiproxy/v2/cmd/server "$1/toxiproxy-server"; }
+
+fill_azurite() {
+  cp "$here/azurite/package.json" "$here/azurite/package-lock.json" "$1/"
+  (cd "$1" && quietly npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund --loglevel=error)
+}
+
+fill_python() {
+  python3 -m venv "$1"
+  quietly "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+    -r "$here/python/requirements.txt"
+}
+
+# --- what a part needs once it has its final place ---------------------------------------------------------------
+
+free_port() {
+  local port
+  while :; do
+    port=$((20000 + RANDOM % 12000))
+    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+  done
+  echo "$port"
+}
+
+broker_pid= work=
+clean_up() {
+  [[ -z $broker_pid ]] || kill -KILL "$broker_pid" 2>/dev/null || true
+  [[ -z $work ]] || rm -rf -- "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+# Formats a data directory that every broker of the tests is a copy of (no Java process per start), and records
+# the classes that a broker loads. The archive names the jars by absolute path, hence after the rename.
+finish_kafka() {
+  local kafka=$1 jars
+  work=$(mktemp -d "$parts_dir/.kafka-archive.XXXXXX")
+  jars=$(printf '%s\n' "$kafka"/lib/*.jar | LC_ALL=C sort | paste -sd:)
+  local jvm=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xlog:disable -Djava.awt.headless=true
+    "-Dlog4j2.configurationFile=$kafka/log4j2.yaml")
+  sed -e "s|@BROKER_PORT@|$(free_port)|; s|@CONTROLLER_PORT@|$(free_port)|; s|@DATA@|$kafka/formatted|" \
+    "$here/kafka/broker.properties" >"$work/broker.properties"
+  java "${jvm[@]}" -cp "$jars" kafka.tools.StorageTool format -t MkU3OEVBNTcwNTJENDM2Qg \
+    -c "$work/broker.properties" --add-scram 'SCRAM-SHA-512=[name=backup,password=backup-secret]' \
+    --add-scram 'SCRAM-SHA-256=[name=backup,password=backup-secret]' \
+    --add-scram 'SCRAM-SHA-512=[name=admin,password=admin-secret]' >"$work/format.log" 2>&1 ||
+    { cat "$work/format.log" >&2; return 1; }
+  cp -a "$kafka/formatted" "$work/data"
+  sed -i "s|^log.dirs=.*|log.dirs=$work/data|" "$work/broker.properties"
+  # Neither the broker nor the lock it would inherit may outlive this script.
+  setpriv --pdeathsig KILL -- java "${jvm[@]}" "-XX:ArchiveClassesAtExit=$kafka/classes.jsa" -cp "$jars" \
+    kafka.Kafka "$work/broker.properties" >"$work/broker.log" 2>&1 {lock}>&- &
+  broker_pid=$!
+  local deadline=$((SECONDS + 60))
+  until grep -qs 'Kafka Server started' "$work/broker.log"; do
+    if ! kill -0 "$broker_pid" 2>/dev/null || ((SECONDS > deadline)); then
+      tail -n 30 "$work/broker.log" >&2
+      return 1
+    fi
+    sleep 0.1
+  done
+  exercise_broker "$(sed -n 's|^listeners=PLAINTEXT://\([^,]*\),.*|\1|p' "$work/broker.properties")" "$jars" \
+    "$kafka/log4j2.yaml" >"$work/tools.log" 2>&1 || { cat "$work/tools.log" >&2; return 1; }
+  kill "$broker_pid"
+  wait "$broker_pid" || true # a Java process that is asked to end answers 143
+  broker_pid=
+  [[ -s $kafka/classes.jsa ]] || { echo "the class archive was not written" >&2; return 1; }
+  # Arguments of every Java process of the tests: java @java.args MAIN ARGUMENT...
+  printf '%s\n' -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto -Xlog:disable -Djava.awt.headless=true \
+    "-Dlog4j2.configurationFile=\"$kafka/log4j2.yaml\"" \
+    "-XX:SharedArchiveFile=\"$kafka/classes.jsa\"" -cp "\"$jars\"" >"$kafka/java.args"
+  rm -rf -- "$work"
+  work=
+}
+
+# Produce, read with a group and commit once, so that these classes are in the archive too.
+exercise_broker() { # bootstrap address, class path, logging configuration
+  local tool=(java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "-Dlog4j2.configurationFile=$3" -cp "$2")
+  "${tool[@]}" org.apache.kafka.tools.TopicCommand --bootstrap-server "$1" --create --topic t --partitions 2 &&
+    printf 'a\nb\n' | "${tool[@]}" org.apache.kafka.tools.ConsoleProducer --bootstrap-server "$1" --topic t &&
+    "${tool[@]}" org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server "$1" --topic t --group g \
+      --from-beginning --max-messages 2 --timeout-ms 20000
+}
+
+# --- run ---------------------------------------------------------------------------------------------------------
+
+install_part() {
+  local part=$1 started=$SECONDS incoming
+  exec {lock}>"$parts_dir/.$part.lock"
+  flock -n "$lock" || { say "$part: waiting for another installation"; flock "$lock"; }
+  if ! is_whole "$part"; then
+    say "$part: installing"
+    rm -rf -- "$parts_dir/$part.stamp" "$parts_dir/$part" "$parts_dir/.incoming-$part".* \
+      "$parts_dir/.$part-archive".*
+    incoming=$(mktemp -d "$parts_dir/.incoming-$part.XXXXXX")
+    "fill_$part" "$incoming"
+    mv -T "$incoming" "$parts_dir/$part"
+    if declare -F "finish_$part" >/dev/null; then "finish_$part" "$parts_dir/$part"; fi
+    pins_of "$part" >"$parts_dir/.$part.stamp.new"
+    mv "$parts_dir/.$part.stamp.new" "$parts_dir/$part.stamp"
+    say "$part: installed in $((SECONDS - started)) s"
+  fi
+  exec {lock}>&-
+}
+
+wanted=()
+for part in "${@:-all}"; do
+  case $part in
+    all) wanted+=("${all_parts[@]}") ;;
+    demo) wanted+=(kafka) ;;
+    *)
+      [[ " ${all_parts[*]} " == *" $part "* ]] || { echo "parts: no part is named $part (${all_parts[*]})" >&2; exit 2; }
+      wanted+=("$part")
+      ;;
+  esac
+done
+
+absent=()
+for part in "${wanted[@]}"; do is_whole "$part" || absent+=("$part"); done
+if ((${#absent[@]} == 0)); then
+  say "all present in $parts_dir"
+  exit 0
+fi
+check_prerequisites "${absent[@]}"
+mkdir -p "$parts_dir"
+say "installing ${absent[*]} into $parts_dir"
+for part in "${absent[@]}"; do install_part "$part"; done
+say "done in $SECONDS s"

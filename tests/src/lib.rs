@@ -1,0 +1,34 @@
+//! The test harness: real servers, the clients that fill and read them, and the program under test.
+//!
+//! Every server is a value. Making it starts the process on free loopback ports with its data in a temporary
+//! directory; dropping it kills the process and removes the data, also when a test panics. Should the test
+//! process itself be killed, the kernel kills the servers ([`process`]). Nothing here prints to the terminal.
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | [`parts`] | where the installed servers are (`tests/parts/install.sh`) |
+//! | [`process`], [`ports`], [`run_dir`], [`wait`] | processes, ports, files and deadlines |
+//! | [`kafka`] | one broker, or a cluster of three |
+//! | [`s3`], [`azure`] | object stores |
+//! | [`toxiproxy`] | network faults between any two of them |
+//! | [`certs`] | a CA, broker and client certificates |
+//! | [`client`] | fills, reads and changes topics and groups |
+//! | [`duckdb`], [`python`] | second readers of what was written |
+//! | [`binary`] | the program under test |
+//! | [`http`] | a minimal HTTP client for control and metrics endpoints |
+
+pub mod azure;
+pub mod binary;
+pub mod certs;
+pub mod client;
+pub mod duckdb;
+pub mod http;
+pub mod kafka;
+pub mod parts;
+pub mod ports;
+pub mod process;
+pub mod python;
+pub mod run_dir;
+pub mod s3;
+pub mod toxiproxy;
+pub mod wait;

@@ -1,0 +1,47 @@
+//! Finds the servers that `tests/parts/install.sh` installed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, bail, ensure};
+
+static DIR: OnceLock<PathBuf> = OnceLock::new();
+
+/// The directory of an installed part: `kafka`, `versitygw`, `python`, `azurite` or `toxiproxy`.
+pub fn part(name: &str) -> Result<PathBuf> {
+    let dir = dir()?;
+    ensure!(
+        dir.join(format!("{name}.stamp")).is_file(),
+        "the test part {name} is not installed in {}: run `make parts`",
+        dir.display()
+    );
+    Ok(dir.join(name))
+}
+
+/// The directory that holds all parts: the variable `PARTS_DIR`, else what `tests/parts/dir.sh` prints.
+pub fn dir() -> Result<&'static Path> {
+    if let Some(dir) = DIR.get() {
+        return Ok(dir);
+    }
+    let found = match std::env::var_os("PARTS_DIR") {
+        Some(dir) => PathBuf::from(dir),
+        None => ask_script()?,
+    };
+    Ok(DIR.get_or_init(|| found))
+}
+
+fn ask_script() -> Result<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("parts/dir.sh");
+    let output = Command::new(&script)
+        .output()
+        .with_context(|| format!("run {}", script.display()))?;
+    if !output.status.success() {
+        bail!(
+            "{} failed: {}",
+            script.display(),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
+}

@@ -1,0 +1,145 @@
+//! An S3 server: versitygw on a directory.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::http;
+use crate::parts;
+use crate::ports::Port;
+use crate::process::Process;
+use crate::run_dir::RunDir;
+
+const ACCESS_KEY: &str = "test-access";
+const SECRET_KEY: &str = "test-secret-key";
+const READY: Duration = Duration::from_secs(20);
+
+/// A running, or stopped, S3 server with the bucket `backup`.
+#[derive(Debug)]
+pub struct S3Server {
+    // Before the directory: a server is killed before its data goes.
+    process: Option<Process>,
+    port: Port,
+    dir: RunDir,
+}
+
+impl S3Server {
+    /// Starts an empty server and makes the bucket [`S3Server::bucket`].
+    pub fn start() -> Result<S3Server> {
+        let dir = RunDir::new("s3")?;
+        let mut server = S3Server {
+            process: None,
+            port: Port::reserve()?,
+            dir,
+        };
+        server.create_bucket(server.bucket())?;
+        server.restart()?;
+        Ok(server)
+    }
+
+    /// `http://127.0.0.1:<port>`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.port.address())
+    }
+
+    /// `127.0.0.1:<port>`, for a proxy in front.
+    pub fn address(&self) -> String {
+        self.port.address()
+    }
+
+    /// The bucket that exists from the start.
+    pub fn bucket(&self) -> &'static str {
+        "backup"
+    }
+
+    /// The region the server expects in signatures.
+    pub fn region(&self) -> &'static str {
+        "us-east-1"
+    }
+
+    /// The access key id.
+    pub fn access_key(&self) -> &'static str {
+        ACCESS_KEY
+    }
+
+    /// The secret access key.
+    pub fn secret_key(&self) -> &'static str {
+        SECRET_KEY
+    }
+
+    /// The environment variables by which S3 clients find this server.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let pairs = [
+            ("AWS_ACCESS_KEY_ID", self.access_key().to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", self.secret_key().to_owned()),
+            ("AWS_REGION", self.region().to_owned()),
+            ("AWS_ENDPOINT_URL", self.endpoint()),
+            ("AWS_ALLOW_HTTP", "true".to_owned()),
+        ];
+        pairs
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect()
+    }
+
+    /// The directory whose sub-directories are the buckets and whose files are the objects.
+    pub fn root_dir(&self) -> PathBuf {
+        self.dir.path().join("buckets")
+    }
+
+    /// Makes a bucket, which for this server is a directory.
+    pub fn create_bucket(&self, name: &str) -> Result<()> {
+        std::fs::create_dir_all(self.root_dir().join(name)).with_context(|| format!("make the bucket {name}"))
+    }
+
+    /// The process, to freeze it or read its output; `None` while stopped.
+    pub fn process(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
+    }
+
+    /// Ends the server and waits for it.
+    pub fn stop(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.stop(READY)?;
+        }
+        Ok(())
+    }
+
+    /// Kills the server.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.take().map_or(Ok(()), |mut process| process.kill_9())
+    }
+
+    /// Starts the server again, on the same port and data; kills it first when it runs.
+    pub fn restart(&mut self) -> Result<()> {
+        self.kill()?;
+        let mut command = Command::new(parts::part("versitygw")?.join("versitygw"));
+        command
+            .args([
+                "--access",
+                ACCESS_KEY,
+                "--secret",
+                SECRET_KEY,
+                "--region",
+                self.region(),
+            ])
+            .args([
+                "--port",
+                &self.port.address(),
+                "--health",
+                "/health",
+                "--quiet",
+                "posix",
+            ])
+            .arg(self.root_dir())
+            .current_dir(self.dir.path());
+        let mut process = Process::spawn("versitygw", &command, self.dir.path())?;
+        let address = self.port.address();
+        let health = process.wait_ready(READY, || http::get(&address, "/health").ok())?;
+        ensure!(health.status == 200, "the health of versitygw: {health:?}");
+        self.process = Some(process);
+        Ok(())
+    }
+}
