@@ -11,8 +11,8 @@ use strimzi_backup_format::manifest::log::{self, LogWriter};
 use strimzi_backup_format::manifest::reader;
 use strimzi_backup_format::manifest::Claim;
 use strimzi_backup_format::state::State;
-use strimzi_backup_format::store::Store;
-use strimzi_backup_format::store::probe::probe;
+use strimzi_backup_format::store::{ErrorKind, Store};
+use strimzi_backup_format::store::probe::{ProbeError, probe};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Backoff, Clock};
@@ -21,6 +21,9 @@ use crate::metrics::Metrics;
 
 /// A writer whose head is younger than this is alive: twice the heartbeat, and some.
 const ALIVE_MILLIS: u64 = 75_000;
+
+/// How often a store that does not answer is tried at the start: a minute, about.
+const ATTEMPTS: u64 = 10;
 
 /// How often a standby looks whether the writer is still alive.
 const STANDBY_LOOK: Duration = Duration::from_secs(5);
@@ -57,7 +60,7 @@ impl<C: Clock> Claimant<'_, C> {
             match self.attempt().await {
                 Ok(Some(writer)) => return Ok(writer),
                 Ok(None) => self.pause(STANDBY_LOOK, stop).await?,
-                Err(error) if is_retryable(&error) => {
+                Err(error) if is_retryable(&error) && backoff.attempts() < ATTEMPTS => {
                     self.metrics.store_failed("claim", &self.store.description, &error);
                     self.pause(backoff.next(self.clock.as_ref()), stop).await?;
                 }
@@ -144,12 +147,15 @@ impl<C: Clock> Claimant<'_, C> {
     }
 }
 
+/// Whether waiting may help. At the start a refusal is a fault of the job and ends it; a store that does not answer is
+/// waited for, but not for ever: who starts a backup wants to hear that its endpoint is wrong.
 fn is_retryable(error: &Error) -> bool {
+    let passes = |kind| matches!(kind, ErrorKind::Unavailable | ErrorKind::Full | ErrorKind::Incomplete);
     match error {
-        Error::Read(error) => error.is_retryable(),
-        Error::Log(error) => error.is_retryable(),
-        Error::Raced => true,
-        Error::Probe(error) => error.is_retryable(),
+        Error::Read(reader::Error::Store { source, .. }) => passes(ErrorKind::of(source)),
+        Error::Log(log::Error::NotYet { source, .. }) => passes(source.kind()),
+        Error::Probe(ProbeError::Unavailable(error)) => passes(error.kind()),
+        Error::Probe(ProbeError::WrongBytes { .. }) | Error::Raced => true,
         _ => false,
     }
 }

@@ -14,10 +14,12 @@
 //! | [`certs`] | a CA, broker and client certificates |
 //! | [`client`] | fills, reads and changes topics and groups |
 //! | [`duckdb`], [`python`] | second readers of what was written |
+//! | [`streamer`], [`backup`] | the streamer under test, and what it left in the store |
 //! | [`binary`] | the program under test |
 //! | [`http`] | a minimal HTTP client for control and metrics endpoints |
 
 pub mod azure;
+pub mod backup;
 pub mod binary;
 pub mod certs;
 pub mod client;
@@ -30,5 +32,6 @@ pub mod process;
 pub mod python;
 pub mod run_dir;
 pub mod s3;
+pub mod streamer;
 pub mod toxiproxy;
 pub mod wait;

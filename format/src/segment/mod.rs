@@ -13,8 +13,11 @@ pub mod decode;
 pub mod encode;
 pub mod footer;
 pub(crate) mod headers;
+pub(crate) mod options;
 pub(crate) mod pages;
 pub(crate) mod plain;
+pub(crate) mod row_group;
+pub(crate) mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -77,7 +80,10 @@ pub enum Error {
         needed: u64,
     },
     /// A newer release wrote it: upgrade, do not guess.
-    #[error("segment schema {found} is newer than the {} this release reads", crate::schema::SCHEMA_VERSION)]
+    #[error(
+        "segment schema {found} is newer than the {} this release reads",
+        crate::schema::SCHEMA_VERSION
+    )]
     NewerSchema {
         /// The version in the footer.
         found: u32,

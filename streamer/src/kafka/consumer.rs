@@ -61,7 +61,9 @@ pub trait Sink {
     fn end_of_partition(&mut self, slot: u32, offset: Offset);
     /// A partition could not be fetched.
     fn partition_fault(&mut self, slot: u32, fault: PartitionFault);
-    /// A connection or the client as a whole has trouble. [`Error::Unreachable`] passes by itself.
+    /// A connection or the client as a whole has trouble. librdkafka goes on trying after all but [`Error::Fatal`]:
+    /// [`Error::Unreachable`] is one broker or a moment, and even one [`Error::Authentication`] comes of a bearer token
+    /// that is renewed while another request is under way. Several brokers that tell the same, or no progress, mean it.
     fn client_fault(&mut self, fault: Error);
 }
 
@@ -95,15 +97,24 @@ impl Table {
         {
             return Some(slot);
         }
-        let assigned = self.get(&message.topic(), partition).filter(|assigned| !assigned.halted)?;
+        let assigned = self
+            .get(&message.topic(), partition)
+            .filter(|assigned| !assigned.halted)?;
         let slot = assigned.slot;
         self.last = Some((address, partition, slot));
         Some(slot)
     }
 
     fn insert(&mut self, assignment: &Assignment) {
-        let assigned = Assigned { slot: assignment.slot, from: assignment.offset, halted: false };
-        let partitions = self.topics.entry(assignment.topic.as_str().to_owned()).or_default();
+        let assigned = Assigned {
+            slot: assignment.slot,
+            from: assignment.offset,
+            halted: false,
+        };
+        let partitions = self
+            .topics
+            .entry(assignment.topic.as_str().to_owned())
+            .or_default();
         partitions.insert(assignment.partition.get(), assigned);
     }
 
@@ -145,7 +156,10 @@ pub(super) struct Consumer {
 impl Consumer {
     /// Fetches the partitions from their offsets; those assigned before start anew.
     pub(super) fn assign(&self, client: &Client, assignments: &[Assignment]) -> Result<(), Error> {
-        let partitions: Vec<_> = assignments.iter().map(|one| (one.topic.clone(), one.partition)).collect();
+        let partitions: Vec<_> = assignments
+            .iter()
+            .map(|one| (one.topic.clone(), one.partition))
+            .collect();
         let mut table = self.make_way(client);
         Self::unassign_locked(&mut table, client, &partitions)?;
         if assignments.is_empty() {
@@ -153,7 +167,12 @@ impl Consumer {
         }
         let mut list = PartitionList::new(client, assignments.len());
         for one in assignments {
-            list.add(one.topic.as_str(), one.partition.get(), one.offset.get(), epoch(one));
+            list.add(
+                one.topic.as_str(),
+                one.partition.get(),
+                one.offset.get(),
+                epoch(one),
+            );
         }
         client
             .incremental_assign(&list)
@@ -170,7 +189,11 @@ impl Consumer {
     }
 
     /// Stops fetching the partitions; those not assigned are passed over.
-    pub(super) fn unassign(&self, client: &Client, partitions: &[(TopicName, PartitionId)]) -> Result<(), Error> {
+    pub(super) fn unassign(
+        &self,
+        client: &Client,
+        partitions: &[(TopicName, PartitionId)],
+    ) -> Result<(), Error> {
         let mut table = self.make_way(client);
         Self::unassign_locked(&mut table, client, partitions)
     }
@@ -223,7 +246,11 @@ impl Consumer {
         let mut events = 0;
         while events < max_events {
             let wanted = self.waiting.load(Ordering::SeqCst) > 0;
-            let wait = if events == 0 && !wanted { timeout } else { Duration::ZERO };
+            let wait = if events == 0 && !wanted {
+                timeout
+            } else {
+                Duration::ZERO
+            };
             let Some(mut event) = client.poll(wait) else { break };
             events += 1;
             match event.kind() {
@@ -271,9 +298,10 @@ impl Consumer {
             return None;
         }
         let fault = match client.fatal_error() {
-            Some((code, detail)) if Code::FATAL.get() == event.error() => {
-                Error::Fatal { code: Code::new(code), detail }
-            }
+            Some((code, detail)) if Code::FATAL.get() == event.error() => Error::Fatal {
+                code: Code::new(code),
+                detail,
+            },
             _ => Error::of_client(code, event.error_text()),
         };
         let mut trouble = self.trouble.lock();
@@ -311,16 +339,25 @@ impl Consumer {
 /// that a seek raises drops what was fetched since the assignment, so nothing comes twice.
 fn check_epochs(client: &Client, assignments: &[Assignment]) -> Result<(), Error> {
     let deadline = Instant::now() + SEEK_TIMEOUT;
-    let known = assignments.iter().filter(|one| epoch(one).is_some() && one.offset.get() > 0);
+    let known = assignments
+        .iter()
+        .filter(|one| epoch(one).is_some() && one.offset.get() > 0);
     let mut left: Vec<&Assignment> = known.collect();
     while !left.is_empty() {
         let mut again = Vec::new();
         for chunk in left.chunks(PARTITIONS_PER_SEEK) {
             let mut list = PartitionList::new(client, chunk.len());
             for one in chunk {
-                list.add(one.topic.as_str(), one.partition.get(), one.offset.get(), epoch(one));
+                list.add(
+                    one.topic.as_str(),
+                    one.partition.get(),
+                    one.offset.get(),
+                    epoch(one),
+                );
             }
-            let codes = client.seek(&mut list, SEEK_TIMEOUT).map_err(|code| Error::of_request(CHECK, Code::new(code)))?;
+            let codes = client
+                .seek(&mut list, SEEK_TIMEOUT)
+                .map_err(|code| Error::of_request(CHECK, Code::new(code)))?;
             for (one, code) in chunk.iter().zip(codes) {
                 match Code::new(code) {
                     Code::NO_ERROR => {}
@@ -342,7 +379,10 @@ fn check_epochs(client: &Client, assignments: &[Assignment]) -> Result<(), Error
 }
 
 fn epoch(assignment: &Assignment) -> Option<i32> {
-    assignment.leader_epoch.filter(|epoch| *epoch != LeaderEpoch::UNKNOWN).map(LeaderEpoch::get)
+    assignment
+        .leader_epoch
+        .filter(|epoch| *epoch != LeaderEpoch::UNKNOWN)
+        .map(LeaderEpoch::get)
 }
 
 /// Gives one message to the sink, unless its partition is no longer assigned. Gives the vector back for the next one.
@@ -352,11 +392,17 @@ fn deliver<'e>(
     mut headers: Vec<HeaderRef<'e>>,
     sink: &mut impl Sink,
 ) -> Vec<HeaderRef<'e>> {
-    let Some(slot) = table.slot_of(&message) else { return headers };
+    let Some(slot) = table.slot_of(&message) else {
+        return headers;
+    };
     let error = message.error();
     let unreadable = error == 0 && matches!(message.headers(&mut headers), Headers::Unreadable);
     if error != 0 || unreadable {
-        let code = if unreadable { Code::BAD_MSG } else { Code::new(error) };
+        let code = if unreadable {
+            Code::BAD_MSG
+        } else {
+            Code::new(error)
+        };
         let fault = PartitionFault::of(code, message.offset());
         if let Some(slot) = table.slot_of_fault(&message.topic(), message.partition(), fault) {
             sink.partition_fault(slot, fault);
@@ -380,6 +426,9 @@ fn deliver<'e>(
 /// The emptied vector for headers of another lifetime; the standard library keeps the allocation.
 fn recycled<'b>(mut headers: Vec<HeaderRef<'_>>) -> Vec<HeaderRef<'b>> {
     headers.clear();
-    #[allow(clippy::unnecessary_filter_map, reason = "the lifetime changes, which `filter` cannot do")]
+    #[allow(
+        clippy::unnecessary_filter_map,
+        reason = "the lifetime changes, which `filter` cannot do"
+    )]
     headers.into_iter().filter_map(|_| None).collect()
 }

@@ -72,7 +72,10 @@ impl Code {
 
     /// Whether the topic or partition is not there (any more, or yet).
     pub const fn is_unknown(self) -> bool {
-        matches!(self, Self::UNKNOWN_PARTITION | Self::UNKNOWN_TOPIC | Self::UNKNOWN_TOPIC_OR_PARTITION)
+        matches!(
+            self,
+            Self::UNKNOWN_PARTITION | Self::UNKNOWN_TOPIC | Self::UNKNOWN_TOPIC_OR_PARTITION
+        )
     }
 
     const fn is_authentication(self) -> bool {
@@ -203,7 +206,11 @@ struct Detail<'a>(&'a str);
 
 impl fmt::Display for Detail<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { Ok(()) } else { write!(f, ": {}", self.0) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ": {}", self.0)
+        }
     }
 }
 
@@ -312,8 +319,8 @@ impl BrokerError {
     }
 }
 
-/// Fetching one partition failed. After `OutOfRange`, `Denied` and `Corrupt` nothing more of it comes until it is
-/// assigned again; `UnknownPartition` and `Other` may pass by themselves. Assigning it again is always allowed.
+/// Fetching one partition failed. After `OutOfRange` and `Corrupt` nothing more of it comes until it is assigned again;
+/// the others may pass by themselves. Assigning it again is always allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PartitionFault {
     /// The position is not in the log, or the log was truncated below it: find out the log's start and end, and whether
@@ -326,7 +333,8 @@ pub enum PartitionFault {
     /// The topic or partition does not exist.
     #[error("unknown topic or partition")]
     UnknownPartition,
-    /// The user may not read the topic.
+    /// The user may see the topic and not read it; told once, fetching goes on when allowed. Of a topic that the user may
+    /// not even see nothing comes at all: `describe_topics` tells.
     #[error("not allowed to read the topic")]
     Denied,
     /// What the broker sent is not what was produced, or cannot be read: a bad checksum, compression, header or record
@@ -347,11 +355,14 @@ impl PartitionFault {
     /// The fault that an error event of a partition stands for.
     pub(super) fn of(code: Code, offset: i64) -> Self {
         match code {
-            Code::AUTO_OFFSET_RESET | Code::OFFSET_OUT_OF_RANGE => {
-                Self::OutOfRange { requested: (offset >= 0).then_some(Offset::new(offset)) }
-            }
+            Code::AUTO_OFFSET_RESET | Code::OFFSET_OUT_OF_RANGE => Self::OutOfRange {
+                requested: (offset >= 0).then_some(Offset::new(offset)),
+            },
             Code::BAD_MSG | Code::BAD_COMPRESSION | Code::CORRUPT_MESSAGE | Code::NOT_IMPLEMENTED => {
-                Self::Corrupt { at: Offset::new(offset), code }
+                Self::Corrupt {
+                    at: Offset::new(offset),
+                    code,
+                }
             }
             code if code.is_unknown() => Self::UnknownPartition,
             code if code.is_denied() => Self::Denied,
@@ -373,9 +384,15 @@ mod tests {
     #[test]
     fn codes_are_sorted_by_what_the_caller_does_next() {
         let sorted = |code: Code| Error::of_request("test", code);
-        assert!(matches!(sorted(Code::SASL_AUTHENTICATION_FAILED), Error::Authentication { .. }));
+        assert!(matches!(
+            sorted(Code::SASL_AUTHENTICATION_FAILED),
+            Error::Authentication { .. }
+        ));
         assert!(matches!(sorted(Code::SSL), Error::Tls { .. }));
-        assert!(matches!(sorted(Code::TOPIC_AUTHORIZATION_FAILED), Error::Authorization { .. }));
+        assert!(matches!(
+            sorted(Code::TOPIC_AUTHORIZATION_FAILED),
+            Error::Authorization { .. }
+        ));
         assert!(sorted(Code::ALL_BROKERS_DOWN).is_retryable());
         assert!(!sorted(Code::new(9999)).is_retryable());
     }
@@ -391,6 +408,9 @@ mod tests {
         assert!(PartitionFault::of(Code::BAD_MSG, 7).halts());
         assert!(PartitionFault::of(Code::NOT_IMPLEMENTED, 7).halts());
         assert!(!PartitionFault::of(Code::UNKNOWN_TOPIC_OR_PARTITION, 7).halts());
-        assert_eq!(PartitionFault::of(Code::AUTO_OFFSET_RESET, -1001), PartitionFault::OutOfRange { requested: None });
+        assert_eq!(
+            PartitionFault::of(Code::AUTO_OFFSET_RESET, -1001),
+            PartitionFault::OutOfRange { requested: None }
+        );
     }
 }

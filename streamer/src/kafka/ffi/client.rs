@@ -92,9 +92,15 @@ impl Conf {
                 reason.len(),
             )
         };
-        let Some(handle) = NonNull::new(client) else { return Err(explanation(&reason)) };
+        let Some(handle) = NonNull::new(client) else {
+            return Err(explanation(&reason));
+        };
         std::mem::forget(self);
-        let mut client = Client { handle, consumer_queue: None, refresh_token };
+        let mut client = Client {
+            handle,
+            consumer_queue: None,
+            refresh_token,
+        };
         client.start()?;
         Ok(client)
     }
@@ -130,9 +136,13 @@ impl Client {
             rd::rd_kafka_poll_set_consumer(self.handle.as_ptr());
             self.consumer_queue = NonNull::new(rd::rd_kafka_queue_get_consumer(self.handle.as_ptr()));
             if self.refresh_token.is_some() {
-                let code = take_error(rd::rd_kafka_sasl_background_callbacks_enable(self.handle.as_ptr()));
+                let code = take_error(rd::rd_kafka_sasl_background_callbacks_enable(
+                    self.handle.as_ptr(),
+                ));
                 if code != 0 {
-                    return Err(format!("librdkafka cannot refresh tokens in the background: code {code}"));
+                    return Err(format!(
+                        "librdkafka cannot refresh tokens in the background: code {code}"
+                    ));
                 }
             }
         }
@@ -163,8 +173,12 @@ impl Client {
     /// librdkafka's code; then nothing was changed.
     pub(crate) fn incremental_assign(&self, partitions: &PartitionList<'_>) -> Result<(), i32> {
         // SAFETY: both are alive; the list is copied.
-        let code =
-            unsafe { take_error(rd::rd_kafka_incremental_assign(self.handle.as_ptr(), partitions.as_ptr())) };
+        let code = unsafe {
+            take_error(rd::rd_kafka_incremental_assign(
+                self.handle.as_ptr(),
+                partitions.as_ptr(),
+            ))
+        };
         if code == 0 { Ok(()) } else { Err(code) }
     }
 
@@ -175,8 +189,12 @@ impl Client {
     /// librdkafka's code; then nothing was changed.
     pub(crate) fn incremental_unassign(&self, partitions: &PartitionList<'_>) -> Result<(), i32> {
         // SAFETY: both are alive; the list is copied.
-        let code =
-            unsafe { take_error(rd::rd_kafka_incremental_unassign(self.handle.as_ptr(), partitions.as_ptr())) };
+        let code = unsafe {
+            take_error(rd::rd_kafka_incremental_unassign(
+                self.handle.as_ptr(),
+                partitions.as_ptr(),
+            ))
+        };
         if code == 0 { Ok(()) } else { Err(code) }
     }
 
@@ -185,12 +203,24 @@ impl Client {
     ///
     /// # Errors
     /// librdkafka's code, if there were no answers.
-    pub(crate) fn seek(&self, partitions: &mut PartitionList<'_>, timeout: Duration) -> Result<Vec<i32>, i32> {
+    pub(crate) fn seek(
+        &self,
+        partitions: &mut PartitionList<'_>,
+        timeout: Duration,
+    ) -> Result<Vec<i32>, i32> {
         // SAFETY: both are alive; the list is ours alone while librdkafka writes the answers into it.
         let code = unsafe {
-            take_error(rd::rd_kafka_seek_partitions(self.handle.as_ptr(), partitions.as_ptr(), millis(timeout)))
+            take_error(rd::rd_kafka_seek_partitions(
+                self.handle.as_ptr(),
+                partitions.as_ptr(),
+                millis(timeout),
+            ))
         };
-        if code == 0 { Ok(partitions.codes()) } else { Err(code) }
+        if code == 0 {
+            Ok(partitions.codes())
+        } else {
+            Err(code)
+        }
     }
 
     /// The cluster's id, from metadata already seen or waiting for it at most `timeout`.
@@ -226,7 +256,8 @@ impl Client {
                 return Err(code);
             }
             let count = usize::try_from((*metadata).topic_cnt).unwrap_or(0);
-            let names = (0..count).map(|index| text((&raw const (*(*metadata).topics.add(index)).topic).read()));
+            let names =
+                (0..count).map(|index| text((&raw const (*(*metadata).topics.add(index)).topic).read()));
             let names = names.collect();
             rd::rd_kafka_metadata_destroy(metadata);
             Ok(names)
@@ -264,7 +295,12 @@ impl Drop for Client {
 }
 
 /// Called by librdkafka's threads for every line of its log.
-unsafe extern "C" fn on_log(_: *const rd::rd_kafka_t, level: c_int, facility: *const c_char, line: *const c_char) {
+unsafe extern "C" fn on_log(
+    _: *const rd::rd_kafka_t,
+    level: c_int,
+    facility: *const c_char,
+    line: *const c_char,
+) {
     // SAFETY: librdkafka passes strings that live through the call.
     let (facility, line) = unsafe { (text(facility), text(line)) };
     crate::kafka::context::log(level, &facility, &line);
@@ -303,7 +339,11 @@ fn set_token(client: *mut rd::rd_kafka_t, token: &Token) -> Result<(), String> {
         ) as i32
     };
     // librdkafka's explanation may quote the token's characters, so only the code is told.
-    if code == 0 { Ok(()) } else { Err(format!("librdkafka refuses the token: code {code}")) }
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(format!("librdkafka refuses the token: code {code}"))
+    }
 }
 
 /// The version of librdkafka that this program runs with.

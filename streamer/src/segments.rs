@@ -1,0 +1,286 @@
+//! `segments`: which objects hold a slice of the backup, for a query engine or a script.
+//!
+//! Owns: the slice, and the three forms it is printed in. Does not own: finding segments ([`Log::segments`]), or where
+//! the store is. Reads the log and nothing else; no segment is opened.
+//!
+//! Invariant: every record of the slice is in one of the objects named. They may hold others too: a file is never cut
+//! to a slice, so the `duckdb` form filters by the columns.
+
+use std::fmt;
+
+use serde::Serialize;
+use strimzi_backup_format::ids::{Lineage, PartitionId, Shard, TimestampMs, TopicName};
+use strimzi_backup_format::layout::ObjectKey;
+use strimzi_backup_format::manifest::reader::{self, Log};
+use strimzi_backup_format::manifest::{Run, Segment};
+use strimzi_backup_format::offset_range::OffsetRange;
+use strimzi_backup_format::store::{Kind, Store};
+
+use crate::error::Error;
+
+/// The records that are asked for: those of `topics` with a timestamp in `[from, to)`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slice {
+    /// The topics; all where empty.
+    pub topics: Vec<TopicName>,
+    /// The first timestamp; from the start where absent.
+    pub from: Option<TimestampMs>,
+    /// The first timestamp after; to the end where absent.
+    pub to: Option<TimestampMs>,
+}
+
+/// How the objects are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// One full path per line.
+    #[default]
+    Paths,
+    /// A JSON array of [`Entry`].
+    Json,
+    /// A statement for DuckDB that reads exactly the slice.
+    DuckDb,
+}
+
+/// One object and what of the slice is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// Its key below the storage prefix.
+    pub object: ObjectKey,
+    /// Its size.
+    pub bytes: u64,
+    /// Its runs that overlap the slice.
+    pub runs: Vec<RunEntry>,
+}
+
+/// A run that overlaps the slice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunEntry {
+    /// The topic.
+    pub topic: TopicName,
+    /// Which life of the topic.
+    pub lineage: Lineage,
+    /// The partition.
+    pub partition: PartitionId,
+    /// Its offsets.
+    #[serde(flatten)]
+    pub range: OffsetRange,
+    /// Its records.
+    pub rows: u64,
+    /// The lowest timestamp in it.
+    pub min_timestamp: TimestampMs,
+    /// The highest timestamp in it.
+    pub max_timestamp: TimestampMs,
+}
+
+/// A text is no instant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not an RFC 3339 time with a zone, such as 2026-02-13T07:00:00Z or 2026-02-13T08:00:00.250+01:00: {why}")]
+pub struct NotATime {
+    text: String,
+    why: String,
+}
+
+/// Reads an RFC 3339 time with zone, to the millisecond.
+///
+/// # Errors
+/// [`NotATime`] with what is wrong: a missing zone, a day that does not exist, a fraction finer than it can be kept.
+pub fn parse_time(text: &str) -> Result<TimestampMs, NotATime> {
+    let failed = |why: String| NotATime { text: text.to_owned(), why };
+    let time = chrono::DateTime::parse_from_rfc3339(text).map_err(|error| failed(error.to_string()))?;
+    if time.timestamp_subsec_nanos() % 1_000_000 != 0 {
+        return Err(failed("record timestamps have milliseconds, and this is finer".to_owned()));
+    }
+    Ok(TimestampMs::new(time.timestamp_millis()))
+}
+
+/// Finds the slice and prints its objects.
+///
+/// # Errors
+/// [`Error::NoBackup`], [`Error::Usage`] where the slice is inside out or names a topic that the backup does not have,
+/// [`Error::Read`].
+pub async fn run(store: &Store, slice: &Slice, format: Format) -> Result<String, Error> {
+    let log = reader::open(store, Shard::ONLY).await?;
+    let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
+    let entries = select(store, &log, slice).await?;
+    Ok(render(store, slice, &entries, format))
+}
+
+/// The objects of the slice, in the order they were committed.
+///
+/// # Errors
+/// [`Error::Usage`] or [`Error::Read`].
+pub async fn select(store: &Store, log: &Log, slice: &Slice) -> Result<Vec<Entry>, Error> {
+    check(log, slice)?;
+    let segments = log.segments(store, slice.from, slice.to).await?;
+    Ok(segments.into_iter().filter_map(|segment| entry(segment, slice)).collect())
+}
+
+fn check(log: &Log, slice: &Slice) -> Result<(), Error> {
+    if let (Some(from), Some(to)) = (slice.from, slice.to)
+        && to <= from
+    {
+        let (from, to) = (from.to_rfc3339(), to.to_rfc3339());
+        return Err(Error::Usage(format!("--to {to} is not after --from {from}; the slice would be empty")));
+    }
+    match slice.topics.iter().find(|topic| !log.state.topics.contains_key(topic)) {
+        Some(topic) => Err(Error::Usage(format!(
+            "the backup has no topic {topic}; `strimzi-backup inspect` lists those that it has"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn entry(segment: Segment, slice: &Slice) -> Option<Entry> {
+    let runs: Vec<RunEntry> =
+        segment.runs.into_iter().filter(|run| slice.overlaps(run)).map(RunEntry::from).collect();
+    (!runs.is_empty()).then_some(Entry { object: segment.object, bytes: segment.bytes, runs })
+}
+
+impl Slice {
+    fn overlaps(&self, run: &Run) -> bool {
+        (self.topics.is_empty() || self.topics.contains(&run.topic))
+            && self.from.is_none_or(|from| from <= run.max_timestamp)
+            && self.to.is_none_or(|to| run.min_timestamp < to)
+    }
+}
+
+impl From<Run> for RunEntry {
+    fn from(run: Run) -> Self {
+        let Run { topic, lineage, partition, range, rows, min_timestamp, max_timestamp, .. } = run;
+        Self { topic, lineage, partition, range, rows, min_timestamp, max_timestamp }
+    }
+}
+
+/// Prints entries.
+pub fn render(store: &Store, slice: &Slice, entries: &[Entry], format: Format) -> String {
+    match format {
+        Format::Paths => entries.iter().map(|entry| location(store, &entry.object) + "\n").collect(),
+        Format::Json => {
+            // These structures have text keys and finite numbers only, which is all that serde_json asks for.
+            serde_json::to_string_pretty(entries).unwrap_or_default() + "\n"
+        }
+        Format::DuckDb => Statement { store, slice, entries }.to_string(),
+    }
+}
+
+/// The full path of an object, as query engines take it.
+pub fn location(store: &Store, object: &ObjectKey) -> String {
+    match &store.kind {
+        Kind::Filesystem(root) => root.join(object.as_str()).display().to_string(),
+        // DuckDB and the Azure tools want the account's host, which `azure://<account>/<container>` abbreviates.
+        Kind::Azure => {
+            let place = store.description.strip_prefix("azure://").unwrap_or(&store.description);
+            let (account, rest) = place.split_once('/').unwrap_or((place, ""));
+            format!("az://{account}.blob.core.windows.net/{}/{object}", rest.trim_end_matches('/'))
+        }
+        Kind::S3 | Kind::Gcs | Kind::Memory => format!("{}/{object}", store.description.trim_end_matches('/')),
+    }
+}
+
+/// The columns as DuckDB reads them, for a slice without a file: `read_parquet` refuses an empty list.
+const NO_ROWS: &str = "SELECT NULL::VARCHAR AS topic, NULL::INTEGER AS lineage, NULL::INTEGER AS partition, \
+    NULL::BIGINT AS \"offset\", NULL::TIMESTAMPTZ AS \"timestamp\", NULL::VARCHAR AS timestamp_type, \
+    NULL::BLOB AS \"key\", NULL::BLOB AS \"value\", NULL::STRUCT(\"key\" VARCHAR, \"value\" BLOB)[] AS headers, \
+    NULL::BLOB AS headers_raw, NULL::BIGINT AS timestamp_raw WHERE false;\n";
+
+struct Statement<'a> {
+    store: &'a Store,
+    slice: &'a Slice,
+    entries: &'a [Entry],
+}
+
+impl fmt::Display for Statement<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { store, slice, entries } = self;
+        if entries.is_empty() {
+            return f.write_str(NO_ROWS);
+        }
+        f.write_str("SELECT * FROM read_parquet([\n")?;
+        for (at, entry) in entries.iter().enumerate() {
+            let comma = if at + 1 < entries.len() { "," } else { "" };
+            writeln!(f, "  '{}'{comma}", location(store, &entry.object).replace('\'', "''"))?;
+        }
+        // Only some of the paths are in Hive style: what they say is in the columns of every file anyway.
+        f.write_str("], hive_partitioning = false)")?;
+        let mut conditions = Vec::new();
+        if !slice.topics.is_empty() {
+            let names: Vec<String> = slice.topics.iter().map(|topic| format!("'{topic}'")).collect();
+            conditions.push(format!("topic IN ({})", names.join(", ")));
+        }
+        conditions.extend(slice.from.map(|from| format!("\"timestamp\" >= TIMESTAMPTZ '{}'", from.to_rfc3339())));
+        conditions.extend(slice.to.map(|to| format!("\"timestamp\" < TIMESTAMPTZ '{}'", to.to_rfc3339())));
+        if !conditions.is_empty() {
+            write!(f, "\nWHERE {}", conditions.join("\n  AND "))?;
+        }
+        f.write_str(";\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn key(text: &str) -> ObjectKey {
+        ObjectKey::try_from(text.to_owned()).expect("a segment's key")
+    }
+
+    fn entries() -> Vec<Entry> {
+        let keys = [
+            "intake/2026-02-13/07/0000-0000000003-00000000000000000042-0000.parquet",
+            "topics/topic=orders/date=2026-02-13/hour=07/0000-0000000003-00000000000000000042-0001.parquet",
+        ];
+        keys.map(|object| Entry { object: key(object), bytes: 9, runs: Vec::new() }).to_vec()
+    }
+
+    fn store(kind: Kind, description: &str) -> Store {
+        Store { kind, description: description.to_owned(), ..Store::memory() }
+    }
+
+    #[test]
+    fn times_need_a_zone_and_no_more_than_milliseconds() {
+        assert_eq!(parse_time("2026-02-13T08:00:00.250+01:00"), Ok(TimestampMs::new(1_770_966_000_250)));
+        assert_eq!(parse_time("1969-12-31T23:59:59.999Z"), Ok(TimestampMs::new(-1)));
+        for wrong in ["2026-02-13", "2026-02-13T08:00:00", "2026-02-30T08:00:00Z", "now", "", "2026-02-13T08:00:00.0001Z"] {
+            let error = parse_time(wrong).expect_err(wrong).to_string();
+            assert!(error.contains(&format!("{wrong:?}")) && error.contains("RFC 3339"), "{error}");
+        }
+    }
+
+    #[test]
+    fn paths_are_those_of_the_store() {
+        let object = &entries()[0].object;
+        for (kind, description, start) in [
+            (Kind::Filesystem(PathBuf::from("/backup/a")), "file:///backup/a", "/backup/a"),
+            (Kind::S3, "s3://b/p", "s3://b/p"),
+            (Kind::Gcs, "gs://b", "gs://b"),
+            (Kind::Azure, "azure://acc/cont/p", "az://acc.blob.core.windows.net/cont/p"),
+        ] {
+            assert_eq!(location(&store(kind, description), object), format!("{start}/{object}"));
+        }
+    }
+
+    #[test]
+    fn the_statement_reads_the_slice_and_quotes_what_it_must() {
+        let slice = Slice {
+            topics: vec![TopicName::new("orders").expect("topic")],
+            from: Some(TimestampMs::new(1_770_966_000_000)),
+            to: Some(TimestampMs::new(1_770_966_000_250)),
+        };
+        let store = store(Kind::Filesystem(PathBuf::from("/o'hara")), "file:///o'hara");
+        let sql = render(&store, &slice, &entries(), Format::DuckDb);
+        assert_eq!(
+            sql,
+            "SELECT * FROM read_parquet([\n  \
+             '/o''hara/intake/2026-02-13/07/0000-0000000003-00000000000000000042-0000.parquet',\n  \
+             '/o''hara/topics/topic=orders/date=2026-02-13/hour=07/0000-0000000003-00000000000000000042-0001.parquet'\n\
+             ], hive_partitioning = false)\n\
+             WHERE topic IN ('orders')\n  AND \"timestamp\" >= TIMESTAMPTZ '2026-02-13T07:00:00.000Z'\n  \
+             AND \"timestamp\" < TIMESTAMPTZ '2026-02-13T07:00:00.250Z';\n"
+        );
+        assert!(render(&store, &slice, &[], Format::DuckDb).contains("WHERE false"));
+    }
+}

@@ -1,0 +1,114 @@
+//! What is in a backup, read with the format's own reader: the side of a comparison that is not Kafka.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::ObjectStoreExt as _;
+use strimzi_backup_format::ids::{Lineage, Shard};
+use strimzi_backup_format::manifest::reader::{self, Log};
+use strimzi_backup_format::record::TimestampType;
+use strimzi_backup_format::segment::decode::SegmentReader;
+use strimzi_backup_format::store::{Kind, Store};
+
+use crate::client::{Header, KafkaClient, ReadRecord};
+
+/// A backup opened for reading.
+#[derive(Debug)]
+pub struct Backup {
+    store: Store,
+    /// Its log.
+    pub log: Log,
+}
+
+impl Backup {
+    /// Opens the backup in a directory. A store of another kind whose server keeps plain files is opened by its folder.
+    ///
+    /// # Errors
+    /// Where there is none, or it cannot be read.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let inner: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(dir)?);
+        let store = Store {
+            inner,
+            prefix: object_store::path::Path::default(),
+            description: dir.display().to_string(),
+            kind: Kind::Filesystem(dir.to_owned()),
+        };
+        let log = block_on(reader::open(&store, Shard::ONLY))?.context("there is a backup")?;
+        Ok(Self { store, log })
+    }
+
+    /// Every record of a topic in one of its lives, in order of partition and offset.
+    ///
+    /// # Errors
+    /// Where a segment cannot be read, or holds a record twice.
+    pub fn records(&self, topic: &str, lineage: i32) -> Result<Vec<ReadRecord>> {
+        let mut records = Vec::new();
+        for segment in block_on(self.log.segments(&self.store, None, None))? {
+            let key = segment.object.below(&self.store.prefix);
+            let bytes = block_on(async { self.store.inner.get(&key).await?.bytes().await })?;
+            let reader = SegmentReader::open(bytes)?;
+            let wanted = |run: &&strimzi_backup_format::manifest::Run| {
+                run.topic.as_str() == topic && run.lineage == Lineage::new(lineage)
+            };
+            for run in segment.runs.iter().filter(wanted) {
+                for row in reader.records(run)? {
+                    records.push(read_record(row?));
+                }
+            }
+        }
+        records.sort_by_key(|record| (record.partition, record.offset));
+        let twice = records.windows(2).find(|pair| {
+            (pair[0].partition, pair[0].offset) == (pair[1].partition, pair[1].offset)
+        });
+        ensure!(twice.is_none(), "{topic} holds a record twice: {twice:?}");
+        Ok(records)
+    }
+
+    /// Insists that the backup of a topic's first life equals what a consumer reads of it now.
+    ///
+    /// # Errors
+    /// With the first difference.
+    pub fn equals_topic(&self, client: &KafkaClient, topic: &str) -> Result<usize> {
+        same(&self.records(topic, 0)?, &client.read_all(topic)?, topic)
+    }
+}
+
+/// Insists that two lists of records are equal, and gives their length.
+///
+/// # Errors
+/// With the first difference.
+pub fn same(held: &[ReadRecord], read: &[ReadRecord], topic: &str) -> Result<usize> {
+    for (held, read) in held.iter().zip(read) {
+        ensure!(held == read, "{topic} differs:\nbackup {held:?}\nKafka  {read:?}");
+    }
+    ensure!(held.len() == read.len(), "{topic}: {} records in the backup, {} in Kafka", held.len(), read.len());
+    Ok(held.len())
+}
+
+fn read_record(row: strimzi_backup_format::segment::decode::Row) -> ReadRecord {
+    let (key, record) = row;
+    ReadRecord {
+        partition: key.partition.get(),
+        offset: record.offset.get(),
+        timestamp: record.timestamp.get(),
+        timestamp_type: match record.timestamp_type {
+            TimestampType::CreateTime => "CreateTime",
+            TimestampType::LogAppendTime => "LogAppendTime",
+            TimestampType::None => "NoTimestampType",
+        },
+        key: record.key.map(|bytes| bytes.to_vec()),
+        value: record.value.map(|bytes| bytes.to_vec()),
+        headers: record
+            .headers
+            .into_iter()
+            .map(|header| -> Header { (header.key.to_vec(), header.value.map(|bytes| bytes.to_vec())) })
+            .collect(),
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    futures::executor::block_on(future)
+}
