@@ -1,1 +1,8 @@
-//! Benchmarks.
+//! Timings of the streamer, each beside a limit that the same run measures on the same machine.
+//!
+//! Nothing here passes or fails: these machines are noisy, so numbers are read as ratios within one run.
+
+pub mod limit;
+pub mod measure;
+pub mod payload;
+pub mod table;

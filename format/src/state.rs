@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::checksum::Sha256;
 use crate::ids::{
-    BackupId, Epoch, LeaderEpoch, Lineage, Offset, PartitionId, PartitionKey, Sequence, Shard, TimestampMs, TopicId,
+    BackupId, Epoch, Lineage, Offset, PartitionId, PartitionKey, Sequence, Shard, TimestampMs, TopicId,
     TopicName,
 };
 use crate::manifest::invariants::{self, Violation};
-use crate::manifest::{Frontier, Gap, Manifest, PartitionPosition, TopicDescription, TopicEvent, TopicEventKind};
+use crate::manifest::{Frontier, Gap, LastRecord, Manifest, PartitionPosition, TopicDescription, TopicEvent, TopicEventKind};
 
 /// How many of the newest claims the state remembers: enough to see two writers fight.
 const CLAIMS_KEPT: usize = 16;
@@ -138,8 +138,9 @@ pub struct Position {
     pub first_offset: Offset,
     /// The first offset not yet accounted for.
     pub next_offset: Offset,
-    /// The leader epoch of the last record before it.
-    pub leader_epoch: LeaderEpoch,
+    /// The last record before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_record: Option<LastRecord>,
     /// The highest timestamp seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highest_timestamp: Option<TimestampMs>,
@@ -269,13 +270,13 @@ impl State {
         let held = self.positions.entry(key).or_insert(Position {
             first_offset: base,
             next_offset: base,
-            leader_epoch: LeaderEpoch::UNKNOWN,
+            last_record: None,
             highest_timestamp: None,
             lowest_timestamp: None,
             rows: 0,
         });
         held.next_offset = new.next_offset;
-        held.leader_epoch = new.leader_epoch;
+        held.last_record = new.last_record;
         held.highest_timestamp = new.highest_timestamp;
         if let Some((low, rows)) = seen {
             held.lowest_timestamp = Some(held.lowest_timestamp.map_or(low, |held| held.min(low)));

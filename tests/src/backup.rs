@@ -7,10 +7,12 @@ use anyhow::{Context, Result, ensure};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::ObjectStoreExt as _;
-use strimzi_backup_format::ids::{Lineage, Shard};
+use strimzi_backup_format::coverage;
+use strimzi_backup_format::ids::{Lineage, Shard, TimestampMs};
 use strimzi_backup_format::manifest::reader::{self, Log};
 use strimzi_backup_format::record::TimestampType;
 use strimzi_backup_format::segment::decode::SegmentReader;
+use strimzi_backup_format::state::TopicState;
 use strimzi_backup_format::store::{Kind, Store};
 
 use crate::client::{Header, KafkaClient, ReadRecord};
@@ -65,6 +67,66 @@ impl Backup {
         });
         ensure!(twice.is_none(), "{topic} holds a record twice: {twice:?}");
         Ok(records)
+    }
+
+    /// The timestamps of every record of a segment.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn timestamps(&self, object: &str) -> Result<Vec<TimestampMs>> {
+        let key = object_store::path::Path::from_iter(
+            self.store.prefix.parts().chain(object_store::path::Path::from(object).parts()),
+        );
+        let bytes = block_on(async { self.store.inner.get(&key).await?.bytes().await })?;
+        let rows = SegmentReader::open(bytes)?.rows();
+        rows.map(|row| Ok(row?.1.timestamp)).collect()
+    }
+
+    /// How many records of a life of a topic the log tells of.
+    pub fn rows(&self, topic: &str, lineage: i32) -> u64 {
+        let positions = self.log.state.positions.iter();
+        let of_topic = positions.filter(|(key, _)| key.topic.as_str() == topic && key.lineage.get() == lineage);
+        of_topic.map(|(_, position)| position.rows).sum()
+    }
+
+    /// The first offset of a partition that is not accounted for yet.
+    pub fn position(&self, topic: &str, lineage: i32, partition: i32) -> Option<i64> {
+        let mut positions = self.log.state.positions.iter();
+        let found = positions.find(|(key, _)| {
+            (key.topic.as_str(), key.lineage.get(), key.partition.get()) == (topic, lineage, partition)
+        });
+        found.map(|(_, position)| position.next_offset.get())
+    }
+
+    /// The gaps of a topic: life, partition, first offset lost, first offset after, reason.
+    pub fn gaps(&self, topic: &str) -> Vec<(i32, i32, i64, i64, &'static str)> {
+        let gaps = self.log.state.gaps.iter().filter(|gap| gap.topic.as_str() == topic);
+        gaps.map(|gap| {
+            let (base, end) = (gap.range.base.get(), gap.range.next.get());
+            (gap.lineage.get(), gap.partition.get(), base, end, gap.reason.as_str())
+        })
+        .collect()
+    }
+
+    /// Why partitions of a topic are behind.
+    pub fn behind(&self, topic: &str) -> Vec<&'static str> {
+        let behind = self.log.state.frontier.behind.iter().filter(|behind| behind.topic.as_str() == topic);
+        behind.map(|behind| behind.reason.as_str()).collect()
+    }
+
+    /// What the log knows of a topic.
+    ///
+    /// # Errors
+    /// Where it knows nothing.
+    pub fn topic(&self, name: &str) -> Result<&TopicState> {
+        let mut topics = self.log.state.topics.iter();
+        let found = topics.find(|(topic, _)| topic.as_str() == name);
+        Ok(found.with_context(|| format!("the log does not know {name}"))?.1)
+    }
+
+    /// The instant up to which everything is captured, in milliseconds.
+    pub fn until(&self) -> Option<i64> {
+        coverage::recoverable_until(&self.log.state).map(|until| until.get())
     }
 
     /// Insists that the backup of a topic's first life equals what a consumer reads of it now.

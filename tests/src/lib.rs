@@ -10,20 +10,24 @@
 //! | [`process`], [`ports`], [`run_dir`], [`wait`] | processes, ports, files and deadlines |
 //! | [`kafka`] | one broker, or a cluster of three |
 //! | [`s3`], [`azure`] | object stores |
-//! | [`toxiproxy`] | network faults between any two of them |
+//! | [`toxiproxy`], [`front`] | network faults between any two of them, refused requests before an S3 server |
 //! | [`certs`] | a CA, broker and client certificates |
 //! | [`client`] | fills, reads and changes topics and groups |
 //! | [`duckdb`], [`python`] | second readers of what was written |
+//! | [`scenario`] | steps that many tests share, one broker for a test binary |
 //! | [`streamer`], [`backup`] | the streamer under test, and what it left in the store |
 //! | [`binary`] | the program under test |
 //! | [`http`] | a minimal HTTP client for control and metrics endpoints |
+//! | [`demo`] | `make demo` |
 
 pub mod azure;
 pub mod backup;
 pub mod binary;
 pub mod certs;
 pub mod client;
+pub mod demo;
 pub mod duckdb;
+pub mod front;
 pub mod http;
 pub mod kafka;
 pub mod parts;
@@ -32,6 +36,7 @@ pub mod process;
 pub mod python;
 pub mod run_dir;
 pub mod s3;
+pub mod scenario;
 pub mod streamer;
 pub mod toxiproxy;
 pub mod wait;

@@ -88,7 +88,11 @@ impl Job {
         Ok(path)
     }
 
-    fn command(&self, arguments: &[&str]) -> Result<Command> {
+    /// The command line of one of the product's commands with this job.
+    ///
+    /// # Errors
+    /// Where the document cannot be written or the binary not be built.
+    pub fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(binary::strimzi_backup()?);
         command.arg(arguments[0]).arg("--config").arg(self.write()?).args(&arguments[1..]);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

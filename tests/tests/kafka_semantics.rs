@@ -804,6 +804,53 @@ fn the_leader_epoch_comes_with_the_records_and_goes_out_with_the_assignment() ->
         "{:?}",
         seen.faults
     );
+
+    // The same from a client that knows nothing of the topic yet, as after a restart of the streamer.
+    for (epoch, offset, truncated) in [(epochs[5], 6, false), (epochs[0], 5, true)] {
+        let kafka = connect(&broker.bootstrap())?;
+        let mut seen = Recorder::default();
+        let leader_epoch = Some(LeaderEpoch::new(epoch));
+        kafka.assign(&[Assignment {
+            leader_epoch,
+            ..at(3, "epoch", 0, offset)?
+        }])?;
+        seen.poll_until(&kafka, "a fault or the end", |seen| {
+            seen.ends.len() + seen.faults.len() > 0
+        })?;
+        assert_eq!(!seen.faults.is_empty(), truncated, "{:?}", seen.faults);
+    }
+    Ok(())
+}
+
+#[test]
+fn a42_a_recreated_topic_is_read_although_its_leader_epochs_begin_again() -> Result<()> {
+    let mut broker = KafkaBroker::start()?;
+    broker.client().create_topic("again", 1, &[])?;
+    broker.stop()?;
+    broker.restart()?;
+    let client = broker.client();
+    client.produce("again", &numbered(0..3, 0))?;
+    let kafka = connect(&broker.bootstrap())?;
+    let partition = [(name("again")?, PartitionId::new(0))];
+    let mut seen = Recorder::default();
+    for (slot, notice_the_deletion) in [(0, true), (2, false)] {
+        kafka.assign(&[at(slot, "again", 0, 0)?])?;
+        seen.poll_until(&kafka, "the end", |seen| seen.ends.contains(&(slot, 3)))?;
+        client.delete_topic("again")?;
+        if notice_the_deletion {
+            seen.poll_until(&kafka, "the deletion", |seen| {
+                seen.faults.contains(&(slot, PartitionFault::UnknownPartition))
+            })?;
+        }
+        client.create_topic("again", 1, &[])?;
+        client.produce("again", &numbered(0..3, 0))?;
+        kafka.assign(&[at(slot + 1, "again", 0, 0)?])?;
+        seen.poll_until(&kafka, "the new topic's end", |seen| {
+            seen.ends.contains(&(slot + 1, 3))
+        })?;
+        assert_eq!(seen.offsets(slot + 1), [0, 1, 2]);
+        kafka.unassign(&partition)?;
+    }
     Ok(())
 }
 

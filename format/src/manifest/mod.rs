@@ -220,8 +220,9 @@ pub struct PartitionPosition {
     pub partition: PartitionId,
     /// The first offset not yet accounted for.
     pub next_offset: Offset,
-    /// The leader epoch of the last record before it.
-    pub leader_epoch: LeaderEpoch,
+    /// The last record before it; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_record: Option<LastRecord>,
     /// The highest timestamp seen, which decides the bucket of what follows; absent before the first record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highest_timestamp: Option<TimestampMs>,
@@ -232,6 +233,16 @@ impl PartitionPosition {
     pub fn key(&self) -> PartitionKey {
         PartitionKey { topic: self.topic.clone(), lineage: self.lineage, partition: self.partition }
     }
+}
+
+/// The last record before a position: with it a leader can say whether its log is still the one that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LastRecord {
+    /// Its offset.
+    pub offset: Offset,
+    /// Its leader epoch.
+    pub leader_epoch: LeaderEpoch,
 }
 
 /// Something became of a topic.

@@ -99,7 +99,7 @@ fn position(part: &PartitionCut) -> PartitionPosition {
         lineage: part.key.lineage,
         partition: part.key.partition,
         next_offset: part.next,
-        leader_epoch: part.leader_epoch,
+        last_record: part.last_record,
         highest_timestamp: part.highest_timestamp,
     }
 }
@@ -240,7 +240,7 @@ mod tests {
             },
             base: Offset::new(10),
             next: Offset::new(next + 1),
-            leader_epoch: LeaderEpoch::new(0),
+            last_record: None,
             highest_timestamp: None,
             batches,
             charged: 0,

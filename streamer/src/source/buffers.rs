@@ -6,7 +6,7 @@
 
 use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::ids::{LeaderEpoch, Offset, PartitionKey, TimestampMs};
-use strimzi_backup_format::manifest::BehindReason;
+use strimzi_backup_format::manifest::{BehindReason, LastRecord};
 use strimzi_backup_format::record::RecordRef;
 use strimzi_backup_format::segment::batch::{Batch, BatchBuilder};
 
@@ -55,8 +55,8 @@ pub struct PartitionCut {
     pub base: Offset,
     /// The position now: past the last record, and past what the broker skipped at the end.
     pub next: Offset,
-    /// The leader epoch of the last record.
-    pub leader_epoch: LeaderEpoch,
+    /// The last record before the position.
+    pub last_record: Option<LastRecord>,
     /// The highest timestamp seen.
     pub highest_timestamp: Option<TimestampMs>,
     /// The records in order, with the bucket each batch is filed under.
@@ -79,7 +79,7 @@ struct Slot {
     key: PartitionKey,
     base: Offset,
     next: Offset,
-    leader_epoch: LeaderEpoch,
+    last_record: Option<LastRecord>,
     highest: Option<TimestampMs>,
     bucket: Bucket,
     /// The first timestamp that would move the partition to another bucket.
@@ -135,8 +135,8 @@ pub struct Start {
     pub key: PartitionKey,
     /// The first offset to read.
     pub offset: Offset,
-    /// The leader epoch of the record before.
-    pub leader_epoch: LeaderEpoch,
+    /// The last record before it, where there was one.
+    pub last_record: Option<LastRecord>,
     /// The highest timestamp seen before.
     pub highest_timestamp: Option<TimestampMs>,
     /// What it is known to be captured up to.
@@ -185,7 +185,7 @@ impl Buffers {
                 key: start.key,
                 base: start.offset,
                 next: start.offset,
-                leader_epoch: start.leader_epoch,
+                last_record: start.last_record,
                 highest: start.highest_timestamp,
                 bucket,
                 bucket_end: bucket.end(),
@@ -233,7 +233,8 @@ impl Buffers {
             return 0;
         }
         // Epochs never go down in one life of a log: this one was re-created, and its records must not pass for the old.
-        if record.leader_epoch < slot.leader_epoch && record.leader_epoch != LeaderEpoch::UNKNOWN {
+        let epoch_before = slot.last_record.map_or(LeaderEpoch::UNKNOWN, |last| last.leader_epoch);
+        if record.leader_epoch < epoch_before && record.leader_epoch != LeaderEpoch::UNKNOWN {
             slot.fault = Some(Fault::OutOfRange);
             return 0;
         }
@@ -246,7 +247,7 @@ impl Buffers {
         let before = slot.open.raw_bytes();
         slot.open.append(record);
         slot.next = record.offset.next();
-        slot.leader_epoch = record.leader_epoch;
+        slot.last_record = Some(LastRecord { offset: record.offset, leader_epoch: record.leader_epoch });
         let raw = slot.open.raw_bytes() - before;
         if slot.open.raw_bytes() >= BATCH_BYTES {
             slot.close_batch();
@@ -368,7 +369,7 @@ impl Slot {
             key: self.key.clone(),
             base: self.base,
             next: self.next,
-            leader_epoch: self.leader_epoch,
+            last_record: self.last_record,
             highest_timestamp: self.highest,
             batches: std::mem::take(&mut self.closed),
             charged: std::mem::take(&mut self.charged),

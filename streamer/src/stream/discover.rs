@@ -254,7 +254,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                     (log_starts.get(&(key.topic.clone(), key.partition)).copied()?, None)
                 }
             };
-            Some(Start { key, offset, leader_epoch: LeaderEpoch::UNKNOWN, highest_timestamp: None, until })
+            Some(Start { key, offset, last_record: None, highest_timestamp: None, until })
         });
         Some(starts.collect())
     }
@@ -285,12 +285,12 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         {
             let mut buffers = self.parts.buffers.lock();
             for start in &starts {
-                let known = start.leader_epoch != LeaderEpoch::UNKNOWN;
+                let (offset, leader_epoch) = begin(start);
                 assignments.push(Assignment {
                     slot: buffers.open(start.clone()),
                     partition: (start.key.topic.clone(), start.key.partition),
-                    offset: start.offset,
-                    leader_epoch: known.then_some(start.leader_epoch),
+                    offset,
+                    leader_epoch,
                 });
             }
         }
@@ -322,6 +322,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             return;
         }
         start.offset = end;
+        start.last_record = None;
         let gap = Gap {
             topic: key.topic.clone(),
             lineage: key.lineage,
@@ -375,13 +376,22 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     }
 }
 
+/// Where the client begins: right behind the last record, with its epoch, so that the leader can say whether its log
+/// is still the one that was read. Between there and the position nothing is readable, or the log is another one.
+fn begin(start: &Start) -> (Offset, Option<LeaderEpoch>) {
+    match start.last_record {
+        Some(last) if last.leader_epoch != LeaderEpoch::UNKNOWN => (last.offset.next(), Some(last.leader_epoch)),
+        _ => (start.offset, None),
+    }
+}
+
 fn first_position(start: &Start) -> PartitionPosition {
     PartitionPosition {
         topic: start.key.topic.clone(),
         lineage: start.key.lineage,
         partition: start.key.partition,
         next_offset: start.offset,
-        leader_epoch: start.leader_epoch,
+        last_record: start.last_record,
         highest_timestamp: start.highest_timestamp,
     }
 }

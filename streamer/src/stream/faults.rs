@@ -136,7 +136,13 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     }
 
     fn carry_out(&mut self, slot: u32, key: &PartitionKey, log_start: Offset, end: Offset) {
-        let Some(position) = self.ledger.get(key).map(|start| start.offset) else { return };
+        let Some(start) = self.ledger.get_mut(key) else { return };
+        let position = start.offset;
+        // The log starts behind the last record, so its epoch proves nothing any more: go on from the position alone.
+        if position >= log_start && start.last_record.is_some_and(|last| last.offset.next() < log_start) {
+            start.last_record = None;
+            return self.read_on(slot, key);
+        }
         let came_back = !self.suspects.insert(key.clone());
         match decide(position, log_start, end, came_back) {
             Decision::Lost { log_start } => {

@@ -180,7 +180,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             let start = Start {
                 key: key.clone(),
                 offset: position.next_offset,
-                leader_epoch: position.leader_epoch,
+                last_record: position.last_record,
                 highest_timestamp: position.highest_timestamp,
                 until: behind_until.get(key).copied().unwrap_or(state.frontier.until),
             };

@@ -119,7 +119,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             self.returning.remove(&part.key);
             if let Some(start) = self.ledger.get_mut(&part.key) {
                 start.offset = part.next;
-                start.leader_epoch = part.leader_epoch;
+                start.last_record = part.last_record;
                 start.highest_timestamp = part.highest_timestamp;
             }
         }

@@ -1,0 +1,225 @@
+//! `inspect`: one screen that answers "am I protected, since when, until when, how far behind, what is missing and why,
+//! and what does it cost?".
+//!
+//! Reads the log and nothing else: no broker, no segment. What is protected comes from [`coverage::resolve`], the one
+//! resolved view (P10); this module adds what the log says of requests, and what they cost by a table of prices.
+//!
+//! ```text
+//! reader::open ─▶ Log ─┬─▶ coverage::resolve ─┐
+//!                      └─▶ Rates of the tail ─┴─▶ Inspection ─▶ text (render.rs) or JSON
+//! ```
+
+mod render;
+#[cfg(test)]
+mod tests;
+
+use serde::Serialize;
+use strimzi_backup_format::checkpoint::{MANIFESTS_PER_BLOCK, RUNS_PER_BLOCK};
+use strimzi_backup_format::coverage::{self, Coverage};
+use strimzi_backup_format::ids::{Sequence, Shard, TimestampMs};
+use strimzi_backup_format::manifest::Manifest;
+use strimzi_backup_format::manifest::reader::{self, Log};
+use strimzi_backup_format::store::{PART_BYTES, Store};
+
+use crate::error::Error;
+
+/// The newest manifests that rates are taken from, where the log has as many: minutes of a busy backup, half an hour of
+/// an idle one.
+const SAMPLE: usize = 64;
+
+const MILLIS_PER_HOUR: f64 = 3_600_000.0;
+
+/// Hours in a month, as the price lists of object stores count them.
+const HOURS_PER_MONTH: f64 = 730.0;
+
+/// Bytes of the GB that object stores charge for.
+const BYTES_PER_GB: f64 = (1_u64 << 30) as f64;
+
+/// What a store charges, in dollars. The default is the list price of S3 Standard in us-east-1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Prices {
+    /// For 1,000 PUT, POST or LIST requests (`--price-put`). Default 0.005.
+    pub put: f64,
+    /// For 1,000 GET or HEAD requests (`--price-get`). Default 0.0004.
+    pub get: f64,
+    /// For a GB stored over a month (`--price-storage`). Default 0.023.
+    pub storage: f64,
+}
+
+impl Default for Prices {
+    fn default() -> Self {
+        Self { put: 0.005, get: 0.0004, storage: 0.023 }
+    }
+}
+
+/// How many requests the writer makes, from its newest manifests. A failure's retries are not in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Requests {
+    /// How many manifests the rates are taken from.
+    pub sampled_manifests: usize,
+    /// The time they span, in seconds.
+    pub sampled_seconds: u64,
+    /// Manifests an hour.
+    pub manifests_per_hour: f64,
+    /// Segments an hour.
+    pub segments_per_hour: f64,
+    /// Checkpoints an hour.
+    pub checkpoints_per_hour: f64,
+    /// Requests an hour that are charged as PUT. Streaming lists nothing.
+    pub puts_per_hour: f64,
+    /// Requests an hour that are charged as GET: each upload is confirmed by a HEAD.
+    pub gets_per_hour: f64,
+}
+
+/// Dollars a month, if the backup goes on as it does now and nothing more were added to what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cost {
+    /// For PUT requests.
+    pub puts: f64,
+    /// For GET requests.
+    pub gets: f64,
+    /// For the segments stored now.
+    pub storage: f64,
+}
+
+impl Cost {
+    fn new(prices: &Prices, requests: Option<&Requests>, bytes: u64) -> Self {
+        let monthly = |per_hour: f64, price: f64| per_hour * HOURS_PER_MONTH / 1000.0 * price;
+        Self {
+            puts: requests.map_or(0.0, |requests| monthly(requests.puts_per_hour, prices.put)),
+            gets: requests.map_or(0.0, |requests| monthly(requests.gets_per_hour, prices.get)),
+            storage: real(bytes) / BYTES_PER_GB * prices.storage,
+        }
+    }
+
+    fn total(&self) -> f64 {
+        self.puts + self.gets + self.storage
+    }
+}
+
+/// A checkpoint that the reader did not believe. Harmless: the log was read without it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IgnoredCheckpoint {
+    /// The checkpoint.
+    pub object: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Everything that one screen shows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inspection {
+    /// What is protected.
+    #[serde(flatten)]
+    pub coverage: Coverage,
+    /// Where it is, for people.
+    pub storage: String,
+    /// When this was looked at.
+    pub inspected_at: TimestampMs,
+    /// What the writer asks of the store; absent where the log is too short to tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Requests>,
+    /// The prices that `monthlyCost` is computed with.
+    pub prices: Prices,
+    /// Dollars a month.
+    pub monthly_cost: Cost,
+    /// Checkpoints that were not believed.
+    pub ignored_checkpoints: Vec<IgnoredCheckpoint>,
+}
+
+impl Inspection {
+    /// As JSON.
+    pub fn to_json(&self) -> String {
+        // Text keys only, and no rate or price is infinite, which is all that serde_json asks for.
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+}
+
+/// Looks at the backup in `store` at `now`.
+///
+/// # Errors
+/// [`Error::NoBackup`] or [`Error::Read`].
+pub async fn run(store: &Store, prices: Prices, now: TimestampMs) -> Result<Inspection, Error> {
+    let log = reader::open(store, Shard::ONLY).await?;
+    let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
+    let sample = sample(store, &log).await?;
+    Ok(resolve(store, &log, &sample, prices, now))
+}
+
+fn resolve(store: &Store, log: &Log, sample: &[Manifest], prices: Prices, now: TimestampMs) -> Inspection {
+    let coverage = coverage::resolve(&log.identity, &log.state, now);
+    let requests = requests(sample);
+    let monthly_cost = Cost::new(&prices, requests.as_ref(), coverage.totals.bytes);
+    let ignored = log.ignored.iter().cloned();
+    Inspection {
+        coverage,
+        storage: store.description.clone(),
+        inspected_at: now,
+        requests,
+        prices,
+        monthly_cost,
+        ignored_checkpoints: ignored.map(|(object, reason)| IgnoredCheckpoint { object, reason }).collect(),
+    }
+}
+
+/// The newest manifests, oldest first: those of the tail, and those before it where the tail is short.
+async fn sample(store: &Store, log: &Log) -> Result<Vec<Manifest>, Error> {
+    let surplus = log.tail.len().saturating_sub(SAMPLE);
+    let tail = log.tail.iter().skip(surplus).cloned();
+    let Some(head) = log.state.head else { return Ok(Vec::new()) };
+    let first_of_tail = log.tail.first().map_or(head.sequence.next(), |manifest| manifest.sequence).get();
+    let wanted = (SAMPLE.saturating_sub(log.tail.len())) as u64;
+    let older = (first_of_tail.saturating_sub(wanted).max(1)..first_of_tail).map(Sequence::new);
+    let read = older.map(|sequence| reader::manifest(store, log.state.shard, sequence));
+    let mut sample = Vec::with_capacity(SAMPLE);
+    for found in futures::future::try_join_all(read).await? {
+        // A checkpoint vouched for it; `verify` tells whether it is still there.
+        sample.extend(found.map(|(manifest, _)| manifest));
+    }
+    sample.extend(tail);
+    Ok(sample)
+}
+
+/// Rates over the time from the first manifest of the sample, which only marks its start, to the last.
+fn requests(sample: &[Manifest]) -> Option<Requests> {
+    let (first, rest) = sample.split_first()?;
+    let millis = rest.last()?.observed_at.millis_since(first.observed_at);
+    if millis == 0 {
+        return None;
+    }
+    let per_hour = |count: u64| real(count) * MILLIS_PER_HOUR / real(millis);
+    let segments = || rest.iter().flat_map(|manifest| &manifest.segments);
+    let runs: usize = segments().map(|segment| segment.runs.len()).sum();
+    let manifests_per_hour = per_hour(rest.len() as u64);
+    let checkpoints_per_hour =
+        (manifests_per_hour / real(MANIFESTS_PER_BLOCK)).max(per_hour(runs as u64) / real(RUNS_PER_BLOCK as u64));
+    let segments_per_hour = per_hour(segments().count() as u64);
+    let uploads_per_hour = per_hour(segments().map(|segment| puts(segment.bytes)).sum());
+    Some(Requests {
+        sampled_manifests: sample.len(),
+        sampled_seconds: millis / 1000,
+        manifests_per_hour,
+        segments_per_hour,
+        checkpoints_per_hour,
+        puts_per_hour: manifests_per_hour + uploads_per_hour + checkpoints_per_hour,
+        // Before a checkpoint the identity and the newest manifest are read again.
+        gets_per_hour: segments_per_hour + 2.0 * checkpoints_per_hour,
+    })
+}
+
+/// The requests that an upload of so many bytes is: one, or its parts with their start and their end.
+fn puts(bytes: u64) -> u64 {
+    let part = PART_BYTES as u64;
+    if bytes <= part { 1 } else { bytes.div_ceil(part) + 2 }
+}
+
+/// A count as a real number; what a rate or a price loses by rounding beyond 2^53 nobody sees.
+#[allow(clippy::cast_precision_loss)]
+fn real(count: u64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,140 @@
+//! The segments of a batch of manifests: there, whole, and what they say they are, as deep as the level goes.
+//!
+//! Owns: how many are looked at together, and the memory for it. Does not own: reading ([`super::fetch`]), decoding
+//! ([`super::records`]). Each segment is judged for itself: one that is bad does not keep the next from being looked at.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use strimzi_backup_format::ids::BackupId;
+use strimzi_backup_format::manifest::Segment;
+use strimzi_backup_format::store::{ErrorKind, Store, StoreError};
+use tokio::sync::Semaphore;
+
+use super::inventory::{Inventory, Presence};
+use super::ledger::Ledger;
+use super::records::{self, Flaw};
+use super::report::{Affected, Finding, FindingKind, Report};
+use super::{Level, Options, Progress, fetch};
+use crate::error::chain;
+
+/// The byte budget is counted in blocks, so that a permit count fits its type.
+const BLOCK: u64 = 64 << 10;
+
+/// Judges segments.
+#[derive(Debug)]
+pub(super) struct Inspector {
+    store: Store,
+    backup: BackupId,
+    level: Level,
+    parallelism: usize,
+    blocks: u32,
+    memory: Semaphore,
+}
+
+impl Inspector {
+    pub(super) fn new(store: &Store, backup: BackupId, level: Level, options: &Options) -> Self {
+        let blocks = u32::try_from(options.memory_bytes / BLOCK).unwrap_or(u32::MAX).clamp(1, 1 << 24);
+        Self {
+            store: store.clone(),
+            backup,
+            level,
+            parallelism: options.parallelism.get(),
+            blocks,
+            memory: Semaphore::new(usize::try_from(blocks).unwrap_or(1)),
+        }
+    }
+
+    /// Judges `segments`, some at a time, and reports in their order.
+    pub(super) async fn inspect(
+        &self,
+        segments: Vec<Segment>,
+        inventory: &mut Inventory,
+        ledger: &mut Ledger,
+        report: &mut Report,
+        progress: &Progress,
+    ) {
+        let known: Vec<_> = segments.into_iter().map(|segment| (inventory.name(&segment.object), segment)).collect();
+        let judged = futures::stream::iter(known)
+            .map(|(presence, segment)| async move { (self.judge(presence, &segment).await, segment) })
+            .buffered(self.parallelism);
+        let mut judged = std::pin::pin!(judged);
+        while let Some((verdict, segment)) = judged.next().await {
+            report.counts.segments += 1;
+            report.counts.bytes += segment.bytes;
+            match verdict {
+                Ok(()) if self.level == Level::Records => report.counts.decoded_records += segment.rows,
+                Ok(()) => {}
+                Err(flaw) => report_flaw(report, &segment, flaw),
+            }
+            // A bad one is reported with its offsets, so the accounts take its records for settled too.
+            segment.runs.iter().for_each(|run| ledger.settle(run));
+            progress.segment(segment.bytes);
+        }
+    }
+
+    async fn judge(&self, presence: Presence, segment: &Segment) -> Result<(), Flaw> {
+        if presence == Presence::NamedTwice {
+            return Err(Flaw::of_all("two manifests name it"));
+        }
+        if self.level == Level::Chain {
+            return self.present(presence, segment).await;
+        }
+        let wanted = u32::try_from(segment.bytes / BLOCK + 1).unwrap_or(u32::MAX).min(self.blocks);
+        // Closed never: it lives as long as this inspector.
+        let permit = self.memory.acquire_many(wanted).await;
+        let listed = presence != Presence::Unlisted;
+        let bytes = fetch::segment(&self.store, segment, listed).await.map_err(|error| unread(&error))?;
+        if self.level < Level::Records {
+            return Ok(());
+        }
+        let (backup, segment) = (self.backup, Arc::new(segment.clone()));
+        let checked = tokio::task::spawn_blocking(move || records::check(backup, &segment, &bytes)).await;
+        drop(permit);
+        // Decoders index into what they read; whatever they trip over is this segment's fault, not the end of the rest.
+        checked.unwrap_or_else(|_| {
+            Err(Flaw { kind: FindingKind::Damaged, problem: "the decoder cannot make sense of it".to_owned(), affected: Vec::new() })
+        })
+    }
+
+    /// Whether it is there, in its size. The listing is older than the manifest may be, so only a look of its own proves
+    /// that it is not.
+    async fn present(&self, presence: Presence, segment: &Segment) -> Result<(), Flaw> {
+        if presence == Presence::Listed(segment.bytes) {
+            return Ok(());
+        }
+        match fetch::head(&self.store, &segment.object).await {
+            Ok(Some(meta)) if meta.size == segment.bytes => Ok(()),
+            Ok(Some(meta)) => {
+                let problem = format!("it has {} bytes, its manifest says {}", meta.size, segment.bytes);
+                Err(Flaw { kind: FindingKind::Damaged, problem, affected: Vec::new() })
+            }
+            Ok(None) => Err(gone()),
+            Err(error) => Err(unread(&error)),
+        }
+    }
+}
+
+fn gone() -> Flaw {
+    Flaw { kind: FindingKind::Missing, problem: "its manifest names it, and it is not there".to_owned(), affected: Vec::new() }
+}
+
+fn unread(error: &StoreError) -> Flaw {
+    let kind = match error.kind() {
+        ErrorKind::NotFound => return gone(),
+        ErrorKind::Corrupt => FindingKind::Damaged,
+        _ => FindingKind::Unanswered,
+    };
+    Flaw { kind, problem: chain(error), affected: Vec::new() }
+}
+
+fn report_flaw(report: &mut Report, segment: &Segment, flaw: Flaw) {
+    let Flaw { kind, problem, mut affected } = flaw;
+    if affected.is_empty() {
+        affected = segment.runs.iter().map(Affected::of).collect();
+    }
+    if !matches!(kind, FindingKind::Unanswered | FindingKind::NewerFormat) {
+        report.harm(&segment.runs);
+    }
+    report.find(Finding { kind, object: segment.object.to_string(), problem, affected });
+}

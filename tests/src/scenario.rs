@@ -1,0 +1,171 @@
+//! Steps that many scenarios share: one broker for a whole test binary, numbered records, and what is in a store.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::backup::Backup;
+use crate::client::{KafkaClient, Record};
+use crate::kafka::KafkaBroker;
+use crate::run_dir::RunDir;
+use crate::streamer::{Job, PATIENCE};
+use crate::wait;
+
+/// The broker that the tests of one binary share. Nobody stops it; it ends with the process.
+///
+/// # Errors
+/// Where it does not start.
+pub fn shared_broker() -> Result<&'static KafkaBroker> {
+    static BROKER: OnceLock<Result<KafkaBroker, String>> = OnceLock::new();
+    let broker = BROKER.get_or_init(|| KafkaBroker::start().map_err(|error| format!("{error:#}")));
+    broker.as_ref().map_err(|message| anyhow!("{message}"))
+}
+
+/// A job into a directory, over topics of the shared broker that nobody else uses.
+#[derive(Debug)]
+pub struct Scenario {
+    /// For the test's own use.
+    pub client: KafkaClient,
+    /// Backs up the topics whose names begin with the scenario's.
+    pub job: Job,
+    dir: RunDir,
+}
+
+impl Scenario {
+    /// A scenario on the shared broker; its topics' names begin with `name`.
+    ///
+    /// # Errors
+    /// Where the broker does not start.
+    pub fn shared(name: &str) -> Result<Self> {
+        Self::on(shared_broker()?, name)
+    }
+
+    /// A scenario on a broker of its own.
+    ///
+    /// # Errors
+    /// Where there is no room for its directory.
+    pub fn on(broker: &KafkaBroker, name: &str) -> Result<Self> {
+        let dir = RunDir::new(name)?;
+        let job = Job::new(dir.path(), &broker.bootstrap()).set("/topics/include", json!([format!("{name}.*")]));
+        Ok(Self { client: broker.client(), job, dir })
+    }
+
+    /// A directory of its own.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// What is in the store now.
+    ///
+    /// # Errors
+    /// Where there is no backup.
+    pub fn backup(&self) -> Result<Backup> {
+        Backup::open(&self.job.backup_dir())
+    }
+
+    /// Waits until the backup satisfies a condition. There may be none yet.
+    ///
+    /// # Errors
+    /// Where it never does.
+    pub fn wait_backup(&self, what: &str, condition: impl Fn(&Backup) -> Result<bool>) -> Result<()> {
+        wait_backup(&self.job.backup_dir(), what, condition)
+    }
+
+    /// Waits until a life of a topic has as many records in the backup.
+    ///
+    /// # Errors
+    /// Where it never has.
+    pub fn wait_rows(&self, topic: &str, lineage: i32, rows: u64) -> Result<()> {
+        let what = format!("{rows} records of {topic} in life {lineage}");
+        self.wait_backup(&what, |backup| Ok(backup.rows(topic, lineage) >= rows))
+    }
+}
+
+/// Waits until the backup in `dir` satisfies a condition. There may be none yet.
+///
+/// # Errors
+/// Where it never does.
+pub fn wait_backup(dir: &Path, what: &str, condition: impl Fn(&Backup) -> Result<bool>) -> Result<()> {
+    wait::wait_until(what, PATIENCE, || match Backup::open(dir) {
+        Ok(backup) => condition(&backup),
+        Err(_) => Ok(false),
+    })
+}
+
+/// Records that tell their number, for partition 0.
+pub fn numbered(range: std::ops::Range<usize>) -> Vec<Record> {
+    range.map(|number| Record::new(format!("key-{number}"), format!("value {number}")).partition(0)).collect()
+}
+
+/// Incompressible bytes, the same for the same seed.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// Every file below a directory with the digest of its content: equal trees hold equal files.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn tree(dir: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(next) = open.pop() {
+        if !next.exists() {
+            continue;
+        }
+        for entry in std::fs::read_dir(&next).with_context(|| format!("list {}", next.display()))? {
+            let path = entry?.path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let digest = Sha256::digest(std::fs::read(&path)?).to_vec();
+                files.insert(path.strip_prefix(dir)?.to_owned(), digest);
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Copies a directory with everything below it; what `to` held before is gone.
+///
+/// # Errors
+/// Where a file cannot be copied.
+pub fn copy_dir(from: &Path, to: &Path) -> Result<()> {
+    if to.exists() {
+        std::fs::remove_dir_all(to)?;
+    }
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_dir(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Insists that no output of a command shows one of these secrets.
+///
+/// # Errors
+/// Naming the secret's place in the list, not the secret.
+pub fn shows_none_of(output: &str, secrets: &[&str]) -> Result<()> {
+    let shown = secrets.iter().position(|secret| output.contains(secret));
+    ensure!(shown.is_none(), "secret {shown:?} is in the output");
+    Ok(())
+}
