@@ -55,6 +55,8 @@ pub struct Metrics {
     pub partitions: Gauge,
     /// Partitions behind, by reason.
     pub behind: Family<KindLabel, Gauge>,
+    /// Partitions that retention is about to overtake.
+    pub headroom_low: Gauge,
     /// Offsets lost, by reason of their gap.
     pub lost_offsets: Family<KindLabel, Counter>,
     /// Topic events, by kind.
@@ -99,6 +101,7 @@ impl Metrics {
             budget: Gauge::default(),
             partitions: Gauge::default(),
             behind: Family::default(),
+            headroom_low: Gauge::default(),
             lost_offsets: Family::default(),
             topic_events: Family::default(),
             store_errors: Family::default(),
@@ -130,6 +133,8 @@ impl Metrics {
         r.register("memory_budget_bytes", "The most bytes to be held at once", self.budget.clone());
         r.register("partitions", "Partitions read", self.partitions.clone());
         r.register("partitions_behind", "Partitions behind, by reason", self.behind.clone());
+        let help = "Partitions that retention is about to overtake";
+        r.register("headroom_low_partitions", help, self.headroom_low.clone());
         r.register("lost_offsets", "Offsets that could not be captured, by reason", self.lost_offsets.clone());
         r.register("topic_events", "Topics added, changed, deleted and so on", self.topic_events.clone());
         r.register("store_errors", "Failed requests to the store, by purpose", self.store_errors.clone());

@@ -17,51 +17,6 @@ pins_of() { (cd "$here/$1" && cat -- * | sha256sum | cut -c1-64); }
 
 is_whole() { [[ -f $parts_dir/$1.stamp && $(<"$parts_dir/$1.stamp") == "$(pins_of "$1")" ]]; }
 
-# --- prerequisites ---------------------------------------------------------------------------------------------
-
-missing=()
-
-need() { # program, package
-  command -v "$1" >/dev/null || missing+=("$1 (Debian package: $2)")
-}
-
-need_version() { # name, found, wanted, package
-  [[ ${2:-0} =~ ^[0-9.]+$ && $(printf '%s\n%s\n' "$3" "${2:-0}" | sort -V | head -n 1) == "$3" ]] ||
-    missing+=("$1 >= $3, found ${2:-none} (Debian package: $4)")
-}
-
-check_prerequisites() { # parts that have to be installed
-  local part
-  need flock util-linux
-  for part in "$@"; do
-    case $part in
-      kafka)
-        need_version java "$(java -version 2>&1 | sed -nE 's/.* version "([0-9]+).*/\1/p' | head -n 1)" 17 \
-          openjdk-17-jre-headless
-        need mvn maven
-        need openssl openssl
-        need setpriv util-linux
-        ;;
-      versitygw | toxiproxy)
-        need_version go "$(go env GOVERSION 2>/dev/null | sed -nE 's/^go([0-9.]+).*/\1/p')" 1.26 golang-go
-        ;;
-      python)
-        python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=("python3 with venv (Debian package: python3-venv)")
-        ;;
-      azurite)
-        need_version node "$(node --version 2>/dev/null | sed 's/^v//')" 20 nodejs
-        need npm npm
-        ;;
-    esac
-  done
-  ((${#missing[@]} == 0)) && return
-  {
-    echo "parts: these programs are needed and missing:"
-    printf '%s\n' "${missing[@]}" | sort -u | sed 's/^/  /'
-  } >&2
-  exit 2
-}
-
 # --- parts: each fills the empty directory $1 --------------------------------------------------------------------
 
 # What an installer prints is of interest only when it fails.
@@ -211,7 +166,7 @@ if ((${#absent[@]} == 0)); then
   say "all present in $parts_dir"
   exit 0
 fi
-check_prerequisites "${absent[@]}"
+"$here/prerequisites.sh" "${absent[@]/%/:install}"
 mkdir -p "$parts_dir"
 say "installing ${absent[*]} into $parts_dir"
 for part in "${absent[@]}"; do install_part "$part"; done

@@ -102,7 +102,7 @@ impl Backup {
     pub fn gaps(&self, topic: &str) -> Vec<(i32, i32, i64, i64, &'static str)> {
         let gaps = self.log.state.gaps.iter().filter(|gap| gap.topic.as_str() == topic);
         gaps.map(|gap| {
-            let (base, end) = (gap.range.base.get(), gap.range.next.get());
+            let (base, end) = (gap.range.base().get(), gap.range.next_offset().get());
             (gap.lineage.get(), gap.partition.get(), base, end, gap.reason.as_str())
         })
         .collect()

@@ -107,6 +107,10 @@ struct Sightings {
 }
 
 impl Sightings {
+    fn end(&self) -> Option<Offset> {
+        self.newest.map(|(_, end)| end)
+    }
+
     fn see(&mut self, at: TimestampMs, high_watermark: Offset) {
         self.refused = false;
         self.newest = Some((at, high_watermark));
@@ -279,6 +283,21 @@ impl Buffers {
     /// Whether a slot holds what was not cut yet.
     pub fn holds_records(&mut self, slot: u32) -> bool {
         self.slot(slot).is_some_and(|slot| slot.next > slot.base)
+    }
+
+    /// The partitions whose newest known end is not read yet.
+    pub fn lagging(&mut self) -> Vec<(u32, PartitionKey)> {
+        let lagging = self.slots().filter(|(_, slot)| slot.frontier.end().is_some_and(|end| end > slot.next));
+        lagging.map(|(number, slot)| (number, slot.key.clone())).collect()
+    }
+
+    /// Whether retention is close behind a lagging partition: it has begun to delete, and the position is within the
+    /// oldest tenth of what is left.
+    pub fn headroom_is_low(&mut self, slot: u32, log_start: Offset) -> bool {
+        let Some(slot) = self.slot(slot) else { return false };
+        let Some(end) = slot.frontier.end() else { return false };
+        let (left, span) = (slot.next.get() - log_start.get(), end.get() - log_start.get());
+        log_start.get() > 0 && slot.next < end && left.saturating_mul(10) < span
     }
 
     /// The faults found since the last call.

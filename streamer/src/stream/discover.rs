@@ -33,6 +33,8 @@ pub(super) struct Look {
 struct Topics {
     described: BTreeMap<TopicName, Result<Described, Refusal>>,
     overrides: BTreeMap<TopicName, BTreeMap<String, String>>,
+    /// Where the logs of lagging partitions start.
+    log_starts: BTreeMap<TopicPartition, Result<Offset, Refusal>>,
 }
 
 /// The high watermarks of the partitions that were read when they were asked for.
@@ -46,6 +48,7 @@ pub(super) struct Watermarks {
 async fn look<B: Broker>(
     broker: &B,
     known: BTreeSet<TopicName>,
+    lagging: &[TopicPartition],
     selects: impl Fn(&TopicName) -> bool,
 ) -> Result<Topics, Unreachable> {
     let mut topics: BTreeSet<TopicName> = broker.topics().await?.into_iter().filter(|topic| selects(topic)).collect();
@@ -56,7 +59,8 @@ async fn look<B: Broker>(
     let alive: Vec<TopicName> =
         described.iter().filter(|(_, told)| told.is_ok()).map(|(topic, _)| topic.clone()).collect();
     let overrides = broker.overrides(&alive).await?;
-    Ok(Topics { described, overrides })
+    let log_starts = if lagging.is_empty() { BTreeMap::new() } else { broker.log_starts(lagging).await? };
+    Ok(Topics { described, overrides, log_starts })
 }
 
 async fn patient<T>(question: impl Future<Output = Result<T, Unreachable>>) -> Result<T, String> {
@@ -77,9 +81,11 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         let broker = Arc::clone(&self.parts.broker);
         let known: BTreeSet<TopicName> = self.catalog.live().cloned().collect();
         let selection = self.parts.selection.clone();
+        let lagging = self.parts.buffers.lock().lagging();
+        let lagging: Vec<TopicPartition> = lagging.into_iter().map(|(_, key)| (key.topic, key.partition)).collect();
         let asked_at = self.parts.clock.now();
         self.asking.spawn(async move {
-            let told = patient(look(broker.as_ref(), known, |topic| selection.selects(topic))).await;
+            let told = patient(look(broker.as_ref(), known, &lagging, |topic| selection.selects(topic))).await;
             Answer::Topics(Box::new(Look { asked_at, told }))
         });
     }
@@ -140,11 +146,12 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     }
 
     async fn take_topics(&mut self, Look { asked_at, told }: Look) {
-        let Topics { described, overrides } = match told {
+        let Topics { described, overrides, log_starts } = match told {
             Ok(told) => told,
             Err(error) => return self.broker_failed(&error),
         };
         self.parts.metrics.kafka_unreachable.set(0);
+        self.watch_headroom(&log_starts);
         for (topic, told) in &described {
             match told {
                 Ok(seen) => match overrides.get(topic) {
@@ -174,6 +181,20 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             tracing::warn!("no topic matches topics.include yet; topics are taken up when they appear");
         }
         self.parts.status.watched();
+    }
+
+    /// Warns of partitions that retention is about to overtake: the last moment to do something about a gap.
+    fn watch_headroom(&self, log_starts: &BTreeMap<TopicPartition, Result<Offset, Refusal>>) {
+        let mut buffers = self.parts.buffers.lock();
+        let mut low = 0;
+        for (slot, key) in buffers.lagging() {
+            let log_start = log_starts.get(&(key.topic.clone(), key.partition)).copied().and_then(Result::ok);
+            if log_start.is_some_and(|log_start| buffers.headroom_is_low(slot, log_start)) {
+                tracing::warn!(partition = %key, "HeadroomLow: retention is about to delete what is not read yet");
+                low += 1;
+            }
+        }
+        self.parts.metrics.headroom_low.set(low);
     }
 
     /// A configuration that may not be read stays as it was: that it cannot be seen is no change.

@@ -1,0 +1,60 @@
+# The only front door. `make help` lists what there is.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench parts soak prerequisites
+
+# One profile for everything but benchmarks, so that nothing is compiled twice (docs/adr/0009-dev-profile-for-tests.md).
+TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
+# Tests and demo use the program that is built here, and do not build another.
+export STRIMZI_BACKUP_BIN ?= $(TARGET)/debug/strimzi-backup
+# `make test TESTS=a06` runs the tests whose name holds a06.
+TESTS ?=
+# Brokers, stores and streamers of so many tests run at once.
+TEST_THREADS ?= 2
+
+help: ## This list.
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do \
+	  printf 'make %-14s %s\n' "$$target" "$$text"; done
+
+demo: ## Orders in Kafka, a streamer that is killed three times, and the proof that nothing is missing. KAFKA=host:port uses that broker.
+	@tests/parts/prerequisites.sh build $(if $(KAFKA),,kafka)
+	@$(if $(KAFKA),:,tests/parts/install.sh demo)
+	@echo "build: streamer and demo (minutes once, then seconds)"
+	@cargo build --quiet --locked --workspace --bin strimzi-backup --bin demo
+	@"$(TARGET)/debug/demo"
+
+test: ## All tests, on real servers. TESTS=name runs some.
+	@tests/parts/prerequisites.sh
+	@tests/parts/install.sh
+	cargo build --locked --workspace --bin strimzi-backup
+	cargo test --locked --workspace --lib --bins $(TESTS)
+	cargo test --locked --workspace --test '*' $(TESTS) -- --test-threads=$(TEST_THREADS)
+
+lint: ## Format, clippy, rustdoc, shell syntax, and that the documents say what the code does.
+	@tests/parts/prerequisites.sh build
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --workspace --no-deps
+	cargo test --quiet --locked --package strimzi-backup-tests --test tidy
+	for script in .ci/run tests/parts/*.sh; do bash -n "$$script"; done
+	@if command -v cargo-deny >/dev/null; then cargo deny --offline --locked check bans licenses sources; \
+	  else echo "lint: cargo-deny is not installed; deny.toml is not checked"; fi
+
+bench: ## Ratios in one run on one machine, as a table; takes many minutes.
+	@tests/parts/prerequisites.sh build kafka versitygw
+	@tests/parts/install.sh kafka versitygw
+	cargo build --quiet --locked --release --package strimzi-backup-benchmarks --package strimzi-backup-streamer
+	@STRIMZI_BACKUP_BIN="$(TARGET)/release/strimzi-backup" benchmarks/run
+
+soak: ## What takes hours: every single-byte mutation, more seeds, more kills.
+	@tests/parts/prerequisites.sh
+	@tests/parts/install.sh
+	cargo build --locked --workspace --bin strimzi-backup
+	SOAK=1 cargo test --locked --workspace -- --nocapture --test-threads=1 $(or $(TESTS),soak)
+
+parts: ## Installs the servers and readers that tests and demo use; instant once they are there.
+	@tests/parts/install.sh
+
+prerequisites: ## Installs missing Debian packages by apt-get, as root, and says what else is missing.
+	@tests/parts/prerequisites.sh --install
