@@ -21,7 +21,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::error::Error;
 use crate::kafka::{self, Kafka, Tuning};
 use crate::metrics::Metrics;
-use crate::pipeline::produce::Workshop;
+use crate::pipeline::produce::{Pool, Workshop};
 use crate::source::buffers::Buffers;
 use crate::source::live::LiveBroker;
 use crate::status::Status;
@@ -132,6 +132,7 @@ async fn run(
         shard: Shard::ONLY,
         epoch: writer.epoch(),
         encoders: Semaphore::new(job.backup.parallelism.get()),
+        pool: Pool::Blocking,
         clock: Arc::clone(&world.clock),
         metrics: Arc::clone(&world.metrics),
     };

@@ -9,6 +9,7 @@ use object_store::local::LocalFileSystem;
 use object_store::ObjectStoreExt as _;
 use strimzi_backup_format::coverage;
 use strimzi_backup_format::ids::{Lineage, Shard, TimestampMs};
+use strimzi_backup_format::manifest::Segment;
 use strimzi_backup_format::manifest::reader::{self, Log};
 use strimzi_backup_format::record::TimestampType;
 use strimzi_backup_format::segment::decode::SegmentReader;
@@ -80,6 +81,22 @@ impl Backup {
         let bytes = block_on(async { self.store.inner.get(&key).await?.bytes().await })?;
         let rows = SegmentReader::open(bytes)?.rows();
         rows.map(|row| Ok(row?.1.timestamp)).collect()
+    }
+
+    /// Every live segment.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub fn segments(&self) -> Result<Vec<Segment>> {
+        Ok(block_on(self.log.segments(&self.store, None, None))?)
+    }
+
+    /// The keys of all live segments, below the prefix.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub fn objects(&self) -> Result<Vec<String>> {
+        Ok(self.segments()?.iter().map(|segment| segment.object.to_string()).collect())
     }
 
     /// How many records of a life of a topic the log tells of.

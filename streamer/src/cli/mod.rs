@@ -1,13 +1,21 @@
 //! The command line: arguments, and which function each command is.
 
+use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use strimzi_backup_format::ids::{TimestampMs, TopicName};
 use strimzi_backup_format::job::Job;
+use strimzi_backup_format::store;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::{Clock as _, SystemClock};
 use crate::error::Error;
+use crate::inspect::{self, Prices};
+use crate::segments::{self, Slice};
 use crate::stream::Until;
+use crate::verify::{self, Level, Progress};
 
 /// Continuous backup of Kafka topics into object storage.
 #[derive(Debug, Parser)]
@@ -49,6 +57,65 @@ pub enum Command {
         #[arg(long)]
         until_caught_up: bool,
     },
+    /// Say on one screen what is protected, since when, until when, how far behind, and what is missing.
+    ///
+    /// Reads the store alone; the broker may be gone.
+    Inspect {
+        /// The job document.
+        #[command(flatten)]
+        job: JobFile,
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+        /// Price of 1,000 PUT or LIST requests.
+        #[arg(long, value_name = "PRICE", default_value_t = Prices::default().put)]
+        price_put: f64,
+        /// Price of 1,000 GET requests.
+        #[arg(long, value_name = "PRICE", default_value_t = Prices::default().get)]
+        price_get: f64,
+        /// Price of a GB stored over a month.
+        #[arg(long, value_name = "PRICE", default_value_t = Prices::default().storage)]
+        price_storage: f64,
+    },
+    /// List the segments that hold a slice of topics and time.
+    ///
+    /// A slice is the records with FROM <= timestamp < TO. Segments are Parquet files: every engine reads them in place.
+    Segments {
+        /// The job document.
+        #[command(flatten)]
+        job: JobFile,
+        /// A topic; may be given again. All topics where absent.
+        #[arg(long, value_name = "TOPIC")]
+        topic: Vec<TopicName>,
+        /// The first timestamp, RFC 3339 with zone, such as 2026-02-13T01:30:00.000Z.
+        #[arg(long, value_name = "TIME", value_parser = segments::parse_time)]
+        from: Option<TimestampMs>,
+        /// The first timestamp that is not part of the slice any more.
+        #[arg(long, value_name = "TIME", value_parser = segments::parse_time)]
+        to: Option<TimestampMs>,
+        /// Paths, JSON, or a statement for DuckDB that reads the slice.
+        #[arg(long, value_enum, default_value_t = SegmentsOutput::Text)]
+        output: SegmentsOutput,
+    },
+    /// Prove that the backup is whole.
+    ///
+    /// Level 1 checks the chain of manifests, and that every segment is there with its size. Level 2 also reads every
+    /// segment and compares its SHA-256. Level 3 also decodes every record and accounts for every offset. Ends with 0
+    /// only if everything holds; each finding names object, topic, partition and offsets.
+    Verify {
+        /// The job document.
+        #[command(flatten)]
+        job: JobFile,
+        /// How deep to look: 1, 2 or 3.
+        #[arg(long, default_value = "1")]
+        level: Level,
+        /// How to print the report.
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+        /// Segments read at once.
+        #[arg(long, value_name = "N", default_value = "4")]
+        parallelism: NonZeroUsize,
+    },
 }
 
 /// Where the job document is.
@@ -66,6 +133,17 @@ pub enum Output {
     Text,
     /// For programs.
     Json,
+}
+
+/// How segments are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SegmentsOutput {
+    /// One path a line.
+    Text,
+    /// Objects with their runs.
+    Json,
+    /// A statement for DuckDB.
+    Duckdb,
 }
 
 impl JobFile {
@@ -89,6 +167,43 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             listen_for_signals(stop.clone(), abandon.clone())?;
             crate::app::stream(job, until, stop, abandon).await
         }
+        Command::Inspect { job, output, price_put, price_get, price_storage } => {
+            let store = store::open(&job.read()?.storage)?;
+            let prices = Prices { put: price_put, get: price_get, storage: price_storage };
+            let found = inspect::run(&store, prices, SystemClock.now()).await?;
+            match output {
+                Output::Text => print(&found.to_string()),
+                Output::Json => print(&found.to_json()),
+            }
+        }
+        Command::Segments { job, topic, from, to, output } => {
+            let store = store::open(&job.read()?.storage)?;
+            let format = match output {
+                SegmentsOutput::Text => segments::Format::Paths,
+                SegmentsOutput::Json => segments::Format::Json,
+                SegmentsOutput::Duckdb => segments::Format::DuckDb,
+            };
+            print(&segments::run(&store, &Slice { topics: topic, from, to }, format).await?)
+        }
+        Command::Verify { job, level, output, parallelism } => {
+            let job = job.read()?;
+            let store = store::open(&job.storage)?;
+            let options = verify::Options { parallelism, anchor: job.storage.anchor, ..verify::Options::default() };
+            let report = verify::run(&store, level, &options, &Progress::on_terminal()).await?;
+            match output {
+                Output::Text => print(&report.to_string())?,
+                Output::Json => print(&report.to_json())?,
+            }
+            report.outcome()
+        }
+    }
+}
+
+/// Writes data to standard output. A reader that has gone away, such as `head`, has all it wanted.
+fn print(text: &str) -> Result<(), Error> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => done.map_err(|source| Error::Io { what: "write to standard output".to_owned(), source }),
     }
 }
 

@@ -20,6 +20,15 @@ use crate::budget::Charge;
 use crate::clock::{Backoff, Clock};
 use crate::metrics::Metrics;
 
+/// Where segments are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// On threads for work that blocks.
+    Blocking,
+    /// On the calling thread: the simulation's choice, whose runs must not depend on how threads interleave.
+    Inline,
+}
+
 /// What producing needs; shared by all cuts of a writer.
 #[derive(Debug)]
 pub struct Workshop<C> {
@@ -33,6 +42,8 @@ pub struct Workshop<C> {
     pub epoch: Epoch,
     /// As many row groups are encoded at once as it has permits.
     pub encoders: Semaphore,
+    /// Where they are encoded.
+    pub pool: Pool,
     /// Time between tries.
     pub clock: Arc<C>,
     /// Where tries are counted.
@@ -72,13 +83,13 @@ async fn encode<C: Clock>(shop: &Workshop<C>, planned: PlannedSegment) -> Result
     let jobs = planned.row_groups.into_iter().map(|runs| async {
         let permit = shop.encoders.acquire().await;
         let options = shop.options.clone();
-        let encoded = run_blocking(move || encode_row_group(&options, runs)).await;
+        let encoded = run_on(shop.pool, move || encode_row_group(&options, runs)).await;
         drop(permit);
         encoded
     });
     let groups: Vec<_> = jobs.collect::<FuturesOrdered<_>>().collect().await;
     let options = shop.options.clone();
-    run_blocking(move || {
+    run_on(shop.pool, move || {
         let mut writer = SegmentWriter::new(&options)?;
         for group in groups {
             writer.append(group?)?;
@@ -88,10 +99,14 @@ async fn encode<C: Clock>(shop: &Workshop<C>, planned: PlannedSegment) -> Result
     .await
 }
 
-/// Runs CPU-heavy work on the blocking pool.
-async fn run_blocking<T: Send + 'static>(
+/// Runs CPU-heavy work.
+async fn run_on<T: Send + 'static>(
+    pool: Pool,
     work: impl FnOnce() -> Result<T, segment::Error> + Send + 'static,
 ) -> Result<T, segment::Error> {
+    if pool == Pool::Inline {
+        return work();
+    }
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(failed) => match failed.try_into_panic() {

@@ -24,7 +24,7 @@ pub(super) struct Flaw {
 }
 
 impl Flaw {
-    fn of_all(problem: impl Into<String>) -> Self {
+    pub(super) fn of_all(problem: impl Into<String>) -> Self {
         Self { kind: FindingKind::Contradiction, problem: problem.into(), affected: Vec::new() }
     }
 

@@ -20,13 +20,9 @@ pub(super) fn all(backup: &Path, client: &KafkaClient, topics: &Topics, sold: &S
         let held = backup.records(&name, 0)?;
         let read = client.read_all(&name)?;
         let (left, right) = (digest(&read), digest(&held));
-        println!(
-            "{topic:<14} {:>9} {:>9}  {left} {} {right}  {}",
-            number(read.len()),
-            number(held.len()),
-            if left == right { "=" } else { "≠" },
-            oddities(&held)
-        );
+        let sign = if left == right { "=" } else { "≠" };
+        let counts = format!("{:>9} {:>9}", number(read.len()), number(held.len()));
+        println!("{topic:<14} {counts}  {left} {sign} {right}{}", oddities(&held));
         let confirmed = sold.records.get(topic).copied().unwrap_or_default();
         ensure!(read.len() == confirmed, "{name}: Kafka confirmed {confirmed} records and gives {}", read.len());
         compared += same(&held, &read, &name)?;
@@ -65,9 +61,10 @@ fn oddities(records: &[ReadRecord]) -> String {
         ("tombstones", count(|record| record.value.is_none())),
         ("null keys", count(|record| record.key.is_none())),
         ("empty keys", count(|record| record.key.as_deref() == Some(b""))),
+        ("empty values", count(|record| record.value.as_deref() == Some(b""))),
         ("null header values", count(|record| record.headers.iter().any(|(_, value)| value.is_none()))),
         ("raw header keys", count(|record| record.headers.iter().any(|(key, _)| str::from_utf8(key).is_err()))),
     ];
     let named = kinds.iter().filter(|(_, count)| *count > 0);
-    named.map(|(name, count)| format!("{} {name}", number(*count))).collect::<Vec<_>>().join(", ")
+    named.map(|(name, count)| format!("  {} {name}", number(*count))).collect()
 }

@@ -12,7 +12,7 @@
 mod compare;
 mod shop;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -33,7 +33,7 @@ pub const KAFKA_VARIABLE: &str = "KAFKA";
 const KILLS: usize = 3;
 
 /// It is killed at a random moment within this time after it is ready, in milliseconds.
-const KILLED_WITHIN: std::ops::Range<u64> = 100..2500;
+const KILLED_WITHIN: std::ops::Range<u64> = 300..2500;
 
 /// How long the shop stays open after the last kill.
 const LAST_ORDERS: Duration = Duration::from_secs(2);
@@ -44,7 +44,9 @@ const LAST_ORDERS: Duration = Duration::from_secs(2);
 /// With the first thing that is not as it must be.
 pub fn run() -> Result<()> {
     let started = Instant::now();
-    println!("Strimzi Backup demo: orders in Kafka, a backup in a folder, and a streamer that is killed {KILLS} times\n");
+    println!(
+        "Strimzi Backup demo: orders in Kafka, a backup in a folder, and a streamer that is killed {KILLS} times\n"
+    );
     let kafka = Kafka::find()?;
     let dir = RunDir::new("demo")?;
     let job = Job::new(dir.path(), &kafka.bootstrap()).set("/topics", json!({"include": kafka.topics.patterns()}));
@@ -56,6 +58,9 @@ pub fn run() -> Result<()> {
     show(&job, "verify --level 3", &["verify", "--level", "3"])?;
     let compared = compare::all(&job.backup_dir(), &kafka.client(), &kafka.topics, &sold)?;
 
+    if std::env::var_os(KEEP_VARIABLE).is_some() {
+        println!("\nkept: {}", dir.path().display());
+    }
     println!(
         "\n{} records in {} topics: Kafka and the backup are equal, record for record; {KILLS} kills, 0 lost, 0 twice \
          ({:.0} s)",
@@ -63,9 +68,6 @@ pub fn run() -> Result<()> {
         TOPICS.len(),
         started.elapsed().as_secs_f64()
     );
-    if std::env::var_os(KEEP_VARIABLE).is_some() {
-        println!("kept: {}", dir.path().display());
-    }
     Ok(())
 }
 
@@ -86,7 +88,7 @@ impl Kafka {
             Kafka { broker: Some(broker), given, topics: Topics::named("") }
         } else {
             // A broker that belongs to somebody: nothing there may be touched but what is made here.
-            let prefix = format!("strimzi-backup-demo-{}-", uuid::Uuid::new_v4().simple());
+            let prefix = format!("strimzi-backup-demo-{:08x}-", rand::rng().random::<u32>());
             Kafka { broker: None, given, topics: Topics::named(&prefix) }
         };
         let (version, how) = match kafka.broker {
@@ -174,7 +176,7 @@ fn show(job: &Job, name: &str, arguments: &[&str]) -> Result<()> {
 }
 
 /// The backup's folder has a long random name that tells nothing.
-fn shorten(text: &str, backup: &PathBuf) -> String {
+fn shorten(text: &str, backup: &Path) -> String {
     text.replace(&backup.display().to_string(), "<backup>")
 }
 

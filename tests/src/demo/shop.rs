@@ -4,8 +4,8 @@
 //! | --- | --- | --- |
 //! | `orders` | idempotent | JSON with a trace header; some records come with an old timestamp |
 //! | `payments` | transactional | every fourth transaction is aborted |
-//! | `customers` | idempotent, compacted topic | tombstones, null keys, empty values |
-//! | `shipments` | transactional together with `payments` | header keys twice, null and empty header values, keys that are no UTF-8 |
+//! | `customers` | idempotent, compacted topic | tombstones, empty keys and values |
+//! | `shipments` | transactional together with `payments` | null keys; header keys twice, null and empty header values, header keys that are no UTF-8 |
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,23 +15,25 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use rand::rngs::ThreadRng;
 use rand::Rng as _;
+use rand::rngs::ThreadRng;
 
 use super::number;
 use crate::client::{KafkaClient, Producer, Record};
 
 /// What the shop writes to: name, partitions, configuration.
 pub(super) const TOPICS: [(&str, i32, &[(&str, &str)]); 4] = [
-    ("orders", 6, &[]),
-    ("payments", 3, &[]),
-    // Nothing may be compacted away between the backup and the comparison.
+    ("orders", 6, KEPT),
+    ("payments", 3, KEPT),
     ("customers", 3, &[("cleanup.policy", "compact"), ("min.compaction.lag.ms", "86400000")]),
-    ("shipments", 2, &[]),
+    ("shipments", 2, KEPT),
 ];
 
+/// Nothing may go between the backup and the comparison; an order with an old timestamp would go at once.
+const KEPT: &[(&str, &str)] = &[("retention.ms", "-1")];
+
 /// Orders between two transactions.
-const ORDERS_PER_TRANSACTION: usize = 25;
+const ORDERS_PER_TRANSACTION: usize = 100;
 
 /// Every which transaction is aborted.
 const ABORTED: usize = 4;
@@ -61,9 +63,9 @@ impl Topics {
     }
 
     pub(super) fn create(&self, client: &KafkaClient) -> Result<()> {
-        TOPICS.iter().try_for_each(|(topic, partitions, configs)| {
-            client.create_topic(&self.name(topic), *partitions, configs)
-        })
+        TOPICS
+            .iter()
+            .try_for_each(|(topic, partitions, configs)| client.create_topic(&self.name(topic), *partitions, configs))
     }
 
     pub(super) fn delete(&self, client: &KafkaClient) -> Result<()> {

@@ -275,6 +275,7 @@ fn random_record(offset: i64, now: TimestampMs, dice: &mut Dice) -> Record {
         _ => now.get() - dice.between(0, 2_000),
     };
     let kinds = [TimestampType::CreateTime, TimestampType::CreateTime, TimestampType::LogAppendTime];
+    let longest = if dice.once_in(30) { 3_000 } else { 60 };
     let headers = if dice.percent(70) { 0 } else { dice.below(4) };
     let names: [&[u8]; 4] = [b"a", b"a", b"", &[0xff, 0xfe]];
     let header = |dice: &mut Dice| Header {
@@ -286,7 +287,7 @@ fn random_record(offset: i64, now: TimestampMs, dice: &mut Dice) -> Record {
         timestamp: TimestampMs::new(timestamp),
         timestamp_type: kinds[dice.index(kinds.len())],
         key: random_bytes(dice, 9),
-        value: random_bytes(dice, if dice.once_in(30) { 3_000 } else { 60 }),
+        value: random_bytes(dice, longest),
         headers: (0..headers).map(|_| header(dice)).collect(),
     }
 }

@@ -1,0 +1,292 @@
+//! The oracle: reads the backup as a restore would and holds it against everything Kafka ever held.
+//!
+//! It checks the log link by link (I3), every offset between first capture and position (I1, P5), every record byte for
+//! byte (P6), every gap for what it claims, and `recoverable.until` of every single manifest (P10).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use futures::TryStreamExt as _;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+use parking_lot::Mutex;
+use strimzi_backup_format::checksum::Sha256;
+use strimzi_backup_format::ids::{PartitionKey, Sequence, Shard, TimestampMs};
+use strimzi_backup_format::manifest::{GapReason, Manifest, Segment, TopicEventKind, reader};
+use strimzi_backup_format::offset_range::OffsetRange;
+use strimzi_backup_format::record::Record;
+use strimzi_backup_format::segment::decode::SegmentReader;
+use strimzi_backup_format::state::{Life as HeldLife, State};
+use strimzi_backup_format::store::Store;
+
+use super::cluster::{Cluster, Fate, Life, Log};
+
+/// What accounts for a range of offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tile {
+    Run,
+    Hole,
+    Gap(GapReason),
+}
+
+type Tiles = BTreeMap<PartitionKey, Vec<(OffsetRange, Tile)>>;
+type Records = BTreeMap<PartitionKey, BTreeMap<i64, Record>>;
+
+/// What the oracle has seen so far of one backup.
+#[derive(Debug)]
+pub struct Oracle {
+    store: Store,
+    cluster: Arc<Mutex<Cluster>>,
+    /// The log folded by the oracle itself, from its first link.
+    state: Option<State>,
+    segments: Vec<Segment>,
+    tiles: Tiles,
+    records: Records,
+    /// Segments whose records are in `records` already.
+    read: usize,
+    /// The rows committed in each epoch.
+    pub rows_by_epoch: BTreeMap<u64, u64>,
+    /// What stood in the store at the last check; nothing of it may change or go (P3).
+    objects: BTreeMap<String, Sha256>,
+}
+
+impl Oracle {
+    /// An oracle of the backup in `store`, which has no faults.
+    pub fn new(inner: Arc<dyn ObjectStore>, cluster: Arc<Mutex<Cluster>>) -> Self {
+        Self {
+            store: Store::memory().with_inner(inner),
+            cluster,
+            state: None,
+            segments: Vec::new(),
+            tiles: Tiles::new(),
+            records: Records::new(),
+            read: 0,
+            rows_by_epoch: BTreeMap::new(),
+            objects: BTreeMap::new(),
+        }
+    }
+
+    /// The state as it was folded by the last check.
+    pub fn state(&self) -> Option<&State> {
+        self.state.as_ref()
+    }
+
+    /// Reads the log on from where the last look ended, and checks each link.
+    pub async fn follow(&mut self) -> Result<()> {
+        if self.state.is_none() {
+            let Some(log) = reader::open(&self.store, Shard::ONLY).await? else { return Ok(()) };
+            self.state = Some(State::empty(log.state.backup, Shard::ONLY, log.state.identity));
+        }
+        loop {
+            let Some(state) = &self.state else { return Ok(()) };
+            let next = state.next_sequence();
+            let Some((manifest, digest)) = reader::manifest(&self.store, Shard::ONLY, next).await? else { return Ok(()) };
+            self.take(&manifest, digest).with_context(|| format!("manifest {next}"))?;
+        }
+    }
+
+    fn take(&mut self, manifest: &Manifest, digest: Sha256) -> Result<()> {
+        let Some(state) = &mut self.state else { return Ok(()) };
+        let (epoch, head) = (manifest.epoch, state.head);
+        ensure!(manifest.sequence == head.map_or(Sequence::FIRST, |head| head.sequence.next()), "sequence");
+        ensure!(manifest.previous == head.map_or(state.identity, |head| head.sha256), "the hash chain is broken");
+        let before = state.epoch();
+        ensure!(epoch >= before, "epoch {epoch} follows {before}");
+        ensure!((epoch > before) == manifest.claim.is_some(), "epoch {epoch} follows {before} without a claim");
+        state.fold(manifest, digest)?;
+        for segment in &manifest.segments {
+            *self.rows_by_epoch.entry(epoch.get()).or_default() += segment.rows;
+            for run in &segment.runs {
+                self.tiles.entry(run.key()).or_default().push((run.range, Tile::Run));
+            }
+        }
+        for gap in &manifest.gaps {
+            self.tiles.entry(gap.key()).or_default().push((gap.range, Tile::Gap(gap.reason)));
+        }
+        for hole in &manifest.holes {
+            self.tiles.entry(hole.key()).or_default().push((hole.range, Tile::Hole));
+        }
+        self.segments.extend(manifest.segments.iter().cloned());
+        check_honesty(state, &self.cluster.lock()).context("recoverable.until is not honest")
+    }
+
+    /// Checks everything that is in the backup now.
+    pub async fn check(&mut self) -> Result<()> {
+        self.check_objects().await?;
+        self.follow().await?;
+        let Some(log) = reader::open(&self.store, Shard::ONLY).await? else { return Ok(()) };
+        ensure!(self.state.as_ref() == Some(&log.state), "the reader's state is not what the log's links come to");
+        let listed = log.segments(&self.store, None, None).await?;
+        let names = |segments: &[Segment]| segments.iter().map(|segment| segment.object.clone()).collect::<Vec<_>>();
+        ensure!(names(&listed) == names(&self.segments), "the reader lists other segments than the log");
+        self.read_segments().await?;
+        let cluster = self.cluster.lock();
+        let mut keys: Vec<&PartitionKey> = self.tiles.keys().collect();
+        keys.extend(log.state.positions.keys());
+        keys.sort();
+        keys.dedup();
+        for key in keys {
+            self.check_partition(key, &log.state, &cluster).with_context(|| format!("{key}"))?;
+        }
+        Ok(())
+    }
+
+    async fn check_objects(&mut self) -> Result<()> {
+        let objects = listing(&self.store.inner).await?;
+        for (key, digest) in &self.objects {
+            ensure!(objects.get(key) == Some(digest), "{key} was changed or removed");
+        }
+        self.objects = objects;
+        Ok(())
+    }
+
+    async fn read_segments(&mut self) -> Result<()> {
+        for segment in &self.segments[self.read..] {
+            let key = segment.object.below(&self.store.prefix);
+            let found = self.store.inner.get(&key).await.with_context(|| format!("segment {}", segment.object))?;
+            let bytes = found.bytes().await?;
+            ensure!(bytes.len() as u64 == segment.bytes, "{} has another size", segment.object);
+            ensure!(Sha256::of(&bytes) == segment.sha256, "{} has another digest", segment.object);
+            let reader = SegmentReader::open(bytes)?;
+            ensure!(reader.runs() == segment.runs, "{} has other runs than its manifest says", segment.object);
+            let mut rows = 0;
+            for row in reader.rows() {
+                let (key, record) = row?;
+                let offset = record.offset.get();
+                rows += 1;
+                let twice = self.records.entry(key.clone()).or_default().insert(offset, record);
+                ensure!(twice.is_none(), "{key} holds offset {offset} twice");
+            }
+            ensure!(rows == segment.rows, "{} has {rows} rows", segment.object);
+        }
+        self.read = self.segments.len();
+        Ok(())
+    }
+
+    fn check_partition(&self, key: &PartitionKey, state: &State, cluster: &Cluster) -> Result<()> {
+        let (held, life) = lives(key, state, cluster)?;
+        let position = state.position(key).context("has ranges and no position")?;
+        let mut tiles = self.tiles.get(key).cloned().unwrap_or_default();
+        tiles.sort_by_key(|(range, _)| *range);
+        let (first, end) = (position.first_offset, position.next_offset);
+        let mut next = first;
+        for (range, tile) in &tiles {
+            ensure!(range.base() == next, "{tile:?} {range} where {next} belongs");
+            next = range.next_offset();
+        }
+        ensure!(next == end, "its ranges end at {next}, its position is {end}");
+        if held.began == TopicEventKind::Recreated {
+            ensure!(first.get() == 0, "a re-created topic's first offset is {first}");
+        }
+        let partition = usize::try_from(key.partition.get()).ok().and_then(|number| life.partitions.get(number));
+        let partition = partition.context("Kafka never had this partition")?;
+        let none = BTreeMap::new();
+        let records = self.records.get(key).unwrap_or(&none);
+        let mut verdicts = partition.logs().map(|log| check_log(log, first.get(), &tiles, records));
+        let newest = verdicts.next().context("no log")?;
+        match newest {
+            Err(error) if !verdicts.any(|verdict| verdict.is_ok()) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Every object of a store with the digest of its bytes.
+pub async fn listing(store: &Arc<dyn ObjectStore>) -> Result<BTreeMap<String, Sha256>> {
+    let mut objects = BTreeMap::new();
+    for meta in store.list(None).try_collect::<Vec<_>>().await? {
+        let bytes = store.get(&meta.location).await?.bytes().await?;
+        objects.insert(meta.location.to_string(), Sha256::of(&bytes));
+    }
+    Ok(objects)
+}
+
+fn lives<'a>(key: &PartitionKey, state: &'a State, cluster: &'a Cluster) -> Result<(&'a HeldLife, &'a Life)> {
+    let topic = state.topics.get(&key.topic).context("no such topic in the log")?;
+    let number = usize::try_from(key.lineage.get()).unwrap_or(usize::MAX);
+    let held = topic.lives.get(number).context("no such lineage in the log")?;
+    let life = cluster.by_id(&held.topic_id).context("Kafka never had a topic of that id")?;
+    ensure!(life.topic == key.topic, "the topic id is another topic's");
+    Ok((held, life))
+}
+
+/// Whether the tiles and records of a lineage are those of one log.
+fn check_log(log: &Log, first: i64, tiles: &[(OffsetRange, Tile)], records: &BTreeMap<i64, Record>) -> Result<()> {
+    ensure!(first <= log.start, "captured from {first}, and {} can still be read", log.start);
+    for (range, tile) in tiles {
+        for offset in range.base().get()..range.next_offset().get() {
+            let found = records.get(&offset);
+            match tile {
+                Tile::Gap(reason) => {
+                    ensure!(found.is_none(), "{offset} is in a gap and captured");
+                    check_lost(log, offset, *reason)?;
+                }
+                Tile::Run | Tile::Hole => check_offset(log, offset, found)?,
+            }
+        }
+    }
+    let covered = |offset: i64| tiles.iter().any(|(range, _)| range.base().get() <= offset && offset < range.next_offset().get());
+    ensure!(records.keys().all(|offset| covered(*offset)), "a record lies outside of all runs");
+    Ok(())
+}
+
+fn check_offset(log: &Log, offset: i64, found: Option<&Record>) -> Result<()> {
+    let Some(entry) = log.at(offset) else { bail!("{offset} is captured, and the log ends at {}", log.high_watermark()) };
+    ensure!(entry.fate != Fate::Open, "{offset} is accounted for, and its transaction is open");
+    match (found, &entry.record) {
+        (Some(found), Some(record)) => {
+            ensure!(entry.fate == Fate::Committed, "{offset} was aborted, and is captured");
+            ensure!(*found == **record, "{offset} differs: held {found:?}, Kafka had {record:?}");
+        }
+        (Some(_), None) => bail!("{offset} is a marker, and is captured"),
+        (None, _) => ensure!(entry.readable().is_none(), "{offset} is not captured, and is a record in Kafka"),
+    }
+    Ok(())
+}
+
+fn check_lost(log: &Log, offset: i64, reason: GapReason) -> Result<()> {
+    ensure!(offset < log.high_watermark(), "{offset} is in a gap, and never existed");
+    let gone = log.gone_at.is_some() || offset < log.start;
+    ensure!(gone, "{offset} is in a gap ({}), and can still be read", reason.as_str());
+    if reason == GapReason::TopicDeleted {
+        ensure!(log.gone_at.is_some(), "{offset} is lost with its topic, and that exists");
+    }
+    Ok(())
+}
+
+/// Whether everything that was in Kafka at the instant that the log claims is accounted for.
+fn check_honesty(state: &State, cluster: &Cluster) -> Result<()> {
+    for (name, topic) in state.topics.iter().filter(|(_, topic)| topic.is_live()) {
+        for (partition, lineage) in &topic.current {
+            let key = PartitionKey { topic: name.clone(), lineage: *lineage, partition: *partition };
+            let Some(until) = claimed_until(state, &key) else { continue };
+            let (_, life) = lives(&key, state, cluster)?;
+            let held = state.position(&key).map_or(0, |position| position.next_offset.get());
+            let number = usize::try_from(partition.get()).unwrap_or(usize::MAX);
+            let Some(partition) = life.partitions.get(number) else { continue };
+            let mut logs = partition.logs().map(|log| is_held(log, until, held));
+            if !logs.any(|held| held) {
+                bail!("{key} claims to be captured until {until}, and its position is {held}");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn claimed_until(state: &State, key: &PartitionKey) -> Option<TimestampMs> {
+    let behind = state
+        .frontier
+        .behind
+        .iter()
+        .find(|behind| behind.topic == key.topic && behind.lineage == key.lineage && behind.partition == key.partition);
+    behind.map_or(state.frontier.until, |behind| behind.until)
+}
+
+/// Whether what a log held at `until`, and had not lost by then, is below the position.
+fn is_held(log: &Log, until: TimestampMs, position: i64) -> bool {
+    if log.gone_at.is_some_and(|gone| gone <= until) {
+        return true;
+    }
+    let beyond = usize::try_from(position).unwrap_or(0).min(log.entries.len());
+    log.entries[beyond..].iter().all(|entry| entry.appended_at >= until)
+}

@@ -1,0 +1,149 @@
+//! The random schedule: what happens to Kafka, the store and the writers, one thing after the other, as the seed has it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use strimzi_backup_format::ids::TopicName;
+
+use super::dice::Dice;
+use super::weather::{Kill, Weather};
+use super::world::World;
+
+const TOPICS: [&str; 4] = ["orders", "payments", "a.b_c", "late"];
+const NAMES: [&str; 3] = ["a", "a", "b"];
+
+impl World {
+    /// Runs the schedule of its seed.
+    pub async fn run(&mut self) -> Result<()> {
+        self.prepare()?;
+        let steps = 25 + self.dice.below(25);
+        let look_at = self.dice.below(steps * 2);
+        for step in 0..steps {
+            let pause = self.dice.below(if self.dice.clone().once_in(6) { 6_000 } else { 900 }) + 1;
+            self.pass(pause).await;
+            self.reap().await?;
+            match self.dice.below(10) {
+                0..=5 => self.change_kafka(),
+                6 => self.change_weather(),
+                _ => self.change_writers().await?,
+            }
+            if step == look_at {
+                self.oracle.check().await?;
+            }
+        }
+        self.settle().await
+    }
+
+    fn prepare(&mut self) -> Result<()> {
+        self.budget = [6_000, 40_000, 1 << 20][self.dice.index(3)];
+        self.metadata_millis = [500, 3_000][self.dice.index(2)];
+        let mut cluster = self.around.cluster.lock();
+        for topic in &TOPICS[..1 + self.dice.index(3)] {
+            cluster.create(topic, 1 + self.dice.index(3));
+        }
+        drop(cluster);
+        for _ in 0..self.dice.below(6) {
+            self.change_kafka();
+        }
+        self.change_weather();
+        self.start("a", None)
+    }
+
+    fn change_kafka(&mut self) {
+        let now = self.now();
+        let dice = &mut self.dice;
+        let mut cluster = self.around.cluster.lock();
+        let topic = TOPICS[dice.index(TOPICS.len())];
+        let name = TopicName::new(topic).ok().filter(|name| cluster.life(name).is_some());
+        match (dice.below(30), name) {
+            (0, Some(name)) => cluster.delete(&name, now),
+            (1, Some(name)) => {
+                cluster.delete(&name, now);
+                cluster.create(topic, 1 + dice.index(3));
+            }
+            (2, Some(name)) => cluster.grow(&name),
+            (0..=2, None) => cluster.create(topic, 1 + dice.index(3)),
+            (3, _) => cluster.unreachable = true,
+            (4 | 5, _) => cluster.unreachable = false,
+            (choice, _) => {
+                // A busy moment: several changes to partitions at once.
+                for _ in 0..=dice.below(4) {
+                    if let Some(partition) = cluster.any_partition(dice) {
+                        change_partition(partition, choice, now, dice);
+                    }
+                }
+            }
+        }
+    }
+
+    fn change_weather(&mut self) {
+        let dice = &mut self.dice;
+        let mut weather = Weather { latency: [0, 20, 400][dice.index(3)], ..Weather::default() };
+        match dice.below(8) {
+            0 => weather.outage = true,
+            1 => weather.full = true,
+            2 => (weather.faults, weather.misleads) = (15, true),
+            3 => weather.faults = 50,
+            4 => (weather.faults, weather.misleads) = (3, true),
+            _ => {}
+        }
+        *self.around.weather.lock() = weather;
+    }
+
+    async fn change_writers(&mut self) -> Result<()> {
+        let choice = self.dice.below(12);
+        let name = NAMES[self.dice.index(NAMES.len())];
+        if self.running().is_empty() || choice == 0 {
+            self.choose_topics();
+            let kill = random_kill(&mut self.dice);
+            return self.start(name, kill);
+        }
+        let mut dice = self.dice.fork();
+        let mut running = self.running();
+        let chosen = dice.index(running.len());
+        let writer = &mut running[chosen];
+        match choice {
+            1..=3 => writer.kill().await?,
+            4 => (writer.stopped, _) = (true, writer.stop.cancel()),
+            5 => {
+                writer.stopped = true;
+                writer.stop.cancel();
+                writer.abandon.cancel();
+            }
+            6 | 7 => writer.freezer.set(true),
+            8 | 9 => writer.freezer.set(false),
+            10 => writer.control.set_latency(Duration::from_millis(dice.below(20_000))),
+            _ => writer.control.set_latency(Duration::ZERO),
+        }
+        Ok(())
+    }
+
+    fn choose_topics(&mut self) {
+        if self.dice.once_in(4) {
+            let excluded = self.dice.below(2);
+            self.excluded = (0..excluded).map(|_| TOPICS[self.dice.index(TOPICS.len())].to_owned()).collect();
+        }
+    }
+}
+
+fn random_kill(dice: &mut Dice) -> Option<Kill> {
+    dice.once_in(2).then(|| Kill { at_call: dice.below(140), after: dice.once_in(2) })
+}
+
+fn change_partition(
+    partition: &mut super::cluster::Partition,
+    choice: u64,
+    now: strimzi_backup_format::ids::TimestampMs,
+    dice: &mut Dice,
+) {
+    let end = partition.log.high_watermark();
+    match choice {
+        6 | 7 => partition.delete_before(dice.between(partition.log.start, end + 1)),
+        8 => partition.compact(dice.between(0, end + 1)),
+        9 if dice.once_in(2) => partition.truncate(dice.between(end.saturating_sub(8), end + 1), now),
+        9 => partition.epoch += 1,
+        10..=13 => (0..=dice.below(4)).for_each(|_| partition.produce(now, true, dice)),
+        14..=16 => partition.end_transaction(now, dice.percent(60)),
+        _ => (0..=dice.below(10)).for_each(|_| partition.produce(now, false, dice)),
+    }
+}

@@ -1,0 +1,217 @@
+//! A world: one Kafka cluster, one store, any number of writers, and the oracle that looks on.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use parking_lot::Mutex;
+use strimzi_backup_format::checksum::Sha256;
+use strimzi_backup_format::coverage::recoverable_until;
+use strimzi_backup_format::ids::{PartitionKey, TimestampMs};
+use strimzi_backup_format::job::Job;
+use strimzi_backup_format::state::State;
+use tokio::time::Instant;
+
+use super::clock;
+use super::cluster::{Cluster, Life};
+use super::dice::Dice;
+use super::oracle::{self, Oracle};
+use super::sabotage::Sabotage;
+use super::weather::{Kill, Weather};
+use super::writer::{Ending, Plan, Surroundings, Writer};
+
+/// Once all faults are over, everything must be captured within this time: a writer that was fenced by a dead one stands
+/// by for 75 s, and a start backs off for a minute.
+const CATCH_UP: Duration = Duration::from_secs(400);
+
+/// A world.
+#[derive(Debug)]
+pub struct World {
+    /// What writers share.
+    pub around: Surroundings,
+    /// Every writer that ever was.
+    pub writers: Vec<Writer>,
+    /// Who looks on.
+    pub oracle: Oracle,
+    /// Chance.
+    pub dice: Dice,
+    /// The topics that the next writer does not select.
+    pub excluded: Vec<String>,
+    /// How often a writer looks for topics, in milliseconds.
+    pub metadata_millis: u64,
+    /// Bytes that a writer may hold.
+    pub budget: usize,
+}
+
+impl World {
+    /// An empty world.
+    pub fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let cluster: Arc<Mutex<Cluster>> = Arc::default();
+        let oracle = Oracle::new(Arc::clone(&store), Arc::clone(&cluster));
+        let around = Surroundings { store, cluster, weather: Arc::default(), began: Instant::now(), sabotage };
+        let (writers, excluded) = (Vec::new(), Vec::new());
+        Self { around, writers, oracle, dice: Dice::new(seed), excluded, metadata_millis: 3_000, budget: 1 << 20 }
+    }
+
+    /// The wall clock.
+    pub fn now(&self) -> TimestampMs {
+        clock::now(self.around.began)
+    }
+
+    /// Lets time pass.
+    pub async fn pass(&self, millis: u64) {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+
+    fn job(&self) -> Result<Job> {
+        let text = format!(
+            "{{cluster: {{bootstrapServers: 'sim:1'}}, storage: {{type: filesystem, filesystem: {{path: /sim}}}}, \
+             topics: {{include: ['.*'], exclude: {:?}}}, \
+             backup: {{commitInterval: 1s, heartbeatInterval: 5s, metadataInterval: {}ms}}}}",
+            self.excluded, self.metadata_millis
+        );
+        let mut job: Job = text.parse()?;
+        // Below what a document may ask for, so that a few records already make several segments.
+        job.backup.topic_segment_bytes = 1_500;
+        job.backup.segment_bytes = 4_000;
+        Ok(job)
+    }
+
+    /// Starts a writer, as Kubernetes starts a pod.
+    pub fn start(&mut self, name: &str, kill: Option<Kill>) -> Result<()> {
+        let plan = Plan { name: name.to_owned(), job: self.job()?, budget: self.budget, kill };
+        let dice = self.dice.fork();
+        self.writers.push(Writer::start(&self.around, plan, dice));
+        Ok(())
+    }
+
+    /// The writers that have not ended.
+    pub fn running(&mut self) -> Vec<&mut Writer> {
+        self.writers.iter_mut().filter(|writer| writer.is_running()).collect()
+    }
+
+    /// Takes note of the writers that ended by themselves, and of the budgets of the others.
+    pub async fn reap(&mut self) -> Result<()> {
+        for writer in &mut self.writers {
+            if writer.is_running() {
+                writer.check_budget()?;
+            } else {
+                writer.join().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends all faults, waits until everything is captured, stops in order, and has the oracle look at all of it.
+    pub async fn settle(&mut self) -> Result<()> {
+        *self.around.weather.lock() = Weather::default();
+        self.excluded.clear();
+        let now = self.now();
+        {
+            let mut cluster = self.around.cluster.lock();
+            cluster.unreachable = false;
+            cluster.end_transactions(now);
+        }
+        // Who still excludes something would never capture it.
+        for writer in self.running() {
+            writer.freezer.set(false);
+            writer.control.set_latency(Duration::ZERO);
+            (writer.stopped, _) = (true, writer.stop.cancel());
+        }
+        let healed = self.now();
+        self.catch_up(healed).await?;
+        for writer in self.running() {
+            (writer.stopped, _) = (true, writer.stop.cancel());
+        }
+        let asked = Instant::now();
+        while !self.running().is_empty() {
+            ensure!(asked.elapsed() < Duration::from_secs(60), "a writer does not stop");
+            self.pass(500).await;
+        }
+        self.reap().await?;
+        self.oracle.check().await?;
+        self.check_acknowledged()
+    }
+
+    async fn catch_up(&mut self, healed: TimestampMs) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            self.reap().await?;
+            let stopping = self.writers.iter().any(|writer| writer.is_running() && writer.stopped);
+            if !stopping && self.running().is_empty() {
+                self.start("a", None)?;
+            }
+            self.pass(2_000).await;
+            self.oracle.follow().await?;
+            let missing = match self.oracle.state() {
+                Some(state) => what_is_missing(state, &self.around.cluster.lock(), healed),
+                None => Some("there is no log".to_owned()),
+            };
+            let Some(missing) = missing else { return Ok(()) };
+            if began.elapsed() > CATCH_UP {
+                bail!("not caught up {CATCH_UP:?} after the last fault: {missing}");
+            }
+        }
+    }
+
+    /// Whether all that writers took for committed stands in the log, and nothing else of those that ended in order.
+    fn check_acknowledged(&self) -> Result<()> {
+        for writer in &self.writers {
+            let epoch = writer.epoch.load(Ordering::Relaxed);
+            let acknowledged = writer.metrics.records.get();
+            let stands = self.oracle.rows_by_epoch.get(&epoch).copied().unwrap_or(0);
+            let name = &writer.name;
+            ensure!(acknowledged <= stands, "{name} (epoch {epoch}) committed {acknowledged}, {stands} stand");
+            if matches!(writer.ending, Some(Ending::Returned(Ok(())))) && epoch > 0 {
+                ensure!(acknowledged == stands, "{name} (epoch {epoch}) counts {acknowledged}, {stands} stand");
+            }
+            if let Some(Ending::Returned(Err((3, text)))) = &writer.ending {
+                let higher = self.oracle.state().map_or(0, |state| state.epoch().get());
+                ensure!(higher > epoch, "{name} (epoch {epoch}) ended, and {higher} is the highest: {text}");
+            }
+        }
+        Ok(())
+    }
+
+    /// A digest of everything in the store: the same seed gives the same.
+    pub async fn digest(&self) -> Result<Sha256> {
+        let objects = oracle::listing(&self.around.store).await?;
+        let text: Vec<String> = objects.into_iter().map(|(key, digest)| format!("{key} {digest}")).collect();
+        Ok(Sha256::of(text.join("\n").as_bytes()))
+    }
+
+    /// The digest of the newest manifest's state, which there must be.
+    pub fn state(&self) -> Result<&State> {
+        self.oracle.state().context("there is no log")
+    }
+}
+
+/// The first thing that Kafka holds and the log does not.
+fn what_is_missing(state: &State, cluster: &Cluster, healed: TimestampMs) -> Option<String> {
+    let behind = cluster.alive().find_map(|life| missing_of(state, life));
+    let until = recoverable_until(state);
+    behind.or_else(|| (until < Some(healed)).then(|| format!("recoverable.until is {until:?}: {:?}", state.frontier)))
+}
+
+fn missing_of(state: &State, life: &Life) -> Option<String> {
+    let Some(topic) = state.topics.get(&life.topic).filter(|topic| topic.is_live()) else {
+        return Some(format!("topic {}", life.topic));
+    };
+    if topic.newest().1.is_none_or(|held| held.topic_id != life.id) {
+        return Some(format!("the present life of topic {}", life.topic));
+    }
+    (0..).zip(&life.partitions).find_map(|(number, partition)| {
+        let number = strimzi_backup_format::ids::PartitionId::new(number);
+        let lineage = topic.current.get(&number).copied();
+        let held = lineage.and_then(|lineage| {
+            let key = PartitionKey { topic: life.topic.clone(), lineage, partition: number };
+            state.position(&key).map(|position| position.next_offset.get())
+        });
+        let end = partition.log.high_watermark();
+        (held != Some(end)).then(|| format!("{}-{number}: position {held:?}, end {end}", life.topic))
+    })
+}

@@ -1,0 +1,259 @@
+//! Streamers that are killed, frozen, or started twice: nothing is lost, nothing is there twice, one writer stays.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+use strimzi_backup_format::segment::decode::SegmentReader;
+use strimzi_backup_tests::backup::Backup;
+use strimzi_backup_tests::client::{KafkaClient, Record};
+use strimzi_backup_tests::run_dir::RunDir;
+use strimzi_backup_tests::s3::S3Server;
+use strimzi_backup_tests::scenario::{Scenario, noise, numbered, shared_broker, tree, wait_backup};
+use strimzi_backup_tests::streamer::Job;
+use strimzi_backup_tests::toxiproxy::{Direction, Toxiproxy};
+use strimzi_backup_tests::wait;
+
+/// Set to repeat the moments of a run.
+const SEED_VARIABLE: &str = "STRIMZI_BACKUP_SEED";
+
+const KILLS: usize = 50;
+
+/// The longest a streamer lives before it is killed: long enough for a few commits after its start.
+const LONGEST_LIFE_MILLIS: u64 = 1_200;
+
+fn seed() -> Result<u64> {
+    let seed = match std::env::var(SEED_VARIABLE) {
+        Ok(text) => text.parse().context(SEED_VARIABLE)?,
+        Err(_) => u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos()),
+    };
+    println!("the moments of this run: {SEED_VARIABLE}={seed}");
+    Ok(seed)
+}
+
+type Work = JoinHandle<Result<()>>;
+
+/// Plain records, to all partitions, until told to stop.
+fn produce_plain(client: KafkaClient, stop: Arc<AtomicBool>) -> Work {
+    thread::spawn(move || {
+        let producer = client.producer()?;
+        let mut number = 0_u64;
+        while !stop.load(Ordering::Relaxed) {
+            for _ in 0..50 {
+                let size = usize::try_from(number % 900)?;
+                producer.send("a01-plain", &Record::new(format!("{number}"), noise(number, size)))?;
+                number += 1;
+            }
+            producer.flush()?;
+            // The rate of the load, not a wait for anything.
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    })
+}
+
+/// Transactions, every third of them aborted, until told to stop.
+fn produce_transactions(client: KafkaClient, stop: Arc<AtomicBool>) -> Work {
+    thread::spawn(move || {
+        let producer = client.transactional_producer("a01")?;
+        let mut number = 0;
+        while !stop.load(Ordering::Relaxed) {
+            producer.begin()?;
+            for record in 0..10 {
+                let verdict = if number % 3 == 0 { "aborted" } else { "committed" };
+                let record = Record::new(format!("{number}-{record}"), verdict).header("n", Some(b"1"));
+                producer.send("a01-tx", &record)?;
+            }
+            if number % 3 == 0 { producer.abort()? } else { producer.commit()? }
+            number += 1;
+            thread::sleep(Duration::from_millis(30));
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a01_fifty_kills_at_random_moments_lose_nothing_and_double_nothing() -> Result<()> {
+    let broker = shared_broker()?;
+    let client = broker.client();
+    client.create_topic("a01-plain", 3, &[])?;
+    client.create_topic("a01-tx", 2, &[])?;
+    let server = S3Server::start()?;
+    let dir = RunDir::new("a01")?;
+    let job = Job::new(dir.path(), &broker.bootstrap())
+        .into_s3(&server, "a01")
+        .set("/topics/include", json!(["a01-.*"]))
+        .set("/backup/topicSegmentBytes", json!("64Ki"));
+    let root = server.root_dir().join(server.bucket()).join("a01");
+    let stop = Arc::new(AtomicBool::new(false));
+    let work =
+        [produce_plain(client.clone(), Arc::clone(&stop)), produce_transactions(client.clone(), Arc::clone(&stop))];
+    let mut dice = StdRng::seed_from_u64(seed()?);
+    let mut heads = BTreeSet::new();
+    for _ in 0..KILLS {
+        let mut streamer = job.stream(&[])?;
+        // The random moment itself.
+        thread::sleep(Duration::from_millis(dice.random_range(0..LONGEST_LIFE_MILLIS)));
+        ensure!(streamer.process.is_running(), "the streamer ended by itself\n{}", streamer.process.tail());
+        streamer.process.kill_9()?;
+        if let Ok(backup) = Backup::open(&root) {
+            heads.insert(backup.log.state.head.map(|head| head.sequence));
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    for work in work {
+        work.join().map_err(|_| anyhow!("a producer panicked"))??;
+    }
+    job.catch_up()?;
+    let backup = Backup::open(&root)?;
+    let (plain, transactions) = (backup.equals_topic(&client, "a01-plain")?, backup.equals_topic(&client, "a01-tx")?);
+    println!("{plain} plain and {transactions} transactional records equal after {KILLS} kills");
+    ensure!(plain > 1000 && transactions > 100, "too few records to mean anything: {plain}, {transactions}");
+    ensure!(heads.len() > KILLS / 4, "kills hit a log that moved {} times only", heads.len());
+    ensure!(backup.log.state.gaps.is_empty(), "no gap: {:?}", backup.log.state.gaps);
+    let aborted = backup.records("a01-tx", 0)?.iter().any(|record| record.value.as_deref() == Some(b"aborted"));
+    ensure!(!aborted, "no aborted record");
+    assert_few_orphans(&root, &backup, KILLS)
+}
+
+/// A kill leaves at most the segments of the cuts in flight, of which there are three with a segment of each topic and
+/// one of the rest; and each of them is whole.
+fn assert_few_orphans(root: &Path, backup: &Backup, kills: usize) -> Result<()> {
+    let named: BTreeSet<String> = backup.objects()?.into_iter().collect();
+    let mut orphans = 0;
+    for path in tree(root)?.keys().filter(|path| path.extension().is_some_and(|extension| extension == "parquet")) {
+        SegmentReader::open(std::fs::read(root.join(path))?.into())
+            .with_context(|| format!("{} is not whole", path.display()))?;
+        orphans += usize::from(!named.contains(&path.display().to_string()));
+    }
+    println!("{orphans} orphans");
+    ensure!(orphans <= kills * 9, "{orphans} orphans after {kills} kills");
+    Ok(())
+}
+
+/// How many parts of unfinished uploads the server holds.
+fn parts_of_uploads(server: &S3Server) -> Result<usize> {
+    let uploads = server.root_dir().join(server.bucket()).join(".sgwtmp");
+    // The server renames files while they are counted.
+    let files = tree(&uploads).unwrap_or_default();
+    Ok(files.keys().filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().parse::<u32>().is_ok())).count())
+}
+
+#[test]
+fn a02_kills_in_the_middle_of_a_multipart_upload_show_nothing_half() -> Result<()> {
+    let broker = shared_broker()?;
+    let client = broker.client();
+    client.create_topic("a02", 1, &[("max.message.bytes", "2097152")])?;
+    let records: Vec<Record> = (0..36).map(|number| Record::value(noise(number + 1, 1_000_000)).partition(0)).collect();
+    client.clone().property("message.max.bytes", "2000000").produce("a02", &records)?;
+    let server = S3Server::start()?;
+    let toxiproxy = Toxiproxy::start()?;
+    let proxy = toxiproxy.proxy("s3", &server.address())?;
+    let dir = RunDir::new("a02")?;
+    let job = Job::new(dir.path(), &broker.bootstrap())
+        .into_s3(&server, "a02")
+        .set("/storage/s3/endpoint", json!(format!("http://{}", proxy.address())))
+        .set("/topics/include", json!(["a02"]))
+        .set("/backup/commitInterval", json!("5s"))
+        .set("/backup/compression", json!("none"));
+    let root = server.root_dir().join(server.bucket()).join("a02");
+    // A part of 8 MiB takes a second, so that a kill meets the parts it wants to meet.
+    proxy.add_toxic("slow", "bandwidth", Direction::Upstream, &json!({"rate": 8_192}))?;
+    for parts in [0, 1, 2, 3] {
+        let before = parts_of_uploads(&server)?;
+        let mut streamer = job.stream(&[])?;
+        let what = format!("{parts} parts of an upload");
+        if parts == 0 {
+            streamer.wait_metric("strimzi_backup_buffered_bytes", |bytes| bytes > 30e6)?;
+        } else {
+            wait::wait_until(&what, Duration::from_secs(60), || Ok(parts_of_uploads(&server)? >= before + parts))?;
+        }
+        streamer.process.kill_9()?;
+        ensure!(Backup::open(&root)?.rows("a02", 0) == 0, "nothing is committed yet");
+    }
+    proxy.remove_toxic("slow")?;
+    job.catch_up()?;
+    let backup = Backup::open(&root)?;
+    ensure!(backup.equals_topic(&client, "a02")? == records.len(), "every record, once");
+    let largest = backup.segments()?.iter().map(|segment| segment.bytes).max();
+    ensure!(largest.is_some_and(|bytes| bytes > 16 << 20), "an upload of several parts: {largest:?}");
+    assert_few_orphans(&root, &backup, 4)
+}
+
+#[test]
+fn a06_of_two_streamers_the_older_is_fenced_and_ends_with_3() -> Result<()> {
+    let topic = "a06";
+    let scenario = Scenario::shared(topic)?;
+    let client = &scenario.client;
+    client.create_topic(topic, 2, &[])?;
+    client.produce(topic, &numbered(0..100))?;
+    let mut older = scenario.job.stream(&[])?;
+    scenario.wait_rows(topic, 0, 100)?;
+    let mut newer = scenario.job.stream(&[])?;
+    newer.ready()?;
+    client.produce(topic, &numbered(100..200))?;
+    ensure!(older.exit_code()? == 3, "{}", older.process.tail());
+    let error = older.process.stderr();
+    ensure!(error.contains("error: ") && error.contains("manifests/"), "the fence is named: {}", older.process.tail());
+    scenario.wait_rows(topic, 0, 200)?;
+    newer.wait_metric("strimzi_backup_recent_claims", |claims| claims == 2.0)?;
+    newer.wait_metric("strimzi_backup_epoch", |epoch| epoch == 2.0)?;
+    newer.stop()?;
+    ensure!(scenario.backup()?.equals_topic(client, topic)? == 200, "every record, once");
+    Ok(())
+}
+
+#[test]
+fn a07_a_frozen_streamer_fences_itself_when_it_thaws() -> Result<()> {
+    let topic = "a07";
+    let scenario = Scenario::shared(topic)?;
+    let client = &scenario.client;
+    client.create_topic(topic, 1, &[])?;
+    let mut frozen = scenario.job.stream(&[])?;
+    frozen.ready()?;
+    client.produce(topic, &numbered(0..10))?;
+    scenario.wait_rows(topic, 0, 10)?;
+    frozen.process.sigstop()?;
+    let mut second = scenario.job.stream(&[])?;
+    second.ready()?;
+    client.produce(topic, &numbered(10..500))?;
+    scenario.wait_rows(topic, 0, 500)?;
+    frozen.process.sigcont()?;
+    ensure!(frozen.exit_code()? == 3, "{}", frozen.process.tail());
+    client.produce(topic, &numbered(500..600))?;
+    scenario.wait_rows(topic, 0, 600)?;
+    second.stop()?;
+    ensure!(scenario.backup()?.equals_topic(client, topic)? == 600, "every record, once");
+    Ok(())
+}
+
+#[test]
+fn a06_two_streamers_that_are_started_again_and_again_never_fork_the_log() -> Result<()> {
+    let topic = "a08";
+    let scenario = Scenario::shared(topic)?;
+    let client = &scenario.client;
+    client.create_topic(topic, 2, &[])?;
+    client.produce(topic, &numbered(0..50))?;
+    let mut number = 50;
+    for _ in 0..5 {
+        let mut pair = [scenario.job.stream(&[])?, scenario.job.stream(&[])?];
+        client.produce(topic, &numbered(number..number + 50))?;
+        number += 50;
+        wait_backup(&scenario.job.backup_dir(), "the new records", |backup| {
+            Ok(backup.rows(topic, 0) >= u64::try_from(number)?)
+        })?;
+        for streamer in &mut pair {
+            streamer.process.kill_9()?;
+        }
+    }
+    scenario.job.catch_up()?;
+    ensure!(scenario.backup()?.equals_topic(client, topic)? == number, "every record, once");
+    Ok(())
+}
