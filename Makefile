@@ -28,15 +28,15 @@ test: ## All tests, on real servers. TESTS=name runs some.
 	@tests/parts/prerequisites.sh
 	@tests/parts/install.sh
 	cargo build --locked --workspace --bin strimzi-backup
-	cargo test --locked --workspace --lib --bins $(TESTS)
-	cargo test --locked --workspace --test '*' $(TESTS) -- --test-threads=$(TEST_THREADS)
+	cargo test --locked --workspace --lib --bins --no-fail-fast $(TESTS)
+	cargo test --locked --workspace --test '*' --no-fail-fast $(TESTS) -- --test-threads=$(TEST_THREADS)
 
 lint: ## Format, clippy, rustdoc, shell syntax, and that the documents say what the code does.
 	@tests/parts/prerequisites.sh build
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --workspace --no-deps
-	cargo test --quiet --locked --package strimzi-backup-tests --test tidy
+	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --workspace --no-deps --document-private-items
+	cargo test --quiet --locked --workspace --test tidy
 	for script in .ci/run tests/parts/*.sh; do bash -n "$$script"; done
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline --locked check bans licenses sources; \
 	  else echo "lint: cargo-deny is not installed; deny.toml is not checked"; fi
@@ -47,11 +47,13 @@ bench: ## Ratios in one run on one machine, as a table; takes many minutes.
 	cargo build --quiet --locked --release --package strimzi-backup-benchmarks --package strimzi-backup-streamer
 	@STRIMZI_BACKUP_BIN="$(TARGET)/release/strimzi-backup" benchmarks/run
 
-soak: ## What takes hours: every single-byte mutation, more seeds, more kills.
+soak: ## What takes hours: every single-byte mutation, SEEDS histories (200000), 50 kills ROUNDS times (20).
 	@tests/parts/prerequisites.sh
 	@tests/parts/install.sh
 	cargo build --locked --workspace --bin strimzi-backup
-	SOAK=1 cargo test --locked --workspace -- --nocapture --test-threads=1 $(or $(TESTS),soak)
+	STRIMZI_BACKUP_SOAK=1 cargo test --locked --workspace --lib every_single_byte_mutation
+	STRIMZI_BACKUP_SEEDS=$(or $(SEEDS),200000) cargo test --locked --workspace --test sim simulation_of
+	for round in $$(seq $(or $(ROUNDS),20)); do cargo test --locked --workspace --test kills a01_ -- --nocapture; done
 
 parts: ## Installs the servers and readers that tests and demo use; instant once they are there.
 	@tests/parts/install.sh

@@ -30,21 +30,17 @@ impl Payload {
 
     /// The next value.
     pub fn value(&mut self) -> &str {
-        use std::fmt::Write as _;
         self.text.clear();
-        self.text.push_str("{\"id\":\"");
-        // Writing into a String cannot fail.
-        drop(write!(self.text, "{:016x}\"", self.rng.random::<u64>()));
+        self.text.push_str(&format!("{{\"id\":\"{:016x}\"", self.rng.random::<u64>()));
         let mut field = 0;
         while self.text.len() + 2 < self.size {
             field += 1;
             let word = WORDS[self.rng.random_range(0..WORDS.len())];
-            let step = match field % 3 {
-                0 => write!(self.text, ",\"{word}\":{}", self.rng.random_range(0..100_000)),
-                1 => write!(self.text, ",\"{word}\":\"{}\"", WORDS[self.rng.random_range(0..WORDS.len())]),
-                _ => write!(self.text, ",\"{word}Id\":\"{:08x}\"", self.rng.random::<u32>()),
+            self.text += &match field % 3 {
+                0 => format!(",\"{word}\":{}", self.rng.random_range(0..100_000)),
+                1 => format!(",\"{word}\":\"{}\"", WORDS[self.rng.random_range(0..WORDS.len())]),
+                _ => format!(",\"{word}Id\":\"{:08x}\"", self.rng.random::<u32>()),
             };
-            drop(step);
         }
         self.text.truncate(self.size.saturating_sub(1));
         self.text.push('}');

@@ -14,7 +14,7 @@ use crate::ids::{
     TopicName,
 };
 use crate::manifest::invariants::{self, Violation};
-use crate::manifest::{Frontier, Gap, LastRecord, Manifest, PartitionPosition, TopicDescription, TopicEvent, TopicEventKind};
+use crate::manifest::{Frontier, Gap, LastRecord, Manifest, PartitionPosition, Segment, TopicDescription, TopicEvent, TopicEventKind};
 
 /// How many of the newest claims the state remembers: enough to see two writers fight.
 const CLAIMS_KEPT: usize = 16;
@@ -88,6 +88,18 @@ pub struct Totals {
     pub rows: u64,
     /// Bytes of keys, values and headers before encoding.
     pub raw_bytes: u64,
+}
+
+impl Totals {
+    /// With one segment more; `None` where a sum is beyond all numbers, which only a hostile document asks for.
+    pub fn plus(self, segment: &Segment) -> Option<Self> {
+        Some(Self {
+            segments: self.segments.checked_add(1)?,
+            bytes: self.bytes.checked_add(segment.bytes)?,
+            rows: self.rows.checked_add(segment.rows)?,
+            raw_bytes: self.raw_bytes.checked_add(segment.raw_bytes)?,
+        })
+    }
 }
 
 /// What is known of a topic.
@@ -224,14 +236,11 @@ impl State {
         let bases = invariants::bases(manifest);
         let mut seen = BTreeMap::new();
         for segment in &manifest.segments {
-            self.totals.segments += 1;
-            self.totals.bytes += segment.bytes;
-            self.totals.rows += segment.rows;
-            self.totals.raw_bytes += segment.raw_bytes;
+            self.totals = self.totals.plus(segment).unwrap_or(self.totals);
             for run in &segment.runs {
-                let (lowest, rows) = seen.entry(run.key()).or_insert((run.min_timestamp, 0));
+                let (lowest, rows) = seen.entry(run.key()).or_insert((run.min_timestamp, 0_u64));
                 *lowest = run.min_timestamp.min(*lowest);
-                *rows += run.rows;
+                *rows = rows.saturating_add(run.rows);
             }
         }
         for position in &manifest.positions {
@@ -280,7 +289,7 @@ impl State {
         held.highest_timestamp = new.highest_timestamp;
         if let Some((low, rows)) = seen {
             held.lowest_timestamp = Some(held.lowest_timestamp.map_or(low, |held| held.min(low)));
-            held.rows += rows;
+            held.rows = held.rows.saturating_add(rows);
         }
     }
 

@@ -64,8 +64,18 @@ impl<C: Clock> Claimant<'_, C> {
                     self.metrics.store_failed("claim", &self.store.description, &error);
                     self.pause(backoff.next(self.clock.as_ref()), stop).await?;
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.explained(error)),
             }
+        }
+    }
+
+    /// Names the store in an error that names an object only.
+    fn explained(&self, error: Error) -> Error {
+        match error {
+            Error::Read(reader::Error::Store { .. }) | Error::Log(log::Error::NotYet { .. }) => {
+                Error::NoStore { store: self.store.description.clone(), source: Box::new(error) }
+            }
+            other => other,
         }
     }
 
@@ -117,9 +127,12 @@ impl<C: Clock> Claimant<'_, C> {
         self.prove().await?;
         let backup = BackupId::new(self.clock.uuid());
         let identity = Identity::new(backup, &self.job.name, self.cluster.clone(), self.clock.now());
-        let (found, digest) = log::create_identity(&self.store, &identity).await?;
-        found.admits(&self.job.name, &self.cluster, None)?;
-        let writer = LogWriter::new(self.store.clone(), Shard::ONLY, log::empty(found, digest, Shard::ONLY));
+        log::create_identity(&self.store, &identity).await?;
+        // What stands there now is read as by any other start: the answer to a create may be damaged, and the digest of
+        // the identity goes into the first link for good.
+        let Some(log) = reader::open(&self.store, Shard::ONLY).await? else { return Err(Error::Raced) };
+        log.identity.admits(&self.job.name, &self.cluster, None)?;
+        let writer = LogWriter::new(self.store.clone(), Shard::ONLY, log);
         self.create_claim(writer).await.map(Some)
     }
 

@@ -40,6 +40,14 @@ pub enum Error {
     /// The store cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The store does not let the start through.
+    #[error("the store {store} cannot be used; check its name, its endpoint, and what its credentials allow")]
+    NoStore {
+        /// The store.
+        store: String,
+        /// What it said.
+        source: Box<Error>,
+    },
     /// The store does not do what a backup needs.
     #[error(transparent)]
     Probe(#[from] ProbeError),

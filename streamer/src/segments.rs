@@ -76,7 +76,9 @@ pub struct RunEntry {
 
 /// A text is no instant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not an RFC 3339 time with a zone, such as 2026-02-13T07:00:00Z or 2026-02-13T08:00:00.250+01:00: {why}")]
+#[error(
+    "{text:?} is not an RFC 3339 time with a zone, such as 2026-02-13T07:00:00Z or 2026-02-13T08:00:00.250+01:00: {why}"
+)]
 pub struct NotATime {
     text: String,
     why: String,
@@ -133,8 +135,7 @@ fn check(log: &Log, slice: &Slice) -> Result<(), Error> {
 }
 
 fn entry(segment: Segment, slice: &Slice) -> Option<Entry> {
-    let runs: Vec<RunEntry> =
-        segment.runs.into_iter().filter(|run| slice.overlaps(run)).map(RunEntry::from).collect();
+    let runs: Vec<RunEntry> = segment.runs.into_iter().filter(|run| slice.overlaps(run)).map(RunEntry::from).collect();
     (!runs.is_empty()).then_some(Entry { object: segment.object, bytes: segment.bytes, runs })
 }
 
@@ -244,7 +245,9 @@ mod tests {
     fn times_need_a_zone_and_no_more_than_milliseconds() {
         assert_eq!(parse_time("2026-02-13T08:00:00.250+01:00"), Ok(TimestampMs::new(1_770_966_000_250)));
         assert_eq!(parse_time("1969-12-31T23:59:59.999Z"), Ok(TimestampMs::new(-1)));
-        for wrong in ["2026-02-13", "2026-02-13T08:00:00", "2026-02-30T08:00:00Z", "now", "", "2026-02-13T08:00:00.0001Z"] {
+        for wrong in
+            ["2026-02-13", "2026-02-13T08:00:00", "2026-02-30T08:00:00Z", "now", "", "2026-02-13T08:00:00.0001Z"]
+        {
             let error = parse_time(wrong).expect_err(wrong).to_string();
             assert!(error.contains(&format!("{wrong:?}")) && error.contains("RFC 3339"), "{error}");
         }

@@ -22,6 +22,7 @@ pub struct S3Server {
     // Before the directory: a server is killed before its data goes.
     process: Option<Process>,
     port: Port,
+    keys: (String, String),
     dir: RunDir,
 }
 
@@ -32,6 +33,7 @@ impl S3Server {
         let mut server = S3Server {
             process: None,
             port: Port::reserve()?,
+            keys: (ACCESS_KEY.to_owned(), SECRET_KEY.to_owned()),
             dir,
         };
         server.create_bucket(server.bucket())?;
@@ -60,13 +62,13 @@ impl S3Server {
     }
 
     /// The access key id.
-    pub fn access_key(&self) -> &'static str {
-        ACCESS_KEY
+    pub fn access_key(&self) -> &str {
+        &self.keys.0
     }
 
     /// The secret access key.
-    pub fn secret_key(&self) -> &'static str {
-        SECRET_KEY
+    pub fn secret_key(&self) -> &str {
+        &self.keys.1
     }
 
     /// The environment variables by which S3 clients find this server.
@@ -99,6 +101,12 @@ impl S3Server {
         self.process.as_mut()
     }
 
+    /// Starts the server again with other keys; the old ones are refused from then on.
+    pub fn rotate_keys(&mut self, access_key: &str, secret_key: &str) -> Result<()> {
+        self.keys = (access_key.to_owned(), secret_key.to_owned());
+        self.restart()
+    }
+
     /// Ends the server and waits for it.
     pub fn stop(&mut self) -> Result<()> {
         if let Some(mut process) = self.process.take() {
@@ -119,9 +127,9 @@ impl S3Server {
         command
             .args([
                 "--access",
-                ACCESS_KEY,
+                self.access_key(),
                 "--secret",
-                SECRET_KEY,
+                self.secret_key(),
                 "--region",
                 self.region(),
             ])

@@ -21,6 +21,7 @@ pub struct Job {
     dir: PathBuf,
     document: Value,
     environment: Vec<(String, String)>,
+    wrapper: Vec<String>,
 }
 
 impl Job {
@@ -32,7 +33,7 @@ impl Job {
             "backup": {"commitInterval": "200ms", "heartbeatInterval": "500ms", "metadataInterval": "500ms"},
             "http": {"address": "127.0.0.1:0"},
         });
-        Self { dir: dir.to_owned(), document, environment: Vec::new() }
+        Self { dir: dir.to_owned(), document, environment: Vec::new(), wrapper: Vec::new() }
     }
 
     /// The same job into a bucket of `server`, under a prefix.
@@ -68,6 +69,13 @@ impl Job {
         self
     }
 
+    /// Runs the commands as arguments of another one, which must become them (`exec`).
+    #[must_use]
+    pub fn under(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     /// The folder that a job into a directory writes to.
     pub fn backup_dir(&self) -> PathBuf {
         self.dir.join("backup")
@@ -93,7 +101,15 @@ impl Job {
     /// # Errors
     /// Where the document cannot be written or the binary not be built.
     pub fn command(&self, arguments: &[&str]) -> Result<Command> {
-        let mut command = Command::new(binary::strimzi_backup()?);
+        let binary = binary::strimzi_backup()?;
+        let mut command = match self.wrapper.split_first() {
+            Some((wrapper, words)) => {
+                let mut command = Command::new(wrapper);
+                command.args(words).arg(binary);
+                command
+            }
+            None => Command::new(binary),
+        };
         command.arg(arguments[0]).arg("--config").arg(self.write()?).args(&arguments[1..]);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)

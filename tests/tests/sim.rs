@@ -29,6 +29,7 @@ fn try_seed(seed: u64, sabotage: Option<Sabotage>) -> Result<(), String> {
 #[test]
 fn simulation_of_two_thousand_seeds() {
     if let Some(seed) = number("STRIMZI_BACKUP_SEED") {
+        tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).without_time().with_test_writer().init();
         try_seed(seed, None).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         return;
     }

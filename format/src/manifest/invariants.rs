@@ -112,7 +112,7 @@ pub enum Violation {
 pub fn check(state: &State, manifest: &Manifest) -> Result<(), Violation> {
     check_link(state, manifest)?;
     check_topics(state, manifest)?;
-    check_segments(manifest)?;
+    check_segments(state, manifest)?;
     check_tiles(state, manifest)
 }
 
@@ -170,10 +170,11 @@ fn check_topics(state: &State, manifest: &Manifest) -> Result<(), Violation> {
     Ok(())
 }
 
-fn check_segments(manifest: &Manifest) -> Result<(), Violation> {
+fn check_segments(state: &State, manifest: &Manifest) -> Result<(), Violation> {
+    let mut totals = state.totals;
     for segment in &manifest.segments {
         let contradiction = || Violation::Segment { object: segment.object.to_string() };
-        let rows: u64 = segment.runs.iter().map(|run| run.rows).sum();
+        let rows = segment.runs.iter().try_fold(0_u64, |sum, run| sum.checked_add(run.rows));
         let place = segment.object.segment().ok_or_else(contradiction)?;
         let filed = match &place {
             crate::layout::SegmentPlace::Intake(_) => true,
@@ -181,9 +182,10 @@ fn check_segments(manifest: &Manifest) -> Result<(), Violation> {
                 segment.runs.iter().all(|run| run.topic == *topic && run.bucket == *bucket)
             }
         };
-        if rows != segment.rows || !filed {
+        if rows != Some(segment.rows) || !filed {
             return Err(contradiction());
         }
+        totals = totals.plus(segment).ok_or_else(contradiction)?;
         for run in &segment.runs {
             if run.rows > run.range.span() || run.rows == 0 || run.min_timestamp > run.max_timestamp {
                 return Err(Violation::Run { key: run.key(), range: run.range, rows: run.rows });

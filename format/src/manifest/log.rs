@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use object_store::path::Path;
 
 use super::invariants::Violation;
 use super::reader::Log;
@@ -19,6 +20,10 @@ use crate::layout;
 use crate::state::State;
 use crate::store::Store;
 use crate::store::create_once::{CreateError, Outcome, create_once};
+
+/// How often a slot must hold what is no manifest before that counts as damage: what flipped in transit does not come
+/// three times.
+const READS: u32 = 3;
 
 /// What one attempt to commit came to, where it is not "committed".
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +111,8 @@ pub struct LogWriter {
     /// The segments since the newest checkpoint: the block that the next one will list.
     open_block: Vec<Segment>,
     open_runs: usize,
+    /// How often in a row the slot held what could not be read.
+    unreadable: u32,
 }
 
 /// Creates `backup.json` where there is none, and gives back the identity that stands there now.
@@ -132,7 +139,7 @@ impl LogWriter {
         let Log { state, blocks, tail, .. } = log;
         let open_block: Vec<Segment> = tail.into_iter().flat_map(|manifest| manifest.segments).collect();
         let open_runs = open_block.iter().map(|segment| segment.runs.len()).sum();
-        Self { store, shard, epoch: state.epoch().next(), state, blocks, open_block, open_runs }
+        Self { store, shard, epoch: state.epoch().next(), state, blocks, open_block, open_runs, unreadable: 0 }
     }
 
     /// What the log says now.
@@ -203,9 +210,10 @@ impl LogWriter {
     pub async fn commit(&mut self, prepared: &Prepared) -> Result<(), Error> {
         let key = layout::manifest(self.shard, prepared.manifest.sequence);
         let object = key.to_string();
-        match create_once(self.store.inner.as_ref(), &key.below(&self.store.prefix), &prepared.bytes).await {
+        let key = key.below(&self.store.prefix);
+        match create_once(self.store.inner.as_ref(), &key, &prepared.bytes).await {
             Ok(Outcome::Created) => self.advance(prepared),
-            Ok(Outcome::Occupied(theirs)) => Err(self.occupied(object, &theirs)),
+            Ok(Outcome::Occupied(theirs)) => Err(self.occupied(object, key, &theirs)),
             Err(source) => Err(Error::NotYet { object, source }),
         }
     }
@@ -218,18 +226,26 @@ impl LogWriter {
     }
 
     /// Another body stands in our slot: a higher epoch fences us, anything else cannot be.
-    fn occupied(&self, object: String, theirs: &Bytes) -> Error {
-        match document::unpack::<Manifest>(theirs) {
+    fn occupied(&mut self, object: String, key: Path, theirs: &Bytes) -> Error {
+        let unpacked = document::unpack::<Manifest>(theirs);
+        self.unreadable = if unpacked.is_err() { self.unreadable + 1 } else { 0 };
+        match unpacked {
             Ok(theirs) if theirs.backup == self.state.backup && theirs.epoch > self.epoch => {
                 Error::Fenced { object, theirs: theirs.epoch, ours: self.epoch }
             }
-            // Two writers that claim at once draw the same epoch; who comes second must read again and claim higher.
-            Ok(theirs) if theirs.epoch == self.epoch && theirs.claim.is_some() && self.state.epoch() < self.epoch => {
+            // Not claimed yet: the writer before was still committing, or another one claims at the same moment and drew
+            // the same epoch. Who comes second must read again and claim higher.
+            Ok(theirs) if theirs.backup == self.state.backup && self.state.epoch() < self.epoch => {
                 Error::Fenced { object, theirs: theirs.epoch, ours: self.epoch }
             }
             Ok(theirs) => {
                 let why = format!("it has epoch {} of backup {}, ours is {}", theirs.epoch, theirs.backup, self.epoch);
                 Error::Corrupt { object, why }
+            }
+            // Perhaps only what arrived is damaged: whose it is, is not known.
+            Err(error) if self.unreadable < READS => {
+                let source = object_store::Error::Generic { store: "manifest log", source: error.into() };
+                Error::NotYet { object, source: CreateError::Unknown { key, source } }
             }
             Err(error) => Error::Corrupt { object, why: error.to_string() },
         }

@@ -27,6 +27,10 @@ const WINDOW: u64 = 32;
 /// How far beyond the end of the log a reader looks for manifests that must not be there.
 const LOOK_BEYOND: [u64; 5] = [64, 128, 256, 512, 1024];
 
+/// How often a log that seems damaged is read before it counts as damaged: what flipped in transit does not come three
+/// times, what is damaged in the store does.
+const READS: u32 = 3;
+
 /// Why a log cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -104,6 +108,16 @@ pub struct Log {
 /// # Errors
 /// [`Error`], which names the object.
 pub async fn open(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
+    let mut read = 1;
+    loop {
+        match open_once(store, shard).await {
+            Err(error) if read < READS && !error.is_retryable() => read += 1,
+            done => return done,
+        }
+    }
+}
+
+async fn open_once(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
     let identity_key = layout::identity();
     let Some(bytes) = get(store, &identity_key).await? else {
         return match get(store, &layout::manifest(shard, Sequence::FIRST)).await? {
@@ -118,6 +132,11 @@ pub async fn open(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
         .map_err(|source| Error::Document { object: identity_key.to_string(), source })?;
     let mut log = start(store, shard, identity, Sha256::of(&bytes)).await?;
     read_tail(store, shard, &mut log).await?;
+    // Its digest is in every link; before the first one, nothing but a second look says that it was read as it stands.
+    if log.state.head.is_none() && get(store, &identity_key).await?.as_ref() != Some(&bytes) {
+        let source = document::Error::Damaged("it was read twice, and differs".to_owned());
+        return Err(Error::Document { object: identity_key.to_string(), source });
+    }
     Ok(Some(log))
 }
 
@@ -317,9 +336,11 @@ impl Log {
             })
         };
         let (older, newest) = self.blocks.split_at(self.blocks.len().saturating_sub(1));
-        let wanted = older.iter().filter(|block| block.overlaps(from, to));
+        let begins = std::iter::once(Sequence::FIRST).chain(older.iter().map(|block| block.to.next()));
+        let wanted = older.iter().zip(begins).filter(|(block, _)| block.overlaps(from, to));
+        let shard = self.state.shard;
         let blocks: Vec<Vec<Segment>> = futures::stream::iter(wanted)
-            .map(|block| read_block(store, block))
+            .map(|(block, begin)| read_block(store, shard, block, begin))
             .buffered(8)
             .try_collect()
             .await?;
@@ -333,7 +354,31 @@ impl Log {
     }
 }
 
-async fn read_block(store: &Store, block: &Block) -> Result<Vec<Segment>, Error> {
+/// The segments of a block: from its checkpoint, or from its manifests where the checkpoint is not what it was. A
+/// checkpoint is derived from them, so losing it costs requests and nothing else.
+async fn read_block(store: &Store, shard: Shard, block: &Block, begin: Sequence) -> Result<Vec<Segment>, Error> {
+    match read_checkpoint_block(store, block).await {
+        Err(error) if !error.is_retryable() => read_manifests(store, shard, begin, block.to).await,
+        read => read,
+    }
+}
+
+async fn read_manifests(store: &Store, shard: Shard, first: Sequence, last: Sequence) -> Result<Vec<Segment>, Error> {
+    let slots: Vec<Sequence> = (first.get()..=last.get()).map(Sequence::new).collect();
+    let read: Vec<Vec<Segment>> = futures::stream::iter(slots)
+        .map(|sequence| async move {
+            match manifest(store, shard, sequence).await? {
+                Some((manifest, _)) => Ok(manifest.segments),
+                None => Err(hole_error(shard, sequence, &layout::manifest(shard, last))),
+            }
+        })
+        .buffered(usize::try_from(WINDOW).unwrap_or(1))
+        .try_collect()
+        .await?;
+    Ok(read.into_iter().flatten().collect())
+}
+
+async fn read_checkpoint_block(store: &Store, block: &Block) -> Result<Vec<Segment>, Error> {
     let object = block.object.to_string();
     let Some(bytes) = get(store, &block.object).await? else {
         return Err(Error::Missing { object, witness: "the newest checkpoint".to_owned() });

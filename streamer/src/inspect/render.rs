@@ -33,15 +33,19 @@ impl fmt::Display for Inspection {
 impl Inspection {
     fn protection(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lag = self.coverage.lag_seconds.map_or_else(String::new, |lag| format!(", {} behind now", span(lag)));
+        let copying = self.coverage.behind.iter().filter(|behind| behind.until.is_none()).count();
+        let without =
+            if copying > 0 { format!(", without {copying} partitions in their first copy") } else { String::new() };
         match self.coverage.recoverable {
             Recoverable { from: Some(from), until: Some(until) } => {
-                line(f, "protected", format_args!("from {} until {}{lag}", show(from), show(until)))
+                line(f, "protected", format_args!("from {} until {}{lag}{without}", show(from), show(until)))
             }
             Recoverable { from: None, until: Some(until) } => {
-                let text = format_args!("not all: the first copy is not complete; what is, until {}{lag}", show(until));
-                line(f, "protected", text)
+                line(f, "protected", format_args!("in part, until {}{lag}{without}", show(until)))
             }
-            Recoverable { until: None, .. } => line(f, "protected", format_args!("no: the first copy is not complete")),
+            Recoverable { until: None, .. } => {
+                line(f, "protected", format_args!("no: nothing is complete yet{without}"))
+            }
         }
     }
 
@@ -66,7 +70,12 @@ impl Inspection {
     fn topics(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use TopicCondition::{Deleted, Excluded, FirstCopy, Streaming};
         let topics = &self.coverage.topics;
-        let counted = [(Streaming, "streaming"), (FirstCopy, "in their first copy"), (Deleted, "deleted"), (Excluded, "excluded")];
+        let counted = [
+            (Streaming, "streaming"),
+            (FirstCopy, "in their first copy"),
+            (Deleted, "deleted"),
+            (Excluded, "excluded"),
+        ];
         let counts: Vec<String> = counted
             .into_iter()
             .map(|(state, word)| (topics.iter().filter(|topic| topic.state == state).count(), word))
@@ -93,7 +102,8 @@ impl Inspection {
             .iter()
             .map(|Behind { topic, lineage, partition, until, reason }| {
                 let key = PartitionKey { topic: topic.clone(), lineage: *lineage, partition: *partition };
-                let until = until.map_or_else(|| "first copy not complete".to_owned(), |until| format!("until {}", show(until)));
+                let until = until
+                    .map_or_else(|| "first copy not complete".to_owned(), |until| format!("until {}", show(until)));
                 format!("{key}: {}, {until}", reason.as_str())
             })
             .collect();
@@ -149,7 +159,11 @@ impl Inspection {
         if self.ignored_checkpoints.is_empty() {
             return Ok(());
         }
-        line(f, "ignored", format_args!("{} checkpoints; the log was read without them", self.ignored_checkpoints.len()))?;
+        line(
+            f,
+            "ignored",
+            format_args!("{} checkpoints; the log was read without them", self.ignored_checkpoints.len()),
+        )?;
         let lines: Vec<String> =
             self.ignored_checkpoints.iter().map(|ignored| format!("{}: {}", ignored.object, ignored.reason)).collect();
         list(f, &lines)

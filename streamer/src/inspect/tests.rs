@@ -1,0 +1,229 @@
+use std::sync::Arc;
+
+use strimzi_backup_format::bucket::Bucket;
+use strimzi_backup_format::checksum::Sha256;
+use strimzi_backup_format::document::{FORMAT_VERSION, Kind};
+use strimzi_backup_format::identity::Identity;
+use strimzi_backup_format::ids::{
+    BackupId, ClusterId, Epoch, LeaderEpoch, Lineage, Nonce, Offset, PartitionId, TopicId, TopicName,
+};
+use strimzi_backup_format::layout::{self, SegmentName, SegmentPlace};
+use strimzi_backup_format::manifest::{
+    Behind, BehindReason, Frontier, Gap, GapReason, Run, Segment, TopicDescription, TopicEventKind,
+};
+use strimzi_backup_format::offset_range::OffsetRange;
+use strimzi_backup_format::state::{ClaimRecord, Head, Interval, Life, State, TopicState, Totals};
+
+use super::*;
+
+const START: i64 = 1_770_966_000_000;
+
+fn at(seconds: i64) -> TimestampMs {
+    TimestampMs::new(START + seconds * 1000)
+}
+
+fn topic(name: &str) -> TopicName {
+    TopicName::new(name).expect("topic")
+}
+
+fn topic_state(deleted: Option<TimestampMs>, until: Option<TimestampMs>) -> TopicState {
+    TopicState {
+        lives: vec![Life { topic_id: TopicId::new("id"), began: TopicEventKind::Added, since: at(0), deleted }],
+        current: [(PartitionId::new(0), Lineage::FIRST)].into(),
+        description: TopicDescription { partitions: 1, replication_factor: 3, config: Default::default() },
+        selected: vec![Interval { from: at(0), until }],
+    }
+}
+
+fn backup() -> BackupId {
+    BackupId::new(uuid::Uuid::from_u128(42))
+}
+
+fn log() -> Log {
+    let identity = Identity::new(backup(), "orders-dr", ClusterId::new("4L6g3nShT-eMCtK--X86sw"), at(0));
+    let mut state = State::empty(backup(), Shard::ONLY, Sha256::of(b"identity"));
+    state.head = Some(Head {
+        sequence: Sequence::new(1234),
+        sha256: Sha256::of(b"head"),
+        epoch: Epoch::new(3),
+        observed_at: at(7200),
+    });
+    state.claims.push(ClaimRecord { epoch: Epoch::new(3), writer: "backup-0".to_owned(), observed_at: at(0) });
+    state.topics.insert(topic("orders"), topic_state(None, None));
+    state.topics.insert(topic("payments"), topic_state(None, None));
+    state.topics.insert(topic("old"), topic_state(Some(at(60)), None));
+    state.topics.insert(topic("private"), topic_state(None, Some(at(90))));
+    let behind = |name, until, reason| Behind {
+        topic: topic(name),
+        lineage: Lineage::FIRST,
+        partition: PartitionId::new(0),
+        until,
+        reason,
+    };
+    state.frontier = Frontier {
+        until: Some(at(7200)),
+        behind: vec![
+            behind("orders", Some(at(7000)), BehindReason::OpenTransaction),
+            behind("payments", None, BehindReason::Backlog),
+        ],
+    };
+    state.complete_since = Some(at(30));
+    state.gaps.push(Gap {
+        topic: topic("orders"),
+        lineage: Lineage::FIRST,
+        partition: PartitionId::new(0),
+        range: OffsetRange::new(Offset::new(100), Offset::new(200)).expect("range"),
+        reason: GapReason::RetentionOverrun,
+        observed_at: at(600),
+    });
+    state.totals = Totals { segments: 345, bytes: 3 << 30, rows: 1_234_567, raw_bytes: 12 << 30 };
+    Log { identity, state, blocks: Vec::new(), block_segments: Arc::default(), tail: Vec::new(), ignored: Vec::new() }
+}
+
+fn manifest(sequence: u64, seconds: i64, sizes: &[u64]) -> Manifest {
+    let bucket = Bucket::of(at(0));
+    let segment = |(number, bytes): (usize, &u64)| Segment {
+        object: layout::segment(
+            &SegmentPlace::Intake(bucket),
+            SegmentName { shard: Shard::ONLY, epoch: Epoch::new(3), sequence: Sequence::new(sequence), number },
+        ),
+        bytes: *bytes,
+        sha256: Sha256::of(b"segment"),
+        footer_bytes: 1,
+        rows: 1,
+        raw_bytes: 1,
+        runs: vec![Run {
+            topic: topic("orders"),
+            lineage: Lineage::FIRST,
+            partition: PartitionId::new(0),
+            range: OffsetRange::new(Offset::new(0), Offset::new(1)).expect("range"),
+            row_group: 0,
+            first_row: 0,
+            rows: 1,
+            min_timestamp: at(0),
+            max_timestamp: at(0),
+            leader_epoch: LeaderEpoch::UNKNOWN,
+            bucket,
+        }],
+    };
+    Manifest {
+        format_version: FORMAT_VERSION,
+        kind: Kind::Manifest,
+        backup: backup(),
+        shard: Shard::ONLY,
+        sequence: Sequence::new(sequence),
+        epoch: Epoch::new(3),
+        nonce: Nonce::new(uuid::Uuid::from_u128(1)),
+        previous: Sha256::of(b"previous"),
+        observed_at: at(seconds),
+        claim: None,
+        segments: sizes.iter().enumerate().map(segment).collect(),
+        gaps: Vec::new(),
+        holes: Vec::new(),
+        topics: Vec::new(),
+        positions: Vec::new(),
+        frontier: Frontier::default(),
+    }
+}
+
+fn store() -> Store {
+    Store { description: "s3://bucket/orders".to_owned(), ..Store::memory() }
+}
+
+#[test]
+fn requests_are_those_of_an_hour_and_count_parts() {
+    // The first manifest only marks the start. 36 s, so a hundredth of an hour: three manifests, three segments.
+    let mib = 1 << 20;
+    let sample = [
+        manifest(7, 0, &[mib, mib]),
+        manifest(8, 12, &[mib]),
+        manifest(9, 24, &[]),
+        manifest(10, 36, &[mib, 20 * mib]),
+    ];
+    let requests = requests(&sample).expect("rates");
+    assert_eq!((requests.sampled_manifests, requests.sampled_seconds), (4, 36));
+    assert_eq!((requests.manifests_per_hour, requests.segments_per_hour), (300.0, 300.0));
+    let checkpoints = 300.0 / 256.0;
+    assert_eq!(requests.checkpoints_per_hour, checkpoints);
+    // Two puts of one request, and one of three parts with its start and its end.
+    assert_eq!(requests.puts_per_hour, 300.0 + 700.0 + checkpoints);
+    assert_eq!(requests.gets_per_hour, 300.0 + 2.0 * checkpoints);
+    assert_eq!(super::requests(&sample[..1]), None);
+    assert_eq!(super::requests(&[]), None);
+}
+
+#[test]
+fn prices_are_the_users() {
+    let requests = Requests {
+        sampled_manifests: 2,
+        sampled_seconds: 1,
+        manifests_per_hour: 0.0,
+        segments_per_hour: 0.0,
+        checkpoints_per_hour: 0.0,
+        puts_per_hour: 1000.0,
+        gets_per_hour: 2000.0,
+    };
+    let prices = Prices { put: 0.01, get: 0.001, storage: 0.5 };
+    assert_eq!(Cost::new(&prices, Some(&requests), 2 << 30), Cost { puts: 7.3, gets: 1.46, storage: 1.0 });
+    assert_eq!(Cost::new(&prices, None, 0).total(), 0.0);
+}
+
+#[test]
+fn the_screen_answers_the_questions() {
+    let mut log = log();
+    log.ignored.push(("checkpoints/0000/00000000000000001000-0badf00d.json.zst".to_owned(), "it is gone".to_owned()));
+    let sample: Vec<Manifest> = (0..4).map(|n| manifest(1231 + n, 7185 + 5 * n as i64, &[1 << 20])).collect();
+    let found = resolve(&store(), &log, &sample, Prices::default(), at(7212));
+    insta::assert_snapshot!(found.to_string(), @r#"
+    backup      "orders-dr" of Kafka cluster 4L6g3nShT-eMCtK--X86sw, id 00000000-0000-0000-0000-00000000002a, under s3://bucket/orders
+    protected   from 2026-02-13T07:00:30.000Z until 2026-02-13T08:56:40.000Z, 3 min 32 s behind now, without 1 partitions in their first copy
+    stored      3.0 GiB in 345 segments, raw 12.0 GiB, ratio 4.0
+    topics      1 streaming, 1 in their first copy, 1 deleted, 1 excluded
+                old: Deleted, 0 records held
+                payments: FirstCopy, 0 records held
+                private: Excluded, 0 records held
+    behind      2 partitions
+                orders-0: OpenTransaction, until 2026-02-13T08:56:40.000Z
+                payments-0: Backlog, first copy not complete
+    gaps        1, 100 offsets lost before they were read
+                orders-0 [100, 200): RetentionOverrun, found 2026-02-13T07:10:00.000Z
+    writer      backup-0, epoch 3, manifest 1234 12 s ago
+    anchor      backup 00000000-0000-0000-0000-00000000002a, sequence 1234, sha256 9f2e6d33a3717ee826353a404ba4618d1aeeb6879ad7936bce8ed5f46814924d
+    requests    1443 puts and 726 gets an hour, by the last 4 manifests over 15 s
+    price       $5.55 a month: storage $0.07, puts $5.27, gets $0.21
+                at $0.005 and $0.0004 for 1,000 puts and gets, $0.023 for a GB and month
+    ignored     1 checkpoints; the log was read without them
+                checkpoints/0000/00000000000000001000-0badf00d.json.zst: it is gone
+    "#);
+    let json: serde_json::Value = serde_json::from_str(&found.to_json()).expect("json");
+    assert_eq!(json["recoverable"]["from"], START + 30_000);
+    assert_eq!(json["prices"]["put"], 0.005);
+    assert_eq!(json["requests"]["segmentsPerHour"], 720.0);
+    assert_eq!(json["ignoredCheckpoints"][0]["reason"], "it is gone");
+}
+
+#[test]
+fn a_backup_that_has_just_begun_says_so() {
+    let mut log = log();
+    log.state = State::empty(backup(), Shard::ONLY, Sha256::of(b"identity"));
+    let text = resolve(&store(), &log, &[], Prices::default(), at(10)).to_string();
+    insta::assert_snapshot!(text, @r#"
+    backup      "orders-dr" of Kafka cluster 4L6g3nShT-eMCtK--X86sw, id 00000000-0000-0000-0000-00000000002a, under s3://bucket/orders
+    protected   no: nothing is complete yet
+    stored      0 B in 0 segments, raw 0 B
+    topics      none
+    behind      no partition
+    gaps        none
+    writer      none yet
+    requests    unknown: the log is too short to tell
+    price       $0.00 a month: storage $0.00, puts $0.00, gets $0.00
+                at $0.005 and $0.0004 for 1,000 puts and gets, $0.023 for a GB and month
+    "#);
+}
+
+#[test]
+fn a_silent_writer_is_noticed() {
+    let text = resolve(&store(), &log(), &[], Prices::default(), at(7200 + 3 * 86_400)).to_string();
+    assert!(text.contains("manifest 1234 3 d 0 h ago; nobody writes: is the streamer running?"), "{text}");
+    assert!(text.contains("3 d 0 h behind now"), "{text}");
+}

@@ -65,6 +65,10 @@ pub trait Sink {
     /// [`Error::Unreachable`] is one broker or a moment, and even one [`Error::Authentication`] comes of a bearer token
     /// that is renewed while another request is under way. Several brokers that tell the same, or no progress, mean it.
     fn client_fault(&mut self, fault: Error);
+    /// Whether nothing more is to be given to it now; asked after every event.
+    fn is_full(&self) -> bool {
+        false
+    }
 }
 
 /// One assigned partition.
@@ -262,7 +266,7 @@ impl Consumer {
                 EventKind::Error => self.fault(client, &mut table, &event, sink),
                 EventKind::Other => {}
             }
-            if wanted {
+            if wanted || sink.is_full() {
                 break;
             }
         }

@@ -91,6 +91,8 @@ struct Slot {
     /// The last end-of-partition offset: the last stable offset at that moment.
     end_seen: Option<Offset>,
     fault: Option<Fault>,
+    /// The log is not the one that was read so far: nothing of it is taken any more.
+    diverged: bool,
     frontier: Sightings,
 }
 
@@ -199,6 +201,7 @@ impl Buffers {
                 charged: 0,
                 end_seen: None,
                 fault: None,
+                diverged: false,
                 frontier: Sightings { reached: start.until, ..Sightings::default() },
             },
         )));
@@ -231,15 +234,23 @@ impl Buffers {
         self.fetched.events += 1;
         let now = self.now;
         let Some(slot) = self.slots.get_mut(slot as usize).and_then(|slot| slot.as_deref_mut()) else { return 0 };
-        // A record below the position was fetched before a seek: the client promises not to deliver it, and if it did,
-        // it would be stored twice.
-        if record.offset < slot.next {
+        if slot.diverged {
             return 0;
         }
-        // Epochs never go down in one life of a log: this one was re-created, and its records must not pass for the old.
-        let epoch_before = slot.last_record.map_or(LeaderEpoch::UNKNOWN, |last| last.leader_epoch);
-        if record.leader_epoch < epoch_before && record.leader_epoch != LeaderEpoch::UNKNOWN {
+        // Behind the last record and below the position nothing could be read: that there is a record now means another
+        // log. Any other record below the position was fetched before a seek: the client promises not to deliver it, and
+        // if it did, it would be stored twice.
+        if record.offset < slot.next {
+            slot.diverged = slot.last_record.is_some_and(|last| record.offset > last.offset);
+        } else {
+            // Epochs never go down in one life of a log: this one was re-created, and its records must not pass for the old.
+            let epoch_before = slot.last_record.map_or(LeaderEpoch::UNKNOWN, |last| last.leader_epoch);
+            slot.diverged = record.leader_epoch < epoch_before && record.leader_epoch != LeaderEpoch::UNKNOWN;
+        }
+        if slot.diverged {
             slot.fault = Some(Fault::OutOfRange);
+        }
+        if slot.diverged || record.offset < slot.next {
             return 0;
         }
         if slot.highest.is_none_or(|highest| record.timestamp > highest) {
@@ -267,10 +278,15 @@ impl Buffers {
     /// The client read up to `offset`, and nothing readable is before it.
     pub fn end_of_partition(&mut self, slot: u32, offset: Offset) {
         self.fetched.events += 1;
-        if let Some(slot) = self.slot(slot) {
-            slot.next = slot.next.max(offset);
-            slot.end_seen = Some(offset);
+        let Some(slot) = self.slot(slot).filter(|slot| !slot.diverged) else { return };
+        // What could be read once was before the end, and in one log that end never goes back.
+        if offset < slot.next {
+            slot.diverged = true;
+            slot.fault = Some(Fault::OutOfRange);
+            return;
         }
+        slot.next = offset;
+        slot.end_seen = Some(offset);
     }
 
     /// The client found something wrong with a partition.

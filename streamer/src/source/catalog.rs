@@ -55,7 +55,7 @@ impl Catalog {
             };
             Some((name.clone(), entry))
         });
-        Self { topics: topics.collect(), ..Self::default() }
+        Self { topics: topics.collect(), begins: begins(state), ..Self::default() }
     }
 
     /// The topics that are selected and, as far as is known, exist.
@@ -204,6 +204,23 @@ impl Catalog {
     pub fn has_events(&self) -> bool {
         !self.events.is_empty()
     }
+}
+
+/// Partitions of re-created topics that the log knows of, and nothing of theirs: they began at offset 0 as we watched.
+fn begins(state: &State) -> BTreeMap<PartitionKey, Begin> {
+    let recreated = state
+        .topics
+        .iter()
+        .filter(|(_, topic)| topic.newest().1.is_some_and(|life| life.began == TopicEventKind::Recreated));
+    let keys = recreated.flat_map(|(name, topic)| {
+        let key = |(partition, lineage): (&PartitionId, &Lineage)| PartitionKey {
+            topic: name.clone(),
+            lineage: *lineage,
+            partition: *partition,
+        };
+        topic.current.iter().map(key)
+    });
+    keys.filter(|key| state.position(key).is_none()).map(|key| (key, Begin::Zero)).collect()
 }
 
 impl Entry {

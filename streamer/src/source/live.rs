@@ -54,34 +54,19 @@ impl LiveBroker {
     ) -> std::io::Result<std::thread::JoinHandle<()>> {
         let broker = Arc::clone(self);
         std::thread::Builder::new().name("kafka-poll".to_owned()).spawn(move || {
-            let mut largest = 1;
             while !stop.is_cancelled() {
-                if !budget.wait(POLL_PATIENCE) {
-                    continue;
+                if budget.wait(POLL_PATIENCE) {
+                    broker.poll_once(&buffers, &budget, clock.as_ref(), &metrics);
                 }
-                // Big records are taken few at a time: what one lock takes may overdraw the budget.
-                let room = budget.limit().saturating_sub(budget.used());
-                let events = (room / 4 / largest).clamp(1, EVENTS_PER_LOCK);
-                broker.poll_once(events, &buffers, &budget, clock.as_ref(), &metrics, &mut largest);
             }
         })
     }
 
-    fn poll_once(
-        &self,
-        events: usize,
-        buffers: &Mutex<Buffers>,
-        budget: &Budget,
-        clock: &impl Clock,
-        metrics: &Metrics,
-        largest: &mut usize,
-    ) {
+    fn poll_once(&self, buffers: &Mutex<Buffers>, budget: &Budget, clock: &impl Clock, metrics: &Metrics) {
         let kafka = self.kafka();
-        let mut sink = Intake { buffers: None, shared: buffers, charged: 0, largest: 1, metrics, clock };
-        kafka.poll(POLL_PATIENCE, events, &mut sink);
-        if sink.buffers.is_some() {
-            *largest = sink.largest;
-        }
+        let room = budget.limit().saturating_sub(budget.used());
+        let mut sink = Intake { buffers: None, shared: buffers, charged: 0, room, metrics, clock };
+        kafka.poll(POLL_PATIENCE, EVENTS_PER_LOCK, &mut sink);
         budget.charge(sink.charged);
     }
 }
@@ -91,7 +76,8 @@ struct Intake<'a, C> {
     buffers: Option<parking_lot::MutexGuard<'a, Buffers>>,
     shared: &'a Mutex<Buffers>,
     charged: usize,
-    largest: usize,
+    /// What the budget had left: the last record may overdraw it, no other.
+    room: usize,
     metrics: &'a Metrics,
     clock: &'a C,
 }
@@ -109,9 +95,11 @@ impl<C: Clock> Intake<'_, C> {
 
 impl<C: Clock> kafka::Sink for Intake<'_, C> {
     fn record(&mut self, slot: u32, record: RecordRef<'_>) {
-        let cost = self.buffers().record(slot, &record);
-        self.charged += cost;
-        self.largest = self.largest.max(cost);
+        self.charged += self.buffers().record(slot, &record);
+    }
+
+    fn is_full(&self) -> bool {
+        self.charged >= self.room
     }
 
     fn end_of_partition(&mut self, slot: u32, offset: Offset) {

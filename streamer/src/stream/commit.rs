@@ -86,9 +86,9 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         Ok(())
     }
 
-    /// After a failure: is the log still there? A bucket that was deleted, emptied or exchanged meanwhile would take the
-    /// next manifest as if nothing had been before it.
-    async fn stand_firm(&self) -> Result<(), Error> {
+    /// After a failure, and once in a metadata interval: is the log still there? A bucket that was emptied or exchanged
+    /// takes the next manifest as if nothing had been before it, and one that was deleted lets uploads wait for ever.
+    pub(super) async fn stand_firm(&self) -> Result<(), Error> {
         let state = self.parts.writer.state();
         let shard = state.shard;
         let mut must_stand = vec![(layout::identity(), state.identity)];

@@ -19,6 +19,9 @@ use crate::source::{Assignment, Broker, Described, Refusal, TopicPartition, Unre
 /// How long one question to the broker may take in all.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long the broker may take to tell watermarks while everything else waits to end.
+const LAST_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How long the broker may take to tell where the logs of new partitions start.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -114,6 +117,18 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         });
     }
 
+    /// A last look at the watermarks, so that the log ends with what it really holds up to.
+    pub(super) async fn sight_once_more(&mut self) {
+        self.asking_watermarks = false;
+        self.next_watermarks = Instant::now();
+        self.ask_watermarks();
+        if let Ok(Some(Ok(Answer::Watermarks(watermarks)))) =
+            tokio::time::timeout(LAST_PATIENCE, self.asking.join_next()).await
+        {
+            self.take_watermarks(watermarks);
+        }
+    }
+
     pub(super) async fn take_answer(&mut self, answer: Answer) -> Result<(), Error> {
         match answer {
             Answer::Topics(look) => {
@@ -162,6 +177,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 Err(refusal) => tracing::warn!(%topic, ?refusal, "the broker does not describe the topic"),
             }
         }
+        self.confirm(&described);
         let denied: BTreeSet<&TopicName> =
             described.iter().filter(|(_, told)| told.is_err()).map(|(topic, _)| topic).collect();
         self.stop_unwanted();

@@ -66,10 +66,12 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         let faults = self.parts.buffers.lock().take_faults();
         let mut out_of_range = Vec::new();
         for (slot, key, position, fault) in faults {
-            tracing::warn!(partition = %key, %position, fault = fault.as_str(), "partition cannot be read");
+            self.tell(&key, position, fault);
             match fault {
                 Fault::OutOfRange => out_of_range.push((slot, key)),
                 // The client stands still behind bytes that fail their checksum until it is assigned anew.
+                // Not while a cut of it waits to be settled: the position is behind that one, and would be read twice.
+                Fault::Corrupt if self.unsettled.is_some() => self.parts.buffers.lock().fault(slot, fault),
                 Fault::Corrupt => self.read_on(slot, &key),
                 Fault::Unknown => self.ask_topics(),
                 // Nothing more comes of it; the next look at the cluster assigns it again, in case it is allowed then.
@@ -79,6 +81,15 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         }
         if !out_of_range.is_empty() {
             self.resolve(out_of_range).await;
+        }
+    }
+
+    /// Says in the log what is wrong, once until the partition brings something again.
+    fn tell(&mut self, key: &PartitionKey, position: Offset, fault: Fault) {
+        if self.told_faults.insert(key.clone(), fault) == Some(fault) {
+            tracing::debug!(partition = %key, %position, fault = fault.as_str(), "partition still cannot be read");
+        } else {
+            tracing::warn!(partition = %key, %position, fault = fault.as_str(), "partition cannot be read");
         }
     }
 

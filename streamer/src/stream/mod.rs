@@ -30,6 +30,7 @@ use strimzi_backup_format::job::{BackupSettings, TopicSelection};
 use strimzi_backup_format::manifest::log::{Draft, LogWriter};
 use strimzi_backup_format::manifest::{Behind, BehindReason, Frontier, Gap, Hole, PartitionPosition, Segment};
 use strimzi_backup_format::segment;
+use strimzi_backup_format::state::State;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +42,7 @@ use crate::error::Error;
 use crate::metrics::{KindLabel, Metrics};
 use crate::pipeline::plan::Policy;
 use crate::pipeline::produce::Workshop;
-use crate::source::buffers::{Buffers, PartitionCut, Start};
+use crate::source::buffers::{Buffers, Fault, PartitionCut, Start};
 use crate::source::catalog::Catalog;
 use crate::source::{Broker, TopicPartition};
 use crate::status::Status;
@@ -108,8 +109,12 @@ pub struct Stream<B, C> {
     watched_at: Option<TimestampMs>,
     /// Partitions found out of range although they seem to be in range; cleared when they bring something.
     suspects: BTreeSet<PartitionKey>,
+    /// The fault last told of each partition that brings nothing, so that the log says it once.
+    told_faults: BTreeMap<PartitionKey, Fault>,
     /// Partitions of topics that are selected again, until they bring something: what they lost, they lost meanwhile.
     returning: BTreeSet<PartitionKey>,
+    /// When each topic was last seen under the id that the catalog knows.
+    confirmed: BTreeMap<TopicName, Instant>,
     /// Ends last seen of partitions whose topic id could not be confirmed.
     unconfirmed_ends: BTreeMap<PartitionKey, Offset>,
     until: Until,
@@ -182,7 +187,11 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 offset: position.next_offset,
                 last_record: position.last_record,
                 highest_timestamp: position.highest_timestamp,
-                until: behind_until.get(key).copied().unwrap_or(state.frontier.until),
+                until: if is_followed(state, key) {
+                    behind_until.get(key).copied().unwrap_or(state.frontier.until)
+                } else {
+                    None
+                },
             };
             (key.clone(), start)
         });
@@ -203,7 +212,9 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             asking: JoinSet::new(),
             watched_at: None,
             suspects: BTreeSet::new(),
+            told_faults: BTreeMap::new(),
             returning,
+            confirmed: BTreeMap::new(),
             unconfirmed_ends: BTreeMap::new(),
             until,
             goal: None,
@@ -238,7 +249,10 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             };
             match event {
                 Event::Stop => break,
-                Event::Topics => self.ask_topics(),
+                Event::Topics => {
+                    self.stand_firm().await?;
+                    self.ask_topics();
+                }
                 Event::Answer(answer) => self.take_answer(answer).await?,
                 Event::Tick => self.tick(&abandon).await?,
                 Event::Fill if self.is_full() || self.unsettled.is_some() => self.tick(&abandon).await?,
@@ -337,6 +351,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     /// Stops fetching, then brings what was fetched into the log.
     async fn finish(mut self, abandon: &CancellationToken) -> Result<(), Error> {
         self.asking.shutdown().await;
+        self.sight_once_more().await;
         let assigned: Vec<TopicPartition> = {
             let buffers = self.parts.buffers.lock();
             buffers.assigned().map(|(_, key)| (key.topic.clone(), key.partition)).collect()
@@ -363,6 +378,11 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                     () = tokio::time::sleep(Duration::from_millis(200)) => {}
                 }
             }
+        }
+        let frontier = self.frontier();
+        if frontier != self.parts.writer.state().frontier {
+            let draft = self.draft();
+            self.commit(draft, self.parts.clock.now(), "heartbeat", None, abandon).await?;
         }
         tracing::info!(sequence = %self.parts.writer.next_sequence(), "everything fetched is committed");
         Ok(())
@@ -401,6 +421,15 @@ fn unpack<T>(joined: Result<T, tokio::task::JoinError>) -> T {
         Ok(done) => done,
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),
     }
+}
+
+/// Whether the log's frontier speaks for a partition. It does not for what was excluded or taken for deleted: that may
+/// come back, and then what it is captured up to is not known.
+fn is_followed(state: &State, key: &PartitionKey) -> bool {
+    state
+        .topics
+        .get(&key.topic)
+        .is_some_and(|topic| topic.is_live() && topic.current.get(&key.partition) == Some(&key.lineage))
 }
 
 fn behind_key(behind: &Behind) -> PartitionKey {

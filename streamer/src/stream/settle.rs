@@ -24,6 +24,9 @@ use crate::source::{Broker, Described, Refusal};
 /// How long the broker may take to tell topic ids before the cut is left for the next tick.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// For how long, beyond the time between two looks at the topics, an id that was seen speaks for what is fetched.
+const CONFIRMED_FOR: Duration = Duration::from_secs(10);
+
 /// What to do with the records of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -46,6 +49,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 return Ok(());
             }
         };
+        self.confirm(&answers);
         let (kept, dropped): (Vec<PartitionCut>, _) =
             parts.into_iter().partition(|part| self.verdict(part, answers.get(&part.key.topic)) == Verdict::Keep);
         self.refetch(&dropped);
@@ -75,12 +79,28 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         }
     }
 
+    /// Notes which topics were seen under the id we know.
+    pub(super) fn confirm(&mut self, answers: &BTreeMap<TopicName, Result<Described, Refusal>>) {
+        for (topic, answer) in answers {
+            if answer.as_ref().is_ok_and(|seen| self.catalog.id(topic) == Some(&seen.id)) {
+                self.confirmed.insert(topic.clone(), Instant::now());
+            }
+        }
+    }
+
+    /// Whether a topic was seen under the id we know so lately that a life between then and now would have been seen too.
+    fn is_confirmed(&self, topic: &TopicName) -> bool {
+        let for_how_long = self.parts.settings.metadata_interval + CONFIRMED_FOR;
+        self.confirmed.get(topic).is_some_and(|at| at.elapsed() < for_how_long)
+    }
+
     fn verdict(&self, part: &PartitionCut, answer: Option<&Result<Described, Refusal>>) -> Verdict {
         match answer {
             _ if !self.catalog.is_current(&part.key) => Verdict::Drop,
             Some(Ok(seen)) if self.catalog.id(&part.key.topic) == Some(&seen.id) => Verdict::Keep,
-            // The topic is gone: its last records were fetched from the life we know, there is no other to mistake.
-            Some(Err(Refusal::Unknown)) => Verdict::Keep,
+            // The topic is gone. Seen a moment ago, its last records are of the life we know. After a longer silence it may
+            // have been re-created meanwhile, and deleted again.
+            Some(Err(Refusal::Unknown)) if self.is_confirmed(&part.key.topic) => Verdict::Keep,
             _ => Verdict::Drop,
         }
     }
@@ -116,6 +136,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     ) {
         for part in &parts {
             self.suspects.remove(&part.key);
+            self.told_faults.remove(&part.key);
             self.returning.remove(&part.key);
             if let Some(start) = self.ledger.get_mut(&part.key) {
                 start.offset = part.next;

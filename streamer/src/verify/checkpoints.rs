@@ -78,15 +78,13 @@ impl Checkpoints {
                 Err(error) => report.find_object(FindingKind::Unanswered, &key, chain(&error)),
                 Ok(Found::Missing) => report.find_object(FindingKind::Missing, &key, "it was listed and is not there"),
                 Ok(Found::Damaged(error)) => report.find_document(&key, &error),
-                Ok(Found::Good(checkpoint, digest)) => {
-                    match self.judge(&key, &checkpoint, digest, state, report) {
-                        Ok(block) => {
-                            self.good.insert(key, block);
-                            continue;
-                        }
-                        Err(problem) => report.find_object(FindingKind::Contradiction, &key, problem),
+                Ok(Found::Good(checkpoint, digest)) => match self.judge(&key, &checkpoint, digest, state, report) {
+                    Ok(block) => {
+                        self.good.insert(key, block);
+                        continue;
                     }
-                }
+                    Err(problem) => report.find_object(FindingKind::Contradiction, &key, problem),
+                },
             }
             self.bad.insert(key);
         }
@@ -97,7 +95,8 @@ impl Checkpoints {
         let end = state.head.map_or(0, |head| head.sequence.get());
         for key in std::mem::take(&mut self.listed).into_values().flatten() {
             report.counts.checkpoints += 1;
-            let problem = format!("the log ends at manifest {end} and does not reach that far: newer manifests were lost");
+            let problem =
+                format!("the log ends at manifest {end} and does not reach that far: newer manifests were lost");
             report.find_object(FindingKind::Contradiction, &key, problem);
         }
     }

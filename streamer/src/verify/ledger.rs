@@ -65,7 +65,7 @@ impl Ledger {
                 });
             }
             account.next = account.next.max(range.next_offset());
-            account.named += rows;
+            account.named = account.named.saturating_add(rows);
         }
         imbalances
     }
@@ -73,7 +73,7 @@ impl Ledger {
     /// Posts the records of a run: they were decoded, or are reported as harmed or not looked at.
     pub(super) fn settle(&mut self, run: &Run) {
         if let Some(account) = self.accounts.get_mut(&run.key()) {
-            account.settled += run.rows;
+            account.settled = account.settled.saturating_add(run.rows);
         }
     }
 
@@ -93,7 +93,9 @@ impl Ledger {
             };
             let Account { first, next, named, settled } = *account;
             if (first, next) != (position.first_offset, position.next_offset) {
-                let problem = format!("the runs, gaps and holes of {key} cover [{first}, {next}), and not what its position says");
+                let problem = format!(
+                    "the runs, gaps and holes of {key} cover [{first}, {next}), and not what its position says"
+                );
                 unbalanced(key, range, problem);
             }
             if named != position.rows || named != settled {

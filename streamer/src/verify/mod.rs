@@ -165,6 +165,7 @@ pub async fn run(store: &Store, level: Level, options: &Options, progress: &Prog
     progress.start(inventory.bytes);
     let Some(chain) = Chain::start(store, shard, inventory.last_manifest, &mut report).await else {
         report.counts.untrusted_manifests = inventory.manifests;
+        progress.finish();
         return Ok(report);
     };
     let walk = Walk {

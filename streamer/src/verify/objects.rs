@@ -61,9 +61,11 @@ impl Inspector {
         let mut judged = std::pin::pin!(judged);
         while let Some((verdict, segment)) = judged.next().await {
             report.counts.segments += 1;
-            report.counts.bytes += segment.bytes;
+            report.counts.bytes = report.counts.bytes.saturating_add(segment.bytes);
             match verdict {
-                Ok(()) if self.level == Level::Records => report.counts.decoded_records += segment.rows,
+                Ok(()) if self.level == Level::Records => {
+                    report.counts.decoded_records = report.counts.decoded_records.saturating_add(segment.rows);
+                }
                 Ok(()) => {}
                 Err(flaw) => report_flaw(report, &segment, flaw),
             }
@@ -93,7 +95,11 @@ impl Inspector {
         drop(permit);
         // Decoders index into what they read; whatever they trip over is this segment's fault, not the end of the rest.
         checked.unwrap_or_else(|_| {
-            Err(Flaw { kind: FindingKind::Damaged, problem: "the decoder cannot make sense of it".to_owned(), affected: Vec::new() })
+            Err(Flaw {
+                kind: FindingKind::Damaged,
+                problem: "the decoder cannot make sense of it".to_owned(),
+                affected: Vec::new(),
+            })
         })
     }
 
@@ -116,7 +122,11 @@ impl Inspector {
 }
 
 fn gone() -> Flaw {
-    Flaw { kind: FindingKind::Missing, problem: "its manifest names it, and it is not there".to_owned(), affected: Vec::new() }
+    Flaw {
+        kind: FindingKind::Missing,
+        problem: "its manifest names it, and it is not there".to_owned(),
+        affected: Vec::new(),
+    }
 }
 
 fn unread(error: &StoreError) -> Flaw {

@@ -63,7 +63,10 @@ pub(super) fn check(backup: BackupId, segment: &Segment, bytes: &Bytes) -> Resul
 fn check_runs(segment: &Segment, found: &[Run]) -> Result<(), Flaw> {
     let differs = |(named, found): &(&Run, &Run)| named != found;
     if let Some((named, _)) = segment.runs.iter().zip(found).find(differs) {
-        return Err(Flaw::of_run(named, format!("its footer describes the run {} of {} otherwise than its manifest", named.range, named.key())));
+        return Err(Flaw::of_run(
+            named,
+            format!("its footer describes the run {} of {} otherwise than its manifest", named.range, named.key()),
+        ));
     }
     if segment.runs.len() != found.len() {
         let (named, found) = (segment.runs.len(), found.len());
@@ -81,7 +84,12 @@ fn check_rows(segment: &Segment, reader: &SegmentReader) -> Result<(), Flaw> {
             let row = rows.next().ok_or_else(|| Flaw::of_run(run, seen.ends_early(run)))?;
             let (key, record) = row.map_err(|error| Flaw::unreadable(&error, vec![seen.rest(run)]))?;
             if key != run.key() || !run.range.contains(record.offset) || seen.offset >= Some(record.offset) {
-                let problem = format!("a record of {key} at offset {} stands in the run {} of {}", record.offset, run.range, run.key());
+                let problem = format!(
+                    "a record of {key} at offset {} stands in the run {} of {}",
+                    record.offset,
+                    run.range,
+                    run.key()
+                );
                 return Err(Flaw::of_run(run, problem));
             }
             raw_bytes += raw_size(&record);
@@ -89,7 +97,8 @@ fn check_rows(segment: &Segment, reader: &SegmentReader) -> Result<(), Flaw> {
         }
         if (seen.lowest, seen.highest) != (Some(run.min_timestamp), Some(run.max_timestamp)) {
             let (min, max) = (run.min_timestamp, run.max_timestamp);
-            let problem = format!("the timestamps of the run {} of {} are not from {min} to {max}", run.range, run.key());
+            let problem =
+                format!("the timestamps of the run {} of {} are not from {min} to {max}", run.range, run.key());
             return Err(Flaw::of_run(run, problem));
         }
         count += run.rows;

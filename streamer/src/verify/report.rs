@@ -12,8 +12,8 @@ use bytesize::ByteSize;
 use serde::Serialize;
 use strimzi_backup_format::coverage::Recoverable;
 use strimzi_backup_format::document;
-use strimzi_backup_format::ids::{Lineage, PartitionId, PartitionKey, TimestampMs, TopicName};
 use strimzi_backup_format::identity::Identity;
+use strimzi_backup_format::ids::{Lineage, PartitionId, PartitionKey, TimestampMs, TopicName};
 use strimzi_backup_format::manifest::{Run, reader};
 use strimzi_backup_format::offset_range::OffsetRange;
 
@@ -245,7 +245,7 @@ impl Report {
         for run in runs {
             let (min_timestamp, max_timestamp) = (run.min_timestamp, run.max_timestamp);
             let harm = self.harm.get_or_insert(Harm { records: 0, min_timestamp, max_timestamp });
-            harm.records += run.rows;
+            harm.records = harm.records.saturating_add(run.rows);
             harm.min_timestamp = harm.min_timestamp.min(min_timestamp);
             harm.max_timestamp = harm.max_timestamp.max(max_timestamp);
         }
@@ -262,7 +262,8 @@ impl Report {
             (_, 0, 0) => Ok(()),
             (_, 0, count) => {
                 let first = self.unanswered.first().map_or("", |finding| finding.problem.as_str());
-                let what = format!("nothing damaged was found, but the store did not give {count} objects; verify again");
+                let what =
+                    format!("nothing damaged was found, but the store did not give {count} objects; verify again");
                 Err(Error::Io { what, source: std::io::Error::other(first.to_owned()) })
             }
             (Some((object, found)), ..) if only_newer => Err(Error::Read(reader::Error::Document {
@@ -318,7 +319,10 @@ impl Report {
         }
         writeln!(f, " of {partitions} partitions")?;
         if gaps > 0 {
-            writeln!(f, "gaps         {gaps} recorded, {lost_offsets} offsets lost before they were read; see inspect")?;
+            writeln!(
+                f,
+                "gaps         {gaps} recorded, {lost_offsets} offsets lost before they were read; see inspect"
+            )?;
         }
         if self.counts.untrusted_manifests > 0 {
             let untrusted = self.counts.untrusted_manifests;
@@ -347,7 +351,10 @@ impl Report {
             return Ok(());
         }
         let size = ByteSize(*bytes);
-        writeln!(f, "orphans      {objects} objects ({size}) that the log does not name: uploads under way or cut off")?;
+        writeln!(
+            f,
+            "orphans      {objects} objects ({size}) that the log does not name: uploads under way or cut off"
+        )?;
         write_list(f, first, usize::try_from(*objects).unwrap_or(usize::MAX))
     }
 }

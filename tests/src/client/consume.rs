@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Message, Timestamp};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Header, KafkaClient, raw};
@@ -87,11 +87,7 @@ fn read_to_end(consumer: &BaseConsumer, mut open: BTreeSet<i32>) -> Result<Vec<R
 }
 
 fn read_record(message: &BorrowedMessage<'_>) -> ReadRecord {
-    let (timestamp, timestamp_type) = match message.timestamp() {
-        Timestamp::CreateTime(time) => (time, "CreateTime"),
-        Timestamp::LogAppendTime(time) => (time, "LogAppendTime"),
-        Timestamp::NotAvailable => (-1, "NoTimestampType"),
-    };
+    let (timestamp, timestamp_type) = raw::timestamp(message);
     ReadRecord {
         partition: message.partition(),
         offset: message.offset(),

@@ -77,6 +77,19 @@ pub(super) fn produce(producer: &BaseProducer<Deliveries>, topic: &str, record: 
     }
 }
 
+/// The timestamp of a message and its type. The safe call takes the time -1 for none, whatever its type.
+pub(super) fn timestamp(message: &BorrowedMessage<'_>) -> (i64, &'static str) {
+    let mut kind = rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    // SAFETY: the message is alive; the type is written before the call returns.
+    let timestamp = unsafe { rd_kafka_message_timestamp(message.ptr(), &raw mut kind) };
+    let kind = match kind {
+        rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_CREATE_TIME => "CreateTime",
+        rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME => "LogAppendTime",
+        rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE => "NoTimestampType",
+    };
+    (timestamp, kind)
+}
+
 /// The headers of a message, as bytes.
 pub(super) fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
     let mut list = ptr::null_mut();

@@ -33,7 +33,7 @@ pub const KAFKA_VARIABLE: &str = "KAFKA";
 const KILLS: usize = 3;
 
 /// It is killed at a random moment within this time after it is ready, in milliseconds.
-const KILLED_WITHIN: std::ops::Range<u64> = 300..2500;
+const KILLED_WITHIN: std::ops::Range<u64> = 500..3000;
 
 /// How long the shop stays open after the last kill.
 const LAST_ORDERS: Duration = Duration::from_secs(2);
@@ -49,7 +49,9 @@ pub fn run() -> Result<()> {
     );
     let kafka = Kafka::find()?;
     let dir = RunDir::new("demo")?;
-    let job = Job::new(dir.path(), &kafka.bootstrap()).set("/topics", json!({"include": kafka.topics.patterns()}));
+    let job = Job::new(dir.path(), &kafka.bootstrap())
+        .set("/topics", json!({"include": kafka.topics.patterns()}))
+        .set("/backup", json!({"commitInterval": "500ms", "heartbeatInterval": "1s", "metadataInterval": "1s"}));
 
     let shop = Shop::open(&kafka.client(), &kafka.topics)?;
     kill_again_and_again(&job)?;
@@ -148,7 +150,7 @@ fn held(job: &Job) -> Result<String> {
     let state = Backup::open(&job.backup_dir())?.log.state;
     let head = state.head.context("a log has a head")?;
     let rows = number(usize::try_from(state.totals.rows)?);
-    Ok(format!("the log holds {rows} records in {} manifests, epoch {}", head.sequence, head.epoch))
+    Ok(format!("the log holds {rows} records up to manifest {}, epoch {}", head.sequence, head.epoch))
 }
 
 /// Starts the streamer a last time, closes the shop, and lets the streamer finish.
@@ -189,7 +191,7 @@ fn number(value: usize) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -21,12 +21,23 @@ use rand::rngs::ThreadRng;
 use super::number;
 use crate::client::{KafkaClient, Producer, Record};
 
-/// What the shop writes to: name, partitions, configuration.
-pub(super) const TOPICS: [(&str, i32, &[(&str, &str)]); 4] = [
-    ("orders", 6, KEPT),
-    ("payments", 3, KEPT),
-    ("customers", 3, &[("cleanup.policy", "compact"), ("min.compaction.lag.ms", "86400000")]),
-    ("shipments", 2, KEPT),
+/// A topic of the shop.
+pub(super) struct Topic {
+    pub(super) name: &'static str,
+    partitions: i32,
+    config: &'static [(&'static str, &'static str)],
+}
+
+/// What the shop writes to.
+pub(super) const TOPICS: [Topic; 4] = [
+    Topic { name: "orders", partitions: 6, config: KEPT },
+    Topic { name: "payments", partitions: 3, config: KEPT },
+    Topic {
+        name: "customers",
+        partitions: 3,
+        config: &[("cleanup.policy", "compact"), ("min.compaction.lag.ms", "86400000")],
+    },
+    Topic { name: "shipments", partitions: 2, config: KEPT },
 ];
 
 /// Nothing may go between the backup and the comparison; an order with an old timestamp would go at once.
@@ -59,25 +70,23 @@ impl Topics {
 
     /// Regular expressions that match these topics and no other: names hold no character that means something.
     pub(super) fn patterns(&self) -> Vec<String> {
-        TOPICS.iter().map(|(topic, ..)| self.name(topic)).collect()
+        TOPICS.iter().map(|topic| self.name(topic.name)).collect()
     }
 
     pub(super) fn create(&self, client: &KafkaClient) -> Result<()> {
-        TOPICS
-            .iter()
-            .try_for_each(|(topic, partitions, configs)| client.create_topic(&self.name(topic), *partitions, configs))
+        TOPICS.iter().try_for_each(|topic| client.create_topic(&self.name(topic.name), topic.partitions, topic.config))
     }
 
     pub(super) fn delete(&self, client: &KafkaClient) -> Result<()> {
-        TOPICS.iter().try_for_each(|(topic, ..)| client.delete_topic(&self.name(topic)))
+        TOPICS.iter().try_for_each(|topic| client.delete_topic(&self.name(topic.name)))
     }
 }
 
 impl fmt::Display for Topics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (topic, partitions, _)) in TOPICS.iter().enumerate() {
+        for (at, topic) in TOPICS.iter().enumerate() {
             let comma = if at > 0 { ", " } else { "" };
-            write!(f, "{comma}{} ({partitions} partitions)", self.name(topic))?;
+            write!(f, "{comma}{} ({} partitions)", self.name(topic.name), topic.partitions)?;
         }
         Ok(())
     }
@@ -163,14 +172,14 @@ impl Counter {
     fn sell(&mut self) -> Result<()> {
         let mut dice = rand::rng();
         self.rounds += 1;
-        let aborted = self.rounds % ABORTED == 0;
+        let aborted = self.rounds.is_multiple_of(ABORTED);
         let mut uncommitted: BTreeMap<&'static str, usize> = BTreeMap::new();
         self.transactional.begin()?;
         for _ in 0..ORDERS_PER_TRANSACTION {
             let order = self.orders;
             self.orders += 1;
             self.send("orders", &placed(order, &mut dice))?;
-            if order % 5 == 0 {
+            if order.is_multiple_of(5) {
                 self.send("customers", &customer(order, &mut dice))?;
             }
             for (topic, record) in [("payments", payment(order)), ("shipments", shipment(order, &mut dice))] {

@@ -124,8 +124,12 @@ impl Partition {
         self.append(None, now, Fate::Committed);
     }
 
-    /// Moves the log's start, as retention and DeleteRecords do.
+    /// Moves the log's start, as retention and DeleteRecords do. Not in a log that was truncated: where a writer that was
+    /// away finds nothing any more of what it has, nothing can tell it that the log is another one.
     pub fn delete_before(&mut self, offset: i64) {
+        if !self.branches.is_empty() {
+            return;
+        }
         self.log.start = offset.min(self.last_stable()).max(self.log.start);
     }
 
@@ -138,9 +142,11 @@ impl Partition {
         }
     }
 
-    /// An unclean election: the log is cut back, and a new leader goes on.
+    /// An unclean election: the log is cut back, and a new leader goes on. A record stays, for the reason above.
     pub fn truncate(&mut self, to: i64, now: TimestampMs) {
-        let to = to.max(self.log.start);
+        let readable = |offset: &i64| self.log.at(*offset).is_some_and(|entry| entry.readable().is_some());
+        let Some(first) = (self.log.start..self.last_stable()).find(readable) else { return };
+        let to = to.max(first + 1);
         let mut branch = self.log.clone();
         branch.gone_at = Some(now);
         self.branches.push(branch);
@@ -164,9 +170,15 @@ pub struct Life {
     pub id: TopicId,
     /// Its partitions.
     pub partitions: Vec<Partition>,
+    /// When it was created.
+    pub created_at: TimestampMs,
     /// When it was deleted.
     pub deleted_at: Option<TimestampMs>,
 }
+
+/// A topic that was re-created lives at least so long before it is deleted again: in less, nothing that looks at topic
+/// ids from time to time can know that it was there.
+const SHORTEST_LIFE_MILLIS: u64 = 20_000;
 
 /// The fake cluster.
 #[derive(Debug, Default)]
@@ -179,18 +191,19 @@ pub struct Cluster {
 
 impl Cluster {
     /// Creates a topic, where none of that name exists.
-    pub fn create(&mut self, name: &str, partitions: usize) {
+    pub fn create(&mut self, name: &str, partitions: usize, now: TimestampMs) {
         let Ok(topic) = TopicName::new(name) else { return };
         if self.life(&topic).is_none() {
             let id = TopicId::new(format!("id-{}", self.lives.len()));
             let partitions = vec![Partition::default(); partitions];
-            self.lives.push(Life { topic, id, partitions, deleted_at: None });
+            self.lives.push(Life { topic, id, partitions, created_at: now, deleted_at: None });
         }
     }
 
-    /// Deletes a topic.
+    /// Deletes a topic. Not one that is younger than a life must be to be told from the one before.
     pub fn delete(&mut self, topic: &TopicName, now: TimestampMs) {
-        if let Some(life) = self.life_mut(topic) {
+        let old_enough = |life: &&mut Life| now.millis_since(life.created_at) > SHORTEST_LIFE_MILLIS ;
+        if let Some(life) = self.life_mut(topic).filter(old_enough) {
             life.deleted_at = Some(now);
             for partition in &mut life.partitions {
                 partition.log.gone_at = Some(now);

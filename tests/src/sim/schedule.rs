@@ -37,9 +37,11 @@ impl World {
     fn prepare(&mut self) -> Result<()> {
         self.budget = [6_000, 40_000, 1 << 20][self.dice.index(3)];
         self.metadata_millis = [500, 3_000][self.dice.index(2)];
+        // Long ago, so that the first life may end at any moment.
+        let now = self.now().plus_millis(-3_600_000);
         let mut cluster = self.around.cluster.lock();
         for topic in &TOPICS[..1 + self.dice.index(3)] {
-            cluster.create(topic, 1 + self.dice.index(3));
+            cluster.create(topic, 1 + self.dice.index(3), now);
         }
         drop(cluster);
         for _ in 0..self.dice.below(6) {
@@ -55,14 +57,16 @@ impl World {
         let mut cluster = self.around.cluster.lock();
         let topic = TOPICS[dice.index(TOPICS.len())];
         let name = TopicName::new(topic).ok().filter(|name| cluster.life(name).is_some());
-        match (dice.below(30), name) {
+        let choice = dice.below(30);
+        tracing::debug!(%now, topic, choice, "Kafka changes");
+        match (choice, name) {
             (0, Some(name)) => cluster.delete(&name, now),
             (1, Some(name)) => {
                 cluster.delete(&name, now);
-                cluster.create(topic, 1 + dice.index(3));
+                cluster.create(topic, 1 + dice.index(3), now);
             }
             (2, Some(name)) => cluster.grow(&name),
-            (0..=2, None) => cluster.create(topic, 1 + dice.index(3)),
+            (0..=2, None) => cluster.create(topic, 1 + dice.index(3), now),
             (3, _) => cluster.unreachable = true,
             (4 | 5, _) => cluster.unreachable = false,
             (choice, _) => {
@@ -87,12 +91,14 @@ impl World {
             4 => (weather.faults, weather.misleads) = (3, true),
             _ => {}
         }
+        tracing::debug!(?weather, "the weather changes");
         *self.around.weather.lock() = weather;
     }
 
     async fn change_writers(&mut self) -> Result<()> {
         let choice = self.dice.below(12);
         let name = NAMES[self.dice.index(NAMES.len())];
+        tracing::debug!(choice, name, running = self.running().len(), "writers change");
         if self.running().is_empty() || choice == 0 {
             self.choose_topics();
             let kill = random_kill(&mut self.dice);

@@ -81,6 +81,16 @@ impl World {
         Ok(job)
     }
 
+    /// Produces records to random partitions.
+    pub fn produce(&mut self, records: usize) {
+        let now = self.now();
+        for _ in 0..records {
+            if let Some(partition) = self.around.cluster.lock().any_partition(&mut self.dice) {
+                partition.produce(now, false, &mut self.dice);
+            }
+        }
+    }
+
     /// Starts a writer, as Kubernetes starts a pod.
     pub fn start(&mut self, name: &str, kill: Option<Kill>) -> Result<()> {
         let plan = Plan { name: name.to_owned(), job: self.job()?, budget: self.budget, kill };
@@ -123,6 +133,7 @@ impl World {
             (writer.stopped, _) = (true, writer.stop.cancel());
         }
         let healed = self.now();
+        tracing::debug!(%healed, "all faults end");
         self.catch_up(healed).await?;
         for writer in self.running() {
             (writer.stopped, _) = (true, writer.stop.cancel());

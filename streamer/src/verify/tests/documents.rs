@@ -1,0 +1,232 @@
+//! Damage to the chain and to checkpoints.
+
+use strimzi_backup_format::checkpoint::Checkpoint;
+use strimzi_backup_format::checksum::Sha256;
+use strimzi_backup_format::ids::{Sequence, Shard};
+use strimzi_backup_format::layout;
+use strimzi_backup_format::manifest::reader;
+use strimzi_backup_format::store::Store;
+
+use super::fixture::Backup;
+use super::*;
+
+/// A break at `sequence`: it is named, what is before is counted as right, what is after as not trusted.
+async fn assert_breaks_at(backup: &Backup, sequence: u64, kind: FindingKind, words: &str) {
+    for level in LEVELS {
+        let report = verify(&backup.store, level).await;
+        assert_eq!(report.outcome().expect_err("broken").exit_code(), exit::DAMAGED);
+        let first = &report.findings[0];
+        assert_eq!((first.kind, &first.object), (kind, &Backup::manifest_key(sequence)), "{report}");
+        assert!(first.problem.contains(words), "{report}");
+        assert_eq!(report.finding_count, 1, "{report}");
+        assert_eq!(report.counts.manifests, sequence - 1, "{report}");
+        assert!(report.counts.untrusted_manifests > 0 || sequence == 6, "{report}");
+        assert_eq!(report.orphans, None, "what only later manifests name is no orphan");
+    }
+}
+
+#[tokio::test]
+async fn a58_a_manifest_missing_in_the_middle_is_named() {
+    let backup = Backup::small().await;
+    backup.delete(&Backup::manifest_key(3)).await;
+    assert_breaks_at(&backup, 3, FindingKind::Missing, "manifest 6 is").await;
+}
+
+#[tokio::test]
+async fn a58_a_truncated_manifest_is_named() {
+    let backup = Backup::small().await;
+    let whole = backup.get(&Backup::manifest_key(4)).await;
+    for len in [0, 1, 39, 40, whole.len() / 2, whole.len() - 1] {
+        backup.put(&Backup::manifest_key(4), whole[..len].to_vec()).await;
+        assert_breaks_at(&backup, 4, FindingKind::Damaged, "damaged document").await;
+    }
+}
+
+#[tokio::test]
+async fn a58_a_manifest_that_stands_twice_is_named() {
+    let backup = Backup::small().await;
+    let third = backup.get(&Backup::manifest_key(3)).await;
+    backup.put(&Backup::manifest_key(4), third.to_vec()).await;
+    assert_breaks_at(&backup, 4, FindingKind::Contradiction, "it says it is number 3").await;
+}
+
+#[tokio::test]
+async fn a58_a_manifest_of_another_backup_is_named() {
+    let (backup, other) = (Backup::small().await, Backup::small_in(Store::memory(), 2).await);
+    let foreign = other.get(&Backup::manifest_key(5)).await;
+    backup.put(&Backup::manifest_key(5), foreign.to_vec()).await;
+    assert_breaks_at(&backup, 5, FindingKind::Contradiction, "belongs to backup").await;
+}
+
+#[tokio::test]
+async fn a58_a_broken_chain_is_named_at_its_first_wrong_link() {
+    let backup = Backup::small().await;
+    // A rewritten manifest holds by itself; the one after it carries the digest of what stood there.
+    backup.rewrite_manifest(3, |manifest| manifest.observed_at = manifest.observed_at.plus_millis(1)).await;
+    let report = verify(&backup.store, Level::Chain).await;
+    let found: Vec<_> = report.findings.iter().map(|finding| finding.object.as_str()).collect();
+    let checkpoint = &backup.checkpoint_keys().await[0];
+    assert_eq!(found, [checkpoint.as_str(), &Backup::manifest_key(4)], "{report}");
+    assert!(report.findings[1].problem.contains("the chain breaks here"), "{report}");
+}
+
+#[tokio::test]
+async fn a58_an_exchanged_identity_is_named() {
+    let (backup, other) = (Backup::small().await, Backup::small_in(Store::memory(), 2).await);
+    backup.put("backup.json", other.get("backup.json").await.to_vec()).await;
+    let (finding, report) = only_finding(&backup.store, Level::Chain).await;
+    assert_eq!(finding.object, "backup.json");
+    assert_eq!(report.counts.untrusted_manifests, 6);
+    backup.delete("backup.json").await;
+    let (finding, _) = only_finding(&backup.store, Level::Chain).await;
+    assert_eq!((finding.kind, finding.object.as_str()), (FindingKind::Missing, "backup.json"));
+}
+
+#[tokio::test]
+async fn a58_the_newest_manifests_missing_are_betrayed_by_their_checkpoint() {
+    let backup = Backup::small().await;
+    for sequence in [5, 6] {
+        backup.delete(&Backup::manifest_key(sequence)).await;
+    }
+    let (finding, _) = only_finding(&backup.store, Level::Chain).await;
+    assert_eq!(finding.object, backup.checkpoint_keys().await[1]);
+    assert!(finding.problem.contains("newer manifests were lost"), "{}", finding.problem);
+}
+
+/// The reader goes on without the checkpoint, and a verification names it.
+async fn assert_ignored_and_reported(backup: &Backup, key: &str, words: &str) {
+    let log = reader::open(&backup.store, Shard::ONLY).await.expect("readable").expect("a backup");
+    assert_eq!(log.ignored.iter().map(|(object, _)| object.as_str()).collect::<Vec<_>>(), [key]);
+    assert_eq!(log.state.head.map(|head| head.sha256), Some(backup.anchor().sha256));
+    assert_reported(backup, key, words).await;
+}
+
+async fn assert_reported(backup: &Backup, key: &str, words: &str) {
+    for level in LEVELS {
+        let (finding, report) = only_finding(&backup.store, level).await;
+        assert_eq!(finding.object, key, "{report}");
+        assert!(finding.problem.contains(words), "{report}");
+        assert_eq!(report.counts.manifests, 6, "the log itself is whole");
+    }
+}
+
+#[tokio::test]
+async fn a59_a_corrupt_checkpoint_is_ignored_and_reported() {
+    let backup = Backup::small().await;
+    let newest = backup.checkpoint_keys().await.remove(1);
+    backup.flip(&newest, 60).await;
+    assert_ignored_and_reported(&backup, &newest, "damaged document").await;
+    backup.put(&newest, Vec::new()).await;
+    assert_ignored_and_reported(&backup, &newest, "too few").await;
+}
+
+/// Replaces the newest checkpoint by a changed one under its rightful name.
+async fn replace(backup: &Backup, sequence: u64, change: impl FnOnce(&mut Checkpoint)) -> String {
+    let newest = backup.checkpoint_keys().await.remove(1);
+    let bytes = backup.rewrite(&newest, change).await;
+    backup.delete(&newest).await;
+    let key = layout::checkpoint(Shard::ONLY, Sequence::new(sequence), &Sha256::of(&bytes)).to_string();
+    backup.put(&key, bytes.to_vec()).await;
+    key
+}
+
+#[tokio::test]
+async fn a59_a_stale_checkpoint_whose_log_was_exchanged_is_ignored_and_reported() {
+    let backup = Backup::small().await;
+    let key = replace(&backup, 5, |checkpoint| {
+        let head = checkpoint.state.head.as_mut().expect("head");
+        head.sha256 = Sha256::of(b"another manifest 5");
+    })
+    .await;
+    assert_ignored_and_reported(&backup, &key, "is not what the manifests up to 5 say").await;
+}
+
+#[tokio::test]
+async fn a59_a_checkpoint_from_the_future_is_ignored_and_reported() {
+    let backup = Backup::small().await;
+    let key = replace(&backup, 99, |checkpoint| {
+        checkpoint.state.head.as_mut().expect("head").sequence = Sequence::new(99);
+    })
+    .await;
+    assert_ignored_and_reported(&backup, &key, "ends at manifest 6").await;
+}
+
+#[tokio::test]
+async fn a59_a_checkpoint_that_disagrees_with_the_fold_is_reported() {
+    let backup = Backup::small().await;
+    let key = replace(&backup, 5, |checkpoint| checkpoint.state.totals.rows += 1).await;
+    assert_reported(&backup, &key, "is not what the manifests up to 5 say").await;
+}
+
+#[tokio::test]
+async fn a59_a_checkpoint_that_lists_other_segments_is_reported() {
+    let backup = Backup::small().await;
+    let key = replace(&backup, 5, |checkpoint| checkpoint.segments.clear()).await;
+    assert_reported(&backup, &key, "does not list the segments").await;
+    let backup = Backup::small().await;
+    let key = replace(&backup, 5, |checkpoint| checkpoint.blocks.clear()).await;
+    assert_reported(&backup, &key, "does not list the segments").await;
+    let backup = Backup::small().await;
+    let key = replace(&backup, 5, |checkpoint| checkpoint.blocks[0].bytes += 1).await;
+    assert_reported(&backup, &key, "describes the block").await;
+}
+
+#[tokio::test]
+async fn a59_a_missing_checkpoint_is_named_by_the_one_that_builds_on_it() {
+    let backup = Backup::small().await;
+    let keys = backup.checkpoint_keys().await;
+    backup.delete(&keys[0]).await;
+    let (finding, _) = only_finding(&backup.store, Level::Chain).await;
+    assert_eq!((finding.kind, &finding.object), (FindingKind::Missing, &keys[0]));
+    assert!(finding.problem.contains(&keys[1]), "{}", finding.problem);
+}
+
+#[tokio::test]
+async fn a12_a_newer_format_is_refused_and_not_called_damage() {
+    let backup = Backup::small().await;
+    let newer = |json: String| json.replacen("\"formatVersion\":1", "\"formatVersion\":2", 1);
+    backup.rewrite_json(4, newer).await;
+    let report = verify(&backup.store, Level::Records).await;
+    assert_eq!(report.findings[0].kind, FindingKind::NewerFormat, "{report}");
+    let error = report.outcome().expect_err("refused");
+    assert_eq!(error.exit_code(), exit::DAMAGED);
+    let text = crate::error::chain(&error);
+    assert!(text.contains("newer") && !text.contains("findings"), "{text}");
+}
+
+#[tokio::test]
+async fn a60_hostile_documents_are_refused() {
+    for (from, to) in [
+        ("\"object\":\"topics/", "\"object\":\"../../topics/"),
+        ("\"object\":\"topics/", "\"object\":\"/topics/"),
+        ("\"topic\":\"orders\"", "\"topic\":\"../orders\""),
+        ("\"nextOffset\":60", "\"nextOffset\":9223372036854775807"),
+        ("\"nextOffset\":60", "\"nextOffset\":1e300"),
+        ("\"baseOffset\":40", "\"baseOffset\":-9223372036854775808"),
+        ("\"rows\":20", "\"rows\":9223372036854775807"),
+        ("\"rowGroup\":0", "\"rowGroup\":4294967296"),
+        ("\"shard\":0", "\"shard\":65536"),
+        ("\"formatVersion\":1", "\"surprise\":[[[[]]]],\"formatVersion\":1"),
+    ] {
+        let backup = Backup::small().await;
+        let key = Backup::manifest_key(3);
+        backup
+            .rewrite_json(3, |json| {
+                let changed = json.replacen(from, to, 1);
+                assert_ne!(json, changed, "{from}");
+                changed
+            })
+            .await;
+        let report = verify(&backup.store, Level::Records).await;
+        assert_eq!(report.findings[0].object, key, "{to}: {report}");
+        assert_eq!(report.counts.manifests, 2, "{to}: {report}");
+    }
+}
+
+#[tokio::test]
+
+async fn a60_rows_beyond_all_sums_are_refused() {
+    let backup = Backup::small().await;
+    backup.rewrite_json(3, |json| json.replacen("\"rows\":20", "\"rows\":18446744073709551615", 1)).await;
+    assert_breaks_at(&backup, 3, FindingKind::Contradiction, "contradicts").await;
+}

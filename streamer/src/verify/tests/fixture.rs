@@ -1,0 +1,294 @@
+//! A small backup with some of everything, written by the writer's own code.
+//!
+//! | manifest | adds |
+//! | --- | --- |
+//! | 1 | the claim |
+//! | 2 | two topics; an intake segment: `orders-0` [0, 20), `orders-1` [0, 10), `shipments-0` [100, 130) |
+//! | 3 | a topic segment of two row groups: `orders-0` [20, 60); a gap in `orders-1`; a hole in `shipments-0`; a checkpoint |
+//! | 4 | an intake segment: `orders-1` [15, 25), `shipments-0` [132, 140) |
+//! | 5 | a heartbeat; a checkpoint |
+//! | 6 | a topic segment: `shipments-0` [140, 150) |
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use object_store::{ObjectStore as _, ObjectStoreExt as _};
+use serde::{Deserialize, Serialize};
+use strimzi_backup_format::bucket::Bucket;
+use strimzi_backup_format::document;
+use strimzi_backup_format::identity::Identity;
+use strimzi_backup_format::ids::{
+    BackupId, ClusterId, LeaderEpoch, Nonce, Offset, PartitionKey, Sequence, Shard, TimestampMs, TopicId, TopicName,
+};
+use strimzi_backup_format::job::Anchor;
+use strimzi_backup_format::layout::{self, SegmentName, SegmentPlace};
+use strimzi_backup_format::manifest::log::{self, Draft, LogWriter};
+use strimzi_backup_format::manifest::{
+    Claim, Frontier, Gap, GapReason, Hole, LastRecord, Manifest, PartitionPosition, Segment, TopicDescription,
+    TopicEvent, TopicEventKind,
+};
+use strimzi_backup_format::offset_range::OffsetRange;
+use strimzi_backup_format::record::{HeaderRef, RecordRef, TimestampType};
+use strimzi_backup_format::segment::batch::BatchBuilder;
+use strimzi_backup_format::segment::encode::{
+    Codec, EncodeOptions, EncodedSegment, RunInput, SegmentWriter, encode_row_group,
+};
+use strimzi_backup_format::store::Store;
+
+use super::key;
+
+/// 2026-02-13T07:00:00Z; the record at offset n of a partition is n seconds later.
+pub(super) const START: i64 = 1_770_966_000_000;
+
+pub(super) struct Backup {
+    pub(super) store: Store,
+    pub(super) id: BackupId,
+    writer: LogWriter,
+    segments: Vec<Segment>,
+    drawn: u128,
+}
+
+/// One partition's offsets, every one a record.
+pub(super) fn run(topic: &str, partition: i32, base: i64, next: i64) -> RunInput {
+    let mut builder = BatchBuilder::with_capacity_hint(0);
+    for offset in base..next {
+        let value = format!("{{\"number\":{offset},\"of\":\"{topic}\"}}");
+        let headers = [HeaderRef { key: b"trace", value: Some(b"1") }, HeaderRef { key: b"none", value: None }];
+        builder.append(&RecordRef {
+            offset: Offset::new(offset),
+            timestamp: TimestampMs::new(START + offset * 1000),
+            timestamp_type: TimestampType::CreateTime,
+            leader_epoch: LeaderEpoch::new(1),
+            key: Some(format!("key {}", offset % 7).as_bytes()),
+            value: (offset % 5 != 0).then_some(value.as_bytes()),
+            headers: if offset % 3 == 0 { &headers } else { &[] },
+        });
+    }
+    let bucket = Bucket::of(TimestampMs::new(START));
+    RunInput { key: key(topic, partition), range: range(base, next), bucket, batches: vec![builder.finish()] }
+}
+
+pub(super) fn range(base: i64, next: i64) -> OffsetRange {
+    OffsetRange::new(Offset::new(base), Offset::new(next)).expect("a range")
+}
+
+fn position(key: PartitionKey, next: i64) -> PartitionPosition {
+    let PartitionKey { topic, lineage, partition } = key;
+    let last = Offset::new(next - 1);
+    PartitionPosition {
+        topic,
+        lineage,
+        partition,
+        next_offset: Offset::new(next),
+        last_record: Some(LastRecord { offset: last, leader_epoch: LeaderEpoch::new(1) }),
+        highest_timestamp: Some(TimestampMs::new(START + last.get() * 1000)),
+    }
+}
+
+fn added(topic: &str, partitions: u32) -> TopicEvent {
+    let config = BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]);
+    TopicEvent {
+        topic: TopicName::new(topic).expect("topic"),
+        lineage: strimzi_backup_format::ids::Lineage::FIRST,
+        event: TopicEventKind::Added,
+        topic_id: TopicId::new(format!("id of {topic}")),
+        partition: None,
+        description: Some(TopicDescription { partitions, replication_factor: 1, config }),
+    }
+}
+
+impl Backup {
+    /// The backup of the table above, in memory.
+    pub(super) async fn small() -> Self {
+        Self::small_in(Store::memory(), 1).await
+    }
+
+    /// The same in that store, with another identity for another number.
+    pub(super) async fn small_in(store: Store, number: u128) -> Self {
+        let mut backup = Self::claimed(store, number).await;
+        let first = vec![run("orders", 0, 0, 20), run("orders", 1, 0, 10), run("shipments", 0, 100, 130)];
+        let segment = backup.upload(intake(), vec![first]).await;
+        let topics = vec![added("orders", 2), added("shipments", 1)];
+        let positions =
+            vec![position(key("orders", 0), 20), position(key("orders", 1), 10), position(key("shipments", 0), 130)];
+        backup.commit(Draft { segments: vec![segment], topics, positions, ..Draft::default() }).await;
+
+        let halves = vec![vec![run("orders", 0, 20, 40)], vec![run("orders", 0, 40, 60)]];
+        let segment = backup.upload(filed("orders"), halves).await;
+        let PartitionKey { topic, lineage, partition } = key("orders", 1);
+        let (reason, observed_at) = (GapReason::RetentionOverrun, TimestampMs::new(START));
+        let gaps = vec![Gap { topic, lineage, partition, range: range(10, 15), reason, observed_at }];
+        let PartitionKey { topic, lineage, partition } = key("shipments", 0);
+        let holes = vec![Hole { topic, lineage, partition, range: range(130, 132) }];
+        let positions =
+            vec![position(key("orders", 0), 60), position(key("orders", 1), 15), position(key("shipments", 0), 132)];
+        backup.commit(Draft { segments: vec![segment], gaps, holes, positions, ..Draft::default() }).await;
+        backup.writer.checkpoint().await.expect("checkpoint");
+
+        let third = vec![run("orders", 1, 15, 25), run("shipments", 0, 132, 140)];
+        let segment = backup.upload(intake(), vec![third]).await;
+        let positions = vec![position(key("orders", 1), 25), position(key("shipments", 0), 140)];
+        backup.commit(Draft { segments: vec![segment], positions, ..Draft::default() }).await;
+        backup.commit(Draft::default()).await;
+        backup.writer.checkpoint().await.expect("checkpoint");
+
+        let segment = backup.upload(filed("shipments"), vec![vec![run("shipments", 0, 140, 150)]]).await;
+        let positions = vec![position(key("shipments", 0), 150)];
+        backup.commit(Draft { segments: vec![segment], positions, ..Draft::default() }).await;
+        backup
+    }
+
+    /// An identity and a claim.
+    pub(super) async fn claimed(store: Store, number: u128) -> Self {
+        let id = BackupId::new(uuid::Uuid::from_u128(number));
+        let identity = Identity::new(id, "small", ClusterId::new("cluster"), TimestampMs::new(START));
+        let (identity, digest) = log::create_identity(&store, &identity).await.expect("identity");
+        let writer = LogWriter::new(store.clone(), Shard::ONLY, log::empty(identity, digest, Shard::ONLY));
+        let mut backup = Self { store, id, writer, segments: Vec::new(), drawn: 0 };
+        let claim = Claim { writer: "pod-0".to_owned(), software: "test".to_owned() };
+        let nonce = backup.draw();
+        let claim = backup.writer.prepare_claim(claim, nonce, TimestampMs::new(START)).expect("prepared");
+        backup.writer.commit(&claim).await.expect("claimed");
+        backup
+    }
+
+    fn draw(&mut self) -> Nonce {
+        self.drawn += 1;
+        Nonce::new(uuid::Uuid::from_u128(self.drawn))
+    }
+
+    /// Encodes and uploads a segment of the next manifest.
+    pub(super) async fn upload(&mut self, place: SegmentPlace, groups: Vec<Vec<RunInput>>) -> Segment {
+        let encoded = encode(self.id, groups);
+        self.upload_encoded(place, encoded).await
+    }
+
+    pub(super) async fn upload_encoded(&mut self, place: SegmentPlace, encoded: EncodedSegment) -> Segment {
+        let (epoch, sequence) = (self.writer.epoch(), self.writer.next_sequence());
+        let object = layout::segment(&place, SegmentName { shard: Shard::ONLY, epoch, sequence, number: 0 });
+        let EncodedSegment { parts, bytes, sha256, footer_bytes, rows, raw_bytes, runs } = encoded;
+        self.put(object.as_str(), parts.concat()).await;
+        Segment { object, bytes, sha256, footer_bytes, rows, raw_bytes, runs }
+    }
+
+    /// Commits the next manifest, ten seconds after the one before.
+    pub(super) async fn commit(&mut self, mut draft: Draft) {
+        let observed_at = TimestampMs::new(START + i64::try_from(self.drawn).expect("few") * 10_000);
+        draft.frontier = Frontier { until: Some(observed_at), behind: Vec::new() };
+        self.segments.extend(draft.segments.iter().cloned());
+        let nonce = self.draw();
+        let prepared = self.writer.prepare(draft, nonce, observed_at).expect("prepared");
+        self.writer.commit(&prepared).await.expect("committed");
+    }
+
+    /// A commit of that segment alone, whose one run is the start of `topic`.
+    pub(super) async fn commit_start(&mut self, topic: &str, segment: Segment) {
+        let run = segment.runs[0].clone();
+        let positions = vec![position(run.key(), run.range.next_offset().get())];
+        let topics = vec![added(topic, 1)];
+        self.commit(Draft { segments: vec![segment], topics, positions, ..Draft::default() }).await;
+    }
+
+    pub(super) fn segment(&self, number: usize) -> &Segment {
+        &self.segments[number]
+    }
+
+    pub(super) fn rows(&self) -> u64 {
+        self.writer.state().totals.rows
+    }
+
+    pub(super) fn anchor(&self) -> Anchor {
+        let head = self.writer.state().head.expect("head");
+        Anchor { backup: self.id, sequence: head.sequence, sha256: head.sha256 }
+    }
+
+    pub(super) fn manifest_key(sequence: u64) -> String {
+        layout::manifest(Shard::ONLY, Sequence::new(sequence)).to_string()
+    }
+
+    /// The checkpoints' keys, oldest first.
+    pub(super) async fn checkpoint_keys(&self) -> Vec<String> {
+        self.keys().await.into_iter().filter(|key| key.starts_with("checkpoints/")).collect()
+    }
+
+    /// All keys below the prefix, sorted.
+    pub(super) async fn keys(&self) -> Vec<String> {
+        let found: Vec<_> = self.store.inner.list(None).try_collect().await.expect("listed");
+        let mut keys: Vec<String> = found.into_iter().map(|meta| meta.location.to_string()).collect();
+        keys.sort();
+        keys
+    }
+
+    fn path(&self, key: &str) -> object_store::path::Path {
+        object_store::path::Path::from_iter(
+            self.store.prefix.parts().chain(object_store::path::Path::from(key).parts()),
+        )
+    }
+
+    pub(super) async fn get(&self, key: &str) -> Bytes {
+        self.store.inner.get(&self.path(key)).await.expect("there").bytes().await.expect("bytes")
+    }
+
+    pub(super) async fn put(&self, key: &str, bytes: Vec<u8>) {
+        self.store.inner.put(&self.path(key), bytes.into()).await.expect("put");
+    }
+
+    pub(super) async fn delete(&self, key: &str) {
+        self.store.inner.delete(&self.path(key)).await.expect("deleted");
+    }
+
+    /// Changes one byte.
+    pub(super) async fn flip(&self, key: &str, at: usize) {
+        let mut bytes = self.get(key).await.to_vec();
+        bytes[at] ^= 0x10;
+        self.put(key, bytes).await;
+    }
+
+    /// Rewrites a stored document with its digest right.
+    pub(super) async fn rewrite<T: document::Document>(&self, key: &str, change: impl FnOnce(&mut T)) -> Bytes {
+        let mut found: T = document::unpack(&self.get(key).await).expect("a document");
+        change(&mut found);
+        let bytes = document::pack(&found).expect("packed");
+        self.put(key, bytes.to_vec()).await;
+        bytes
+    }
+
+    pub(super) async fn rewrite_manifest(&self, sequence: u64, change: impl FnOnce(&mut Manifest)) {
+        self.rewrite(&Self::manifest_key(sequence), change).await;
+    }
+
+    /// Rewrites a manifest's JSON, as whoever knows the format can, with its digest right.
+    pub(super) async fn rewrite_json(&self, sequence: u64, change: impl FnOnce(String) -> String) {
+        self.rewrite(&Self::manifest_key(sequence), |raw: &mut RawManifest| {
+            raw.0 = serde_json::from_str(&change(raw.0.to_string())).expect("json");
+        })
+        .await;
+    }
+}
+
+/// A manifest's JSON, whatever it says.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct RawManifest(serde_json::Value);
+
+impl document::Document for RawManifest {
+    const KIND: document::Kind = document::Kind::Manifest;
+}
+
+pub(super) fn encode(backup: BackupId, groups: Vec<Vec<RunInput>>) -> EncodedSegment {
+    let options = EncodeOptions::new(backup, Codec::Zstd(1)).expect("options");
+    let mut writer = SegmentWriter::new(&options).expect("writer");
+    for group in groups {
+        writer.append(encode_row_group(&options, group).expect("encoded")).expect("appended");
+    }
+    writer.finish().expect("finished")
+}
+
+pub(super) fn intake() -> SegmentPlace {
+    SegmentPlace::Intake(Bucket::of(TimestampMs::new(START)))
+}
+
+pub(super) fn filed(topic: &str) -> SegmentPlace {
+    SegmentPlace::Topic(TopicName::new(topic).expect("topic"), Bucket::of(TimestampMs::new(START)))
+}

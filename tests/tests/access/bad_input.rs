@@ -1,0 +1,139 @@
+//! Bad input: the exit code, a message that names the thing and the way out, and a store that nobody touched.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use strimzi_backup_tests::binary;
+use strimzi_backup_tests::front::{Front, Verdict};
+use strimzi_backup_tests::ports::Port;
+use strimzi_backup_tests::run_dir::RunDir;
+use strimzi_backup_tests::s3::S3Server;
+use strimzi_backup_tests::scenario::{Scenario, numbered, shared_broker, shows_none_of, tree};
+use strimzi_backup_tests::streamer::Job;
+
+/// Runs `stream`, insists on the code, an error line, and nothing in the store; gives what was printed.
+fn fails(job: &Job, code: i32) -> Result<String> {
+    let (found, out, err) = job.run(&["stream", "--until-caught-up"])?;
+    ensure!(found == code, "code {found} instead of {code}\n{out}{err}");
+    ensure!(err.contains("error: "), "an error is told\n{err}");
+    ensure!(!err.contains("panicked"), "no panic\n{err}");
+    ensure!(tree(&job.backup_dir())?.is_empty(), "nothing is written");
+    Ok(err)
+}
+
+fn says(output: &str, words: &[&str]) -> Result<()> {
+    for word in words {
+        ensure!(output.contains(word), "{word:?} is not in:\n{output}");
+    }
+    Ok(())
+}
+
+fn job(dir: &RunDir) -> Result<Job> {
+    Ok(Job::new(dir.path(), &shared_broker()?.bootstrap()))
+}
+
+#[test]
+fn an_unknown_field_is_refused_by_its_name() -> Result<()> {
+    let dir = RunDir::new("unknown")?;
+    says(&fails(&job(&dir)?.set("/backup/retentoin", json!("7d")), 2)?, &["retentoin"])?;
+    says(&fails(&job(&dir)?.set("/cluster/properties", json!({"isolation.level": "x"})), 2)?, &["isolation.level"])?;
+    says(&fails(&job(&dir)?.set("/storage/type", json!("ftp")), 2)?, &["ftp", "filesystem, s3, azure, gcs"]).map(drop)
+}
+
+#[test]
+fn all_faults_of_a_document_are_told_at_once() -> Result<()> {
+    let dir = RunDir::new("faults")?;
+    let job = job(&dir)?
+        .set("/cluster/bootstrapServers", json!("kafka"))
+        .set("/topics/include", json!(["orders(", "good"]))
+        .set("/backup/commitInterval", json!("soon"))
+        .set("/backup/compression", json!("zip"))
+        .set("/http/address", json!("everywhere"));
+    let fields = [
+        "cluster.bootstrapServers", "topics.include", "orders(", "backup.commitInterval", "backup.compression",
+        "http.address",
+    ];
+    says(&fails(&job, 2)?, &fields)
+}
+
+#[test]
+fn a_missing_or_broken_document_and_wrong_usage_end_with_2() -> Result<()> {
+    let binary = binary::strimzi_backup()?;
+    let dir = RunDir::new("usage")?;
+    let broken = dir.path().join("broken.yaml");
+    std::fs::write(&broken, "cluster: {bootstrapServers: [")?;
+    let (broken, missing) = (broken.display().to_string(), dir.path().join("missing.yaml").display().to_string());
+    let cases: [(&[&str], &str); 5] = [
+        (&["stream", "--config", &missing], "missing.yaml"),
+        (&["stream", "--config", &broken], "line 1"),
+        (&["stream"], "--config"),
+        (&["strem"], "strem"),
+        (&["stream", "--config", &broken, "--until-caught-upp"], "--until-caught-upp"),
+    ];
+    for (arguments, word) in cases {
+        let output = Command::new(&binary).args(arguments).output()?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(2), "{arguments:?}: {:?}\n{text}", output.status);
+        says(&text, &["error: ", word])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_store_that_does_not_answer_or_refuses_ends_the_start() -> Result<()> {
+    let dir = RunDir::new("refusing")?;
+    let server = S3Server::start()?;
+    let denying = Front::start(&server.address(), |_| Verdict::Refuse(403, "AccessDenied"))?;
+    let endpoint = |url: String| Ok::<Job, anyhow::Error>(job(&dir)?.into_s3(&server, "x").set("/storage/s3/endpoint", json!(url)));
+    says(&fails(&endpoint(denying.endpoint())?, 1)?, &["s3://backup", "AccessDenied"])?;
+    let wrong = endpoint(server.endpoint())?.environment("AWS_SECRET_ACCESS_KEY", "not-the-key");
+    let output = fails(&wrong, 1)?;
+    says(&output, &["s3://backup"])?;
+    shows_none_of(&output, &["not-the-key", "test-secret-key"])?;
+    let missing = endpoint(server.endpoint())?.set("/storage/s3/bucket", json!("no-such-bucket"));
+    says(&fails(&missing, 1)?, &["no-such-bucket"])?;
+    let nobody = Port::reserve()?;
+    says(&fails(&endpoint(format!("http://{}", nobody.address()))?, 1)?, &[&nobody.address()])?;
+    ensure!(tree(&server.root_dir())?.is_empty(), "nothing is written");
+    Ok(())
+}
+
+#[test]
+fn a_key_file_or_directory_that_is_missing_is_named() -> Result<()> {
+    let dir = RunDir::new("files")?;
+    let server = S3Server::start()?;
+    let gone = dir.path().join("no-such-file");
+    let keys = job(&dir)?
+        .into_s3(&server, "x")
+        .set("/storage/s3/accessKeyIdFile", json!(gone))
+        .set("/storage/s3/secretAccessKeyFile", json!(gone));
+    says(&fails(&keys, 2)?, &["no-such-file"])?;
+    let nowhere = job(&dir)?.set("/storage/filesystem/path", json!(dir.path().join("not/mounted")));
+    says(&fails(&nowhere, 2)?, &["not/mounted"])?;
+    let password = json!({"type": "scram-sha-512", "username": "u", "passwordFile": gone});
+    says(&fails(&job(&dir)?.set("/cluster/authentication", password).set("/cluster/tls", json!({})), 2)?, &["no-such-file"])
+}
+
+#[test]
+fn a_taken_http_address_is_named() -> Result<()> {
+    let dir = RunDir::new("address")?;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    says(&fails(&job(&dir)?.set("/http/address", json!(address)), 1)?, &[&address, "another process"])
+}
+
+#[test]
+fn a_pattern_that_matches_nothing_yet_is_a_warning() -> Result<()> {
+    let scenario = Scenario::shared("bad-none")?;
+    let (code, _, err) = scenario.job.run(&["stream", "--until-caught-up"])?;
+    ensure!(code == 0, "{code}\n{err}");
+    let warned = err.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let warned = warned.filter(|line| line["level"] == "WARN").any(|line| line.to_string().contains("no topic matches"));
+    ensure!(warned, "a warning\n{err}");
+    scenario.client.create_topic("bad-none", 1, &[])?;
+    scenario.client.produce("bad-none", &numbered(0..10))?;
+    scenario.job.catch_up()?;
+    ensure!(scenario.backup()?.equals_topic(&scenario.client, "bad-none")? == 10, "taken up");
+    Ok(())
+}

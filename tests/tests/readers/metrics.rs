@@ -1,0 +1,135 @@
+//! Health and metrics: ready only when it is, and every metric moves in a scenario in which everything happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use strimzi_backup_tests::front::{Front, Verdict};
+use strimzi_backup_tests::http;
+use strimzi_backup_tests::kafka::KafkaBroker;
+use strimzi_backup_tests::s3::S3Server;
+use strimzi_backup_tests::scenario::{Scenario, noise, numbered};
+use strimzi_backup_tests::client::Record;
+use strimzi_backup_tests::streamer::{PATIENCE, Streamer};
+use strimzi_backup_tests::toxiproxy::Toxiproxy;
+use strimzi_backup_tests::wait;
+
+/// Which metrics are registered, and the highest value seen of each.
+#[derive(Default)]
+struct Seen {
+    registered: BTreeSet<String>,
+    highest: BTreeMap<String, f64>,
+}
+
+impl Seen {
+    fn look(&mut self, streamer: &mut Streamer) -> Result<()> {
+        let text = http::get(&streamer.http()?, "/metrics")?.body;
+        ensure!(text.ends_with("# EOF\n"), "OpenMetrics text ends with EOF");
+        for line in text.lines() {
+            if let Some(help) = line.strip_prefix("# TYPE ") {
+                self.registered.extend(help.split_whitespace().next().map(str::to_owned));
+            } else if !line.starts_with('#')
+                && let Some((name, value)) = line.rsplit_once(' ')
+            {
+                let name = name.split('{').next().unwrap_or(name).to_owned();
+                let value: f64 = value.parse()?;
+                let highest = self.highest.entry(name).or_insert(value);
+                *highest = highest.max(value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks until `name`, with its labels, satisfies a condition.
+    fn until(&mut self, streamer: &mut Streamer, name: &str, condition: impl Fn(f64) -> bool) -> Result<()> {
+        wait::wait_until(name, PATIENCE, || {
+            self.look(streamer)?;
+            Ok(condition(streamer.metric(name)?))
+        })
+    }
+
+    /// Registered metrics none of whose samples ever left zero.
+    fn unmoved(&self) -> Vec<&String> {
+        let moved = |name: &&String| {
+            let samples = ["", "_total", "_count"].map(|suffix| format!("{name}{suffix}"));
+            !samples.iter().any(|sample| self.highest.get(sample).is_some_and(|value| *value != 0.0))
+        };
+        self.registered.iter().filter(moved).collect()
+    }
+}
+
+#[test]
+fn every_metric_moves() -> Result<()> {
+    let mut broker = KafkaBroker::start()?;
+    let scenario = Scenario::on(&broker, "metrics")?;
+    let client = &scenario.client;
+    let server = S3Server::start()?;
+    let toxiproxy = Toxiproxy::start()?;
+    let proxy = toxiproxy.proxy("s3", &server.address())?;
+    client.create_topic("metrics", 1, &[("retention.ms", "-1")])?;
+    client.create_topic("metrics-tx", 1, &[])?;
+    client.produce("metrics", &numbered(0..100))?;
+    let job = scenario.job.clone().into_s3(&server, "m").set("/backup/heartbeatInterval", json!("200ms"));
+    let job = job.set("/storage/s3/endpoint", json!(format!("http://{}", proxy.address())));
+    client.produce("metrics-tx", &numbered(0..20))?;
+    job.catch_up()?;
+    // Retention is at the heels of a partition that an open transaction holds.
+    client.delete_records("metrics-tx", 0, 20)?;
+    // A gap: what is deleted before it is read.
+    client.produce("metrics", &numbered(100..200))?;
+    client.delete_records("metrics", 0, 150)?;
+    let open = client.transactional_producer("metrics")?;
+    open.begin()?;
+    numbered(20..40).iter().try_for_each(|record| open.send("metrics-tx", record))?;
+    open.flush()?;
+    let mut streamer = job.stream(&[])?;
+    let mut seen = Seen::default();
+    seen.until(&mut streamer, "strimzi_backup_lost_offsets_total{kind=\"DeletedByUser\"}", |lost| lost == 50.0)?;
+    seen.until(&mut streamer, "strimzi_backup_partitions_behind{kind=\"OpenTransaction\"}", |count| count == 1.0)?;
+    seen.until(&mut streamer, "strimzi_backup_headroom_low_partitions", |low| low == 1.0)?;
+    streamer.wait_log("HeadroomLow")?;
+    open.abort()?;
+    proxy.disable()?;
+    client.produce("metrics", &[Record::value(noise(1, 500_000))])?;
+    seen.until(&mut streamer, "strimzi_backup_store_failing", |failing| failing == 1.0)?;
+    seen.until(&mut streamer, "strimzi_backup_buffered_bytes", |bytes| bytes > 0.0)?;
+    proxy.enable()?;
+    seen.until(&mut streamer, "strimzi_backup_store_failing", |failing| failing == 0.0)?;
+    broker.kill()?;
+    seen.until(&mut streamer, "strimzi_backup_kafka_unreachable", |unreachable| unreachable == 1.0)?;
+    broker.restart()?;
+    seen.until(&mut streamer, "strimzi_backup_kafka_unreachable", |unreachable| unreachable == 0.0)?;
+    // Every 256 manifests there is a checkpoint; with a record in each interval there are five a second.
+    wait::wait_until("a checkpoint", PATIENCE * 2, || {
+        client.produce("metrics", &numbered(0..1))?;
+        seen.look(&mut streamer)?;
+        Ok(streamer.metric("strimzi_backup_checkpoints_total")? > 0.0)
+    })?;
+    println!("{} metrics", seen.registered.len());
+    ensure!(seen.unmoved().is_empty(), "never set: {:?}", seen.unmoved());
+    streamer.stop()
+}
+
+#[test]
+fn not_ready_before_the_log_is_claimed_and_the_first_fetch_answered() -> Result<()> {
+    let scenario = Scenario::shared("ready")?;
+    scenario.client.create_topic("ready", 1, &[])?;
+    let server = S3Server::start()?;
+    let shut = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let judge = std::sync::Arc::clone(&shut);
+    let front = Front::start(&server.address(), move |_| {
+        if judge.load(std::sync::atomic::Ordering::Relaxed) { Verdict::Refuse(503, "SlowDown") } else { Verdict::Forward }
+    })?;
+    let job = scenario.job.clone().into_s3(&server, "r").set("/storage/s3/endpoint", json!(front.endpoint()));
+    let mut streamer = job.stream(&[])?;
+    let address = streamer.http()?;
+    streamer.wait_metric("strimzi_backup_store_failing", |failing| failing == 1.0)?;
+    let answer = http::get(&address, "/readyz")?;
+    ensure!(answer.status == 503 && answer.body.contains("not claimed"), "{answer:?}");
+    ensure!(http::get(&address, "/livez")?.status == 200, "alive meanwhile");
+    ensure!(http::get(&address, "/nothing")?.status == 404, "nothing else is served");
+    shut.store(false, std::sync::atomic::Ordering::Relaxed);
+    streamer.ready()?;
+    ensure!(http::get(&address, "/readyz")?.body == "ok\n", "ready");
+    streamer.stop()
+}

@@ -1,0 +1,386 @@
+//! The cases of the acceptance list that concern the streamer and its store, one by one, in virtual time.
+
+#![allow(unreachable_pub, dead_code)]
+
+#[path = "../src/sim/mod.rs"]
+mod sim;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures::TryStreamExt as _;
+use object_store::ObjectStoreExt as _;
+use sim::simulate;
+use sim::weather::{Kill, Weather};
+use sim::world::World;
+use sim::writer::Ending;
+use strimzi_backup_format::ids::TopicName;
+use strimzi_backup_format::manifest::{GapReason, TopicEventKind};
+use strimzi_backup_format::store::faulty::{Decision, Fault, Op};
+
+/// A world with two topics and some records.
+fn world() -> World {
+    let mut world = World::new(7, None);
+    let now = world.now().plus_millis(-3_600_000);
+    world.around.cluster.lock().create("orders", 2, now);
+    world.around.cluster.lock().create("payments", 1, now);
+    world.produce(20);
+    world
+}
+
+fn topic(name: &str) -> TopicName {
+    TopicName::new(name).expect("legal")
+}
+
+/// Ends the writer of that number in order, if it has not ended.
+fn stop(world: &mut World, number: usize) {
+    let writer = &mut world.writers[number];
+    writer.stopped = true;
+    writer.stop.cancel();
+}
+
+fn is_fenced(world: &World, number: usize) -> bool {
+    matches!(&world.writers[number].ending, Some(Ending::Returned(Err((3, _)))))
+}
+
+/// Streams for a while with one writer; gives back how many calls to the store it made.
+async fn stream_killed_at(kill: Option<Kill>) -> Result<u64> {
+    let mut world = world();
+    world.start("a", kill)?;
+    for _ in 0..3 {
+        world.pass(1_100).await;
+        world.produce(5);
+    }
+    world.pass(8_000).await;
+    stop(&mut world, 0);
+    world.pass(2_000).await;
+    world.reap().await?;
+    world.settle().await?;
+    Ok(world.writers[0].control.calls().len() as u64)
+}
+
+#[test]
+fn a01_killed_at_each_store_call_before_and_after_its_effect() -> Result<()> {
+    let calls = simulate(|| stream_killed_at(None))?;
+    ensure!(calls > 60, "only {calls} calls");
+    for at_call in 0..calls {
+        for after in [false, true] {
+            let kill = Kill { at_call, after };
+            simulate(|| stream_killed_at(Some(kill))).with_context(|| format!("{kill:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Streams on through scripted answers to creates; the writer must not even notice.
+fn survives(script: &[(Op, Decision)]) -> Result<()> {
+    simulate(|| async {
+        let mut world = world();
+        world.start("a", None)?;
+        world.pass(3_000).await;
+        world.writers[0].control.script(script.iter().cloned());
+        for _ in 0..2 * script.len() {
+            world.produce(3);
+            world.pass(3_000).await;
+        }
+        world.pass(60_000).await;
+        world.reap().await?;
+        ensure!(world.writers[0].is_running(), "it ended: {:?}", world.writers[0].ending);
+        stop(&mut world, 0);
+        world.settle().await
+    })
+}
+
+const LIES: [Fault; 4] = [Fault::Timeout, Fault::Unavailable, Fault::AlreadyExists, Fault::Precondition];
+
+#[test]
+fn a03_a_create_that_landed_and_lost_its_answer_is_our_own_commit() -> Result<()> {
+    survives(&LIES.map(|fault| (Op::Create, Decision::FailAfter(fault))))
+}
+
+#[test]
+fn a04_a_409_that_wrote_nothing_is_put_again() -> Result<()> {
+    survives(&LIES.map(|fault| (Op::Create, Decision::FailBefore(fault))))
+}
+
+#[test]
+fn a06_the_higher_epoch_wins_and_the_loser_stands_by() -> Result<()> {
+    simulate(|| async {
+        let mut world = world();
+        world.start("a", None)?;
+        world.pass(5_000).await;
+        world.start("b", None)?;
+        world.pass(20_000).await;
+        world.reap().await?;
+        ensure!(is_fenced(&world, 0), "a ended with {:?}", world.writers[0].ending);
+        world.start("a", None)?;
+        for _ in 0..60 {
+            world.produce(2);
+            world.pass(2_000).await;
+        }
+        world.oracle.follow().await?;
+        ensure!(world.state()?.epoch().get() == 2, "a fought back while b was alive");
+        stop(&mut world, 2);
+        world.pass(1_000).await;
+        world.settle().await
+    })
+}
+
+#[test]
+fn a07_a_writer_that_was_frozen_for_an_hour_fences_itself() -> Result<()> {
+    simulate(|| async {
+        for frozen_at in (0..3_000).step_by(250) {
+            let mut world = world();
+            world.start("a", None)?;
+            world.pass(3_000 + frozen_at).await;
+            world.produce(10);
+            world.writers[0].freezer.set(true);
+            world.start("b", None)?;
+            for _ in 0..6 {
+                world.pass(600_000).await;
+                world.produce(3);
+            }
+            world.writers[0].freezer.set(false);
+            world.pass(20_000).await;
+            world.reap().await?;
+            ensure!(is_fenced(&world, 0), "frozen at {frozen_at}: {:?}", world.writers[0].ending);
+            world.settle().await?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a08_64_writers_fork_nothing_and_lose_nothing() -> Result<()> {
+    simulate(|| async {
+        let mut world = world();
+        for number in 0..64 {
+            world.start(&format!("writer-{number}"), None)?;
+            if number % 3 == 0 {
+                world.pass(700).await;
+            }
+            world.produce(1);
+        }
+        let began = world.now();
+        world.oracle.follow().await?;
+        let before = world.state()?.next_sequence();
+        while world.now().millis_since(began) < 3_600_000 {
+            world.pass(60_000).await;
+            world.produce(2);
+            world.reap().await?;
+            let alive = world.running().len();
+            if alive > 2 {
+                // Whoever was fenced stands by when Kubernetes starts it again; the one that writes is lost now and then.
+                world.running().swap_remove(0).kill().await?;
+            }
+            if alive < 4 {
+                world.start("late", None)?;
+            }
+        }
+        world.settle().await?;
+        ensure!(world.state()?.next_sequence() > before, "no progress");
+        Ok(())
+    })
+}
+
+#[test]
+fn a13_slow_down_of_every_second_call_for_half_an_hour() -> Result<()> {
+    simulate(|| async {
+        let mut world = world();
+        world.budget = 20_000;
+        world.start("a", None)?;
+        world.pass(10_000).await;
+        world.around.weather.lock().faults = 50;
+        for _ in 0..180 {
+            world.produce(10);
+            world.pass(10_000).await;
+            world.reap().await?;
+        }
+        *world.around.weather.lock() = Weather::default();
+        world.pass(30_000).await;
+        world.oracle.follow().await?;
+        ensure!(world.state()?.epoch().get() == 1 && world.writers[0].is_running(), "the writer did not last");
+        world.settle().await
+    })
+}
+
+#[test]
+fn a15_every_call_takes_half_a_minute() -> Result<()> {
+    simulate(|| async {
+        let mut world = world();
+        world.start("a", None)?;
+        world.pass(10_000).await;
+        world.writers[0].control.set_latency(Duration::from_secs(30));
+        for _ in 0..60 {
+            world.produce(3);
+            world.pass(10_000).await;
+            world.reap().await?;
+        }
+        ensure!(world.writers[0].is_running(), "it ended: {:?}", world.writers[0].ending);
+        world.settle().await
+    })
+}
+
+#[test]
+fn a16_and_a21_broken_and_wrong_bodies_at_any_byte_are_read_again() -> Result<()> {
+    for byte in (0..700).step_by(23) {
+        for spoilt in [Decision::BreakBody(byte), Decision::FlipBit(byte), Decision::Truncate(byte)] {
+            simulate(|| async {
+                let mut world = world();
+                world.start("a", None)?;
+                world.pass(5_000).await;
+                world.writers[0].kill().await?;
+                world.start("a", None)?;
+                world.writers[1].control.script([(Op::Get, Decision::Pass), (Op::Get, spoilt.clone())]);
+                world.pass(30_000).await;
+                world.reap().await?;
+                ensure!(world.writers[1].is_running(), "it ended: {:?}", world.writers[1].ending);
+                world.settle().await
+            })
+            .with_context(|| format!("{spoilt:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a20_a_segment_that_is_not_there_after_its_upload_is_uploaded_again() -> Result<()> {
+    survives(&[(Op::Head, Decision::Stale), (Op::Head, Decision::Stale), (Op::Head, Decision::Stale)])
+}
+
+#[test]
+fn a22_a_full_store_pauses_the_writer_and_it_resumes_alone() -> Result<()> {
+    simulate(|| async {
+        let mut world = world();
+        world.budget = 20_000;
+        world.start("a", None)?;
+        world.pass(10_000).await;
+        world.around.weather.lock().full = true;
+        for _ in 0..60 {
+            world.produce(20);
+            world.pass(10_000).await;
+            world.reap().await?;
+        }
+        world.around.weather.lock().full = false;
+        world.pass(60_000).await;
+        world.oracle.follow().await?;
+        ensure!(world.state()?.epoch().get() == 1 && world.writers[0].is_running(), "the writer did not last");
+        world.settle().await
+    })
+}
+
+#[test]
+fn a39_what_retention_took_is_a_gap_and_nothing_else_is() -> Result<()> {
+    simulate(|| async {
+        let mut world = world();
+        world.start("a", None)?;
+        world.pass(10_000).await;
+        world.writers[0].kill().await?;
+        world.produce(60);
+        for partition in 0..2 {
+            let mut cluster = world.around.cluster.lock();
+            let orders = cluster.partition_mut(&topic("orders"), partition).context("partition")?;
+            let end = orders.log.high_watermark();
+            orders.delete_before(end - 3);
+        }
+        world.settle().await?;
+        let gaps = &world.state()?.gaps;
+        ensure!(gaps.len() == 2 && gaps.iter().all(|gap| gap.reason == GapReason::RetentionOverrun), "{gaps:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a42_a_topic_re_created_while_nobody_looked_is_a_new_lineage() -> Result<()> {
+    simulate(|| async {
+        for between in [0, 200, 3_000] {
+            let mut world = world();
+            world.start("a", None)?;
+            world.pass(10_000).await;
+            let now = world.now();
+            world.around.cluster.lock().delete(&topic("orders"), now);
+            world.pass(between).await;
+            let now = world.now();
+            world.around.cluster.lock().create("orders", 2, now);
+            world.produce(80);
+            world.pass(10_000).await;
+            world.settle().await?;
+            let lives = &world.state()?.topics[&topic("orders")].lives;
+            ensure!(lives.len() == 2 && lives[1].began == TopicEventKind::Recreated, "{lives:?}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a44_a_truncated_log_is_found_and_both_histories_are_kept() -> Result<()> {
+    simulate(|| async {
+        for grows_by in [0, 2, 60] {
+            let mut world = world();
+            world.start("a", None)?;
+            world.pass(10_000).await;
+            let now = world.now();
+            for partition in 0..2 {
+                let mut cluster = world.around.cluster.lock();
+                let orders = cluster.partition_mut(&topic("orders"), partition).context("partition")?;
+                orders.truncate(orders.log.high_watermark() - 2, now);
+            }
+            world.produce(grows_by);
+            world.pass(10_000).await;
+            world.produce(30);
+            world.settle().await?;
+            let truncated = world.state()?.topics[&topic("orders")].lives.iter();
+            ensure!(truncated.filter(|life| life.began == TopicEventKind::Truncated).count() == 2);
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a55_what_an_excluded_topic_lost_meanwhile_is_a_gap_that_says_so() -> Result<()> {
+    simulate(|| async {
+        let mut world = world();
+        world.start("a", None)?;
+        world.pass(10_000).await;
+        stop(&mut world, 0);
+        world.pass(3_000).await;
+        world.excluded = vec!["payments".to_owned()];
+        world.start("a", None)?;
+        world.produce(60);
+        world.pass(10_000).await;
+        stop(&mut world, 1);
+        let end = {
+            let mut cluster = world.around.cluster.lock();
+            let payments = cluster.partition_mut(&topic("payments"), 0).context("partition")?;
+            let end = payments.log.high_watermark();
+            payments.delete_before(end - 1);
+            end
+        };
+        world.settle().await?;
+        let gaps = &world.state()?.gaps;
+        ensure!(gaps.len() == 1 && gaps[0].reason == GapReason::Excluded, "{gaps:?}");
+        ensure!(gaps[0].range.next_offset().get() == end - 1);
+        Ok(())
+    })
+}
+
+#[test]
+fn a59_checkpoints_that_are_damaged_or_from_the_future_are_ignored() -> Result<()> {
+    simulate(|| async {
+        let mut world = world();
+        world.start("a", None)?;
+        for _ in 0..300 {
+            world.produce(1);
+            world.pass(1_000).await;
+        }
+        world.writers[0].kill().await?;
+        let folder = object_store::path::Path::from("checkpoints/0000");
+        let found: Vec<_> = world.around.store.list(Some(&folder)).try_collect().await?;
+        let standing = found.first().context("no checkpoint was written")?.location.clone();
+        let bytes = world.around.store.get(&standing).await?.bytes().await?;
+        let future = folder.clone().join("00000000000000009999-ba7816bf.json.zst");
+        world.around.store.put(&future, bytes.clone().into()).await?;
+        world.around.store.put(&standing, bytes.slice(..bytes.len() / 2).into()).await?;
+        world.settle().await
+    })
+}

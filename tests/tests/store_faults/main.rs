@@ -1,0 +1,5 @@
+//! What becomes of the streamer when its store is slow, full, gone, emptied, somebody else's, or lies.
+
+mod outages;
+mod ownership;
+mod room;
