@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use strimzi_backup_streamer::cli::{self, Arguments};
-use strimzi_backup_streamer::{error, telemetry};
+use strimzi_backup_streamer::{error, memory, telemetry};
 
 fn main() -> ExitCode {
+    memory::bound_heaps();
     let arguments = Arguments::parse();
     telemetry::init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

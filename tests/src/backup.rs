@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use object_store::ObjectStoreExt as _;
+use object_store::local::LocalFileSystem;
 use strimzi_backup_format::coverage;
 use strimzi_backup_format::ids::{Lineage, Shard, TimestampMs};
 use strimzi_backup_format::manifest::Segment;
@@ -63,9 +63,8 @@ impl Backup {
             }
         }
         records.sort_by_key(|record| (record.partition, record.offset));
-        let twice = records.windows(2).find(|pair| {
-            (pair[0].partition, pair[0].offset) == (pair[1].partition, pair[1].offset)
-        });
+        let twice =
+            records.windows(2).find(|pair| (pair[0].partition, pair[0].offset) == (pair[1].partition, pair[1].offset));
         ensure!(twice.is_none(), "{topic} holds a record twice: {twice:?}");
         Ok(records)
     }

@@ -80,10 +80,7 @@ impl S3Server {
             ("AWS_ENDPOINT_URL", self.endpoint()),
             ("AWS_ALLOW_HTTP", "true".to_owned()),
         ];
-        pairs
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect()
+        pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     /// The directory whose sub-directories are the buckets and whose files are the objects.
@@ -125,22 +122,8 @@ impl S3Server {
         self.kill()?;
         let mut command = Command::new(parts::part("versitygw")?.join("versitygw"));
         command
-            .args([
-                "--access",
-                self.access_key(),
-                "--secret",
-                self.secret_key(),
-                "--region",
-                self.region(),
-            ])
-            .args([
-                "--port",
-                &self.port.address(),
-                "--health",
-                "/health",
-                "--quiet",
-                "posix",
-            ])
+            .args(["--access", self.access_key(), "--secret", self.secret_key(), "--region", self.region()])
+            .args(["--port", &self.port.address(), "--health", "/health", "--quiet", "posix"])
             .arg(self.root_dir())
             .current_dir(self.dir.path());
         let mut process = Process::spawn("versitygw", &command, self.dir.path())?;

@@ -103,7 +103,8 @@ pub fn numbered(range: std::ops::Range<usize>) -> Vec<Record> {
 
 /// Incompressible bytes, the same for the same seed.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed | 1;
+    // Neighbouring seeds begin far apart, and none at zero, where this generator would stay.
+    let mut state = seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15).max(1);
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
         state ^= state << 13;

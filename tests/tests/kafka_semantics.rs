@@ -555,7 +555,7 @@ fn assigning_one_partition_does_not_disturb_another() -> Result<()> {
     while !seen.ends.contains(&(0, COUNT)) {
         kafka.poll(Duration::from_millis(20), 500, &mut seen);
         round += 1;
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             kafka.assign(&[at(1, "disturb", 1, i64::from(round))?])?;
         } else {
             kafka.unassign(&[(name("disturb")?, PartitionId::new(1))])?;

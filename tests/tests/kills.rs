@@ -71,7 +71,11 @@ fn produce_transactions(client: KafkaClient, stop: Arc<AtomicBool>) -> Work {
                 let record = Record::new(format!("{number}-{record}"), verdict).header("n", Some(b"1"));
                 producer.send("a01-tx", &record)?;
             }
-            if number % 3 == 0 { producer.abort()? } else { producer.commit()? }
+            if number % 3 == 0 {
+                producer.abort()?
+            } else {
+                producer.commit()?
+            }
             number += 1;
             thread::sleep(Duration::from_millis(30));
         }
@@ -143,7 +147,10 @@ fn parts_of_uploads(server: &S3Server) -> Result<usize> {
     let uploads = server.root_dir().join(server.bucket()).join(".sgwtmp");
     // The server renames files while they are counted.
     let files = tree(&uploads).unwrap_or_default();
-    Ok(files.keys().filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().parse::<u32>().is_ok())).count())
+    Ok(files
+        .keys()
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().parse::<u32>().is_ok()))
+        .count())
 }
 
 #[test]

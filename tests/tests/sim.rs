@@ -1,6 +1,6 @@
 //! The simulation of the streamer: thousands of random histories, and the cases of the acceptance list one by one.
 
-#![allow(unreachable_pub, dead_code)]
+#![allow(clippy::panic, dead_code, unreachable_pub)]
 
 #[path = "../src/sim/mod.rs"]
 mod sim;

@@ -56,12 +56,12 @@ fn busy(broker: &KafkaBroker, seconds: u64) -> Result<()> {
     streamer.stop()?;
     let mut latencies = latencies(&job, before)?;
     latencies.sort_by(f64::total_cmp);
-    let at = |share: f64| latencies.get((latencies.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
+    let at = |percent: usize| latencies.get(latencies.len() * percent / 100).copied().unwrap_or(f64::NAN);
     table::row(&[
         "1,000 partitions, 100 records/s".to_owned(),
         format!("{seconds} s"),
-        format!("{:.2}", at(0.5)),
-        format!("{:.2}", at(0.99)),
+        format!("{:.2}", at(50)),
+        format!("{:.2}", at(99)),
         format!("{:.1} %", cpu.as_secs_f64() / minutes / 60.0 * 100.0),
         format!("{objects:.0}"),
         format!("{:.0}", mib(peak)),

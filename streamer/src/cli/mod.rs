@@ -225,3 +225,30 @@ fn listen_for_signals(stop: CancellationToken, abandon: CancellationToken) -> Re
     });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn help_reads_as_it_was_agreed() {
+        let mut command = Arguments::command().term_width(100);
+        let mut text = command.render_long_help().to_string();
+        for name in ["stream", "inspect", "segments", "verify"] {
+            let subcommand = command.find_subcommand_mut(name).expect("a command of that name");
+            text.push_str(&format!("\n--- {name} ---\n{}", subcommand.clone().term_width(100).render_long_help()));
+        }
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn usage_faults_name_what_is_wrong() {
+        let error = Arguments::try_parse_from(["strimzi-backup", "segments", "--config", "x", "--from", "yesterday"]);
+        let text = error.expect_err("no time").to_string();
+        assert!(text.contains("yesterday") && text.contains("--from"), "{text}");
+        let error = Arguments::try_parse_from(["strimzi-backup", "verify", "--config", "x", "--level", "4"]);
+        assert!(error.expect_err("no level").to_string().contains("1, 2 and 3"));
+    }
+}

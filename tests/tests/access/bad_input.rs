@@ -51,7 +51,11 @@ fn all_faults_of_a_document_are_told_at_once() -> Result<()> {
         .set("/backup/compression", json!("zip"))
         .set("/http/address", json!("everywhere"));
     let fields = [
-        "cluster.bootstrapServers", "topics.include", "orders(", "backup.commitInterval", "backup.compression",
+        "cluster.bootstrapServers",
+        "topics.include",
+        "orders(",
+        "backup.commitInterval",
+        "backup.compression",
         "http.address",
     ];
     says(&fails(&job, 2)?, &fields)
@@ -85,7 +89,9 @@ fn a_store_that_does_not_answer_or_refuses_ends_the_start() -> Result<()> {
     let dir = RunDir::new("refusing")?;
     let server = S3Server::start()?;
     let denying = Front::start(&server.address(), |_| Verdict::Refuse(403, "AccessDenied"))?;
-    let endpoint = |url: String| Ok::<Job, anyhow::Error>(job(&dir)?.into_s3(&server, "x").set("/storage/s3/endpoint", json!(url)));
+    let endpoint = |url: String| {
+        Ok::<Job, anyhow::Error>(job(&dir)?.into_s3(&server, "x").set("/storage/s3/endpoint", json!(url)))
+    };
     says(&fails(&endpoint(denying.endpoint())?, 1)?, &["s3://backup", "AccessDenied"])?;
     let wrong = endpoint(server.endpoint())?.environment("AWS_SECRET_ACCESS_KEY", "not-the-key");
     let output = fails(&wrong, 1)?;
@@ -112,7 +118,10 @@ fn a_key_file_or_directory_that_is_missing_is_named() -> Result<()> {
     let nowhere = job(&dir)?.set("/storage/filesystem/path", json!(dir.path().join("not/mounted")));
     says(&fails(&nowhere, 2)?, &["not/mounted"])?;
     let password = json!({"type": "scram-sha-512", "username": "u", "passwordFile": gone});
-    says(&fails(&job(&dir)?.set("/cluster/authentication", password).set("/cluster/tls", json!({})), 2)?, &["no-such-file"])
+    says(
+        &fails(&job(&dir)?.set("/cluster/authentication", password).set("/cluster/tls", json!({})), 2)?,
+        &["no-such-file"],
+    )
 }
 
 #[test]
@@ -129,7 +138,8 @@ fn a_pattern_that_matches_nothing_yet_is_a_warning() -> Result<()> {
     let (code, _, err) = scenario.job.run(&["stream", "--until-caught-up"])?;
     ensure!(code == 0, "{code}\n{err}");
     let warned = err.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let warned = warned.filter(|line| line["level"] == "WARN").any(|line| line.to_string().contains("no topic matches"));
+    let warned =
+        warned.filter(|line| line["level"] == "WARN").any(|line| line.to_string().contains("no topic matches"));
     ensure!(warned, "a warning\n{err}");
     scenario.client.create_topic("bad-none", 1, &[])?;
     scenario.client.produce("bad-none", &numbered(0..10))?;

@@ -27,7 +27,8 @@ fn start() -> Result<KafkaBroker> {
     for user in [SCRAM_BACKUP.0, READER.0] {
         let principal = format!("User:{user}");
         let allow = ["--add", "--allow-principal", &principal];
-        let topics = ["--operation", "Read", "--operation", "DescribeConfigs", "--topic", "s-", "--resource-pattern-type"];
+        let topics =
+            ["--operation", "Read", "--operation", "DescribeConfigs", "--topic", "s-", "--resource-pattern-type"];
         broker.cli("acls", &[&allow[..], &topics[..], &["prefixed"]].concat())?;
     }
     set_password(&broker, READER.0, READER.1)?;
@@ -138,7 +139,8 @@ fn a_wrong_password_or_ca_ends_with_one_message() -> Result<()> {
     }
     let right = files.write("right", SCRAM_BACKUP.1)?;
     let stranger = Certs::generate(&scenario.dir().join("other-ca"))?;
-    let job = scram(&scenario.job, broker, "scram-sha-512", SCRAM_BACKUP.0, &right)?.set("/cluster/tls", tls(&stranger));
+    let job =
+        scram(&scenario.job, broker, "scram-sha-512", SCRAM_BACKUP.0, &right)?.set("/cluster/tls", tls(&stranger));
     refused(&job, &[SCRAM_BACKUP.1], &["certificate", "TLS", "SSL"])
 }
 

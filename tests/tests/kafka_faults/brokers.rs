@@ -59,7 +59,7 @@ fn produce_in_background(
 }
 
 #[test]
-fn a37_a_rolling_restart_moves_every_leader_and_nothing_is_lost_or_doubled() -> Result<()> {
+fn a37_and_a38_a_rolling_restart_and_then_no_controller_lose_nothing() -> Result<()> {
     let mut cluster = KafkaCluster::start()?;
     let client = cluster.client();
     client.create_topic("a37", 6, &[("min.insync.replicas", "2")])?;
@@ -69,7 +69,8 @@ fn a37_a_rolling_restart_moves_every_leader_and_nothing_is_lost_or_doubled() -> 
     streamer.ready()?;
     let stop = Arc::new(AtomicBool::new(false));
     let producing = produce_in_background(client.clone(), "a37", Arc::clone(&stop));
-    let rows = |at_least: u64| wait_backup(&job.backup_dir(), "records", |backup| Ok(backup.rows("a37", 0) >= at_least));
+    let rows =
+        |at_least: u64| wait_backup(&job.backup_dir(), "records", |backup| Ok(backup.rows("a37", 0) >= at_least));
     rows(1)?;
     for id in 1..=3 {
         cluster.broker(id)?.stop()?;

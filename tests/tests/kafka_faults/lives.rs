@@ -92,7 +92,8 @@ fn a43_new_partitions_are_read_from_offset_0() -> Result<()> {
     let mut streamer = scenario.job.stream(&[])?;
     streamer.ready()?;
     client.create_partitions(topic, 4)?;
-    let records: Vec<Record> = (0..40).map(|number: i32| Record::value(format!("{number}")).partition(number % 4)).collect();
+    let records: Vec<Record> =
+        (0..40).map(|number: i32| Record::value(format!("{number}")).partition(number % 4)).collect();
     client.produce(topic, &records)?;
     scenario.wait_rows(topic, 0, 50)?;
     streamer.stop()?;

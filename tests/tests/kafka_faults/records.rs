@@ -108,7 +108,8 @@ fn a51_odd_records_come_back_byte_for_byte() -> Result<()> {
     client.create_topic(topic, 1, &[("max.message.bytes", "4194304")])?;
     let bare = || Record { partition: Some(0), ..Record::default() };
     let mut many = bare();
-    many.headers = (0..10_000_u32).map(|n| (format!("h{}", n % 7).into_bytes(), Some(n.to_le_bytes().to_vec()))).collect();
+    many.headers =
+        (0..10_000_u32).map(|n| (format!("h{}", n % 7).into_bytes(), Some(n.to_le_bytes().to_vec()))).collect();
     let records = [
         bare(),
         Record { key: Some(Vec::new()), value: Some(Vec::new()), ..bare() },
@@ -134,7 +135,8 @@ fn a52_timestamps_are_stored_as_they_are() -> Result<()> {
     let client = &scenario.client;
     let configs = [("message.timestamp.after.max.ms", "9223372036854775807"), ("retention.ms", "-1")];
     client.create_topic(topic, 1, &configs)?;
-    let times = [-1, -2, -100_000, 1, 1_700_000_000_000, 1_600_000_000_000, 9_223_372_036_854_000_000, i64::MAX, 5, 5, 5];
+    let times =
+        [-1, -2, -100_000, 1, 1_700_000_000_000, 1_600_000_000_000, 9_223_372_036_854_000_000, i64::MAX, 5, 5, 5];
     for time in times {
         client.produce(topic, &[Record::value(format!("{time}")).partition(0).timestamp(time)])?;
     }

@@ -35,7 +35,11 @@ impl Replica {
     }
 }
 
-fn assert_two_histories(scenario: &Scenario, topic: &str, first: &[strimzi_backup_tests::client::ReadRecord]) -> Result<()> {
+fn assert_two_histories(
+    scenario: &Scenario,
+    topic: &str,
+    first: &[strimzi_backup_tests::client::ReadRecord],
+) -> Result<()> {
     let backup = scenario.backup()?;
     same(&backup.records(topic, 0)?, first, topic)?;
     same(&backup.records(topic, 1)?, &scenario.client.read_all(topic)?, topic)?;

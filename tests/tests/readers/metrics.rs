@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
+use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::front::{Front, Verdict};
 use strimzi_backup_tests::http;
 use strimzi_backup_tests::kafka::KafkaBroker;
 use strimzi_backup_tests::s3::S3Server;
 use strimzi_backup_tests::scenario::{Scenario, noise, numbered};
-use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::streamer::{PATIENCE, Streamer};
 use strimzi_backup_tests::toxiproxy::Toxiproxy;
 use strimzi_backup_tests::wait;
@@ -118,7 +118,11 @@ fn not_ready_before_the_log_is_claimed_and_the_first_fetch_answered() -> Result<
     let shut = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
     let judge = std::sync::Arc::clone(&shut);
     let front = Front::start(&server.address(), move |_| {
-        if judge.load(std::sync::atomic::Ordering::Relaxed) { Verdict::Refuse(503, "SlowDown") } else { Verdict::Forward }
+        if judge.load(std::sync::atomic::Ordering::Relaxed) {
+            Verdict::Refuse(503, "SlowDown")
+        } else {
+            Verdict::Forward
+        }
     })?;
     let job = scenario.job.clone().into_s3(&server, "r").set("/storage/s3/endpoint", json!(front.endpoint()));
     let mut streamer = job.stream(&[])?;

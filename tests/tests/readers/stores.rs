@@ -79,10 +79,8 @@ fn streams_into_azurite() -> Result<()> {
     ensure!(!format!("{backup:?}").contains(server.key()), "no key in what is printed of a store");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let _entered = runtime.enter();
-    let log = runtime.block_on(strimzi_backup_format::manifest::reader::open(
-        &backup,
-        strimzi_backup_format::ids::Shard::ONLY,
-    ))?;
+    let log = runtime
+        .block_on(strimzi_backup_format::manifest::reader::open(&backup, strimzi_backup_format::ids::Shard::ONLY))?;
     let rows = log.context("a backup")?.state.totals.rows;
     ensure!(rows == 300, "{rows} records");
     Ok(())
@@ -95,9 +93,7 @@ fn a_gcs_store_is_opened_from_its_document() -> Result<()> {
     let dir = RunDir::new("gcs")?;
     let account = dir.path().join("account.json");
     std::fs::write(&account, "{\"type\": \"nonsense\"}")?;
-    let storage = |file: &std::path::Path| {
-        json!({"type": "gcs", "gcs": {"bucket": "my-bucket", "prefix": "p", "serviceAccountFile": file}})
-    };
+    let storage = |file: &std::path::Path| json!({"type": "gcs", "gcs": {"bucket": "my-bucket", "prefix": "p", "serviceAccountFile": file}});
     let refused = open(&storage(&account)).err().context("not a service account")?;
     ensure!(format!("{refused:#}").contains("account.json"), "{refused:#}");
     let missing = open(&storage(&dir.path().join("missing.json"))).err().context("no file")?;
