@@ -4,8 +4,8 @@
 
 use serde::Serialize;
 
-use crate::ids::{ClusterId, PartitionKey, TimestampMs, TopicName};
 use crate::identity::Identity;
+use crate::ids::{ClusterId, PartitionKey, TimestampMs, TopicName};
 use crate::manifest::{Behind, BehindReason, Gap};
 use crate::state::{Head, Interval, State, Totals};
 
@@ -150,9 +150,8 @@ fn topic_coverage(state: &State, topic: &TopicName) -> TopicCoverage {
         .sum();
     let lost_offsets = state.gaps.iter().filter(|gap| gap.topic == *topic).map(|gap| gap.range.span()).sum();
     let held = &state.topics[topic];
-    let copying = |behind: &Behind| {
-        behind.topic == *topic && behind.until.is_none() && behind.reason == BehindReason::Backlog
-    };
+    let copying =
+        |behind: &Behind| behind.topic == *topic && behind.until.is_none() && behind.reason == BehindReason::Backlog;
     let condition = if !held.is_selected() {
         TopicCondition::Excluded
     } else if !held.is_live() {

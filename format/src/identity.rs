@@ -31,7 +31,9 @@ impl Document for Identity {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
     /// Another job's backup.
-    #[error("the prefix holds the backup {found:?}, and this job's name is {wanted:?}; use another prefix, or the same name")]
+    #[error(
+        "the prefix holds the backup {found:?}, and this job's name is {wanted:?}; use another prefix, or the same name"
+    )]
     Name {
         /// The name in the store.
         found: String,
@@ -49,7 +51,9 @@ pub enum Mismatch {
         wanted: ClusterId,
     },
     /// Not the backup that the job's anchor names.
-    #[error("the prefix holds backup {found}, and storage.anchor names {wanted}; somebody emptied or exchanged the prefix")]
+    #[error(
+        "the prefix holds backup {found}, and storage.anchor names {wanted}; somebody emptied or exchanged the prefix"
+    )]
     Anchor {
         /// The id in the store.
         found: BackupId,

@@ -116,10 +116,8 @@ impl Sequence {
 impl TimestampMs {
     /// RFC 3339 in UTC to the millisecond, or the bare number where no calendar date exists.
     pub fn to_rfc3339(self) -> String {
-        chrono::DateTime::from_timestamp_millis(self.0).map_or_else(
-            || format!("{} ms", self.0),
-            |time| time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-        )
+        chrono::DateTime::from_timestamp_millis(self.0)
+            .map_or_else(|| format!("{} ms", self.0), |time| time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
     }
 
     /// This instant moved by `millis`, saturating.

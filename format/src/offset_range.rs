@@ -70,7 +70,7 @@ impl OffsetRange {
 
     /// Whether the two share an offset.
     pub fn overlaps(self, other: Self) -> bool {
-        self.base < other.next && other.base < self.next
+        self.base.max(other.base) < self.next.min(other.next)
     }
 }
 

@@ -66,19 +66,11 @@ fn header_fields(types: &Types) -> Fields {
 }
 
 fn list_of(element: Arc<Field>, wide: bool) -> DataType {
-    if wide {
-        DataType::LargeList(element)
-    } else {
-        DataType::List(element)
-    }
+    if wide { DataType::LargeList(element) } else { DataType::List(element) }
 }
 
 fn schema(types: &Types) -> Schema {
-    let header = Arc::new(Field::new(
-        "element",
-        DataType::Struct(header_fields(types)),
-        false,
-    ));
+    let header = Arc::new(Field::new("element", DataType::Struct(header_fields(types)), false));
     let timestamp = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
     Schema::new(vec![
         Field::new("topic", types.repeated.clone(), false),
@@ -101,23 +93,13 @@ fn schema(types: &Types) -> Schema {
 pub(crate) static WRITTEN: LazyLock<SchemaRef> = LazyLock::new(|| {
     let repeated = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Binary));
     let bytes = DataType::LargeBinary;
-    Arc::new(schema(&Types {
-        repeated,
-        header_key: bytes.clone(),
-        bytes,
-        wide_list: true,
-    }))
+    Arc::new(schema(&Types { repeated, header_key: bytes.clone(), bytes, wide_list: true }))
 });
 
 /// The arrays asked of the reader: views, which share the bytes of the page instead of copying them.
 pub(crate) static READ: LazyLock<SchemaRef> = LazyLock::new(|| {
     let (text, bytes) = (DataType::Utf8View, DataType::BinaryView);
-    Arc::new(schema(&Types {
-        repeated: text.clone(),
-        header_key: text,
-        bytes,
-        wide_list: false,
-    }))
+    Arc::new(schema(&Types { repeated: text.clone(), header_key: text, bytes, wide_list: false }))
 });
 
 /// The columns as Parquet stores them.

@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::checksum::Sha256;
 use crate::ids::{
-    BackupId, Epoch, Lineage, Offset, PartitionId, PartitionKey, Sequence, Shard, TimestampMs, TopicId,
-    TopicName,
+    BackupId, Epoch, Lineage, Offset, PartitionId, PartitionKey, Sequence, Shard, TimestampMs, TopicId, TopicName,
 };
 use crate::manifest::invariants::{self, Violation};
-use crate::manifest::{Frontier, Gap, LastRecord, Manifest, PartitionPosition, Segment, TopicDescription, TopicEvent, TopicEventKind};
+use crate::manifest::{
+    Frontier, Gap, LastRecord, Manifest, PartitionPosition, Segment, TopicDescription, TopicEvent, TopicEventKind,
+};
 
 /// How many of the newest claims the state remembers: enough to see two writers fight.
 const CLAIMS_KEPT: usize = 16;

@@ -69,11 +69,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 ///
 /// # Errors
 /// [`Error::Io`] where the listener fails.
-pub async fn serve<C: Clock>(
-    listener: TcpListener,
-    view: Arc<View<C>>,
-    stop: CancellationToken,
-) -> Result<(), Error> {
+pub async fn serve<C: Clock>(listener: TcpListener, view: Arc<View<C>>, stop: CancellationToken) -> Result<(), Error> {
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready::<C>))

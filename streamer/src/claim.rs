@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use strimzi_backup_format::ids::{BackupId, ClusterId, Nonce, Sequence, Shard, TimestampMs};
 use strimzi_backup_format::identity::Identity;
+use strimzi_backup_format::ids::{BackupId, ClusterId, Nonce, Sequence, Shard, TimestampMs};
 use strimzi_backup_format::job::Job;
+use strimzi_backup_format::manifest::Claim;
 use strimzi_backup_format::manifest::log::{self, LogWriter};
 use strimzi_backup_format::manifest::reader;
-use strimzi_backup_format::manifest::Claim;
 use strimzi_backup_format::state::State;
-use strimzi_backup_format::store::{ErrorKind, Store};
 use strimzi_backup_format::store::probe::{ProbeError, probe};
+use strimzi_backup_format::store::{ErrorKind, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Backoff, Clock};
@@ -193,9 +193,11 @@ mod tests {
     fn a06_a_fenced_writer_stands_by_while_the_other_lives() {
         let mut state = State::empty(BackupId::new(uuid::Uuid::nil()), Shard::ONLY, Sha256::of(b""));
         let at = TimestampMs::new(1_000_000);
-        let claim = |epoch, writer: &str| ClaimRecord { epoch: Epoch::new(epoch), writer: writer.to_owned(), observed_at: at };
+        let claim =
+            |epoch, writer: &str| ClaimRecord { epoch: Epoch::new(epoch), writer: writer.to_owned(), observed_at: at };
         state.claims = vec![claim(1, "a"), claim(2, "b")];
-        state.head = Some(Head { sequence: Sequence::new(9), sha256: Sha256::of(b""), epoch: Epoch::new(2), observed_at: at });
+        state.head =
+            Some(Head { sequence: Sequence::new(9), sha256: Sha256::of(b""), epoch: Epoch::new(2), observed_at: at });
         assert_eq!(fenced_by_living(&state, "a", at.plus_millis(10_000)), Some("b"));
         assert_eq!(fenced_by_living(&state, "a", at.plus_millis(100_000)), None, "b is dead");
         assert_eq!(fenced_by_living(&state, "b", at), None, "the newest writer goes on");

@@ -55,7 +55,9 @@ pub enum Error {
     #[error(transparent)]
     Kafka(#[from] crate::kafka::Error),
     /// The broker does not answer.
-    #[error("the Kafka cluster at {servers} does not answer; check the address, the network and the listener's security")]
+    #[error(
+        "the Kafka cluster at {servers} does not answer; check the address, the network and the listener's security"
+    )]
     NoBroker {
         /// The bootstrap servers.
         servers: String,
@@ -75,7 +77,9 @@ pub enum Error {
     #[error("there is no backup under {0}; check storage in the job document, or start `strimzi-backup stream` first")]
     NoBackup(String),
     /// The prefix was emptied or exchanged while streaming.
-    #[error("{object} is gone or changed while streaming; the bucket was deleted, emptied or exchanged: nothing more is written")]
+    #[error(
+        "{object} is gone or changed while streaming; the bucket was deleted, emptied or exchanged: nothing more is written"
+    )]
     Vanished {
         /// The object that must be there.
         object: String,

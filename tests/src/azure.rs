@@ -32,11 +32,7 @@ pub struct AzureServer {
 impl AzureServer {
     /// Starts an empty server and makes the container [`AzureServer::container`].
     pub fn start() -> Result<AzureServer> {
-        let mut server = AzureServer {
-            process: None,
-            port: Port::reserve()?,
-            dir: RunDir::new("azure")?,
-        };
+        let mut server = AzureServer { process: None, port: Port::reserve()?, dir: RunDir::new("azure")? };
         server.restart()?;
         server.create_container(server.container())?;
         Ok(server)
@@ -81,11 +77,7 @@ impl AzureServer {
         let to_sign = format!("PUT\n\n\n\n\n\n\n\n\n\n\n\n{headers}\n{resource}");
         let signature = STANDARD.encode(hmac_sha256(&STANDARD.decode(KEY)?, to_sign.as_bytes()));
         let authorization = format!("SharedKey {ACCOUNT}:{signature}");
-        let headers = [
-            ("x-ms-date", date),
-            ("x-ms-version", VERSION),
-            ("Authorization", authorization.as_str()),
-        ];
+        let headers = [("x-ms-date", date), ("x-ms-version", VERSION), ("Authorization", authorization.as_str())];
         let path = format!("/{ACCOUNT}/{name}?restype=container");
         let response = http::request(&self.port.address(), "PUT", &path, &headers, "")?;
         ensure!(response.status == 201, "make the container {name}: {response:?}");
@@ -112,18 +104,8 @@ impl AzureServer {
         let mut command = Command::new("node");
         command
             .arg(main)
-            .args([
-                "--blobHost",
-                "127.0.0.1",
-                "--blobPort",
-                &self.port.number().to_string(),
-            ])
-            .args([
-                "--silent",
-                "--skipApiVersionCheck",
-                "--disableTelemetry",
-                "--location",
-            ])
+            .args(["--blobHost", "127.0.0.1", "--blobPort", &self.port.number().to_string()])
+            .args(["--silent", "--skipApiVersionCheck", "--disableTelemetry", "--location"])
             .arg(self.dir.path().join("data"))
             .current_dir(self.dir.path());
         std::fs::create_dir_all(self.dir.path().join("data")).context("make a data directory")?;
@@ -142,15 +124,8 @@ fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {
     } else {
         block[..key.len()].copy_from_slice(key);
     }
-    let inner = Sha256::new()
-        .chain_update(block.map(|byte| byte ^ 0x36))
-        .chain_update(message)
-        .finalize();
-    Sha256::new()
-        .chain_update(block.map(|byte| byte ^ 0x5c))
-        .chain_update(inner)
-        .finalize()
-        .to_vec()
+    let inner = Sha256::new().chain_update(block.map(|byte| byte ^ 0x36)).chain_update(message).finalize();
+    Sha256::new().chain_update(block.map(|byte| byte ^ 0x5c)).chain_update(inner).finalize().to_vec()
 }
 
 #[cfg(test)]
@@ -160,9 +135,6 @@ mod tests {
     #[test]
     fn hmac_gives_the_vector_of_rfc_4231() {
         let digest = hmac_sha256(b"Jefe", b"what do ya want for nothing?");
-        assert_eq!(
-            STANDARD.encode(digest),
-            "W9zBRr9gdU5qBCQmCJV1x1oAPwidJzmDnexYuWTsOEM="
-        );
+        assert_eq!(STANDARD.encode(digest), "W9zBRr9gdU5qBCQmCJV1x1oAPwidJzmDnexYuWTsOEM=");
     }
 }

@@ -17,29 +17,20 @@ static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
 /// tests.
 pub fn strimzi_backup() -> Result<PathBuf> {
     let found = BINARY.get_or_init(|| locate().map_err(|error| format!("{error:#}")));
-    found
-        .clone()
-        .map_err(|message| anyhow!("{message}; or name a built program in {VARIABLE}"))
+    found.clone().map_err(|message| anyhow!("{message}; or name a built program in {VARIABLE}"))
 }
 
 fn locate() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(VARIABLE) {
         let path = PathBuf::from(path);
-        ensure!(
-            path.is_file(),
-            "{VARIABLE} names {}, which is no file",
-            path.display()
-        );
+        ensure!(path.is_file(), "{VARIABLE} names {}, which is no file", path.display());
         return Ok(path);
     }
     // A test runs from <target>/<profile>/deps/, the program is built into <target>/<profile>/.
     let test = std::env::current_exe()?;
     let dir = test
         .ancestors()
-        .find(|dir| {
-            dir.parent()
-                .is_some_and(|parent| parent.join("CACHEDIR.TAG").is_file())
-        })
+        .find(|dir| dir.parent().is_some_and(|parent| parent.join("CACHEDIR.TAG").is_file()))
         .with_context(|| format!("{} is not in a target directory", test.display()))?;
     let binary = dir.join("strimzi-backup");
     build(dir)?;
@@ -48,11 +39,7 @@ fn locate() -> Result<PathBuf> {
 }
 
 fn build(dir: &Path) -> Result<()> {
-    let profile = match dir
-        .file_name()
-        .and_then(|name| name.to_str())
-        .context("a profile's directory")?
-    {
+    let profile = match dir.file_name().and_then(|name| name.to_str()).context("a profile's directory")? {
         "debug" => "dev",
         other => other,
     };
@@ -60,14 +47,7 @@ fn build(dir: &Path) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "strimzi-backup-streamer",
-            "--bin",
-            "strimzi-backup",
-        ])
+        .args(["build", "--quiet", "--package", "strimzi-backup-streamer", "--bin", "strimzi-backup"])
         .args(["--profile", profile])
         .arg("--target-dir")
         .arg(target)

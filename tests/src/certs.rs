@@ -18,30 +18,10 @@ impl Certs {
     pub fn generate(dir: &Path) -> Result<Certs> {
         std::fs::create_dir_all(dir)?;
         let certs = Certs { dir: dir.to_owned() };
-        let request = [
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-        ];
-        let files = [
-            "-days",
-            "30",
-            "-subj",
-            "/CN=test-ca",
-            "-keyout",
-            "ca.key",
-            "-out",
-            "ca.crt",
-        ];
+        let request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+        let files = ["-days", "30", "-subj", "/CN=test-ca", "-keyout", "ca.key", "-out", "ca.crt"];
         certs.openssl(&[&request[..], &files[..]].concat())?;
-        std::fs::write(
-            certs.dir.join("san.cnf"),
-            "subjectAltName=DNS:localhost,IP:127.0.0.1\n",
-        )?;
+        std::fs::write(certs.dir.join("san.cnf"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n")?;
         for name in ["broker", "backup", "admin"] {
             certs.sign(name)?;
         }
@@ -50,32 +30,11 @@ impl Certs {
 
     /// Signs one more certificate with the common name `name`.
     pub fn sign(&self, name: &str) -> Result<()> {
-        let (key, csr, crt) = (
-            format!("{name}.key"),
-            format!("{name}.csr"),
-            format!("{name}.crt"),
-        );
+        let (key, csr, crt) = (format!("{name}.key"), format!("{name}.csr"), format!("{name}.crt"));
         let subject = format!("/CN={name}");
-        let request = [
-            "req",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-        ];
+        let request = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
         self.openssl(&[&request[..], &["-subj", &subject, "-keyout", &key, "-out", &csr]].concat())?;
-        let sign = [
-            "x509",
-            "-req",
-            "-in",
-            &csr,
-            "-CA",
-            "ca.crt",
-            "-CAkey",
-            "ca.key",
-            "-CAcreateserial",
-        ];
+        let sign = ["x509", "-req", "-in", &csr, "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"];
         self.openssl(&[&sign[..], &["-days", "30", "-extfile", "san.cnf", "-out", &crt]].concat())?;
         // Kafka's PEM store wants the key, as PKCS#8 (which `req -nodes` writes), and the certificate in one file.
         let key = std::fs::read_to_string(self.dir.join(key))?;
@@ -104,10 +63,7 @@ impl Certs {
     }
 
     fn openssl(&self, arguments: &[&str]) -> Result<()> {
-        run(
-            "openssl",
-            Command::new("openssl").args(arguments).current_dir(&self.dir),
-        )?;
+        run("openssl", Command::new("openssl").args(arguments).current_dir(&self.dir))?;
         Ok(())
     }
 }

@@ -24,13 +24,7 @@ pub fn get(address: &str, path: &str) -> Result<Response> {
 }
 
 /// Sends one request on a connection of its own.
-pub fn request(
-    address: &str,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &str,
-) -> Result<Response> {
+pub fn request(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Result<Response> {
     let mut stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
@@ -46,39 +40,19 @@ pub fn request(
 }
 
 fn parse(answer: &[u8]) -> Result<Response> {
-    let end = answer
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .context("an answer without an end of head")?;
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").context("an answer without an end of head")?;
     let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
-    let status = head
-        .split_whitespace()
-        .nth(1)
-        .context("an answer without a status")?
-        .parse()?;
+    let status = head.split_whitespace().nth(1).context("an answer without a status")?.parse()?;
     let body = &answer[end + 4..];
-    let body = if head.contains("\r\ntransfer-encoding: chunked") {
-        dechunk(body)?
-    } else {
-        body.to_vec()
-    };
-    Ok(Response {
-        status,
-        body: String::from_utf8_lossy(&body).into_owned(),
-    })
+    let body = if head.contains("\r\ntransfer-encoding: chunked") { dechunk(body)? } else { body.to_vec() };
+    Ok(Response { status, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
 fn dechunk(mut rest: &[u8]) -> Result<Vec<u8>> {
     let mut body = Vec::new();
     loop {
-        let line = rest
-            .windows(2)
-            .position(|window| window == b"\r\n")
-            .context("a chunk without a size")?;
-        let size = std::str::from_utf8(&rest[..line])?
-            .split(';')
-            .next()
-            .unwrap_or_default();
+        let line = rest.windows(2).position(|window| window == b"\r\n").context("a chunk without a size")?;
+        let size = std::str::from_utf8(&rest[..line])?.split(';').next().unwrap_or_default();
         let size = usize::from_str_radix(size.trim(), 16).context("the size of a chunk")?;
         rest = &rest[line + 2..];
         if size == 0 {
@@ -96,16 +70,9 @@ mod tests {
 
     #[test]
     fn joins_chunks() {
-        let answer =
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n";
+        let answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n";
         let response = parse(answer).expect("a whole answer");
-        assert_eq!(
-            response,
-            Response {
-                status: 200,
-                body: "abcde".to_owned()
-            }
-        );
+        assert_eq!(response, Response { status: 200, body: "abcde".to_owned() });
     }
 
     #[test]

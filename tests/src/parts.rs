@@ -33,15 +33,9 @@ pub fn dir() -> Result<&'static Path> {
 
 fn ask_script() -> Result<PathBuf> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("parts/dir.sh");
-    let output = Command::new(&script)
-        .output()
-        .with_context(|| format!("run {}", script.display()))?;
+    let output = Command::new(&script).output().with_context(|| format!("run {}", script.display()))?;
     if !output.status.success() {
-        bail!(
-            "{} failed: {}",
-            script.display(),
-            String::from_utf8_lossy(&output.stderr)
-        );
+        bail!("{} failed: {}", script.display(), String::from_utf8_lossy(&output.stderr));
     }
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }

@@ -38,19 +38,9 @@ impl Process {
         let stdout = dir.join(format!("{name}.stdout"));
         let stderr = dir.join(format!("{name}.stderr"));
         let mut guarded = guarded(command);
-        guarded
-            .stdin(Stdio::null())
-            .stdout(append_to(&stdout)?)
-            .stderr(append_to(&stderr)?)
-            .process_group(0);
+        guarded.stdin(Stdio::null()).stdout(append_to(&stdout)?).stderr(append_to(&stderr)?).process_group(0);
         let child = spawn_on_lasting_thread(guarded).with_context(|| format!("start {name}"))?;
-        Ok(Process {
-            name: name.to_owned(),
-            child,
-            ended: None,
-            stdout,
-            stderr,
-        })
+        Ok(Process { name: name.to_owned(), child, ended: None, stdout, stderr })
     }
 
     /// The process id.
@@ -83,10 +73,7 @@ impl Process {
     /// How the process ended, or `None` while it runs.
     pub fn exit_status(&mut self) -> Result<Option<ExitStatus>> {
         if self.ended.is_none() {
-            self.ended = self
-                .child
-                .try_wait()
-                .with_context(|| format!("look at {}", self.name))?;
+            self.ended = self.child.try_wait().with_context(|| format!("look at {}", self.name))?;
         }
         Ok(self.ended)
     }
@@ -99,8 +86,7 @@ impl Process {
     /// Waits for the end of the process.
     pub fn wait(&mut self, timeout: Duration) -> Result<ExitStatus> {
         let what = format!("the end of {}", self.name);
-        wait::wait_for(&what, timeout, || self.exit_status())
-            .map_err(|error| anyhow!("{error}\n{}", self.tail()))
+        wait::wait_for(&what, timeout, || self.exit_status()).map_err(|error| anyhow!("{error}\n{}", self.tail()))
     }
 
     /// Waits until `probe` yields a value; fails at once, with the tail of the output, when the process ends first.
@@ -176,17 +162,10 @@ pub fn exists(id: u32) -> bool {
 
 /// Runs `command` to its end and returns its standard output; an error names `what` and quotes both outputs.
 pub fn run(what: &str, command: &mut Command) -> Result<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("run {what}"))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("run {what}"))?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
-        bail!(
-            "{what}: {}\n{stdout}{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        );
+        bail!("{what}: {}\n{stdout}{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
     Ok(stdout)
 }
@@ -194,10 +173,7 @@ pub fn run(what: &str, command: &mut Command) -> Result<String> {
 /// The same command under `setpriv`, which replaces itself by it: the process id is that of the command.
 fn guarded(command: &Command) -> Command {
     let mut guarded = Command::new("setpriv");
-    guarded
-        .args(["--pdeathsig", "KILL", "--"])
-        .arg(command.get_program())
-        .args(command.get_args());
+    guarded.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
     for (key, value) in command.get_envs() {
         match value {
             Some(value) => guarded.env(key, value),
@@ -224,26 +200,15 @@ fn spawn_on_lasting_thread(command: Command) -> Result<Child> {
         Mutex::new(sender)
     });
     let (reply, result) = mpsc::channel();
-    let sender = requests
-        .lock()
-        .map_err(|_| anyhow!("a spawning thread panicked"))?
-        .clone();
-    sender
-        .send((command, reply))
-        .context("the spawning thread ended")?;
+    let sender = requests.lock().map_err(|_| anyhow!("a spawning thread panicked"))?.clone();
+    sender.send((command, reply)).context("the spawning thread ended")?;
     Ok(result.recv().context("the spawning thread ended")??)
 }
 
 fn append_to(path: &Path) -> Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .with_context(|| format!("open {}", path.display()))
+    OpenOptions::new().create(true).append(true).open(path).with_context(|| format!("open {}", path.display()))
 }
 
 fn read_lossy(path: &Path) -> String {
-    std::fs::read(path)
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default()
+    std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }

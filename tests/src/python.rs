@@ -11,8 +11,5 @@ use crate::process::run;
 pub fn run_python(script: &str, arguments: &[&str]) -> Result<String> {
     let python = parts::part("python")?.join("bin/python");
     // -I: neither the user's packages nor PYTHON* variables may change what runs.
-    run(
-        "a python script",
-        Command::new(python).args(["-I", "-c", script]).args(arguments),
-    )
+    run("a python script", Command::new(python).args(["-I", "-c", script]).args(arguments))
 }

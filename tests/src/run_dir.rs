@@ -32,10 +32,7 @@ impl RunDir {
         } else {
             format!("{PREFIX}{}-{name}-", std::process::id())
         };
-        let mut dir = tempfile::Builder::new()
-            .prefix(&prefix)
-            .tempdir()
-            .context("make a directory for a run")?;
+        let mut dir = tempfile::Builder::new().prefix(&prefix).tempdir().context("make a directory for a run")?;
         dir.disable_cleanup(keep);
         Ok(RunDir { dir })
     }
@@ -58,12 +55,7 @@ fn sweep(parent: &Path) {
 }
 
 fn owner(name: &OsStr) -> Option<u32> {
-    name.to_str()?
-        .strip_prefix(PREFIX)?
-        .split('-')
-        .next()?
-        .parse()
-        .ok()
+    name.to_str()?.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -73,9 +65,7 @@ mod tests {
     #[test]
     fn sweep_removes_only_what_no_process_owns() {
         let parent = tempfile::tempdir().expect("a directory");
-        let mine = parent
-            .path()
-            .join(format!("{PREFIX}{}-kafka-x", std::process::id()));
+        let mine = parent.path().join(format!("{PREFIX}{}-kafka-x", std::process::id()));
         // Above the highest process id that Linux gives out.
         let abandoned = parent.path().join(format!("{PREFIX}4194305-kafka-x"));
         let other = parent.path().join("strimzi-backup-kept-kafka-x");

@@ -49,11 +49,7 @@ impl Toxiproxy {
         let mut process = Process::spawn("toxiproxy", &command, dir.path())?;
         let address = port.address();
         process.wait_ready(READY, || http::get(&address, "/version").ok())?;
-        Ok(Toxiproxy {
-            _process: process,
-            port,
-            _dir: dir,
-        })
+        Ok(Toxiproxy { _process: process, port, _dir: dir })
     }
 
     /// Makes a proxy to `upstream` (`127.0.0.1:<port>`) on a free port. For Kafka the broker must advertise the
@@ -65,11 +61,7 @@ impl Toxiproxy {
     /// Makes a proxy on a port that was reserved before, because the server behind it had to know it.
     pub fn proxy_on(&self, port: Port, name: &str, upstream: &str) -> Result<Proxy> {
         let body = json!({ "name": name, "listen": port.address(), "upstream": upstream, "enabled": true });
-        let proxy = Proxy {
-            name: name.to_owned(),
-            api: self.port.address(),
-            port,
-        };
+        let proxy = Proxy { name: name.to_owned(), api: self.port.address(), port };
         proxy.call("POST", "/proxies", &body)?;
         Ok(proxy)
     }
@@ -83,20 +75,12 @@ impl Proxy {
 
     /// Closes all connections and refuses new ones.
     pub fn disable(&self) -> Result<()> {
-        self.call(
-            "POST",
-            &format!("/proxies/{}", self.name),
-            &json!({ "enabled": false }),
-        )
+        self.call("POST", &format!("/proxies/{}", self.name), &json!({ "enabled": false }))
     }
 
     /// Accepts connections again.
     pub fn enable(&self) -> Result<()> {
-        self.call(
-            "POST",
-            &format!("/proxies/{}", self.name),
-            &json!({ "enabled": true }),
-        )
+        self.call("POST", &format!("/proxies/{}", self.name), &json!({ "enabled": true }))
     }
 
     /// Adds a toxic of type `kind` under the name `name`, e.g. `latency` with `{"latency": 100, "jitter": 10}`,
@@ -113,25 +97,14 @@ impl Proxy {
 
     /// Removes the toxic named `name`.
     pub fn remove_toxic(&self, name: &str) -> Result<()> {
-        self.call(
-            "DELETE",
-            &format!("/proxies/{}/toxics/{name}", self.name),
-            &Value::Null,
-        )
+        self.call("DELETE", &format!("/proxies/{}/toxics/{name}", self.name), &Value::Null)
     }
 
     fn call(&self, method: &str, path: &str, body: &Value) -> Result<()> {
-        let body = if body.is_null() {
-            String::new()
-        } else {
-            body.to_string()
-        };
+        let body = if body.is_null() { String::new() } else { body.to_string() };
         let headers = [("Content-Type", "application/json")];
         let Response { status, body } = http::request(&self.api, method, path, &headers, &body)?;
-        ensure!(
-            (200..300).contains(&status),
-            "toxiproxy {method} {path}: {status} {body}"
-        );
+        ensure!((200..300).contains(&status), "toxiproxy {method} {path}: {status} {body}");
         Ok(())
     }
 }

@@ -37,26 +37,14 @@ fn kafka_broker_starts_serves_and_leaves_nothing() -> Result<()> {
     let id = broker.process().context("a process")?.id();
     let client = broker.client();
     client.create_topic("t", 2, &[("retention.ms", "-1")])?;
-    client.produce(
-        "t",
-        &[intricate(), Record::tombstone("k").partition(1).header("h", None)],
-    )?;
+    client.produce("t", &[intricate(), Record::tombstone("k").partition(1).header("h", None)])?;
     let read = read_all(&broker.bootstrap(), "t")?;
     assert_eq!(read.len(), 2);
     let (first, sent) = (&read[0], intricate());
     assert_eq!((first.partition, first.offset), (1, 0));
-    assert_eq!(
-        (Some(first.timestamp), first.timestamp_type),
-        (sent.timestamp, "CreateTime")
-    );
-    assert_eq!(
-        (&first.key, &first.value, &first.headers),
-        (&sent.key, &sent.value, &sent.headers)
-    );
-    assert_eq!(
-        (read[1].key.as_deref(), read[1].value.as_deref()),
-        (Some(b"k".as_slice()), None)
-    );
+    assert_eq!((Some(first.timestamp), first.timestamp_type), (sent.timestamp, "CreateTime"));
+    assert_eq!((&first.key, &first.value, &first.headers), (&sent.key, &sent.value, &sent.headers));
+    assert_eq!((read[1].key.as_deref(), read[1].value.as_deref()), (Some(b"k".as_slice()), None));
     assert!(broker.data_dir().join("t-1").is_dir());
     let meta = std::fs::read_to_string(broker.data_dir().join("meta.properties"))?;
     assert!(meta.contains(broker.cluster_id()));
@@ -91,20 +79,11 @@ fn kafka_client_changes_topics_and_groups() -> Result<()> {
     client.create_topic("t", 1, &[("retention.ms", "1234567")])?;
     client.create_partitions("t", 3)?;
     client.alter_topic_config("t", "segment.bytes", "2000000")?;
-    let described = broker.cli(
-        "configs",
-        &["--describe", "--entity-type", "topics", "--entity-name", "t"],
-    )?;
+    let described = broker.cli("configs", &["--describe", "--entity-type", "topics", "--entity-name", "t"])?;
     assert!(described.contains("retention.ms=1234567"), "{described}");
     assert!(described.contains("segment.bytes=2000000"), "{described}");
-    assert!(
-        described.starts_with("Dynamic configs for topic t are:"),
-        "nothing but the answer: {described}"
-    );
-    client.produce(
-        "t",
-        &[Record::value("1").partition(0), Record::value("2").partition(0)],
-    )?;
+    assert!(described.starts_with("Dynamic configs for topic t are:"), "nothing but the answer: {described}");
+    client.produce("t", &[Record::value("1").partition(0), Record::value("2").partition(0)])?;
     client.delete_records("t", 0, 1)?;
     assert_eq!(client.watermarks("t", 0)?, (1, 2));
     client.commit_offsets("g", &[("t", 0, 2)])?;
@@ -124,16 +103,9 @@ fn kafka_transactions_show_only_what_was_committed() -> Result<()> {
     for (value, committed) in [("1", true), ("2", false), ("3", true)] {
         producer.begin()?;
         producer.send("t", &Record::value(value))?;
-        if committed {
-            producer.commit()?
-        } else {
-            producer.abort()?
-        }
+        if committed { producer.commit()? } else { producer.abort()? }
     }
-    let offsets: Vec<i64> = read_all(&broker.bootstrap(), "t")?
-        .iter()
-        .map(|record| record.offset)
-        .collect();
+    let offsets: Vec<i64> = read_all(&broker.bootstrap(), "t")?.iter().map(|record| record.offset).collect();
     assert_eq!(offsets, [0, 4]);
     Ok(())
 }
@@ -143,30 +115,8 @@ fn kafka_secure_broker_accepts_every_mechanism() -> Result<()> {
     let broker = KafkaBroker::start_with(&BrokerOptions::default().secure())?;
     broker.client().create_topic("t", 1, &[])?;
     broker.client().produce("t", &[Record::value("1")])?;
-    broker.cli(
-        "acls",
-        &[
-            "--add",
-            "--allow-principal",
-            "User:backup",
-            "--operation",
-            "Read",
-            "--topic",
-            "t",
-        ],
-    )?;
-    broker.cli(
-        "acls",
-        &[
-            "--add",
-            "--allow-principal",
-            "User:backup",
-            "--operation",
-            "Read",
-            "--group",
-            "*",
-        ],
-    )?;
+    broker.cli("acls", &["--add", "--allow-principal", "User:backup", "--operation", "Read", "--topic", "t"])?;
+    broker.cli("acls", &["--add", "--allow-principal", "User:backup", "--operation", "Read", "--group", "*"])?;
     let certs = broker.certs()?;
     let tls = |bootstrap: &str, protocol: &str| {
         KafkaClient::new(bootstrap)
@@ -174,10 +124,7 @@ fn kafka_secure_broker_accepts_every_mechanism() -> Result<()> {
             .property("ssl.ca.location", &certs.ca().display().to_string())
     };
     let ssl = tls(&broker.bootstrap_ssl()?, "ssl")
-        .property(
-            "ssl.certificate.location",
-            &certs.certificate("backup").display().to_string(),
-        )
+        .property("ssl.certificate.location", &certs.certificate("backup").display().to_string())
         .property("ssl.key.location", &certs.key("backup").display().to_string());
     let mut clients = vec![("mTLS", ssl)];
     for mechanism in ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] {
@@ -209,13 +156,7 @@ fn kafka_broker_behind_a_proxy_is_cut_off_and_comes_back() -> Result<()> {
     let outside = KafkaClient::new(&broker.bootstrap());
     outside.produce("t", &[Record::value("1")])?;
     proxy.disable()?;
-    assert!(
-        outside
-            .clone()
-            .property("message.timeout.ms", "1000")
-            .produce("t", &[Record::value("2")])
-            .is_err()
-    );
+    assert!(outside.clone().property("message.timeout.ms", "1000").produce("t", &[Record::value("2")]).is_err());
     // The test's own client goes past the proxy.
     assert_eq!(broker.client().read_all("t")?.len(), 1);
     proxy.enable()?;
@@ -236,11 +177,7 @@ fn kafka_tiered_storage_moves_segments_and_serves_them() -> Result<()> {
     let records: Vec<Record> = (0..40).map(|_| Record::value(vec![7_u8; 100_000])).collect();
     broker.client().produce("t", &records)?;
     let first_segment = broker.data_dir().join("t-0/00000000000000000000.log");
-    wait::wait_until(
-        "the end of the first local segment",
-        Duration::from_secs(60),
-        || Ok(!first_segment.exists()),
-    )?;
+    wait::wait_until("the end of the first local segment", Duration::from_secs(60), || Ok(!first_segment.exists()))?;
     assert_eq!(broker.client().read_all("t")?.len(), records.len());
     Ok(())
 }
@@ -288,10 +225,7 @@ fn azure_server_starts_serves_and_leaves_nothing() -> Result<()> {
     assert!(again.is_err_and(|error| error.to_string().contains("409")));
     server.stop()?;
     server.restart()?;
-    assert!(
-        server.create_container("second").is_err(),
-        "containers outlive a restart"
-    );
+    assert!(server.create_container("second").is_err(), "containers outlive a restart");
     drop(server);
     assert!(!process::exists(id));
     Ok(())
@@ -308,12 +242,7 @@ fn toxiproxy_passes_delays_and_cuts() -> Result<()> {
         Ok(started.elapsed())
     };
     ask()?;
-    proxy.add_toxic(
-        "slow",
-        "latency",
-        Direction::Downstream,
-        &json!({ "latency": 300 }),
-    )?;
+    proxy.add_toxic("slow", "latency", Direction::Downstream, &json!({ "latency": 300 }))?;
     assert!(ask()? >= Duration::from_millis(300));
     proxy.remove_toxic("slow")?;
     proxy.disable()?;
@@ -328,11 +257,7 @@ fn duckdb_and_pyarrow_answer() -> Result<()> {
     let rows = duckdb::query("SELECT 1 AS n, 'x' AS s, '\\xAB'::BLOB AS b, NULL AS z")?;
     assert_eq!(rows, [json!({ "n": 1, "s": "x", "b": "ab", "z": null })]);
     assert_eq!(
-        python::run_python(
-            "import pyarrow, sys; print(pyarrow.__version__, *sys.argv[1:])",
-            &["a"]
-        )?
-        .trim(),
+        python::run_python("import pyarrow, sys; print(pyarrow.__version__, *sys.argv[1:])", &["a"])?.trim(),
         "26.0.1 a"
     );
     Ok(())
@@ -370,8 +295,7 @@ fn process_is_killed_on_panic_and_can_be_frozen() -> Result<()> {
 fn process_outlives_the_thread_that_started_it() -> Result<()> {
     let dir = RunDir::new("process")?;
     let path = dir.path().to_owned();
-    let started =
-        std::thread::spawn(move || Process::spawn("sleep", Command::new("sleep").arg("600"), &path));
+    let started = std::thread::spawn(move || Process::spawn("sleep", Command::new("sleep").arg("600"), &path));
     let mut sleeper = started.join().map_err(|_| anyhow::anyhow!("panicked"))??;
     std::thread::sleep(Duration::from_millis(200));
     assert!(sleeper.is_running());
@@ -393,9 +317,7 @@ fn process_dies_with_a_test_program_that_is_killed() -> Result<()> {
     let dir = RunDir::new("killed")?;
     let file = dir.path().join("id");
     let mut command = Command::new(std::env::current_exe()?);
-    command
-        .args(["--exact", "process_dies_with_a_test_program_that_is_killed"])
-        .env(VICTIM, &file);
+    command.args(["--exact", "process_dies_with_a_test_program_that_is_killed"]).env(VICTIM, &file);
     command.env("TMPDIR", dir.path());
     let mut victim = Process::spawn("victim", &command, dir.path())?;
     let id = victim.wait_ready(SOON, || std::fs::read_to_string(&file).ok()?.parse::<u32>().ok())?;
@@ -412,9 +334,7 @@ fn process_start_failure_quotes_the_output() -> Result<()> {
     let mut command = Command::new("sh");
     command.args(["-c", "echo the reason >&2; exit 3"]);
     let mut failing = Process::spawn("failing", &command, dir.path())?;
-    let error = failing
-        .wait_ready(SOON, || None::<()>)
-        .map_err(|error| error.to_string());
+    let error = failing.wait_ready(SOON, || None::<()>).map_err(|error| error.to_string());
     assert!(error.is_err_and(|message| message.contains("the reason") && message.contains("exit status: 3")));
     Ok(())
 }

@@ -41,12 +41,7 @@ fn broker() -> Result<Arc<KafkaBroker>> {
 }
 
 fn cluster(bootstrap: &str) -> Cluster {
-    Cluster {
-        bootstrap_servers: bootstrap.to_owned(),
-        tls: None,
-        authentication: None,
-        properties: BTreeMap::new(),
-    }
+    Cluster { bootstrap_servers: bootstrap.to_owned(), tls: None, authentication: None, properties: BTreeMap::new() }
 }
 
 fn tuning() -> Tuning {
@@ -68,26 +63,15 @@ fn name(topic: &str) -> Result<TopicName> {
 
 fn at(slot: u32, topic: &str, partition: i32, offset: i64) -> Result<Assignment> {
     let (topic, partition) = (name(topic)?, PartitionId::new(partition));
-    Ok(Assignment {
-        slot,
-        topic,
-        partition,
-        offset: Offset::new(offset),
-        leader_epoch: None,
-    })
+    Ok(Assignment { slot, topic, partition, offset: Offset::new(offset), leader_epoch: None })
 }
 
 fn numbered(range: std::ops::Range<i64>, partition: i32) -> Vec<Record> {
-    range
-        .map(|number| Record::value(number.to_string()).partition(partition))
-        .collect()
+    range.map(|number| Record::value(number.to_string()).partition(partition)).collect()
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T> {
-    Ok(tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(future))
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
 }
 
 /// A record as it was delivered.
@@ -114,10 +98,7 @@ struct Recorder {
 
 impl Sink for Recorder {
     fn record(&mut self, slot: u32, record: RecordRef<'_>) {
-        let headers = record
-            .headers
-            .iter()
-            .map(|header| (header.key.to_vec(), header.value.map(<[u8]>::to_vec)));
+        let headers = record.headers.iter().map(|header| (header.key.to_vec(), header.value.map(<[u8]>::to_vec)));
         self.records.push(Seen {
             slot,
             offset: record.offset.get(),
@@ -145,11 +126,7 @@ impl Sink for Recorder {
 
 impl Recorder {
     fn offsets(&self, slot: u32) -> Vec<i64> {
-        self.records
-            .iter()
-            .filter(|record| record.slot == slot)
-            .map(|record| record.offset)
-            .collect()
+        self.records.iter().filter(|record| record.slot == slot).map(|record| record.offset).collect()
     }
 
     fn poll_until(&mut self, kafka: &Kafka, what: &str, done: impl Fn(&Self) -> bool) -> Result<()> {
@@ -202,15 +179,10 @@ fn trap1_no_record_is_lost_or_repeated_when_the_caller_stops_polling() -> Result
     let client = broker.client();
     client.create_topic("trap1-pressure", 2, &[])?;
     for partition in 0..2 {
-        let records: Vec<Record> = (0..COUNT)
-            .map(|_| Record::value(vec![b'x'; 512]).partition(partition))
-            .collect();
+        let records: Vec<Record> = (0..COUNT).map(|_| Record::value(vec![b'x'; 512]).partition(partition)).collect();
         client.produce("trap1-pressure", &records)?;
     }
-    let small_queue = Tuning {
-        queue_bytes: 256 << 10,
-        ..tuning()
-    };
+    let small_queue = Tuning { queue_bytes: 256 << 10, ..tuning() };
     let kafka = Kafka::connect(&cluster(&broker.bootstrap()), &small_queue)?;
     kafka.assign(&[at(0, "trap1-pressure", 0, 0)?, at(1, "trap1-pressure", 1, 0)?])?;
     let mut seen = Recorder::default();
@@ -241,10 +213,7 @@ fn trap2_a_recreated_topic_goes_on_silently_and_only_its_id_tells() -> Result<()
     };
     let before = describe()?;
     assert_eq!(before.partitions.len(), 1);
-    assert_eq!(
-        (before.partitions[0].leader, before.partitions[0].replicas),
-        (Some(1), 1)
-    );
+    assert_eq!((before.partitions[0].leader, before.partitions[0].replicas), (Some(1), 1));
     kafka.assign(&[at(0, "trap2", 0, 0)?])?;
     let mut seen = Recorder::default();
     seen.poll_until(&kafka, "the end", |seen| seen.ends.contains(&(0, 3)))?;
@@ -260,24 +229,12 @@ fn trap2_a_recreated_topic_goes_on_silently_and_only_its_id_tells() -> Result<()
     assert_ne!(before.id, after.id);
     assert_eq!(after.id.as_str().len(), 22);
     let listed = broker.cli("topics", &["--describe", "--topic", "trap2"])?;
-    assert!(
-        listed.contains(after.id.as_str()),
-        "the id as Kafka's own tools print it"
-    );
+    assert!(listed.contains(after.id.as_str()), "the id as Kafka's own tools print it");
     // Epochs begin at 0 again, so they do not tell either.
-    let known = Assignment {
-        leader_epoch: Some(LeaderEpoch::new(epoch)),
-        ..at(1, "trap2", 0, 3)?
-    };
+    let known = Assignment { leader_epoch: Some(LeaderEpoch::new(epoch)), ..at(1, "trap2", 0, 3)? };
     kafka.assign(&[known])?;
-    seen.poll_until(&kafka, "records of the new topic", |seen| {
-        seen.ends.contains(&(1, 5))
-    })?;
-    assert_eq!(
-        seen.offsets(1),
-        [3, 4],
-        "offsets 0 to 2 of the new topic were skipped without a word"
-    );
+    seen.poll_until(&kafka, "records of the new topic", |seen| seen.ends.contains(&(1, 5)))?;
+    assert_eq!(seen.offsets(1), [3, 4], "offsets 0 to 2 of the new topic were skipped without a word");
     assert_eq!(seen.faults, []);
     Ok(())
 }
@@ -308,9 +265,7 @@ fn trap3_dropping_the_client_ends_after_lists_pauses_and_records_in_flight() -> 
         };
         done.send(work())
     });
-    ended
-        .recv_timeout(SOON)
-        .context("the client hangs when it is dropped")?
+    ended.recv_timeout(SOON).context("the client hangs when it is dropped")?
 }
 
 fn transactional(client_id: &str, bootstrap: &str, backoff_ms: &str) -> Result<BaseProducer> {
@@ -325,15 +280,11 @@ fn transactional(client_id: &str, bootstrap: &str, backoff_ms: &str) -> Result<B
 
 /// One record and one offset of a group in an open transaction.
 fn fill_transaction(producer: &BaseProducer, bootstrap: &str, topic: &str, group: &str) -> Result<()> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("group.id", group)
-        .create()?;
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).set("group.id", group).create()?;
     let metadata = consumer.group_metadata().context("metadata of a group")?;
     producer.begin_transaction()?;
-    producer
-        .send(BaseRecord::<(), str>::to(topic).payload("v"))
-        .map_err(|(error, _)| error)?;
+    producer.send(BaseRecord::<(), str>::to(topic).payload("v")).map_err(|(error, _)| error)?;
     let mut offsets = TopicPartitionList::new();
     offsets.add_partition_offset(topic, 0, RdOffset::Offset(5_000_000_123))?;
     producer.send_offsets_to_transaction(&offsets, &metadata, SOON)?;
@@ -382,10 +333,8 @@ fn trap6_librdkafka_cannot_produce_timestamp_0() -> Result<()> {
     let broker = broker()?;
     let client = broker.client();
     client.create_topic("trap6", 1, &[])?;
-    let records: Vec<Record> = [0, 1, -1, -100_000]
-        .into_iter()
-        .map(|time| Record::value("v").timestamp(time))
-        .collect();
+    let records: Vec<Record> =
+        [0, 1, -1, -100_000].into_iter().map(|time| Record::value("v").timestamp(time)).collect();
     client.produce("trap6", &records)?;
     let kafka = connect(&broker.bootstrap())?;
     kafka.assign(&[at(0, "trap6", 0, 0)?])?;
@@ -394,11 +343,7 @@ fn trap6_librdkafka_cannot_produce_timestamp_0() -> Result<()> {
     let times: Vec<i64> = seen.records.iter().map(|record| record.timestamp).collect();
     assert!(times[0] > 1_600_000_000_000, "0 became now: {times:?}");
     assert_eq!(times[1..], [1, -1, -100_000]);
-    assert!(
-        seen.records
-            .iter()
-            .all(|record| record.timestamp_type == TimestampType::CreateTime)
-    );
+    assert!(seen.records.iter().all(|record| record.timestamp_type == TimestampType::CreateTime));
     Ok(())
 }
 
@@ -431,10 +376,7 @@ fn trap7_headers_come_byte_for_byte_and_none_panics() -> Result<()> {
     seen.poll_until(&kafka, "the end", |seen| !seen.ends.is_empty())?;
     assert_eq!(seen.records.len(), sent.len());
     for (seen, sent) in seen.records.iter().zip(&sent) {
-        assert_eq!(
-            (&seen.key, &seen.value, &seen.headers),
-            (&sent.key, &sent.value, &sent.headers)
-        );
+        assert_eq!((&seen.key, &seen.value, &seen.headers), (&sent.key, &sent.value, &sent.headers));
     }
     Ok(())
 }
@@ -451,47 +393,25 @@ fn a39_out_of_range_tells_topic_partition_and_offset_and_others_go_on() -> Resul
     let kafka = connect(&broker.bootstrap())?;
     kafka.assign(&[at(0, "range", 0, 2)?, at(1, "range", 1, 0)?])?;
     let mut seen = Recorder::default();
-    seen.poll_until(&kafka, "a fault and an end", |seen| {
-        !seen.faults.is_empty() && seen.ends.contains(&(1, 10))
-    })?;
+    seen.poll_until(&kafka, "a fault and an end", |seen| !seen.faults.is_empty() && seen.ends.contains(&(1, 10)))?;
     let requested = Some(Offset::new(2));
     assert_eq!(seen.faults, [(0, PartitionFault::OutOfRange { requested })]);
     assert_eq!(seen.offsets(1), (0..10).collect::<Vec<_>>());
 
-    let partitions = [
-        (name("range")?, PartitionId::new(0)),
-        (name("range")?, PartitionId::new(9)),
-    ];
+    let partitions = [(name("range")?, PartitionId::new(0)), (name("range")?, PartitionId::new(9))];
     let starts = block_on(kafka.list_offsets(&partitions, OffsetSpec::LogStart))??;
-    let start = starts
-        .iter()
-        .find(|((_, partition), _)| partition.get() == 0)
-        .context("partition 0")?
-        .1?;
+    let start = starts.iter().find(|((_, partition), _)| partition.get() == 0).context("partition 0")?.1?;
     assert_eq!(start, Offset::new(4));
-    let unknown = starts
-        .iter()
-        .find(|((_, partition), _)| partition.get() == 9)
-        .context("partition 9")?;
+    let unknown = starts.iter().find(|((_, partition), _)| partition.get() == 9).context("partition 9")?;
     assert!(unknown.1.is_err_and(|error| error.is_unknown()));
 
     kafka.assign(&[at(2, "range", 0, start.get())?])?;
-    seen.poll_until(&kafka, "the end of the other", |seen| {
-        seen.ends.contains(&(2, 10))
-    })?;
+    seen.poll_until(&kafka, "the end of the other", |seen| seen.ends.contains(&(2, 10)))?;
     assert_eq!(seen.offsets(2), (4..10).collect::<Vec<_>>());
     assert_eq!(seen.faults.len(), 1);
     kafka.assign(&[at(3, "range", 0, 100)?])?;
     seen.poll_until(&kafka, "a fault beyond the end", |seen| seen.faults.len() == 2)?;
-    assert_eq!(
-        seen.faults[1],
-        (
-            3,
-            PartitionFault::OutOfRange {
-                requested: Some(Offset::new(100))
-            }
-        )
-    );
+    assert_eq!(seen.faults[1], (3, PartitionFault::OutOfRange { requested: Some(Offset::new(100)) }));
     Ok(())
 }
 
@@ -515,11 +435,7 @@ fn a45_the_end_is_the_last_stable_offset_and_aborted_records_are_hidden() -> Res
     send(2)?; // 3 records and a marker, 2 aborted and a marker, then 2 open: stable up to 7 of 9.
     let kafka = connect(&broker.bootstrap())?;
     let partition = [(name("transactions")?, PartitionId::new(0))];
-    for (spec, offset) in [
-        (OffsetSpec::LogStart, 0),
-        (OffsetSpec::LastStable, 7),
-        (OffsetSpec::HighWatermark, 9),
-    ] {
+    for (spec, offset) in [(OffsetSpec::LogStart, 0), (OffsetSpec::LastStable, 7), (OffsetSpec::HighWatermark, 9)] {
         let found = block_on(kafka.list_offsets(&partition, spec))??;
         assert_eq!(found[0].1?, Offset::new(offset), "{spec:?}");
     }
@@ -532,9 +448,7 @@ fn a45_the_end_is_the_last_stable_offset_and_aborted_records_are_hidden() -> Res
     seen.poll_until(&kafka, "the end", |seen| seen.ends.contains(&(0, 10)))?;
     assert_eq!(seen.offsets(0), [0, 1, 2, 7, 8]);
     kafka.assign(&[at(1, "transactions", 0, 4)?])?;
-    seen.poll_until(&kafka, "the end from inside the aborted ones", |seen| {
-        seen.ends.contains(&(1, 10))
-    })?;
+    seen.poll_until(&kafka, "the end from inside the aborted ones", |seen| seen.ends.contains(&(1, 10)))?;
     assert_eq!(seen.offsets(1), [7, 8]);
     Ok(())
 }
@@ -605,13 +519,7 @@ fn no_record_of_an_earlier_assignment_comes_after_a_new_one() -> Result<()> {
     let poller = {
         let (kafka, stop) = (kafka.clone(), stop.clone());
         thread::spawn(move || {
-            let mut sink = Generations {
-                current: 0,
-                fresh: false,
-                stale: Vec::new(),
-                next: 0,
-                holes: Vec::new(),
-            };
+            let mut sink = Generations { current: 0, fresh: false, stale: Vec::new(), next: 0, holes: Vec::new() };
             while !stop.load(Ordering::Relaxed) {
                 kafka.poll(Duration::from_millis(100), 100, &mut sink);
             }
@@ -629,9 +537,7 @@ fn no_record_of_an_earlier_assignment_comes_after_a_new_one() -> Result<()> {
     }
     thread::sleep(QUIET);
     stop.store(true, Ordering::Relaxed);
-    let sink = poller
-        .join()
-        .map_err(|_| anyhow::anyhow!("the poller panicked"))?;
+    let sink = poller.join().map_err(|_| anyhow::anyhow!("the poller panicked"))?;
     assert_eq!(sink.stale, []);
     assert_eq!(sink.holes, []);
     Ok(())
@@ -657,12 +563,7 @@ fn assigning_does_not_wait_for_a_poll_that_waits_for_records() -> Result<()> {
     let started = Instant::now();
     kafka.assign(&[at(0, "wake", 0, 0)?])?;
     let took = started.elapsed();
-    assert_eq!(
-        poller
-            .join()
-            .map_err(|_| anyhow::anyhow!("the poller panicked"))?,
-        [(0, 0)]
-    );
+    assert_eq!(poller.join().map_err(|_| anyhow::anyhow!("the poller panicked"))?, [(0, 0)]);
     assert!(took < Duration::from_secs(2), "{took:?}");
     Ok(())
 }
@@ -675,10 +576,7 @@ fn a_long_silence_of_the_caller_does_no_harm() -> Result<()> {
     client.produce("silence", &numbered(0..10, 0))?;
     let limits = [("max.poll.interval.ms", "3000"), ("session.timeout.ms", "3000")];
     let properties = limits.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let impatient = Cluster {
-        properties: BTreeMap::from(properties),
-        ..cluster(&broker.bootstrap())
-    };
+    let impatient = Cluster { properties: BTreeMap::from(properties), ..cluster(&broker.bootstrap()) };
     let kafka = Kafka::connect(&impatient, &tuning())?;
     kafka.assign(&[at(0, "silence", 0, 0)?])?;
     thread::sleep(Duration::from_secs(6));
@@ -697,26 +595,17 @@ fn a41_a_deleted_topic_is_reported_for_its_partitions() -> Result<()> {
     client.create_topic("deleted", 1, &[])?;
     client.create_topic("stays", 1, &[])?;
     let kafka = connect(&broker.bootstrap())?;
-    kafka.assign(&[
-        at(0, "deleted", 0, 0)?,
-        at(1, "stays", 0, 0)?,
-        at(2, "never-was", 0, 0)?,
-    ])?;
+    kafka.assign(&[at(0, "deleted", 0, 0)?, at(1, "stays", 0, 0)?, at(2, "never-was", 0, 0)?])?;
     let mut seen = Recorder::default();
     seen.poll_until(&kafka, "both ends", |seen| seen.ends.len() == 2)?;
     client.delete_topic("deleted")?;
     seen.poll_until(&kafka, "two unknown partitions", |seen| {
-        [0, 2]
-            .iter()
-            .all(|slot| seen.faults.contains(&(*slot, PartitionFault::UnknownPartition)))
+        [0, 2].iter().all(|slot| seen.faults.contains(&(*slot, PartitionFault::UnknownPartition)))
     })?;
     assert!(seen.faults.iter().all(|(slot, _)| *slot != 1));
     let described = block_on(kafka.describe_topics(&[name("deleted")?, name("stays")?]))??;
     for (topic, description) in described {
-        assert_eq!(
-            description.is_err_and(|error| error.is_unknown()),
-            topic.as_str() == "deleted"
-        );
+        assert_eq!(description.is_err_and(|error| error.is_unknown()), topic.as_str() == "deleted");
     }
     client.produce("stays", &numbered(0..1, 0))?;
     seen.poll_until(&kafka, "a record of the other", |seen| seen.offsets(1) == [0])?;
@@ -727,11 +616,7 @@ fn a41_a_deleted_topic_is_reported_for_its_partitions() -> Result<()> {
 fn topics_their_overrides_and_the_cluster_are_told() -> Result<()> {
     let broker = broker()?;
     let client = broker.client();
-    client.create_topic(
-        "told",
-        3,
-        &[("retention.ms", "12345"), ("cleanup.policy", "compact")],
-    )?;
+    client.create_topic("told", 3, &[("retention.ms", "12345"), ("cleanup.policy", "compact")])?;
     client.create_topic("plain", 1, &[])?;
     let kafka = connect(&broker.bootstrap())?;
     assert_eq!(block_on(kafka.cluster_id(SOON))??.as_str(), broker.cluster_id());
@@ -741,21 +626,13 @@ fn topics_their_overrides_and_the_cluster_are_told() -> Result<()> {
     let overrides = block_on(kafka.topic_overrides(&asked))??;
     let of = |topic: &str| -> Result<_> { Ok(overrides.get(&name(topic)?).context("an answer")?.clone()) };
     let expected = [("cleanup.policy", "compact"), ("retention.ms", "12345")];
-    let expected: BTreeMap<_, _> = expected
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into();
+    let expected: BTreeMap<_, _> = expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     assert_eq!(of("told")??, expected);
     assert_eq!(of("plain")??, BTreeMap::new());
     assert!(of("never-was")?.is_err_and(|error| error.is_unknown()));
     let described = block_on(kafka.describe_topics(&[name("told")?]))??;
     let partitions = &described[0].1.as_ref().map_err(|error| *error)?.partitions;
-    assert_eq!(
-        partitions
-            .iter()
-            .map(|found| found.partition.get())
-            .collect::<Vec<_>>(),
-        [0, 1, 2]
-    );
+    assert_eq!(partitions.iter().map(|found| found.partition.get()).collect::<Vec<_>>(), [0, 1, 2]);
     Ok(())
 }
 
@@ -771,52 +648,27 @@ fn the_leader_epoch_comes_with_the_records_and_goes_out_with_the_assignment() ->
     broker.stop()?;
     broker.restart()?;
     broker.client().produce("epoch", &numbered(3..6, 0))?;
-    seen.poll_until(&kafka, "three more after a restart", |seen| {
-        seen.records.len() == 6
-    })?;
+    seen.poll_until(&kafka, "three more after a restart", |seen| seen.records.len() == 6)?;
     let epochs: Vec<i32> = seen.records.iter().map(|record| record.epoch).collect();
     assert_eq!(seen.offsets(0), (0..6).collect::<Vec<_>>());
     assert!(epochs[0] >= 0 && epochs[5] > epochs[0], "{epochs:?}");
-    assert!(
-        seen.client_faults.iter().all(Error::is_retryable),
-        "{:?}",
-        seen.client_faults
-    );
+    assert!(seen.client_faults.iter().all(Error::is_retryable), "{:?}", seen.client_faults);
 
-    let known = Assignment {
-        leader_epoch: Some(LeaderEpoch::new(epochs[5])),
-        ..at(1, "epoch", 0, 6)?
-    };
+    let known = Assignment { leader_epoch: Some(LeaderEpoch::new(epochs[5])), ..at(1, "epoch", 0, 6)? };
     kafka.assign(&[known])?;
-    seen.poll_until(&kafka, "the end under a known epoch", |seen| {
-        seen.ends.contains(&(1, 6))
-    })?;
-    let truncated = Assignment {
-        leader_epoch: Some(LeaderEpoch::new(epochs[0])),
-        ..at(2, "epoch", 0, 5)?
-    };
+    seen.poll_until(&kafka, "the end under a known epoch", |seen| seen.ends.contains(&(1, 6)))?;
+    let truncated = Assignment { leader_epoch: Some(LeaderEpoch::new(epochs[0])), ..at(2, "epoch", 0, 5)? };
     kafka.assign(&[truncated])?;
-    seen.poll_until(&kafka, "a fault under an epoch that ended earlier", |seen| {
-        !seen.faults.is_empty()
-    })?;
-    assert!(
-        matches!(seen.faults[0], (2, PartitionFault::OutOfRange { .. })),
-        "{:?}",
-        seen.faults
-    );
+    seen.poll_until(&kafka, "a fault under an epoch that ended earlier", |seen| !seen.faults.is_empty())?;
+    assert!(matches!(seen.faults[0], (2, PartitionFault::OutOfRange { .. })), "{:?}", seen.faults);
 
     // The same from a client that knows nothing of the topic yet, as after a restart of the streamer.
     for (epoch, offset, truncated) in [(epochs[5], 6, false), (epochs[0], 5, true)] {
         let kafka = connect(&broker.bootstrap())?;
         let mut seen = Recorder::default();
         let leader_epoch = Some(LeaderEpoch::new(epoch));
-        kafka.assign(&[Assignment {
-            leader_epoch,
-            ..at(3, "epoch", 0, offset)?
-        }])?;
-        seen.poll_until(&kafka, "a fault or the end", |seen| {
-            seen.ends.len() + seen.faults.len() > 0
-        })?;
+        kafka.assign(&[Assignment { leader_epoch, ..at(3, "epoch", 0, offset)? }])?;
+        seen.poll_until(&kafka, "a fault or the end", |seen| seen.ends.len() + seen.faults.len() > 0)?;
         assert_eq!(!seen.faults.is_empty(), truncated, "{:?}", seen.faults);
     }
     Ok(())
@@ -845,9 +697,7 @@ fn a42_a_recreated_topic_is_read_although_its_leader_epochs_begin_again() -> Res
         client.create_topic("again", 1, &[])?;
         client.produce("again", &numbered(0..3, 0))?;
         kafka.assign(&[at(slot + 1, "again", 0, 0)?])?;
-        seen.poll_until(&kafka, "the new topic's end", |seen| {
-            seen.ends.contains(&(slot + 1, 3))
-        })?;
+        seen.poll_until(&kafka, "the new topic's end", |seen| seen.ends.contains(&(slot + 1, 3)))?;
         assert_eq!(seen.offsets(slot + 1), [0, 1, 2]);
         kafka.unassign(&partition)?;
     }
@@ -864,15 +714,9 @@ fn a49_corrupt_data_stops_its_partition_and_is_never_skipped() -> Result<()> {
         client.produce("corrupt", &[Record::value(value.clone()), Record::value(value)])?;
     }
     broker.stop()?;
-    let segment = broker
-        .data_dir()
-        .join("corrupt-0")
-        .join("00000000000000000000.log");
+    let segment = broker.data_dir().join("corrupt-0").join("00000000000000000000.log");
     let bytes = std::fs::read(&segment)?;
-    let middle = bytes
-        .windows(7)
-        .position(|window| window == b"batch-1")
-        .context("the batch")?;
+    let middle = bytes.windows(7).position(|window| window == b"batch-1").context("the batch")?;
     let mut file = std::fs::File::options().write(true).open(&segment)?;
     file.seek(SeekFrom::Start(u64::try_from(middle)?))?;
     file.write_all(b"BATCH")?;
@@ -884,16 +728,7 @@ fn a49_corrupt_data_stops_its_partition_and_is_never_skipped() -> Result<()> {
     seen.poll_until(&kafka, "the fault", |seen| !seen.faults.is_empty())?;
     seen.poll_for(&kafka, QUIET);
     assert_eq!(seen.offsets(0), [0, 1]);
-    assert_eq!(
-        seen.faults,
-        [(
-            0,
-            PartitionFault::Corrupt {
-                at: Offset::new(2),
-                code: Code::BAD_MSG
-            }
-        )]
-    );
+    assert_eq!(seen.faults, [(0, PartitionFault::Corrupt { at: Offset::new(2), code: Code::BAD_MSG })]);
     assert_eq!(seen.ends, []);
     kafka.assign(&[at(1, "corrupt", 0, 4)?])?;
     seen.poll_until(&kafka, "the end behind it", |seen| seen.ends.contains(&(1, 6)))?;
@@ -905,19 +740,12 @@ fn a49_corrupt_data_stops_its_partition_and_is_never_skipped() -> Result<()> {
 fn an_absent_cluster_is_unreachable_and_may_be_retried() -> Result<()> {
     let port = strimzi_backup_tests::ports::Port::reserve()?;
     let kafka = connect(&port.address())?;
-    let error = block_on(kafka.cluster_id(Duration::from_secs(2)))?
-        .err()
-        .context("an error")?;
-    assert!(
-        matches!(error, Error::Unreachable { .. }) && error.is_retryable(),
-        "{error:?}"
-    );
+    let error = block_on(kafka.cluster_id(Duration::from_secs(2)))?.err().context("an error")?;
+    assert!(matches!(error, Error::Unreachable { .. }) && error.is_retryable(), "{error:?}");
     let mut seen = Recorder::default();
     kafka.assign(&[at(0, "t", 0, 0)?])?;
     seen.poll_until(&kafka, "all brokers down", |seen| {
-        seen.client_faults
-            .iter()
-            .any(|fault| fault.code() == Some(Code::ALL_BROKERS_DOWN))
+        seen.client_faults.iter().any(|fault| fault.code() == Some(Code::ALL_BROKERS_DOWN))
     })
 }
 
@@ -930,11 +758,7 @@ fn secure(bootstrap: &str, ca: std::path::PathBuf, authentication: Authenticatio
         key_password_file: None,
         verify_hostname: true,
     };
-    Cluster {
-        tls: Some(tls),
-        authentication: Some(authentication),
-        ..cluster(bootstrap)
-    }
+    Cluster { tls: Some(tls), authentication: Some(authentication), ..cluster(bootstrap) }
 }
 
 #[test]
@@ -945,27 +769,13 @@ fn every_way_to_authenticate_works_and_a_wrong_password_is_told_as_such() -> Res
     let file = dir.path().join("secret");
     std::fs::write(&file, SCRAM_BACKUP.1)?;
     let username = || Username::Literal(SCRAM_BACKUP.0.to_owned());
-    let scram = |mechanism| Authentication::Scram {
-        mechanism,
-        username: username(),
-        password_file: file.clone(),
-    };
-    let plain = Authentication::Plain {
-        username: username(),
-        password_file: file.clone(),
-    };
+    let scram = |mechanism| Authentication::Scram { mechanism, username: username(), password_file: file.clone() };
+    let plain = Authentication::Plain { username: username(), password_file: file.clone() };
     let sasl = broker.bootstrap_sasl_ssl()?;
-    for authentication in [
-        scram(ScramMechanism::Sha512),
-        scram(ScramMechanism::Sha256),
-        plain,
-    ] {
+    for authentication in [scram(ScramMechanism::Sha512), scram(ScramMechanism::Sha256), plain] {
         let kafka = Kafka::connect(&secure(&sasl, ca.clone(), authentication.clone()), &tuning())?;
         let id = block_on(kafka.cluster_id(SOON))?;
-        assert_eq!(
-            id.with_context(|| format!("{authentication:?}"))?.as_str(),
-            broker.cluster_id()
-        );
+        assert_eq!(id.with_context(|| format!("{authentication:?}"))?.as_str(), broker.cluster_id());
     }
     let mut mutual = secure(&broker.bootstrap_ssl()?, ca.clone(), Authentication::Tls);
     if let Some(tls) = &mut mutual.tls {
@@ -975,18 +785,12 @@ fn every_way_to_authenticate_works_and_a_wrong_password_is_told_as_such() -> Res
     let kafka = Kafka::connect(&mutual, &tuning())?;
     assert_eq!(block_on(kafka.cluster_id(SOON))??.as_str(), broker.cluster_id());
 
-    let kafka = Kafka::connect(
-        &secure(&sasl, ca.clone(), scram(ScramMechanism::Sha512)),
-        &tuning(),
-    )?;
+    let kafka = Kafka::connect(&secure(&sasl, ca.clone(), scram(ScramMechanism::Sha512)), &tuning())?;
     block_on(kafka.cluster_id(SOON))??;
     assert!(!kafka.credentials_changed());
     std::fs::write(&file, "wrong-secret")?;
     assert!(kafka.credentials_changed());
-    let kafka = Kafka::connect(
-        &secure(&sasl, ca.clone(), scram(ScramMechanism::Sha512)),
-        &tuning(),
-    )?;
+    let kafka = Kafka::connect(&secure(&sasl, ca.clone(), scram(ScramMechanism::Sha512)), &tuning())?;
     let error = block_on(kafka.cluster_id(SOON))?.err().context("an error")?;
     assert!(matches!(error, Error::Authentication { .. }), "{error:?}");
     assert!(!format!("{error:?} {error}").contains("wrong-secret"));
@@ -998,19 +802,14 @@ fn every_way_to_authenticate_works_and_a_wrong_password_is_told_as_such() -> Res
 
     std::fs::remove_file(&file)?;
     let fault = Kafka::connect(&secure(&sasl, ca, scram(ScramMechanism::Sha512)), &tuning()).err();
-    assert!(matches!(
-        fault,
-        Some(Error::Configuration(ConfigurationFault::Unreadable { .. }))
-    ));
+    assert!(matches!(fault, Some(Error::Configuration(ConfigurationFault::Unreadable { .. }))));
     Ok(())
 }
 
 /// A token as the secure broker's unsecured validator takes it.
 fn token(seconds: u64) -> Result<String> {
     use base64::Engine as _;
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)?
-        .as_secs();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
     let claims = format!(r#"{{"sub":"backup","iat":{now},"exp":{}}}"#, now + seconds);
     let encode = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
     Ok(format!("{}.{}.", encode(r#"{"alg":"none"}"#), encode(&claims)))
@@ -1025,22 +824,15 @@ fn tokens_are_read_again_while_nobody_polls_and_denials_are_told() -> Result<()>
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("token");
     std::fs::write(&file, token(8)?)?;
-    let authentication = Authentication::OauthBearer {
-        token_file: file.clone(),
-    };
-    let kafka = Kafka::connect(
-        &secure(&broker.bootstrap_oauth()?, broker.certs()?.ca(), authentication),
-        &tuning(),
-    )?;
+    let authentication = Authentication::OauthBearer { token_file: file.clone() };
+    let kafka = Kafka::connect(&secure(&broker.bootstrap_oauth()?, broker.certs()?.ca(), authentication), &tuning())?;
     assert_eq!(block_on(kafka.cluster_id(SOON))??.as_str(), broker.cluster_id());
     // At 80 % of its life the file is read again; nothing polls meanwhile, and the first token ends.
     std::fs::write(&file, token(3600)?)?;
     thread::sleep(Duration::from_secs(10));
     // A request that crosses the renewal on a connection breaks it once; librdkafka then connects anew.
     let describe = || block_on(kafka.describe_topics(&[name("token")?]));
-    strimzi_backup_tests::wait::wait_until("an answer under the second token", SOON, || {
-        Ok(describe()?.is_ok())
-    })?;
+    strimzi_backup_tests::wait::wait_until("an answer under the second token", SOON, || Ok(describe()?.is_ok()))?;
 
     // This user may do nothing. A topic that it may not see stays silent: only the description tells.
     let mut seen = Recorder::default();
@@ -1049,25 +841,13 @@ fn tokens_are_read_again_while_nobody_polls_and_denials_are_told() -> Result<()>
     assert!(seen.records.is_empty() && seen.faults.is_empty() && seen.ends.is_empty());
     assert!(describe()??[0].1.as_ref().is_err_and(|error| error.is_denied()));
     let allow = |operation: &str| {
-        let to = [
-            "--add",
-            "--allow-principal",
-            "User:backup",
-            "--topic",
-            "token",
-            "--operation",
-            operation,
-        ];
+        let to = ["--add", "--allow-principal", "User:backup", "--topic", "token", "--operation", operation];
         broker.cli("acls", &to)
     };
     allow("Describe")?;
-    seen.poll_until(&kafka, "a denial", |seen| {
-        seen.faults.contains(&(0, PartitionFault::Denied))
-    })?;
+    seen.poll_until(&kafka, "a denial", |seen| seen.faults.contains(&(0, PartitionFault::Denied)))?;
     allow("Read")?;
-    seen.poll_until(&kafka, "the end, without a right to any group", |seen| {
-        seen.ends.contains(&(0, 3))
-    })?;
+    seen.poll_until(&kafka, "the end, without a right to any group", |seen| seen.ends.contains(&(0, 3)))?;
     seen.client_faults.clear();
     seen.poll_for(&kafka, QUIET);
     assert!(seen.client_faults.is_empty(), "{:?}", seen.client_faults);
@@ -1085,15 +865,9 @@ fn reading_makes_no_group() -> Result<()> {
     let mut seen = Recorder::default();
     seen.poll_until(&kafka, "the end", |seen| seen.ends.contains(&(0, 3)))?;
     drop(kafka);
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-        .set("bootstrap.servers", broker.bootstrap())
-        .create()?;
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", broker.bootstrap()).create()?;
     let groups = admin.inner().fetch_group_list(None, SOON)?;
-    assert!(
-        groups
-            .groups()
-            .iter()
-            .all(|group| group.name() != "strimzi-backup")
-    );
+    assert!(groups.groups().iter().all(|group| group.name() != "strimzi-backup"));
     Ok(())
 }

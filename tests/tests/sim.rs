@@ -71,7 +71,7 @@ fn the_same_seed_is_the_same_history() -> Result<()> {
 /// How many seeds it takes until the simulation finds a planted bug.
 fn seeds_to_find(sabotage: Sabotage, at_most: u64) {
     let found = (0..at_most).find_map(|seed| Some((seed, try_seed(seed, Some(sabotage)).err()?)));
-    let (seed, error) = found.unwrap_or_else(|| panic!("{sabotage:?} was not found in {at_most} seeds"));
+    let (seed, error) = found.expect("the planted bug is found within the seeds");
     println!("{sabotage:?} was found by seed {seed}: {error}");
 }
 

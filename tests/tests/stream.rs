@@ -8,9 +8,8 @@ use strimzi_backup_tests::run_dir::RunDir;
 use strimzi_backup_tests::streamer::Job;
 
 fn produce(client: &KafkaClient, topic: &str, count: usize) -> Result<()> {
-    let records: Vec<Record> = (0..count)
-        .map(|number| Record::new(format!("key-{number}"), format!("value {number} of {topic}")))
-        .collect();
+    let records: Vec<Record> =
+        (0..count).map(|number| Record::new(format!("key-{number}"), format!("value {number} of {topic}"))).collect();
     client.produce(topic, &records)?;
     Ok(())
 }

@@ -16,9 +16,7 @@ use strimzi_backup_format::ids::{
 use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::record::{HeaderRef, RecordRef, TimestampType};
 use strimzi_backup_format::segment::batch::{Batch, BatchBuilder};
-use strimzi_backup_format::segment::encode::{
-    Codec, EncodeOptions, RunInput, SegmentWriter, encode_row_group,
-};
+use strimzi_backup_format::segment::encode::{Codec, EncodeOptions, RunInput, SegmentWriter, encode_row_group};
 
 const ROUNDS: usize = 7;
 const BATCH_BYTES: usize = 1 << 20;
@@ -38,55 +36,13 @@ struct Load {
 }
 
 const LOADS: [Load; 7] = [
-    Load {
-        name: "json 1 KiB",
-        value_bytes: 1024,
-        random: false,
-        headers: false,
-        partitions: 1,
-    },
-    Load {
-        name: "json 200 B",
-        value_bytes: 200,
-        random: false,
-        headers: false,
-        partitions: 1,
-    },
-    Load {
-        name: "json 10 KiB",
-        value_bytes: 10 << 10,
-        random: false,
-        headers: false,
-        partitions: 1,
-    },
-    Load {
-        name: "random 1 KiB",
-        value_bytes: 1024,
-        random: true,
-        headers: false,
-        partitions: 1,
-    },
-    Load {
-        name: "json 1 KiB, 2 headers",
-        value_bytes: 1024,
-        random: false,
-        headers: true,
-        partitions: 1,
-    },
-    Load {
-        name: "json 1 KiB, 1000 partitions",
-        value_bytes: 1024,
-        random: false,
-        headers: false,
-        partitions: 1000,
-    },
-    Load {
-        name: "json 200 B, 10000 partitions",
-        value_bytes: 200,
-        random: false,
-        headers: false,
-        partitions: 10_000,
-    },
+    Load { name: "json 1 KiB", value_bytes: 1024, random: false, headers: false, partitions: 1 },
+    Load { name: "json 200 B", value_bytes: 200, random: false, headers: false, partitions: 1 },
+    Load { name: "json 10 KiB", value_bytes: 10 << 10, random: false, headers: false, partitions: 1 },
+    Load { name: "random 1 KiB", value_bytes: 1024, random: true, headers: false, partitions: 1 },
+    Load { name: "json 1 KiB, 2 headers", value_bytes: 1024, random: false, headers: true, partitions: 1 },
+    Load { name: "json 1 KiB, 1000 partitions", value_bytes: 1024, random: false, headers: false, partitions: 1000 },
+    Load { name: "json 200 B, 10000 partitions", value_bytes: 200, random: false, headers: false, partitions: 10_000 },
 ];
 
 /// A record's bytes before it is taken in.
@@ -98,10 +54,7 @@ struct Input {
 
 fn main() -> anyhow::Result<()> {
     println!("CPU time of one thread, median of {ROUNDS} rounds; MB/s of key + value + headers");
-    println!(
-        "{:<30}{:>9}{:>9}{:>9}{:>9}{:>8}{:>9}",
-        "load", "zstd", "append", "encode", "sha256", "ratio", "size"
-    );
+    println!("{:<30}{:>9}{:>9}{:>9}{:>9}{:>8}{:>9}", "load", "zstd", "append", "encode", "sha256", "ratio", "size");
     let wanted = std::env::args().nth(1).unwrap_or_default();
     for load in LOADS.iter().filter(|load| load.name.contains(&wanted)) {
         measure(load)?;
@@ -136,16 +89,8 @@ fn measure(load: &Load) -> anyhow::Result<()> {
         }
         let hashed = cpu_seconds()?;
         (raw, size) = (segment.raw_bytes, segment.bytes);
-        let spans = [
-            compressed - started,
-            appended - compressed,
-            encoded - appended,
-            hashed - encoded,
-        ];
-        times
-            .iter_mut()
-            .zip(spans)
-            .for_each(|(times, span)| times.push(span));
+        let spans = [compressed - started, appended - compressed, encoded - appended, hashed - encoded];
+        times.iter_mut().zip(spans).for_each(|(times, span)| times.push(span));
     }
     let [zstd, append, encode, sha] = times.map(median);
     #[expect(clippy::cast_precision_loss, reason = "a table for people")]
@@ -171,11 +116,7 @@ fn inputs(load: &Load) -> Vec<Input> {
         .map(|number| {
             let mut trace = vec![0; 16];
             random.fill_bytes(&mut trace);
-            Input {
-                key: format!("k{number:012}").into_bytes(),
-                value: value(&mut random, load, number),
-                trace,
-            }
+            Input { key: format!("k{number:012}").into_bytes(), value: value(&mut random, load, number), trace }
         })
         .collect()
 }
@@ -190,15 +131,7 @@ fn value(random: &mut StdRng, load: &Load, number: usize) -> Vec<u8> {
     }
     value.extend_from_slice(format!("{{\"id\":{number},").as_bytes());
     while value.len() < load.value_bytes {
-        let names = [
-            "customer",
-            "amount",
-            "currency",
-            "status",
-            "warehouse",
-            "reference",
-            "description",
-        ];
+        let names = ["customer", "amount", "currency", "status", "warehouse", "reference", "description"];
         let name = names[random.random_range(0..names.len())];
         let text = match random.random_range(0..3) {
             0 => format!("\"{name}\":{},", random.random_range(0..1_000_000)),
@@ -248,14 +181,8 @@ fn batches(inputs: &[Input], load: &Load) -> Vec<Batch> {
     let mut done = Vec::new();
     for (offset, input) in (0_i64..).zip(inputs) {
         let headers = [
-            HeaderRef {
-                key: b"trace-id",
-                value: Some(&input.trace),
-            },
-            HeaderRef {
-                key: b"service",
-                value: Some(b"checkout"),
-            },
+            HeaderRef { key: b"trace-id", value: Some(&input.trace) },
+            HeaderRef { key: b"service", value: Some(b"checkout") },
         ];
         builder.append(&RecordRef {
             offset: Offset::new(offset),
@@ -286,11 +213,7 @@ fn runs(group: Vec<Vec<Batch>>, load: &Load) -> anyhow::Result<Vec<RunInput>> {
         let next = Offset::new(i64::try_from(rows)?);
         let partition = PartitionId::new(partition);
         Ok(RunInput {
-            key: PartitionKey {
-                topic: topic.clone(),
-                lineage: Lineage::FIRST,
-                partition,
-            },
+            key: PartitionKey { topic: topic.clone(), lineage: Lineage::FIRST, partition },
             range: OffsetRange::new(Offset::new(0), next)?,
             bucket: Bucket::of(TimestampMs::new(START)),
             batches,
@@ -306,8 +229,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 
 /// CPU time of this thread, as the kernel's scheduler counts it.
 fn cpu_seconds() -> anyhow::Result<f64> {
-    let line =
-        std::fs::read_to_string("/proc/thread-self/schedstat").context("read the scheduler's statistics")?;
+    let line = std::fs::read_to_string("/proc/thread-self/schedstat").context("read the scheduler's statistics")?;
     let nanos = line.split_whitespace().next().context("find the CPU time")?;
     Ok(nanos.parse::<f64>().context("parse the CPU time")? / 1e9)
 }

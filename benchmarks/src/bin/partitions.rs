@@ -114,7 +114,8 @@ fn produce_for(bootstrap: &str, span: Duration) -> Result<()> {
     while started.elapsed() < span {
         let partition = i32::try_from(sent.wrapping_mul(7919) % 1000)?;
         let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
-        let record = BaseRecord::<(), str>::to("thousand").partition(partition).payload("a small record").timestamp(now);
+        let record =
+            BaseRecord::<(), str>::to("thousand").partition(partition).payload("a small record").timestamp(now);
         producer.send(record).map_err(|(error, _)| error)?;
         sent += 1;
         let due = started + Duration::from_millis(10) * sent;

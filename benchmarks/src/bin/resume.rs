@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use strimzi_backup_benchmarks::table;
-use strimzi_backup_format::ids::{BackupId, ClusterId, Nonce, Shard, TimestampMs};
 use strimzi_backup_format::identity::Identity;
+use strimzi_backup_format::ids::{BackupId, ClusterId, Nonce, Shard, TimestampMs};
 use strimzi_backup_format::job::{Filesystem, Location, Storage};
 use strimzi_backup_format::manifest::log::{self, Draft, LogWriter};
 use strimzi_backup_format::manifest::{Claim, Frontier, reader};

@@ -35,7 +35,16 @@ fn main() -> Result<()> {
     let broker = KafkaBroker::start()?;
     let s3 = S3Server::start()?;
     table::head(&[
-        "records", "codec", "store", "MiB/s per CPU s", "limit", "of the limit", "MB/s wall", "peak MiB", "stored MiB", "raw MiB",
+        "records",
+        "codec",
+        "store",
+        "MiB/s per CPU s",
+        "limit",
+        "of the limit",
+        "MB/s wall",
+        "peak MiB",
+        "stored MiB",
+        "raw MiB",
     ]);
     for (topic, size, count, partitions) in TOPICS {
         broker.client().create_topic(topic, partitions, &[])?;
@@ -52,7 +61,14 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn measure(broker: &KafkaBroker, s3: Option<&S3Server>, topic: &str, bytes: u64, level: i32, rounds: usize) -> Result<()> {
+fn measure(
+    broker: &KafkaBroker,
+    s3: Option<&S3Server>,
+    topic: &str,
+    bytes: u64,
+    level: i32,
+    rounds: usize,
+) -> Result<()> {
     let (mut streamed, mut limits, mut stored) = (Vec::new(), Vec::new(), 0);
     for round in 0..rounds {
         let dir = RunDir::new("throughput")?;
@@ -65,7 +81,9 @@ fn measure(broker: &KafkaBroker, s3: Option<&S3Server>, topic: &str, bytes: u64,
         limits.push(run(&mut limit_command(&job, topic, level)?)?);
         streamed.push(run(&mut job.command(&["stream", "--until-caught-up"])?)?);
         stored = match s3 {
-            Some(server) => bytes_below(&server.root_dir().join(server.bucket()).join(format!("{topic}-{level}-{round}")))?,
+            Some(server) => {
+                bytes_below(&server.root_dir().join(server.bucket()).join(format!("{topic}-{level}-{round}")))?
+            }
             None => bytes_below(&job.backup_dir())?,
         };
     }

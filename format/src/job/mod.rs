@@ -17,14 +17,13 @@ mod scalar;
 mod selection;
 
 pub use raw::{
-    RawAnchor, RawAuthentication, RawAzure, RawBackup, RawCluster, RawFilesystem, RawGcs, RawHttp, RawJob,
-    RawS3, RawStorage, RawTls, RawTopics,
+    RawAnchor, RawAuthentication, RawAzure, RawBackup, RawCluster, RawFilesystem, RawGcs, RawHttp, RawJob, RawS3,
+    RawStorage, RawTls, RawTopics,
 };
 pub use resolve::{ALLOWED_PROPERTIES, Fault, JobFaults, resolve};
 pub use resolved::{
     Anchor, Authentication, Azure, AzureCredentials, BackupSettings, Cluster, Compression, Filesystem, Gcs,
-    GcsCredentials, HttpSettings, Job, Location, S3, S3Credentials, ScramMechanism, Storage, Tls, Username,
-    defaults,
+    GcsCredentials, HttpSettings, Job, Location, S3, S3Credentials, ScramMechanism, Storage, Tls, Username, defaults,
 };
 pub use scalar::Scalar;
 pub use selection::TopicSelection;

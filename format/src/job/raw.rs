@@ -234,8 +234,6 @@ raw!(
 
 /// Reads a block whose presence alone means something: `tls:` with nothing after it is present, and read as absent it
 /// would silently send records and passwords in the clear.
-fn present<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
+fn present<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     Ok(Some(Option::deserialize(deserializer)?.unwrap_or_default()))
 }

@@ -33,8 +33,7 @@ impl TopicSelection {
     /// Whether the topic belongs to the job.
     pub fn selects(&self, topic: &TopicName) -> bool {
         let name = topic.as_str();
-        let included =
-            |entry: &Pattern| (entry.internal || !topic.is_internal()) && entry.whole_name.is_match(name);
+        let included = |entry: &Pattern| (entry.internal || !topic.is_internal()) && entry.whole_name.is_match(name);
         self.include.iter().any(included) && !self.exclude.iter().any(|entry| entry.whole_name.is_match(name))
     }
 }
@@ -57,8 +56,8 @@ impl Pattern {
             ));
         }
         let anchored = Hir::concat(vec![Hir::look(Look::Start), parsed, Hir::look(Look::End)]);
-        let whole_name = Regex::new(&anchored.to_string())
-            .map_err(|error| format!("pattern {text:?} cannot be used: {error}"))?;
+        let whole_name =
+            Regex::new(&anchored.to_string()).map_err(|error| format!("pattern {text:?} cannot be used: {error}"))?;
         Ok(Self { whole_name, internal })
     }
 }
@@ -69,9 +68,7 @@ fn syntax_fault(text: &str, error: &regex_syntax::Error) -> String {
         regex_syntax::Error::Translate(error) => (Some(error.span().start.column), error.kind().to_string()),
         _ => (None, error.to_string()),
     };
-    let place = position
-        .map(|column| format!(" at character {column}"))
-        .unwrap_or_default();
+    let place = position.map(|column| format!(" at character {column}")).unwrap_or_default();
     format!("bad regular expression {text:?}{place}: {kind}")
 }
 
@@ -80,10 +77,9 @@ fn matches_only_internal(pattern: &Hir) -> bool {
     match pattern.kind() {
         HirKind::Literal(literal) => literal.0.starts_with(INTERNAL.as_bytes()),
         HirKind::Capture(group) => matches_only_internal(&group.sub),
-        HirKind::Concat(parts) => parts
-            .iter()
-            .find(|part| !matches!(part.kind(), HirKind::Look(_)))
-            .is_some_and(matches_only_internal),
+        HirKind::Concat(parts) => {
+            parts.iter().find(|part| !matches!(part.kind(), HirKind::Look(_))).is_some_and(matches_only_internal)
+        }
         HirKind::Alternation(branches) => branches.iter().all(matches_only_internal),
         _ => false,
     }

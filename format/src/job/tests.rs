@@ -22,10 +22,7 @@ fn selects(include: &[&str], exclude: &[&str], topic: &str) -> bool {
     };
     let mut raw: RawJob = serde_norway::from_str(MINIMAL).expect("minimal document");
     raw.topics = Some(topics);
-    resolve(raw)
-        .expect("good patterns")
-        .topics
-        .selects(&TopicName::new(topic).expect("legal name"))
+    resolve(raw).expect("good patterns").topics.selects(&TopicName::new(topic).expect("legal name"))
 }
 
 #[test]
@@ -35,15 +32,9 @@ fn the_minimal_document_gets_every_default() {
 
 #[test]
 fn example_documents_mean_what_they_say() {
-    insta::assert_debug_snapshot!(
-        "example_filesystem",
-        job(include_str!("../../../examples/job-filesystem.yaml"))
-    );
+    insta::assert_debug_snapshot!("example_filesystem", job(include_str!("../../../examples/job-filesystem.yaml")));
     insta::assert_debug_snapshot!("example_s3", job(include_str!("../../../examples/job-s3.yaml")));
-    insta::assert_debug_snapshot!(
-        "example_azure",
-        job(include_str!("../../../examples/job-azure.yaml"))
-    );
+    insta::assert_debug_snapshot!("example_azure", job(include_str!("../../../examples/job-azure.yaml")));
     insta::assert_debug_snapshot!("example_gcs", job(include_str!("../../../examples/job-gcs.yaml")));
 }
 
@@ -51,10 +42,7 @@ fn example_documents_mean_what_they_say() {
 fn json_is_read_as_well_and_what_is_written_reads_back() {
     let raw: RawJob = serde_norway::from_str(include_str!("../../../examples/job-s3.yaml")).expect("yaml");
     let json = serde_json::to_string(&raw).expect("json");
-    assert_eq!(
-        serde_norway::from_str::<RawJob>(&json).expect("json reads back"),
-        raw
-    );
+    assert_eq!(serde_norway::from_str::<RawJob>(&json).expect("json reads back"), raw);
     job(&json);
 }
 
@@ -99,10 +87,7 @@ http: {address: "localhost"}
 fn unknown_fields_are_refused_by_name_and_place() {
     let text = "cluster: {bootstrapServers: 'a:1'}\nstorage:\n  type: s3\n  s3: {buckt: b}\n";
     let message = text.parse::<Job>().expect_err("unknown field").to_string();
-    assert!(
-        message.contains("storage.s3") && message.contains("`buckt`") && message.contains("line 4"),
-        "{message}"
-    );
+    assert!(message.contains("storage.s3") && message.contains("`buckt`") && message.contains("line 4"), "{message}");
 }
 
 #[test]
@@ -120,18 +105,9 @@ fn an_empty_tls_block_switches_tls_on() {
 #[test]
 fn missing_blocks_are_named() {
     assert_eq!(faults("{}"), ["cluster", "storage"]);
-    assert_eq!(
-        faults(&MINIMAL.replace("type: filesystem", "type: s3")),
-        ["storage.filesystem", "storage.s3"]
-    );
-    assert_eq!(
-        faults(&MINIMAL.replace("/var", "var")),
-        ["storage.filesystem.path"]
-    );
-    assert_eq!(
-        faults(&format!("{MINIMAL}topics: {{include: []}}")),
-        ["topics.include"]
-    );
+    assert_eq!(faults(&MINIMAL.replace("type: filesystem", "type: s3")), ["storage.filesystem", "storage.s3"]);
+    assert_eq!(faults(&MINIMAL.replace("/var", "var")), ["storage.filesystem.path"]);
+    assert_eq!(faults(&format!("{MINIMAL}topics: {{include: []}}")), ["topics.include"]);
 }
 
 #[test]
@@ -148,21 +124,9 @@ fn sizes_and_durations_carry_their_units() {
     assert_eq!(with("segmentSize: 1Gi").segment_bytes, 1 << 30);
     assert_eq!(with("segmentSize: 500M").segment_bytes, 500_000_000);
     assert_eq!(with("commitInterval: 200ms").commit_interval.as_millis(), 200);
-    assert_eq!(
-        with("segmentSize: 2Mi").topic_segment_bytes,
-        2 << 20,
-        "the default follows a small segment size"
-    );
-    assert_eq!(
-        with("compression: gzip").compression,
-        Compression::Gzip { level: 6 }
-    );
-    for bad in [
-        "segmentSize: -1",
-        "segmentSize: 1KB",
-        "segmentSize: 99999999999Ti",
-        "commitInterval: 199ms",
-    ] {
+    assert_eq!(with("segmentSize: 2Mi").topic_segment_bytes, 2 << 20, "the default follows a small segment size");
+    assert_eq!(with("compression: gzip").compression, Compression::Gzip { level: 6 });
+    for bad in ["segmentSize: -1", "segmentSize: 1KB", "segmentSize: 99999999999Ti", "commitInterval: 199ms"] {
         assert_eq!(faults(&format!("{MINIMAL}backup: {{{bad}}}")).len(), 1, "{bad}");
     }
 }
@@ -184,22 +148,11 @@ fn a53_patterns_match_whole_names_only() {
 #[test]
 fn a53_internal_topics_are_chosen_only_by_entries_that_start_so() {
     assert!(!selects(&[".*"], &[], "__consumer_offsets"));
-    assert!(!selects(
-        &["(__)?.*", "_+consumer.*", ".*offsets"],
-        &[],
-        "__consumer_offsets"
-    ));
+    assert!(!selects(&["(__)?.*", "_+consumer.*", ".*offsets"], &[], "__consumer_offsets"));
     assert!(selects(&["__consumer_offsets"], &[], "__consumer_offsets"));
     assert!(selects(&["(__a|__b).*", ".*"], &[], "__b1"));
-    assert!(!selects(
-        &["__strimzi.*"],
-        &["__strimzi-canary"],
-        "__strimzi-canary"
-    ));
-    assert!(
-        selects(&[".*"], &[], "_schemas"),
-        "one underscore is not internal"
-    );
+    assert!(!selects(&["__strimzi.*"], &["__strimzi-canary"], "__strimzi-canary"));
+    assert!(selects(&[".*"], &[], "_schemas"), "one underscore is not internal");
     let mixed = format!("{MINIMAL}topics: {{include: ['__a|orders']}}");
     assert_eq!(faults(&mixed), ["topics.include[0]"]);
 }
@@ -208,10 +161,7 @@ fn a53_internal_topics_are_chosen_only_by_entries_that_start_so() {
 fn a_bad_pattern_is_named_with_its_position() {
     let text = format!("{MINIMAL}topics: {{include: ['ok', 'orders(']}}");
     let message = text.parse::<Job>().expect_err("bad pattern").to_string();
-    assert!(
-        message.contains("topics.include[1]") && message.contains("at character 7"),
-        "{message}"
-    );
+    assert!(message.contains("topics.include[1]") && message.contains("at character 7"), "{message}");
 }
 
 #[test]
@@ -223,12 +173,7 @@ fn endpoints_decide_about_plain_text_and_hold_no_credentials() {
     };
     let location = job(&text("http://minio:9000/")).storage.location;
     let endpoint = "http://minio:9000";
-    assert!(
-        matches!(&location, Location::S3(s3) if s3.allow_http() && s3.endpoint.as_deref() == Some(endpoint))
-    );
-    let message = text("https://me:hunter2@minio")
-        .parse::<Job>()
-        .expect_err("credentials")
-        .to_string();
+    assert!(matches!(&location, Location::S3(s3) if s3.allow_http() && s3.endpoint.as_deref() == Some(endpoint)));
+    let message = text("https://me:hunter2@minio").parse::<Job>().expect_err("credentials").to_string();
     assert!(!message.contains("hunter2"), "{message}");
 }

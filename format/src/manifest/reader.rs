@@ -15,8 +15,8 @@ use super::{Manifest, Segment};
 use crate::checkpoint::{Block, Checkpoint};
 use crate::checksum::Sha256;
 use crate::document::{self, Document};
-use crate::ids::{Sequence, Shard, TimestampMs};
 use crate::identity::Identity;
+use crate::ids::{Sequence, Shard, TimestampMs};
 use crate::layout::{self, ObjectKey};
 use crate::state::State;
 use crate::store::Store;
@@ -128,8 +128,8 @@ async fn open_once(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
             }),
         };
     };
-    let identity: Identity = document::from_json(&bytes)
-        .map_err(|source| Error::Document { object: identity_key.to_string(), source })?;
+    let identity: Identity =
+        document::from_json(&bytes).map_err(|source| Error::Document { object: identity_key.to_string(), source })?;
     let mut log = start(store, shard, identity, Sha256::of(&bytes)).await?;
     read_tail(store, shard, &mut log).await?;
     // Its digest is in every link; before the first one, nothing but a second look says that it was read as it stands.
@@ -285,11 +285,7 @@ fn fold(log: &mut Log, key: &ObjectKey, bytes: &Bytes) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Store`] or [`Error::Document`].
-pub async fn manifest(
-    store: &Store,
-    shard: Shard,
-    sequence: Sequence,
-) -> Result<Option<(Manifest, Sha256)>, Error> {
+pub async fn manifest(store: &Store, shard: Shard, sequence: Sequence) -> Result<Option<(Manifest, Sha256)>, Error> {
     let key = layout::manifest(shard, sequence);
     let Some(bytes) = get(store, &key).await? else { return Ok(None) };
     Ok(Some((decode(key.as_str(), &bytes)?, Sha256::of(&bytes))))

@@ -63,11 +63,7 @@ struct BytesColumn {
 
 impl BytesColumn {
     fn new() -> Self {
-        Self {
-            data: Vec::new(),
-            ends: Vec::new(),
-            nulls: NullBufferBuilder::new(0),
-        }
+        Self { data: Vec::new(), ends: Vec::new(), nulls: NullBufferBuilder::new(0) }
     }
 
     fn rows(&self) -> usize {
@@ -123,13 +119,7 @@ struct HeaderColumns {
 impl HeaderColumns {
     fn after(rows: usize) -> Self {
         let (keys, values, raw) = (BytesColumn::new(), BytesColumn::new(), BytesColumn::new());
-        Self {
-            ends: vec![0; rows + 1],
-            keys,
-            values,
-            raw,
-            scratch: Vec::new(),
-        }
+        Self { ends: vec![0; rows + 1], keys, values, raw, scratch: Vec::new() }
     }
 
     fn push(&mut self, headers: &[HeaderRef<'_>]) {
@@ -140,8 +130,7 @@ impl HeaderColumns {
                 Ok(_) => self.keys.push(Some(header.key)),
                 Err(_) => {
                     text = false;
-                    self.keys
-                        .push(Some(String::from_utf8_lossy(header.key).as_bytes()));
+                    self.keys.push(Some(String::from_utf8_lossy(header.key).as_bytes()));
                 }
             }
             self.values.push(header.value);
@@ -228,21 +217,14 @@ impl BatchBuilder {
         self.key.push(record.key);
         self.value.push(record.value);
         if self.headers.is_some() || !record.headers.is_empty() {
-            self.headers
-                .get_or_insert_with(|| Box::new(HeaderColumns::after(rows)))
-                .push(record.headers);
+            self.headers.get_or_insert_with(|| Box::new(HeaderColumns::after(rows))).push(record.headers);
         }
         self.raw_bytes += record_bytes(record);
     }
 
     fn reserve(&mut self) {
         self.value.data.reserve(self.expected_bytes);
-        for column in [
-            &mut self.offsets,
-            &mut self.timestamps,
-            &mut self.key.ends,
-            &mut self.value.ends,
-        ] {
+        for column in [&mut self.offsets, &mut self.timestamps, &mut self.key.ends, &mut self.value.ends] {
             column.reserve(self.expected_rows);
         }
     }
@@ -273,11 +255,7 @@ impl BatchBuilder {
     pub fn finish(&mut self) -> Batch {
         let mut next = Self::with_capacity_hint(self.expected_bytes);
         // A little more than last time, since a column that just overflows is copied whole.
-        next.expected_rows = if self.expected_bytes == 0 {
-            0
-        } else {
-            self.rows() + self.rows() / 8
-        };
+        next.expected_rows = if self.expected_bytes == 0 { 0 } else { self.rows() + self.rows() / 8 };
         let done = std::mem::replace(self, next);
         let rows = done.rows();
         let memory = done.memory();
@@ -299,11 +277,7 @@ impl BatchBuilder {
 
 fn record_bytes(record: &RecordRef<'_>) -> usize {
     let len = |value: Option<&[u8]>| value.map_or(0, <[u8]>::len);
-    let headers: usize = record
-        .headers
-        .iter()
-        .map(|header| header.key.len() + len(header.value))
-        .sum();
+    let headers: usize = record.headers.iter().map(|header| header.key.len() + len(header.value)).sum();
     len(record.key) + len(record.value) + headers
 }
 
@@ -401,24 +375,15 @@ impl Batch {
 
     /// The headers of all its records.
     pub(crate) fn header_count(&self) -> usize {
-        self.headers
-            .as_ref()
-            .map_or(0, |headers| span(headers.value_offsets()))
+        self.headers.as_ref().map_or(0, |headers| span(headers.value_offsets()))
     }
 
     fn count_bytes(&self) -> usize {
         let mut bytes = span(self.key.value_offsets()) + span(self.value.value_offsets());
         if let Some(headers) = &self.headers {
-            let first = headers
-                .value_offsets()
-                .first()
-                .and_then(|&at| usize::try_from(at).ok())
-                .unwrap_or(0);
+            let first = headers.value_offsets().first().and_then(|&at| usize::try_from(at).ok()).unwrap_or(0);
             let entries = headers.values().slice(first, span(headers.value_offsets()));
-            let columns = entries
-                .as_struct_opt()
-                .map(StructArray::columns)
-                .unwrap_or_default();
+            let columns = entries.as_struct_opt().map(StructArray::columns).unwrap_or_default();
             bytes += columns
                 .iter()
                 .filter_map(|column| column.as_binary_opt::<i64>())
@@ -432,6 +397,5 @@ impl Batch {
 /// How much lies between the first and the last of some offsets.
 fn span(offsets: &[i64]) -> usize {
     let ends = offsets.first().zip(offsets.last());
-    ends.and_then(|(first, last)| usize::try_from(last - first).ok())
-        .unwrap_or(0)
+    ends.and_then(|(first, last)| usize::try_from(last - first).ok()).unwrap_or(0)
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array as _, ArrayRef, BinaryArray, DictionaryArray, Int32Array, Int64Array, LargeBinaryArray,
-    LargeListArray, TimestampMillisecondArray, new_empty_array,
+    Array as _, ArrayRef, BinaryArray, DictionaryArray, Int32Array, Int64Array, LargeBinaryArray, LargeListArray,
+    TimestampMillisecondArray, new_empty_array,
 };
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::ArrowError;
@@ -62,19 +62,10 @@ impl Pending {
     /// One array per column of [`schema::WRITTEN`].
     pub(crate) fn columns(&self) -> Result<Vec<ArrayRef>, ArrowError> {
         let mut columns = Vec::with_capacity(column::COUNT);
-        columns.push(
-            self.repeated(
-                self.batches
-                    .iter()
-                    .map(|(key, batch)| (key.topic.as_str(), batch.rows())),
-            ),
-        );
+        columns.push(self.repeated(self.batches.iter().map(|(key, batch)| (key.topic.as_str(), batch.rows()))));
         columns.push(self.repeated_number(|key| key.lineage.get()));
         columns.push(self.repeated_number(|key| key.partition.get()));
-        columns.push(Arc::new(Int64Array::new(
-            self.numbers(|batch| &batch.offsets),
-            None,
-        )));
+        columns.push(Arc::new(Int64Array::new(self.numbers(|batch| &batch.offsets), None)));
         let exact = self.numbers(|batch| &batch.timestamps);
         let (timestamp, timestamp_raw) = timestamps(exact);
         columns.push(timestamp);
@@ -100,10 +91,7 @@ impl Pending {
             keys.resize(keys.len() + rows, key);
         }
         let values = BinaryArray::from_iter_values(texts);
-        Arc::new(DictionaryArray::<Int32Type>::new(
-            Int32Array::from(keys),
-            Arc::new(values),
-        ))
+        Arc::new(DictionaryArray::<Int32Type>::new(Int32Array::from(keys), Arc::new(values)))
     }
 
     fn repeated_number(&self, number: impl Fn(&PartitionKey) -> i32) -> ArrayRef {
@@ -117,10 +105,7 @@ impl Pending {
     fn numbers(&self, of: impl Fn(&Batch) -> &ScalarBuffer<i64>) -> ScalarBuffer<i64> {
         match self.batches.as_slice() {
             [(_, batch)] => of(batch).clone(),
-            batches => batches
-                .iter()
-                .flat_map(|(_, batch)| of(batch).iter().copied())
-                .collect(),
+            batches => batches.iter().flat_map(|(_, batch)| of(batch).iter().copied()).collect(),
         }
     }
 
@@ -212,21 +197,9 @@ fn timestamps(exact: ScalarBuffer<i64>) -> (ArrayRef, ArrayRef) {
     let representable = MIN_TIMESTAMP..=MAX_TIMESTAMP;
     if exact.iter().all(|millis| representable.contains(millis)) {
         let none = Arc::new(Int64Array::new_null(exact.len()));
-        return (
-            Arc::new(TimestampMillisecondArray::new(exact, None).with_timezone("UTC")),
-            none,
-        );
+        return (Arc::new(TimestampMillisecondArray::new(exact, None).with_timezone("UTC")), none);
     }
-    let raw: Int64Array = exact
-        .iter()
-        .map(|millis| (!representable.contains(millis)).then_some(*millis))
-        .collect();
-    let clamped: ScalarBuffer<i64> = exact
-        .iter()
-        .map(|millis| (*millis).clamp(MIN_TIMESTAMP, MAX_TIMESTAMP))
-        .collect();
-    (
-        Arc::new(TimestampMillisecondArray::new(clamped, None).with_timezone("UTC")),
-        Arc::new(raw),
-    )
+    let raw: Int64Array = exact.iter().map(|millis| (!representable.contains(millis)).then_some(*millis)).collect();
+    let clamped: ScalarBuffer<i64> = exact.iter().map(|millis| (*millis).clamp(MIN_TIMESTAMP, MAX_TIMESTAMP)).collect();
+    (Arc::new(TimestampMillisecondArray::new(clamped, None).with_timezone("UTC")), Arc::new(raw))
 }

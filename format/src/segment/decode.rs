@@ -73,12 +73,9 @@ impl SegmentReader {
     }
 
     fn row_group(&self, number: usize) -> Result<RowGroupReader, Error> {
-        let range = self
-            .footer
-            .row_group_range(number)
-            .ok_or_else(|| Error::damaged("there is no such row group"))?;
-        let range = usize::try_from(range.start).unwrap_or(usize::MAX)
-            ..usize::try_from(range.end).unwrap_or(usize::MAX);
+        let range = self.footer.row_group_range(number).ok_or_else(|| Error::damaged("there is no such row group"))?;
+        let range =
+            usize::try_from(range.start).unwrap_or(usize::MAX)..usize::try_from(range.end).unwrap_or(usize::MAX);
         if range.start > range.end || range.end > self.bytes.len() {
             return Err(Error::damaged("a row group lies outside the file"));
         }
@@ -111,17 +108,11 @@ impl RowGroupReader {
     /// [`Error::Damaged`] where there is no such row group, it is of another length or its pages contradict the footer;
     /// [`Error::TooLarge`] where they would unpack to more than a reader accepts.
     pub fn new(footer: &SegmentFooter, number: usize, bytes: Bytes) -> Result<Self, Error> {
-        let range = footer
-            .row_group_range(number)
-            .ok_or_else(|| Error::damaged("there is no such row group"))?;
+        let range = footer.row_group_range(number).ok_or_else(|| Error::damaged("there is no such row group"))?;
         if range.end.checked_sub(range.start) != Some(bytes.len() as u64) {
             return Err(Error::damaged("the bytes are not those of the row group"));
         }
-        let bytes = GroupBytes {
-            start: range.start,
-            bytes,
-            file_size: footer.file_size(),
-        };
+        let bytes = GroupBytes { start: range.start, bytes, file_size: footer.file_size() };
         let mut unpacked = 0;
         for column in footer.reader.metadata().row_group(number).columns() {
             let (start, len) = column.byte_range();
@@ -129,18 +120,12 @@ impl RowGroupReader {
             let chunk = bytes.get_bytes(start, len).map_err(Error::Decode)?;
             let announced = pages::check_chunk(&chunk)?;
             if i64::try_from(announced.data_values) != Ok(column.num_values()) {
-                return Err(Error::damaged(
-                    "the pages of a column do not hold as many values as the footer says",
-                ));
+                return Err(Error::damaged("the pages of a column do not hold as many values as the footer says"));
             }
             unpacked += announced.unpacked;
             check_limit("row group bytes", unpacked, MAX_ROW_GROUP_BYTES)?;
         }
-        Ok(Self {
-            footer: footer.clone(),
-            number,
-            bytes,
-        })
+        Ok(Self { footer: footer.clone(), number, bytes })
     }
 
     /// All its records.
@@ -158,11 +143,7 @@ impl RowGroupReader {
     /// As [`RowGroupReader::rows`], or [`Error::Damaged`] where the footer knows no such run.
     pub fn records(&self, run: &Run) -> Result<Rows, Error> {
         if !self.footer.runs_of(self.number).any(|known| known == run) {
-            return Err(Error::Damaged(format!(
-                "the footer knows no run {} of {}",
-                run.range,
-                run.key()
-            )));
+            return Err(Error::Damaged(format!("the footer knows no run {} of {}", run.range, run.key())));
         }
         self.read(vec![run.clone()])
     }
@@ -180,13 +161,7 @@ impl RowGroupReader {
                 .build()
                 .map_err(Error::Decode)
         })?;
-        Ok(Rows {
-            reader,
-            columns: None,
-            row: 0,
-            runs: runs.into_iter(),
-            current: None,
-        })
+        Ok(Rows { reader, columns: None, row: 0, runs: runs.into_iter(), current: None })
     }
 }
 
@@ -200,14 +175,10 @@ struct GroupBytes {
 
 impl GroupBytes {
     fn from(&self, start: u64) -> Result<Bytes, ParquetError> {
-        let at = start
-            .checked_sub(self.start)
-            .and_then(|at| usize::try_from(at).ok());
+        let at = start.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
         match at {
             Some(at) if at <= self.bytes.len() => Ok(self.bytes.slice(at..)),
-            _ => Err(ParquetError::EOF(format!(
-                "byte {start} is outside the row group"
-            ))),
+            _ => Err(ParquetError::EOF(format!("byte {start} is outside the row group"))),
         }
     }
 }
@@ -228,9 +199,7 @@ impl ChunkReader for GroupBytes {
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
         let mut bytes = self.from(start)?;
         if length > bytes.len() {
-            return Err(ParquetError::EOF(format!(
-                "{length} bytes at {start} are outside the row group"
-            )));
+            return Err(ParquetError::EOF(format!("{length} bytes at {start} are outside the row group")));
         }
         bytes.truncate(length);
         Ok(bytes)
@@ -248,12 +217,7 @@ struct CurrentRun {
 
 impl CurrentRun {
     fn new(run: Run) -> Self {
-        Self {
-            key: run.key(),
-            left: run.rows,
-            next: run.range.base(),
-            run,
-        }
+        Self { key: run.key(), left: run.rows, next: run.range.base(), run }
     }
 }
 
@@ -280,17 +244,8 @@ impl Rows {
             };
             self.current = Some(CurrentRun::new(run));
         }
-        while self
-            .columns
-            .as_ref()
-            .is_none_or(|columns| self.row >= columns.rows())
-        {
-            let batch = pages::contain(|| {
-                self.reader
-                    .next()
-                    .transpose()
-                    .map_err(|error| Error::Decode(error.into()))
-            })?;
+        while self.columns.as_ref().is_none_or(|columns| self.row >= columns.rows()) {
+            let batch = pages::contain(|| self.reader.next().transpose().map_err(|error| Error::Decode(error.into())))?;
             let batch = batch.ok_or_else(|| Error::damaged("a row group ends before its last row"))?;
             self.columns = Some(Columns::new(&batch)?);
             self.row = 0;

@@ -52,13 +52,7 @@ pub struct EncodedRowGroup {
 
 impl fmt::Debug for EncodedRowGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "EncodedRowGroup({} runs, {} rows, {} bytes)",
-            self.runs.len(),
-            self.rows,
-            self.bytes
-        )
+        write!(f, "EncodedRowGroup({} runs, {} rows, {} bytes)", self.runs.len(), self.rows, self.bytes)
     }
 }
 
@@ -105,13 +99,7 @@ pub fn encode_row_group(options: &EncodeOptions, runs: Vec<RunInput>) -> Result<
     let raw_bytes = encoder.raw_bytes;
     let chunks = encoder.finish()?;
     let bytes = chunks.iter().map(Chunk::bytes).sum();
-    Ok(EncodedRowGroup {
-        chunks,
-        runs: done,
-        rows,
-        raw_bytes,
-        bytes,
-    })
+    Ok(EncodedRowGroup { chunks, runs: done, rows, raw_bytes, bytes })
 }
 
 /// A reader refuses row groups beyond its limits, so none may be written: rather an error now than a backup that
@@ -120,11 +108,7 @@ fn check_size(runs: &[RunInput]) -> Result<(), Error> {
     let batches = || runs.iter().flat_map(|run| &run.batches);
     let raw_bytes: usize = batches().map(Batch::raw_bytes).sum();
     let values: usize = batches().map(|batch| batch.rows() + batch.header_count()).sum();
-    footer::check_limit(
-        "raw row group bytes",
-        raw_bytes as u64,
-        footer::MAX_RAW_ROW_GROUP_BYTES,
-    )?;
+    footer::check_limit("raw row group bytes", raw_bytes as u64, footer::MAX_RAW_ROW_GROUP_BYTES)?;
     footer::check_limit("row group values", values as u64, footer::MAX_ROW_GROUP_VALUES)
 }
 
@@ -133,12 +117,7 @@ fn check_order(previous: &Run, key: &PartitionKey, range: OffsetRange) -> Result
     if before < *key || (before == *key && previous.range.next_offset() <= range.base()) {
         return Ok(());
     }
-    Err(Error::Unsorted {
-        previous: before,
-        previous_range: previous.range,
-        partition: key.clone(),
-        range,
-    })
+    Err(Error::Unsorted { previous: before, previous_range: previous.range, partition: key.clone(), range })
 }
 
 /// The run that `input` becomes, after checking each of its offsets.
@@ -149,27 +128,15 @@ fn describe(input: &RunInput, first_row: u64) -> Result<Run, Error> {
             let offset = Offset::new(offset);
             if !input.range.contains(offset) || previous.is_some_and(|previous| previous >= offset) {
                 let partition = input.key.clone();
-                return Err(Error::MisplacedOffset {
-                    partition,
-                    range: input.range,
-                    offset,
-                });
+                return Err(Error::MisplacedOffset { partition, range: input.range, offset });
             }
             previous = Some(offset);
         }
         rows += batch.rows() as u64;
     }
-    let timestamps = || {
-        input
-            .batches
-            .iter()
-            .flat_map(|batch| batch.timestamps().iter().copied())
-    };
+    let timestamps = || input.batches.iter().flat_map(|batch| batch.timestamps().iter().copied());
     let (Some(min), Some(max)) = (timestamps().min(), timestamps().max()) else {
-        return Err(Error::EmptyRun {
-            partition: input.key.clone(),
-            range: input.range,
-        });
+        return Err(Error::EmptyRun { partition: input.key.clone(), range: input.range });
     };
     let last = input.batches.iter().rev().find(|batch| !batch.is_empty());
     Ok(Run {
@@ -199,11 +166,7 @@ pub struct SegmentWriter {
 
 impl fmt::Debug for SegmentWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "SegmentWriter({} row groups, {} rows)",
-            self.row_groups, self.rows
-        )
+        write!(f, "SegmentWriter({} row groups, {} rows)", self.row_groups, self.rows)
     }
 }
 
@@ -214,14 +177,7 @@ impl SegmentWriter {
     /// [`Error::Encode`] where the Parquet writer refuses its settings.
     pub fn new(options: &EncodeOptions) -> Result<Self, Error> {
         let file = new_file(Parts::default(), options)?;
-        Ok(Self {
-            file,
-            backup: options.backup,
-            runs: Vec::new(),
-            rows: 0,
-            raw_bytes: 0,
-            row_groups: 0,
-        })
+        Ok(Self { file, backup: options.backup, runs: Vec::new(), rows: 0, raw_bytes: 0, row_groups: 0 })
     }
 
     /// Adds a row group, which must come after those already in.
@@ -238,8 +194,7 @@ impl SegmentWriter {
         }
         writer.close().map_err(Error::Encode)?;
         let row_group = self.row_groups;
-        self.runs
-            .extend(group.runs.into_iter().map(|run| Run { row_group, ..run }));
+        self.runs.extend(group.runs.into_iter().map(|run| Run { row_group, ..run }));
         self.row_groups += 1;
         self.rows += group.rows;
         self.raw_bytes += group.raw_bytes;
@@ -258,8 +213,7 @@ impl SegmentWriter {
     pub fn finish(mut self) -> Result<EncodedSegment, Error> {
         let indexes_at = self.bytes();
         for (key, value) in footer::facts(self.backup, &self.runs)? {
-            self.file
-                .append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+            self.file.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
         self.file.finish().map_err(Error::Encode)?;
         let bytes = self.bytes();
@@ -267,15 +221,7 @@ impl SegmentWriter {
         let footer_bytes = bytes - indexes_at;
         footer::check_limit("footer bytes", footer_bytes, footer::MAX_FOOTER_BYTES)?;
         let (rows, raw_bytes, runs) = (self.rows, self.raw_bytes, self.runs);
-        Ok(EncodedSegment {
-            parts,
-            bytes,
-            sha256,
-            footer_bytes,
-            rows,
-            raw_bytes,
-            runs,
-        })
+        Ok(EncodedSegment { parts, bytes, sha256, footer_bytes, rows, raw_bytes, runs })
     }
 }
 

@@ -47,11 +47,7 @@ const KEY_BACKUP: &str = "strimzi_backup.backup";
 const KEY_RUNS: &str = "strimzi_backup.runs";
 
 pub(crate) fn check_limit(what: &'static str, found: u64, limit: u64) -> Result<(), Error> {
-    if found > limit {
-        Err(Error::TooLarge { what, found, limit })
-    } else {
-        Ok(())
-    }
+    if found > limit { Err(Error::TooLarge { what, found, limit }) } else { Ok(()) }
 }
 
 /// What the key-value metadata of a segment says.
@@ -85,15 +81,11 @@ impl SegmentFooter {
     pub fn parse(tail: &[u8], file_size: u64) -> Result<Self, Error> {
         let metadata = pages::contain(|| parse_metadata(tail, file_size))?;
         let version = fact(&metadata, KEY_SCHEMA_VERSION)?;
-        let version: u32 = version
-            .parse()
-            .map_err(|_| Error::damaged("the schema version is no number"))?;
+        let version: u32 = version.parse().map_err(|_| Error::damaged("the schema version is no number"))?;
         if version > SCHEMA_VERSION {
             return Err(Error::NewerSchema { found: version });
         }
-        let backup = fact(&metadata, KEY_BACKUP)?
-            .parse()
-            .map_err(|_| Error::damaged("the backup's id is no uuid"))?;
+        let backup = fact(&metadata, KEY_BACKUP)?.parse().map_err(|_| Error::damaged("the backup's id is no uuid"))?;
         let runs = unpack_runs(fact(&metadata, KEY_RUNS)?)?;
         check_columns(&metadata)?;
         let data_end = file_size.saturating_sub(TAIL_BYTES as u64);
@@ -105,15 +97,9 @@ impl SegmentFooter {
             .with_skip_arrow_metadata(true)
             .with_page_index_policy(PageIndexPolicy::Skip)
             .with_schema(Arc::clone(&READ));
-        let reader = pages::contain(|| {
-            ArrowReaderMetadata::try_new(Arc::new(metadata), options).map_err(Error::Decode)
-        })?;
-        Ok(Self {
-            reader,
-            file_size,
-            backup,
-            runs: runs.into(),
-        })
+        let reader =
+            pages::contain(|| ArrowReaderMetadata::try_new(Arc::new(metadata), options).map_err(Error::Decode))?;
+        Ok(Self { reader, file_size, backup, runs: runs.into() })
     }
 
     /// The backup it belongs to.
@@ -128,9 +114,7 @@ impl SegmentFooter {
 
     /// The runs of one row group.
     pub(crate) fn runs_of(&self, row_group: usize) -> impl Iterator<Item = &Run> {
-        self.runs
-            .iter()
-            .filter(move |run| run.row_group as usize == row_group)
+        self.runs.iter().filter(move |run| run.row_group as usize == row_group)
     }
 
     /// How many row groups it has.
@@ -155,14 +139,10 @@ impl SegmentFooter {
 
 fn parse_metadata(tail: &[u8], file_size: u64) -> Result<ParquetMetaData, Error> {
     if file_size < (MAGIC.len() + TAIL_BYTES) as u64 || tail.len() as u64 > file_size {
-        return Err(Error::Damaged(format!(
-            "{file_size} bytes are too few for a segment"
-        )));
+        return Err(Error::Damaged(format!("{file_size} bytes are too few for a segment")));
     }
     let Some((rest, end)) = tail.split_last_chunk::<TAIL_BYTES>() else {
-        return Err(Error::TailTooShort {
-            needed: TAIL_BYTES as u64,
-        });
+        return Err(Error::TailTooShort { needed: TAIL_BYTES as u64 });
     };
     let [a, b, c, d, magic @ ..] = end;
     if magic != MAGIC {
@@ -183,18 +163,14 @@ fn parse_metadata(tail: &[u8], file_size: u64) -> Result<ParquetMetaData, Error>
 fn fact<'a>(metadata: &'a ParquetMetaData, key: &str) -> Result<&'a str, Error> {
     let facts = metadata.file_metadata().key_value_metadata();
     let fact = facts.and_then(|facts| facts.iter().find(|fact| fact.key == key));
-    fact.and_then(|fact| fact.value.as_deref())
-        .ok_or_else(|| Error::Damaged(format!("the footer has no {key}")))
+    fact.and_then(|fact| fact.value.as_deref()).ok_or_else(|| Error::Damaged(format!("the footer has no {key}")))
 }
 
 fn unpack_runs(text: &str) -> Result<Vec<Run>, Error> {
     let packed = BASE64.decode(text).map_err(Error::damaged)?;
     let mut json = Vec::new();
     let decoder = zstd::stream::read::Decoder::new(packed.as_slice()).map_err(Error::damaged)?;
-    decoder
-        .take(MAX_RUNS_BYTES + 1)
-        .read_to_end(&mut json)
-        .map_err(Error::damaged)?;
+    decoder.take(MAX_RUNS_BYTES + 1).read_to_end(&mut json).map_err(Error::damaged)?;
     check_limit("runs", json.len() as u64, MAX_RUNS_BYTES)?;
     serde_json::from_slice(&json).map_err(Error::damaged)
 }
@@ -202,42 +178,26 @@ fn unpack_runs(text: &str) -> Result<Vec<Run>, Error> {
 fn check_columns(metadata: &ParquetMetaData) -> Result<(), Error> {
     let found = metadata.file_metadata().schema_descr();
     let same = found.num_columns() == STORED.num_columns()
-        && found
-            .columns()
-            .iter()
-            .zip(STORED.columns())
-            .all(|(found, stored)| found == stored);
-    if same {
-        Ok(())
-    } else {
-        Err(Error::damaged("its columns are not those of a segment"))
-    }
+        && found.columns().iter().zip(STORED.columns()).all(|(found, stored)| found == stored);
+    if same { Ok(()) } else { Err(Error::damaged("its columns are not those of a segment")) }
 }
 
 fn check_row_group(group: &RowGroupMetaData, data_end: u64) -> Result<(), Error> {
-    let rows = u64::try_from(group.num_rows())
-        .map_err(|_| Error::damaged("a row group has a negative number of rows"))?;
+    let rows =
+        u64::try_from(group.num_rows()).map_err(|_| Error::damaged("a row group has a negative number of rows"))?;
     check_limit("row group values", rows, MAX_ROW_GROUP_VALUES)?;
     if group.num_columns() != STORED.num_columns() {
         return Err(Error::damaged("a row group lacks columns"));
     }
     let mut unpacked = 0_u64;
     for column in group.columns() {
-        let offset = column
-            .dictionary_page_offset()
-            .unwrap_or_else(|| column.data_page_offset());
-        let field = |value: i64| {
-            u64::try_from(value).map_err(|_| Error::damaged("a column chunk has a negative size"))
-        };
+        let offset = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+        let field = |value: i64| u64::try_from(value).map_err(|_| Error::damaged("a column chunk has a negative size"));
         let end = field(offset)?.checked_add(field(column.compressed_size())?);
         if offset < MAGIC.len() as i64 || end.is_none_or(|end| end > data_end) {
             return Err(Error::damaged("a column chunk lies outside the file"));
         }
-        check_limit(
-            "row group values",
-            field(column.num_values())?,
-            MAX_ROW_GROUP_VALUES,
-        )?;
+        check_limit("row group values", field(column.num_values())?, MAX_ROW_GROUP_VALUES)?;
         unpacked = unpacked.saturating_add(field(column.uncompressed_size())?);
     }
     check_limit("row group bytes", unpacked, MAX_ROW_GROUP_BYTES)
@@ -247,9 +207,7 @@ fn check_row_group(group: &RowGroupMetaData, data_end: u64) -> Result<(), Error>
 fn check_runs(metadata: &ParquetMetaData, runs: &[Run]) -> Result<(), Error> {
     let contradiction = |run: &Run| {
         let (key, range, group) = (run.key(), run.range, run.row_group);
-        Error::Damaged(format!(
-            "run {range} of {key} does not fit the rows of row group {group}"
-        ))
+        Error::Damaged(format!("run {range} of {key} does not fit the rows of row group {group}"))
     };
     let mut rest = runs.iter().peekable();
     for (number, group) in metadata.row_groups().iter().enumerate() {
@@ -262,9 +220,7 @@ fn check_runs(metadata: &ParquetMetaData, runs: &[Run]) -> Result<(), Error> {
             rows = rows.checked_add(run.rows).ok_or_else(|| contradiction(run))?;
         }
         if i64::try_from(rows) != Ok(group.num_rows()) {
-            return Err(Error::Damaged(format!(
-                "the runs do not cover the rows of row group {number}"
-            )));
+            return Err(Error::Damaged(format!("the runs do not cover the rows of row group {number}")));
         }
     }
     if let Some(run) = rest.next() {
@@ -274,9 +230,5 @@ fn check_runs(metadata: &ParquetMetaData, runs: &[Run]) -> Result<(), Error> {
         let (before, after) = (a.key(), b.key());
         before < after || (before == after && a.range.next_offset() <= b.range.base())
     });
-    if sorted {
-        Ok(())
-    } else {
-        Err(Error::damaged("the runs are not sorted, or overlap"))
-    }
+    if sorted { Ok(()) } else { Err(Error::damaged("the runs are not sorted, or overlap")) }
 }

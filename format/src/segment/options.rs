@@ -83,11 +83,7 @@ impl EncodeOptions {
             .set_data_page_size_limit(PAGE_BYTES)
             .set_data_page_row_count_limit(PAGE_ROWS)
             .set_sorting_columns(Some(sorting_columns()));
-        for repeated in [
-            path(&["topic"]),
-            path(&["timestamp_type"]),
-            path(&["headers", "list", "element", "key"]),
-        ] {
+        for repeated in [path(&["topic"]), path(&["timestamp_type"]), path(&["headers", "list", "element", "key"])] {
             properties = properties.set_column_dictionary_enabled(repeated, true);
         }
         for bounded in ["topic", "partition", "offset", "timestamp"] {
@@ -99,30 +95,17 @@ impl EncodeOptions {
         for indexed in ["offset", "timestamp"] {
             properties = properties.set_column_data_page_row_count_limit(path(&[indexed]), INDEXED_PAGE_ROWS);
         }
-        Ok(Self {
-            properties: Arc::new(properties.build()),
-            codec,
-            backup,
-        })
+        Ok(Self { properties: Arc::new(properties.build()), codec, backup })
     }
 }
 
 /// Topic, lineage, partition and offset, which are the first four columns.
 fn sorting_columns() -> Vec<SortingColumn> {
-    (0..4)
-        .map(|column_idx| SortingColumn {
-            column_idx,
-            descending: false,
-            nulls_first: false,
-        })
-        .collect()
+    (0..4).map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: false }).collect()
 }
 
 /// A file writer of these settings.
-pub(crate) fn new_file<W: Write + Send>(
-    sink: W,
-    options: &EncodeOptions,
-) -> Result<SerializedFileWriter<W>, Error> {
+pub(crate) fn new_file<W: Write + Send>(sink: W, options: &EncodeOptions) -> Result<SerializedFileWriter<W>, Error> {
     let properties = Arc::clone(&options.properties);
     SerializedFileWriter::new(sink, STORED.root_schema_ptr(), properties).map_err(Error::Encode)
 }

@@ -39,28 +39,16 @@ pub(crate) fn check_chunk(mut chunk: &[u8]) -> Result<Announced, Error> {
     while !chunk.is_empty() {
         let mut header = Header::default();
         header.read(&mut Thrift { bytes: &mut chunk })?;
-        let (Ok(packed), Ok(unpacked)) = (usize::try_from(header.packed), u64::try_from(header.unpacked))
-        else {
+        let (Ok(packed), Ok(unpacked)) = (usize::try_from(header.packed), u64::try_from(header.unpacked)) else {
             return Err(Error::damaged("a page announces a negative size"));
         };
-        let values =
-            u64::try_from(header.values).map_err(|_| Error::damaged("a page announces a negative count"))?;
-        let count = if header.dictionary {
-            &mut sum.dictionary_values
-        } else {
-            &mut sum.data_values
-        };
+        let values = u64::try_from(header.values).map_err(|_| Error::damaged("a page announces a negative count"))?;
+        let count = if header.dictionary { &mut sum.dictionary_values } else { &mut sum.data_values };
         *count = count.saturating_add(values);
         sum.unpacked = sum.unpacked.saturating_add(unpacked);
-        check_limit(
-            "page values",
-            sum.data_values.max(sum.dictionary_values),
-            MAX_ROW_GROUP_VALUES,
-        )?;
+        check_limit("page values", sum.data_values.max(sum.dictionary_values), MAX_ROW_GROUP_VALUES)?;
         check_limit("page bytes", sum.unpacked, MAX_ROW_GROUP_BYTES)?;
-        chunk = chunk
-            .get(packed..)
-            .ok_or_else(|| Error::damaged("a page is longer than its column chunk"))?;
+        chunk = chunk.get(packed..).ok_or_else(|| Error::damaged("a page is longer than its column chunk"))?;
     }
     Ok(sum)
 }
@@ -121,18 +109,12 @@ impl Thrift<'_, '_> {
             return Ok(None);
         }
         let delta = i64::from(head >> 4);
-        *id = if delta == 0 {
-            self.number()?
-        } else {
-            id.saturating_add(delta)
-        };
+        *id = if delta == 0 { self.number()? } else { id.saturating_add(delta) };
         Ok(Some(head & 0x0f))
     }
 
     fn skip(&mut self, kind: u8, depth: u8) -> Result<(), Error> {
-        let depth = depth
-            .checked_sub(1)
-            .ok_or_else(|| Error::damaged("a page header nests too deep"))?;
+        let depth = depth.checked_sub(1).ok_or_else(|| Error::damaged("a page header nests too deep"))?;
         match kind {
             1 | 2 => Ok(()), // a boolean, whose value is its kind
             3 => self.byte().map(drop),
@@ -169,19 +151,13 @@ impl Thrift<'_, '_> {
     }
 
     fn byte(&mut self) -> Result<u8, Error> {
-        let (first, rest) = self
-            .bytes
-            .split_first()
-            .ok_or_else(|| Error::damaged("a page header is cut short"))?;
+        let (first, rest) = self.bytes.split_first().ok_or_else(|| Error::damaged("a page header is cut short"))?;
         *self.bytes = rest;
         Ok(*first)
     }
 
     fn take(&mut self, len: usize) -> Result<(), Error> {
-        *self.bytes = self
-            .bytes
-            .get(len..)
-            .ok_or_else(|| Error::damaged("a page header is cut short"))?;
+        *self.bytes = self.bytes.get(len..).ok_or_else(|| Error::damaged("a page header is cut short"))?;
         Ok(())
     }
 

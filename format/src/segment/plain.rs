@@ -89,12 +89,7 @@ impl PlainWriter {
         if rows == 0 {
             return Ok(());
         }
-        let lengths: u64 = self
-            .present
-            .iter()
-            .filter(|(present, _)| *present)
-            .map(|(_, rows)| rows * 4)
-            .sum();
+        let lengths: u64 = self.present.iter().filter(|(present, _)| *present).map(|(_, rows)| rows * 4).sum();
         let value_bytes = as_i64(self.page.len() - LEVELS_ROOM)? - as_i64(lengths)?;
         let levels = self.levels();
         let start = match LEVELS_ROOM.checked_sub(levels.len()) {
@@ -110,8 +105,7 @@ impl PlainWriter {
         let unpacked = self.page.len() - start;
         self.packed.clear();
         self.packed.reserve(zstd::zstd_safe::compress_bound(unpacked));
-        self.zstd
-            .compress_to_buffer(&self.page[start..], &mut self.packed)?;
+        self.zstd.compress_to_buffer(&self.page[start..], &mut self.packed)?;
         let page = Page::DataPage {
             buf: Bytes::copy_from_slice(&self.packed),
             num_values: u32::try_from(rows).map_err(|error| ParquetError::External(error.into()))?,
@@ -120,14 +114,11 @@ impl PlainWriter {
             rep_level_encoding: Encoding::RLE,
             statistics: None,
         };
-        let written =
-            SerializedPageWriter::new(&mut self.chunk).write_page(CompressedPage::new(page, unpacked))?;
+        let written = SerializedPageWriter::new(&mut self.chunk).write_page(CompressedPage::new(page, unpacked))?;
         self.pages.append_row_count(as_i64(rows)?);
-        let size =
-            i32::try_from(written.compressed_size).map_err(|error| ParquetError::External(error.into()))?;
+        let size = i32::try_from(written.compressed_size).map_err(|error| ParquetError::External(error.into()))?;
         self.pages.append_offset_and_size(as_i64(written.offset)?, size);
-        self.pages
-            .append_unencoded_byte_array_data_bytes(Some(value_bytes));
+        self.pages.append_unencoded_byte_array_data_bytes(Some(value_bytes));
         self.sums.rows += rows;
         self.sums.unpacked += written.uncompressed_size as u64;
         self.sums.value_bytes += value_bytes;

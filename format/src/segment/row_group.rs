@@ -10,9 +10,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray as _;
 use arrow_array::{Array as _, ArrayRef};
 use arrow_schema::Field;
-use parquet::arrow::arrow_writer::{
-    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
-};
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::errors::ParquetError;
 use parquet::file::writer::SerializedRowGroupWriter;
 
@@ -57,27 +55,16 @@ enum Writer {
 }
 
 impl Writer {
-    fn write(
-        &mut self,
-        field: &Field,
-        array: &ArrayRef,
-        rows: Range<usize>,
-        end: bool,
-    ) -> Result<(), ParquetError> {
+    fn write(&mut self, field: &Field, array: &ArrayRef, rows: Range<usize>, end: bool) -> Result<(), ParquetError> {
         match (self, array.as_binary_opt::<i64>()) {
             (Self::Plain(writer), Some(values)) => {
                 writer.write(values, rows);
                 if end { writer.end_page() } else { Ok(()) }
             }
-            (Self::Plain(_), None) => Err(ParquetError::General(
-                "a column of bytes holds something else".to_owned(),
-            )),
+            (Self::Plain(_), None) => Err(ParquetError::General("a column of bytes holds something else".to_owned())),
             (Self::Arrow(writers), _) => {
                 let leaves = compute_leaves(field, &array.slice(rows.start, rows.len()))?;
-                writers
-                    .iter_mut()
-                    .zip(&leaves)
-                    .try_for_each(|(writer, leaf)| writer.write(leaf))
+                writers.iter_mut().zip(&leaves).try_for_each(|(writer, leaf)| writer.write(leaf))
             }
         }
     }
@@ -85,10 +72,7 @@ impl Writer {
     fn finish(self) -> Result<Vec<Chunk>, ParquetError> {
         match self {
             Self::Plain(writer) => Ok(vec![Chunk::Plain(writer.finish()?)]),
-            Self::Arrow(writers) => writers
-                .into_iter()
-                .map(|writer| writer.close().map(Chunk::Arrow))
-                .collect(),
+            Self::Arrow(writers) => writers.into_iter().map(|writer| writer.close().map(Chunk::Arrow)).collect(),
         }
     }
 }
@@ -104,40 +88,27 @@ impl RowGroupEncoder {
         // The factory takes schema and settings from a file writer; which file the row group ends in is open still.
         let nowhere = new_file(io::sink(), options)?;
         let factory = ArrowRowGroupWriterFactory::new(&nowhere, Arc::clone(&WRITTEN));
-        let mut writers = factory
-            .create_column_writers(0)
-            .map_err(Error::Encode)?
-            .into_iter();
+        let mut writers = factory.create_column_writers(0).map_err(Error::Encode)?.into_iter();
         let columns = (0..column::COUNT).map(|at| {
             let leaves = if at == column::HEADERS { 2 } else { 1 };
             let arrow = writers.by_ref().take(leaves).collect();
             let writer = match (at, options.codec) {
                 (column::KEY | column::VALUE, Codec::Zstd(level)) => {
                     let compression = options.codec.compression()?;
-                    Writer::Plain(Box::new(
-                        PlainWriter::new(at, compression, level).map_err(Error::Encode)?,
-                    ))
+                    Writer::Plain(Box::new(PlainWriter::new(at, compression, level).map_err(Error::Encode)?))
                 }
                 _ => Writer::Arrow(arrow),
             };
             Ok((writer, PageCutter::default()))
         });
         let columns = columns.collect::<Result<_, Error>>()?;
-        Ok(Self {
-            columns,
-            pending: Pending::default(),
-            raw_bytes: 0,
-        })
+        Ok(Self { columns, pending: Pending::default(), raw_bytes: 0 })
     }
 
     pub(crate) fn push(&mut self, key: &Arc<PartitionKey>, batch: Batch) -> Result<(), Error> {
         self.raw_bytes += batch.raw_bytes() as u64;
         self.pending.push(Arc::clone(key), batch);
-        if self.pending.is_full() {
-            self.write()
-        } else {
-            Ok(())
-        }
+        if self.pending.is_full() { self.write() } else { Ok(()) }
     }
 
     fn write(&mut self) -> Result<(), Error> {
@@ -148,9 +119,7 @@ impl RowGroupEncoder {
             let mut first = 0;
             while first < array.len() {
                 let next = first + cutter.take(at, array, first);
-                writer
-                    .write(field, array, first..next, cutter.is_page_end())
-                    .map_err(Error::Encode)?;
+                writer.write(field, array, first..next, cutter.is_page_end()).map_err(Error::Encode)?;
                 first = next;
             }
         }
@@ -162,11 +131,6 @@ impl RowGroupEncoder {
             self.write()?;
         }
         let chunks = self.columns.into_iter().map(|(writer, _)| writer.finish());
-        Ok(chunks
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(Error::Encode)?
-            .into_iter()
-            .flatten()
-            .collect())
+        Ok(chunks.collect::<Result<Vec<_>, _>>().map_err(Error::Encode)?.into_iter().flatten().collect())
     }
 }

@@ -33,15 +33,8 @@ impl AsRef<[u8]> for Page {
 
 impl BytesView {
     fn new(array: &BinaryViewArray) -> Self {
-        let pages = array
-            .data_buffers()
-            .iter()
-            .map(|page| Bytes::from_owner(Page(page.clone())))
-            .collect();
-        Self {
-            array: array.clone(),
-            pages,
-        }
+        let pages = array.data_buffers().iter().map(|page| Bytes::from_owner(Page(page.clone()))).collect();
+        Self { array: array.clone(), pages }
     }
 
     fn get(&self, row: usize) -> Option<Bytes> {
@@ -49,8 +42,7 @@ impl BytesView {
             return None;
         }
         let view = arrow_data_view(self.array.views()[row]);
-        let page =
-            view.and_then(|(page, at, len)| Some(self.pages.get(page)?.slice(at..at.checked_add(len)?)));
+        let page = view.and_then(|(page, at, len)| Some(self.pages.get(page)?.slice(at..at.checked_add(len)?)));
         Some(page.unwrap_or_else(|| Bytes::copy_from_slice(self.array.value(row))))
     }
 }
@@ -59,11 +51,7 @@ impl BytesView {
 fn arrow_data_view(view: u128) -> Option<(usize, usize, usize)> {
     let word = |shift: u32| usize::try_from((view >> shift) & 0xffff_ffff).ok();
     let len = word(0)?;
-    if len <= 12 {
-        None
-    } else {
-        Some((word(64)?, word(96)?, len))
-    }
+    if len <= 12 { None } else { Some((word(64)?, word(96)?, len)) }
 }
 
 /// The columns of some rows.
@@ -86,19 +74,8 @@ pub(crate) struct Columns {
 impl Columns {
     pub(crate) fn new(batch: &RecordBatch) -> Result<Self, Error> {
         let foreign = || Error::damaged("a column is not of its type");
-        let [
-            topic,
-            lineage,
-            partition,
-            offset,
-            timestamp,
-            timestamp_type,
-            key,
-            value,
-            headers,
-            headers_raw,
-            raw,
-        ] = batch.columns()
+        let [topic, lineage, partition, offset, timestamp, timestamp_type, key, value, headers, headers_raw, raw] =
+            batch.columns()
         else {
             return Err(foreign());
         };
@@ -110,22 +87,10 @@ impl Columns {
         };
         Ok(Self {
             topic: topic.as_string_view_opt().ok_or_else(foreign)?.clone(),
-            lineage: lineage
-                .as_primitive_opt::<Int32Type>()
-                .ok_or_else(foreign)?
-                .clone(),
-            partition: partition
-                .as_primitive_opt::<Int32Type>()
-                .ok_or_else(foreign)?
-                .clone(),
-            offset: offset
-                .as_primitive_opt::<Int64Type>()
-                .ok_or_else(foreign)?
-                .clone(),
-            timestamp: timestamp
-                .as_primitive_opt::<TimestampMillisecondType>()
-                .ok_or_else(foreign)?
-                .clone(),
+            lineage: lineage.as_primitive_opt::<Int32Type>().ok_or_else(foreign)?.clone(),
+            partition: partition.as_primitive_opt::<Int32Type>().ok_or_else(foreign)?.clone(),
+            offset: offset.as_primitive_opt::<Int64Type>().ok_or_else(foreign)?.clone(),
+            timestamp: timestamp.as_primitive_opt::<TimestampMillisecondType>().ok_or_else(foreign)?.clone(),
             timestamp_type: timestamp_type.as_string_view_opt().ok_or_else(foreign)?.clone(),
             key: bytes(key)?,
             value: bytes(value)?,
@@ -142,13 +107,7 @@ impl Columns {
     }
 
     /// Whether the row is one that its run may hold.
-    pub(crate) fn check(
-        &self,
-        row: usize,
-        key: &PartitionKey,
-        range: OffsetRange,
-        next: Offset,
-    ) -> Result<(), Error> {
+    pub(crate) fn check(&self, row: usize, key: &PartitionKey, range: OffsetRange, next: Offset) -> Result<(), Error> {
         let offset = Offset::new(self.offset.value(row));
         let same = self.topic.value(row) == key.topic.as_str()
             && self.lineage.value(row) == key.lineage.get()
@@ -156,10 +115,7 @@ impl Columns {
         if same && next <= offset && range.contains(offset) {
             return Ok(());
         }
-        Err(Error::Damaged(format!(
-            "the row of offset {offset} does not belong to run {} of {key}",
-            range
-        )))
+        Err(Error::Damaged(format!("the row of offset {offset} does not belong to run {} of {key}", range)))
     }
 
     pub(crate) fn record(&self, row: usize) -> Result<Record, Error> {
@@ -185,9 +141,7 @@ impl Columns {
             return Ok(TimestampMs::new(exact));
         }
         let offset = self.offset.value(row);
-        Err(Error::Damaged(format!(
-            "the two timestamps of the record at offset {offset} contradict each other"
-        )))
+        Err(Error::Damaged(format!("the two timestamps of the record at offset {offset} contradict each other")))
     }
 
     fn headers(&self, row: usize) -> Result<Vec<Header>, Error> {
@@ -195,19 +149,9 @@ impl Columns {
             return headers::decode(raw);
         }
         let range = self.headers.value_offsets();
-        let end = |row: usize| {
-            range
-                .get(row)
-                .and_then(|end| usize::try_from(*end).ok())
-                .unwrap_or(0)
-        };
+        let end = |row: usize| range.get(row).and_then(|end| usize::try_from(*end).ok()).unwrap_or(0);
         let entries = end(row)..end(row + 1);
-        Ok(entries
-            .map(|at| Header {
-                key: self.header_key_at(at),
-                value: self.header_value.get(at),
-            })
-            .collect())
+        Ok(entries.map(|at| Header { key: self.header_key_at(at), value: self.header_value.get(at) }).collect())
     }
 
     fn header_key_at(&self, at: usize) -> Bytes {

@@ -25,13 +25,7 @@ use crate::schema::column;
 mod hostile;
 mod property;
 
-const CODECS: [Codec; 5] = [
-    Codec::None,
-    Codec::Gzip(6),
-    Codec::Snappy,
-    Codec::Lz4,
-    Codec::Zstd(1),
-];
+const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip(6), Codec::Snappy, Codec::Lz4, Codec::Zstd(1)];
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/segment-v1.parquet");
 
 fn record(offset: i64) -> Record {
@@ -40,38 +34,23 @@ fn record(offset: i64) -> Record {
         timestamp: TimestampMs::new(1_770_966_000_000 + offset),
         timestamp_type: TimestampType::CreateTime,
         key: Some(Bytes::from(format!("key {offset}"))),
-        value: Some(Bytes::from(format!(
-            "{{\"number\":{offset},\"text\":\"some text that is not short\"}}"
-        ))),
+        value: Some(Bytes::from(format!("{{\"number\":{offset},\"text\":\"some text that is not short\"}}"))),
         headers: Vec::new(),
     }
 }
 
 fn header(key: impl Into<Bytes>, value: Option<&[u8]>) -> Header {
-    Header {
-        key: key.into(),
-        value: value.map(Bytes::copy_from_slice),
-    }
+    Header { key: key.into(), value: value.map(Bytes::copy_from_slice) }
 }
 
 fn key(topic: &str, lineage: i32, partition: i32) -> PartitionKey {
     let topic = TopicName::new(topic).expect("legal name");
-    PartitionKey {
-        topic,
-        lineage: Lineage::new(lineage),
-        partition: PartitionId::new(partition),
-    }
+    PartitionKey { topic, lineage: Lineage::new(lineage), partition: PartitionId::new(partition) }
 }
 
 fn append(builder: &mut BatchBuilder, record: &Record) {
-    let headers: Vec<HeaderRef<'_>> = record
-        .headers
-        .iter()
-        .map(|header| HeaderRef {
-            key: &header.key,
-            value: header.value.as_deref(),
-        })
-        .collect();
+    let headers: Vec<HeaderRef<'_>> =
+        record.headers.iter().map(|header| HeaderRef { key: &header.key, value: header.value.as_deref() }).collect();
     builder.append(&RecordRef {
         offset: record.offset,
         timestamp: record.timestamp,
@@ -92,18 +71,10 @@ fn batch(records: &[Record]) -> Batch {
 
 /// A run of these records in batches of `batch_rows`.
 fn run(key: PartitionKey, records: &[Record], batch_rows: usize) -> RunInput {
-    let (first, last) = (
-        records.first().expect("records"),
-        records.last().expect("records"),
-    );
+    let (first, last) = (records.first().expect("records"), records.last().expect("records"));
     let range = OffsetRange::new(first.offset, last.offset.next()).expect("range");
     let batches = records.chunks(batch_rows).map(batch).collect();
-    RunInput {
-        key,
-        range,
-        bucket: Bucket::of(TimestampMs::new(1_770_966_000_000)),
-        batches,
-    }
+    RunInput { key, range, bucket: Bucket::of(TimestampMs::new(1_770_966_000_000)), batches }
 }
 
 fn options(codec: Codec) -> EncodeOptions {
@@ -114,9 +85,7 @@ fn encode(codec: Codec, groups: Vec<Vec<RunInput>>) -> EncodedSegment {
     let options = options(codec);
     let mut writer = SegmentWriter::new(&options).expect("writer");
     for group in groups {
-        writer
-            .append(encode_row_group(&options, group).expect("encode"))
-            .expect("append");
+        writer.append(encode_row_group(&options, group).expect("encode")).expect("append");
     }
     writer.finish().expect("finish")
 }
@@ -136,51 +105,25 @@ fn metadata(bytes: &Bytes) -> ParquetMetaData {
 
 /// One record of each odd kind.
 fn odd_records() -> Vec<Record> {
-    let times = [
-        i64::MIN,
-        -62_135_596_800_001,
-        -1,
-        0,
-        253_402_300_799_999,
-        253_402_300_800_000,
-        i64::MAX,
-    ];
-    let mut records: Vec<Record> = (0..)
-        .zip(times)
-        .map(|(at, time)| Record {
-            timestamp: TimestampMs::new(time),
-            ..record(at)
-        })
-        .collect();
+    let times = [i64::MIN, -62_135_596_800_001, -1, 0, 253_402_300_799_999, 253_402_300_800_000, i64::MAX];
+    let mut records: Vec<Record> =
+        (0..).zip(times).map(|(at, time)| Record { timestamp: TimestampMs::new(time), ..record(at) }).collect();
     records[0].timestamp_type = TimestampType::None;
     records[1].timestamp_type = TimestampType::LogAppendTime;
     records[1].key = None;
     records[2].value = None;
     records[3].key = Some(Bytes::new());
     records[3].value = Some(Bytes::new());
-    records[4].headers = vec![
-        header("a", Some(b"1")),
-        header("a", None),
-        header("", Some(b"")),
-        header("a", Some(b"1")),
-    ];
-    records[5].headers = vec![
-        header(&b"\xff\xfe"[..], None),
-        header("plain", Some(b"\x00")),
-        header(&b"\xff"[..], Some(b"")),
-    ];
+    records[4].headers =
+        vec![header("a", Some(b"1")), header("a", None), header("", Some(b"")), header("a", Some(b"1"))];
+    records[5].headers =
+        vec![header(&b"\xff\xfe"[..], None), header("plain", Some(b"\x00")), header(&b"\xff"[..], Some(b""))];
     records
 }
 
 fn sample() -> EncodedSegment {
-    let first = vec![
-        run(key("orders", 0, 0), &odd_records(), 3),
-        run(key("orders", 0, 7), &[record(5), record(9)], 1),
-    ];
-    let second = vec![
-        run(key("orders", 1, 0), &[record(0)], 1),
-        run(key("shipments.v2", 0, 0), &[record(3)], 1),
-    ];
+    let first = vec![run(key("orders", 0, 0), &odd_records(), 3), run(key("orders", 0, 7), &[record(5), record(9)], 1)];
+    let second = vec![run(key("orders", 1, 0), &[record(0)], 1), run(key("shipments.v2", 0, 0), &[record(3)], 1)];
     encode(Codec::Zstd(1), vec![first, second])
 }
 
@@ -190,11 +133,7 @@ fn a51_odd_records_come_back_exactly_under_every_codec() {
     for codec in CODECS {
         let segment = encode(codec, vec![vec![run(key("t", 0, 0), &records, 4)]]);
         let read = read_all(whole(&segment)).expect("read");
-        assert_eq!(
-            read.into_iter().map(|(_, record)| record).collect::<Vec<_>>(),
-            records,
-            "{codec}"
-        );
+        assert_eq!(read.into_iter().map(|(_, record)| record).collect::<Vec<_>>(), records, "{codec}");
     }
 }
 
@@ -202,19 +141,12 @@ fn a51_odd_records_come_back_exactly_under_every_codec() {
 fn a51_huge_keys_and_thousands_of_headers_come_back() {
     let mut records: Vec<Record> = (0..4).map(record).collect();
     records[1].key = Some(vec![7; 1 << 20].into());
-    records[2].headers = (0..10_000)
-        .map(|n| header(format!("h{}", n % 300), Some(b"value")))
-        .collect();
+    records[2].headers = (0..10_000).map(|n| header(format!("h{}", n % 300), Some(b"value"))).collect();
     records[3].headers = (0..10_000).map(|_| header(&b"\x80"[..], None)).collect();
     for codec in CODECS {
         let segment = encode(codec, vec![vec![run(key("t", 0, 0), &records, 4)]]);
         let read = read_all(whole(&segment)).expect("read");
-        assert!(
-            read.into_iter()
-                .map(|(_, record)| record)
-                .eq(records.iter().cloned()),
-            "{codec}"
-        );
+        assert!(read.into_iter().map(|(_, record)| record).eq(records.iter().cloned()), "{codec}");
     }
 }
 
@@ -229,11 +161,7 @@ fn what_finish_returns_is_what_the_file_holds() {
     assert_eq!(reader.footer().backup(), BackupId::new(uuid::Uuid::from_u128(42)));
     assert_eq!(segment.rows, 11);
     assert_eq!(
-        segment
-            .runs
-            .iter()
-            .map(|run| (run.row_group, run.first_row, run.rows))
-            .collect::<Vec<_>>(),
+        segment.runs.iter().map(|run| (run.row_group, run.first_row, run.rows)).collect::<Vec<_>>(),
         [(0, 0, 7), (0, 7, 2), (1, 0, 1), (1, 1, 1)]
     );
     assert_eq!(segment.runs[0].min_timestamp, TimestampMs::new(i64::MIN));
@@ -242,15 +170,8 @@ fn what_finish_returns_is_what_the_file_holds() {
     let tail = bytes.slice(bytes.len() - usize::try_from(segment.footer_bytes).expect("small")..);
     let footer = SegmentFooter::parse(&tail, segment.bytes).expect("the announced tail suffices");
     assert_eq!(footer.runs(), segment.runs);
-    let first_index = metadata(&bytes).row_groups()[0]
-        .columns()
-        .iter()
-        .filter_map(|c| c.column_index_offset())
-        .min();
-    assert_eq!(
-        first_index,
-        i64::try_from(segment.bytes - segment.footer_bytes).ok()
-    );
+    let first_index = metadata(&bytes).row_groups()[0].columns().iter().filter_map(|c| c.column_index_offset()).min();
+    assert_eq!(first_index, i64::try_from(segment.bytes - segment.footer_bytes).ok());
 }
 
 #[test]
@@ -258,31 +179,16 @@ fn one_run_and_one_row_group_are_read_from_their_own_bytes() {
     let bytes = whole(&sample());
     let reader = SegmentReader::open(bytes.clone()).expect("open");
     let all: Vec<_> = reader.rows().collect::<Result<_, _>>().expect("rows");
-    let by_run: Vec<_> = reader
-        .runs()
-        .iter()
-        .flat_map(|run| reader.records(run).expect("run"))
-        .collect::<Result<_, _>>()
-        .expect("rows");
+    let by_run: Vec<_> =
+        reader.runs().iter().flat_map(|run| reader.records(run).expect("run")).collect::<Result<_, _>>().expect("rows");
     assert_eq!(all, by_run);
     let range = reader.footer().row_group_range(1).expect("row group");
-    let part =
-        bytes.slice(usize::try_from(range.start).expect("small")..usize::try_from(range.end).expect("small"));
+    let part = bytes.slice(usize::try_from(range.start).expect("small")..usize::try_from(range.end).expect("small"));
     let group = RowGroupReader::new(reader.footer(), 1, part).expect("row group");
-    let rows: Vec<_> = group
-        .rows()
-        .expect("rows")
-        .collect::<Result<_, _>>()
-        .expect("rows");
+    let rows: Vec<_> = group.rows().expect("rows").collect::<Result<_, _>>().expect("rows");
     assert_eq!(rows, all[9..]);
-    assert!(
-        RowGroupReader::new(reader.footer(), 1, bytes).is_err(),
-        "other bytes"
-    );
-    let foreign = Run {
-        rows: 1,
-        ..reader.runs()[0].clone()
-    };
+    assert!(RowGroupReader::new(reader.footer(), 1, bytes).is_err(), "other bytes");
+    let foreign = Run { rows: 1, ..reader.runs()[0].clone() };
     assert!(matches!(reader.records(&foreign), Err(Error::Damaged(_))));
 }
 
@@ -296,10 +202,7 @@ fn columns_are_written_as_measured() {
     ];
     let bytes = whole(&encode(Codec::Zstd(1), vec![runs]));
     let metadata = metadata(&bytes);
-    assert_eq!(
-        metadata.file_metadata().created_by(),
-        Some(concat!("strimzi-backup ", env!("CARGO_PKG_VERSION")))
-    );
+    assert_eq!(metadata.file_metadata().created_by(), Some(concat!("strimzi-backup ", env!("CARGO_PKG_VERSION"))));
     let group = metadata.row_group(0);
     let offsets = group.column(column::OFFSET);
     assert!(
@@ -308,11 +211,7 @@ fn columns_are_written_as_measured() {
     let Some(Statistics::ByteArray(topics)) = group.column(column::TOPIC).statistics() else {
         unreachable!("topics have bounds")
     };
-    assert_eq!(
-        topics.max_opt().map(|max| max.len()),
-        Some(202),
-        "bounds are not cut short"
-    );
+    assert_eq!(topics.max_opt().map(|max| max.len()), Some(202), "bounds are not cut short");
     for unbounded in [column::KEY, column::VALUE] {
         assert!(group.column(unbounded).statistics().is_none());
         assert!(group.column(unbounded).dictionary_page_offset().is_none());
@@ -323,54 +222,25 @@ fn columns_are_written_as_measured() {
         let pages = SerializedPageReader::new(Arc::new(bytes.clone()), chunk, 5000, None).expect("pages");
         let counts: Vec<u32> = pages.map(|page| page.expect("page").num_values()).collect();
         assert_eq!(counts, [1024, 1024, 1024, 1024, 904]);
-        assert!(
-            chunk
-                .encodings()
-                .any(|encoding| encoding == Encoding::DELTA_BINARY_PACKED)
-        );
+        assert!(chunk.encodings().any(|encoding| encoding == Encoding::DELTA_BINARY_PACKED));
     }
     let mut pages =
-        SerializedPageReader::new(Arc::new(bytes.clone()), group.column(column::VALUE), 5000, None)
-            .expect("pages");
+        SerializedPageReader::new(Arc::new(bytes.clone()), group.column(column::VALUE), 5000, None).expect("pages");
     while let Some(page) = pages.get_next_page().expect("page") {
         assert_eq!(page.page_type(), PageType::DATA_PAGE);
-        assert!(
-            page.buffer().len() < 256 << 10
-                && matches!(
-                    page,
-                    Page::DataPage {
-                        encoding: Encoding::PLAIN,
-                        ..
-                    }
-                )
-        );
+        assert!(page.buffer().len() < 256 << 10 && matches!(page, Page::DataPage { encoding: Encoding::PLAIN, .. }));
     }
-    let names: Vec<String> = group
-        .columns()
-        .iter()
-        .map(|column| column.column_path().string())
-        .collect();
-    assert_eq!(
-        names[8..10],
-        ["headers.list.element.key", "headers.list.element.value"]
-    );
+    let names: Vec<String> = group.columns().iter().map(|column| column.column_path().string()).collect();
+    assert_eq!(names[8..10], ["headers.list.element.key", "headers.list.element.value"]);
 }
 
 #[test]
 fn what_contradicts_itself_is_not_written() {
     let zstd = options(Codec::Zstd(1));
-    let two = || {
-        [
-            run(key("a", 0, 1), &[record(1)], 1),
-            run(key("a", 0, 0), &[record(1)], 1),
-        ]
-    };
+    let two = || [run(key("a", 0, 1), &[record(1)], 1), run(key("a", 0, 0), &[record(1)], 1)];
     let error = |runs: Vec<RunInput>| encode_row_group(&zstd, runs).expect_err("refused");
     assert!(matches!(error(two().into()), Error::Unsorted { .. }));
-    let overlap = vec![
-        run(key("a", 0, 1), &[record(1), record(4)], 1),
-        run(key("a", 0, 1), &[record(4)], 1),
-    ];
+    let overlap = vec![run(key("a", 0, 1), &[record(1), record(4)], 1), run(key("a", 0, 1), &[record(4)], 1)];
     assert!(matches!(error(overlap), Error::Unsorted { .. }));
     let mut outside = run(key("a", 0, 1), &[record(4)], 1);
     outside.range = OffsetRange::new(Offset::new(0), Offset::new(4)).expect("range");
@@ -393,10 +263,7 @@ fn what_contradicts_itself_is_not_written() {
 #[test]
 fn golden_segments_of_all_versions_are_read() {
     let bytes = Bytes::from(std::fs::read(GOLDEN).expect("golden file"));
-    assert_eq!(
-        read_all(bytes).expect("read"),
-        read_all(whole(&sample())).expect("read")
-    );
+    assert_eq!(read_all(bytes).expect("read"), read_all(whole(&sample())).expect("read"));
 }
 
 #[test]
@@ -413,29 +280,15 @@ fn slices_share_a_batch_and_know_what_they_hold() {
     for first in 0..records.len() {
         for rows in 1..=records.len() - first {
             let (slice, own) = (all.slice(first, rows), batch(&records[first..first + rows]));
-            assert_eq!(
-                (slice.rows(), slice.first_offset()),
-                (own.rows(), own.first_offset())
-            );
-            assert_eq!(
-                (slice.last_offset(), slice.leader_epoch()),
-                (own.last_offset(), own.leader_epoch())
-            );
+            assert_eq!((slice.rows(), slice.first_offset()), (own.rows(), own.first_offset()));
+            assert_eq!((slice.last_offset(), slice.leader_epoch()), (own.last_offset(), own.leader_epoch()));
             assert_eq!(slice.min_timestamp(), own.min_timestamp());
             let mut input = run(key("t", 0, 0), &records[first..first + rows], rows);
             input.batches = vec![slice];
             let read = read_all(whole(&encode(Codec::None, vec![vec![input]]))).expect("read");
-            assert!(
-                read.iter()
-                    .map(|(_, record)| record)
-                    .eq(&records[first..first + rows])
-            );
+            assert!(read.iter().map(|(_, record)| record).eq(&records[first..first + rows]));
         }
     }
-    assert_eq!(
-        all.slice(0, all.rows()).raw_bytes(),
-        all.raw_bytes() + 6,
-        "lossy text stands for two bad keys"
-    );
+    assert_eq!(all.slice(0, all.rows()).raw_bytes(), all.raw_bytes() + 6, "lossy text stands for two bad keys");
     assert!(all.slice(99, 1).is_empty());
 }

@@ -78,10 +78,7 @@ impl CreateError {
 /// [`CreateError`]; the caller calls again with the same bytes to the same slot.
 pub async fn create_once(store: &dyn ObjectStore, key: &Path, body: &Bytes) -> Result<Outcome, CreateError> {
     let options = PutOptions::from(PutMode::Create);
-    let answer = match store
-        .put_opts(key, PutPayload::from_bytes(body.clone()), options)
-        .await
-    {
+    let answer = match store.put_opts(key, PutPayload::from_bytes(body.clone()), options).await {
         Ok(_) => return Ok(Outcome::Created),
         Err(error) => error,
     };
@@ -103,14 +100,8 @@ fn decide(
     match standing {
         Ok(Some(found)) if found == body => Ok(Outcome::Created),
         Ok(Some(found)) => Ok(Outcome::Occupied(found)),
-        Ok(None) => Err(CreateError::NotWritten {
-            key: key.clone(),
-            source: answer,
-        }),
-        Err(source) => Err(CreateError::Unknown {
-            key: key.clone(),
-            source,
-        }),
+        Ok(None) => Err(CreateError::NotWritten { key: key.clone(), source: answer }),
+        Err(source) => Err(CreateError::Unknown { key: key.clone(), source }),
     }
 }
 
@@ -125,17 +116,10 @@ mod tests {
     }
 
     fn answers() -> Vec<object_store::Error> {
-        [
-            Fault::Timeout,
-            Fault::Unavailable,
-            Fault::AlreadyExists,
-            Fault::Precondition,
-            Fault::Denied,
-            Fault::QuotaFull,
-        ]
-        .into_iter()
-        .map(|fault| fault.error(&key()))
-        .collect()
+        [Fault::Timeout, Fault::Unavailable, Fault::AlreadyExists, Fault::Precondition, Fault::Denied, Fault::QuotaFull]
+            .into_iter()
+            .map(|fault| fault.error(&key()))
+            .collect()
     }
 
     #[test]
@@ -151,12 +135,7 @@ mod tests {
     fn whatever_the_answer_other_bytes_mean_occupied() {
         let theirs = Bytes::from_static(b"theirs");
         for answer in answers() {
-            let outcome = decide(
-                &key(),
-                &Bytes::from_static(b"ours"),
-                answer,
-                Ok(Some(theirs.clone())),
-            );
+            let outcome = decide(&key(), &Bytes::from_static(b"ours"), answer, Ok(Some(theirs.clone())));
             assert_eq!(outcome.expect("decided"), Outcome::Occupied(theirs.clone()));
         }
     }
@@ -164,15 +143,10 @@ mod tests {
     #[test]
     fn a04_whatever_the_answer_nothing_there_means_put_again() {
         for answer in answers() {
-            let error =
-                decide(&key(), &Bytes::from_static(b"ours"), answer, Ok(None)).expect_err("not written");
-            assert!(
-                matches!(error, CreateError::NotWritten { .. }) && error.is_retryable(),
-                "{error:?}"
-            );
+            let error = decide(&key(), &Bytes::from_static(b"ours"), answer, Ok(None)).expect_err("not written");
+            assert!(matches!(error, CreateError::NotWritten { .. }) && error.is_retryable(), "{error:?}");
         }
-        let gone =
-            decide(&key(), &Bytes::new(), Fault::NotFound.error(&key()), Ok(None)).expect_err("no bucket");
+        let gone = decide(&key(), &Bytes::new(), Fault::NotFound.error(&key()), Ok(None)).expect_err("no bucket");
         assert_eq!(gone.kind(), ErrorKind::NoBucket);
         assert!(!gone.is_retryable());
     }
@@ -180,12 +154,7 @@ mod tests {
     #[test]
     fn unreadable_means_unknown_and_says_why() {
         for answer in answers() {
-            let error = decide(
-                &key(),
-                &Bytes::from_static(b"ours"),
-                answer,
-                Err(Fault::Timeout.error(&key())),
-            );
+            let error = decide(&key(), &Bytes::from_static(b"ours"), answer, Err(Fault::Timeout.error(&key())));
             assert!(matches!(error, Err(CreateError::Unknown { .. })), "{error:?}");
         }
     }
@@ -194,37 +163,21 @@ mod tests {
     async fn a04_a_409_that_wrote_nothing_is_put_again_and_lands_once() {
         let store = FaultyStore::new(Arc::new(object_store::memory::InMemory::new()));
         let body = Bytes::from_static(b"ours");
-        store
-            .control()
-            .script([(Op::Create, Decision::FailBefore(Fault::AlreadyExists))]);
+        store.control().script([(Op::Create, Decision::FailBefore(Fault::AlreadyExists))]);
         let first = create_once(&store, &key(), &body).await;
         assert!(matches!(first, Err(CreateError::NotWritten { .. })), "{first:?}");
-        assert_eq!(
-            create_once(&store, &key(), &body).await.expect("second try"),
-            Outcome::Created
-        );
-        assert_eq!(
-            create_once(&store, &key(), &body).await.expect("own bytes"),
-            Outcome::Created
-        );
+        assert_eq!(create_once(&store, &key(), &body).await.expect("second try"), Outcome::Created);
+        assert_eq!(create_once(&store, &key(), &body).await.expect("own bytes"), Outcome::Created);
     }
 
     #[tokio::test]
     async fn a03_a_lost_answer_is_recognised_as_our_own() {
         let store = FaultyStore::new(Arc::new(object_store::memory::InMemory::new()));
         let body = Bytes::from_static(b"ours");
-        for fault in [
-            Fault::Timeout,
-            Fault::Unavailable,
-            Fault::AlreadyExists,
-            Fault::Precondition,
-        ] {
+        for fault in [Fault::Timeout, Fault::Unavailable, Fault::AlreadyExists, Fault::Precondition] {
             let key = Path::from(format!("manifests/{fault:?}"));
             store.control().script([(Op::Create, Decision::FailAfter(fault))]);
-            assert_eq!(
-                create_once(&store, &key, &body).await.expect("created"),
-                Outcome::Created
-            );
+            assert_eq!(create_once(&store, &key, &body).await.expect("created"), Outcome::Created);
         }
     }
 }

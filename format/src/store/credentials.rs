@@ -44,10 +44,7 @@ pub enum CredentialError {
 
 impl From<CredentialError> for object_store::Error {
     fn from(error: CredentialError) -> Self {
-        Self::Generic {
-            store: "credentials",
-            source: Box::new(error),
-        }
+        Self::Generic { store: "credentials", source: Box::new(error) }
     }
 }
 
@@ -63,21 +60,13 @@ struct Watched<T> {
 impl<T> Watched<T> {
     /// Fails at once where the files are unusable now, so that a wrong path shows at the start.
     fn new(files: Vec<PathBuf>, parse: Box<Parse<T>>) -> Result<Self, CredentialError> {
-        let watched = Self {
-            files,
-            parse,
-            last: Mutex::new(None),
-        };
+        let watched = Self { files, parse, last: Mutex::new(None) };
         watched.load()?;
         Ok(watched)
     }
 
     fn load(&self) -> Result<Arc<T>, CredentialError> {
-        let contents = self
-            .files
-            .iter()
-            .map(|file| read(file))
-            .collect::<Result<Vec<_>, _>>()?;
+        let contents = self.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
         let mut hasher = Sha256Hasher::default();
         for content in &contents {
             hasher.update(Sha256::of(content.as_bytes()).to_string().as_bytes());
@@ -96,26 +85,19 @@ impl<T> Watched<T> {
 }
 
 fn read(file: &FilePath) -> Result<String, CredentialError> {
-    let text = std::fs::read_to_string(file).map_err(|source| CredentialError::Read {
-        file: file.to_owned(),
-        source,
-    })?;
+    let text =
+        std::fs::read_to_string(file).map_err(|source| CredentialError::Read { file: file.to_owned(), source })?;
     // Tools and editors end a file with a line break that is not the secret's.
     let text = text.trim();
     if text.is_empty() {
-        return Err(CredentialError::Content {
-            file: file.to_owned(),
-            what: "is empty",
-        });
+        return Err(CredentialError::Content { file: file.to_owned(), what: "is empty" });
     }
     Ok(text.to_owned())
 }
 
 impl<T> fmt::Debug for Watched<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched")
-            .field("files", &self.files)
-            .finish_non_exhaustive()
+        f.debug_struct("Watched").field("files", &self.files).finish_non_exhaustive()
     }
 }
 
@@ -147,20 +129,15 @@ impl CredentialProvider for Watched<GcpCredentialProvider> {
 }
 
 fn content_error(files: &[PathBuf], what: &'static str) -> CredentialError {
-    CredentialError::Content {
-        file: files.first().cloned().unwrap_or_default(),
-        what,
-    }
+    CredentialError::Content { file: files.first().cloned().unwrap_or_default(), what }
 }
 
 /// Keys one to a file: id, secret and, if there is a third, session token.
 pub(super) fn s3_key_files(files: Vec<PathBuf>) -> Result<AwsCredentialProvider, CredentialError> {
     let parse = |files: &[PathBuf], contents: &[String]| match contents {
-        [key_id, secret_key, rest @ ..] => Ok(AwsCredential {
-            key_id: key_id.clone(),
-            secret_key: secret_key.clone(),
-            token: rest.first().cloned(),
-        }),
+        [key_id, secret_key, rest @ ..] => {
+            Ok(AwsCredential { key_id: key_id.clone(), secret_key: secret_key.clone(), token: rest.first().cloned() })
+        }
         _ => Err(content_error(files, "stands without its secret key")),
     };
     Ok(Arc::new(Watched::<AwsCredential>::new(files, Box::new(parse))?))
@@ -170,26 +147,17 @@ pub(super) fn s3_key_files(files: Vec<PathBuf>) -> Result<AwsCredentialProvider,
 pub(super) fn s3_credentials_file(file: PathBuf) -> Result<AwsCredentialProvider, CredentialError> {
     let parse = |files: &[PathBuf], contents: &[String]| {
         let text = contents.first().map(String::as_str).unwrap_or_default();
-        let section = ini_section(text)
-            .ok_or_else(|| content_error(files, "has no section [default], and several others"))?;
-        let value = |name: &str| {
-            section
-                .iter()
-                .find(|(key, _)| key == name)
-                .map(|(_, value)| value.clone())
-        };
+        let section =
+            ini_section(text).ok_or_else(|| content_error(files, "has no section [default], and several others"))?;
+        let value = |name: &str| section.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
         Ok(AwsCredential {
-            key_id: value("aws_access_key_id")
-                .ok_or_else(|| content_error(files, "names no aws_access_key_id"))?,
+            key_id: value("aws_access_key_id").ok_or_else(|| content_error(files, "names no aws_access_key_id"))?,
             secret_key: value("aws_secret_access_key")
                 .ok_or_else(|| content_error(files, "names no aws_secret_access_key"))?,
             token: value("aws_session_token"),
         })
     };
-    Ok(Arc::new(Watched::<AwsCredential>::new(
-        vec![file],
-        Box::new(parse),
-    )?))
+    Ok(Arc::new(Watched::<AwsCredential>::new(vec![file], Box::new(parse))?))
 }
 
 /// The entries of `[default]`, or of the only section; keys in lower case.
@@ -205,10 +173,7 @@ fn ini_section(text: &str) -> Option<Vec<(String, String)>> {
             entries.push((key.trim().to_ascii_lowercase(), value.trim().to_owned()));
         }
     }
-    let index = sections
-        .iter()
-        .position(|(name, _)| name == "default")
-        .or((sections.len() == 1).then_some(0))?;
+    let index = sections.iter().position(|(name, _)| name == "default").or((sections.len() == 1).then_some(0))?;
     Some(sections.swap_remove(index).1)
 }
 
@@ -220,10 +185,7 @@ pub(super) fn azure_account_key(file: PathBuf) -> Result<AzureCredentialProvider
             .map(AzureCredential::AccessKey)
             .map_err(|_| content_error(files, "is no account key (base64)"))
     };
-    Ok(Arc::new(Watched::<AzureCredential>::new(
-        vec![file],
-        Box::new(parse),
-    )?))
+    Ok(Arc::new(Watched::<AzureCredential>::new(vec![file], Box::new(parse))?))
 }
 
 /// A shared access signature.
@@ -234,10 +196,7 @@ pub(super) fn azure_sas_token(file: PathBuf) -> Result<AzureCredentialProvider, 
             .map(AzureCredential::SASToken)
             .map_err(|_| content_error(files, "is no shared access signature (key=value&…)"))
     };
-    Ok(Arc::new(Watched::<AzureCredential>::new(
-        vec![file],
-        Box::new(parse),
-    )?))
+    Ok(Arc::new(Watched::<AzureCredential>::new(vec![file], Box::new(parse))?))
 }
 
 /// A service account's key as JSON. `builder` is that of the store, for its endpoint and connection settings.
@@ -252,10 +211,7 @@ pub(super) fn gcs_service_account(
         let store = store.map_err(|_| content_error(files, "is no service account key (JSON)"))?;
         Ok(Arc::clone(store.credentials()))
     };
-    Ok(Arc::new(Watched::<GcpCredentialProvider>::new(
-        vec![file],
-        Box::new(parse),
-    )?))
+    Ok(Arc::new(Watched::<GcpCredentialProvider>::new(vec![file], Box::new(parse))?))
 }
 
 #[cfg(test)]
@@ -272,10 +228,7 @@ mod tests {
         assert_eq!(provider.get_credential().await.expect("read").key_id, "old");
         std::fs::write(&id, "new").expect("write");
         let credential = provider.get_credential().await.expect("read");
-        assert_eq!(
-            (credential.key_id.as_str(), credential.token.as_deref()),
-            ("new", None)
-        );
+        assert_eq!((credential.key_id.as_str(), credential.token.as_deref()), ("new", None));
         std::fs::remove_file(&secret).expect("remove");
         let error = provider.get_credential().await.expect_err("gone");
         assert!(error.to_string().contains("secret"), "{error}");
@@ -286,7 +239,8 @@ mod tests {
     fn credentials_files_are_read_as_awss_own_tools_do() {
         let folder = tempfile::tempdir().expect("folder");
         let file = folder.path().join("credentials");
-        let text = "# mine\n[other]\naws_access_key_id=x\n[default]\nAWS_ACCESS_KEY_ID = a\naws_secret_access_key=b=c\n";
+        let text =
+            "# mine\n[other]\naws_access_key_id=x\n[default]\nAWS_ACCESS_KEY_ID = a\naws_secret_access_key=b=c\n";
         std::fs::write(&file, text).expect("write");
         assert!(s3_credentials_file(file.clone()).is_ok());
         let section = ini_section(text).expect("default");

@@ -58,37 +58,17 @@ pub struct StoreError {
 impl StoreError {
     /// Judges a reading, listing or deleting call's error.
     pub fn new(action: &'static str, object: &Path, source: object_store::Error) -> Self {
-        Self {
-            action,
-            object: object.clone(),
-            kind: ErrorKind::of(&source),
-            source: Some(Box::new(source)),
-        }
+        Self { action, object: object.clone(), kind: ErrorKind::of(&source), source: Some(Box::new(source)) }
     }
 
     /// Judges a writing call's error: nothing but the bucket can be missing there.
     pub fn writing(action: &'static str, object: &Path, source: object_store::Error) -> Self {
-        Self {
-            action,
-            object: object.clone(),
-            kind: ErrorKind::of_write(&source),
-            source: Some(Box::new(source)),
-        }
+        Self { action, object: object.clone(), kind: ErrorKind::of_write(&source), source: Some(Box::new(source)) }
     }
 
     /// A failure that no call answered with.
-    pub(super) fn found(
-        action: &'static str,
-        object: &Path,
-        kind: ErrorKind,
-        detail: Option<Mismatch>,
-    ) -> Self {
-        Self {
-            action,
-            object: object.clone(),
-            kind,
-            source: detail.map(|detail| Box::new(detail) as _),
-        }
+    pub(super) fn found(action: &'static str, object: &Path, kind: ErrorKind, detail: Option<Mismatch>) -> Self {
+        Self { action, object: object.clone(), kind, source: detail.map(|detail| Box::new(detail) as _) }
     }
 
     /// What the caller does next.
@@ -118,10 +98,7 @@ pub(super) struct Mismatch {
 impl ErrorKind {
     /// Whether the same call may succeed later without a change to this process.
     pub fn is_retryable(self) -> bool {
-        matches!(
-            self,
-            Self::Unavailable | Self::Full | Self::Denied | Self::Incomplete
-        )
+        matches!(self, Self::Unavailable | Self::Full | Self::Denied | Self::Incomplete)
     }
 
     /// The kind of a reading, listing or deleting call's error.

@@ -81,10 +81,7 @@ impl Store {
     /// The same place reached through another layer: metering, faults.
     #[must_use]
     pub fn with_inner(&self, inner: Arc<dyn ObjectStore>) -> Self {
-        Self {
-            inner,
-            ..self.clone()
-        }
+        Self { inner, ..self.clone() }
     }
 
     /// Removes what crashed writes left in a directory store and says how many files; 0 for the others.
@@ -126,8 +123,7 @@ impl Store {
 
 /// Whether a file name is one that the local store stages under. No key of ours has a `#`.
 fn is_stage(name: &str) -> bool {
-    name.split_once('#')
-        .is_some_and(|(_, suffix)| !suffix.is_empty() && suffix.bytes().all(|b| b.is_ascii_digit()))
+    name.split_once('#').is_some_and(|(_, suffix)| !suffix.is_empty() && suffix.bytes().all(|b| b.is_ascii_digit()))
 }
 
 #[cfg(test)]

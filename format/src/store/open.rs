@@ -79,48 +79,26 @@ pub fn open(storage: &job::Storage) -> Result<Store, OpenError> {
 
 fn open_filesystem(filesystem: &job::Filesystem) -> Result<Store, OpenError> {
     let path = &filesystem.path;
-    let failed = |source| OpenError::Directory {
-        path: path.clone(),
-        source,
-    };
+    let failed = |source| OpenError::Directory { path: path.clone(), source };
     if !path.is_dir() {
         // Not with its parents: a missing mount must not become a backup on the root file system.
         std::fs::create_dir(path).map_err(failed)?;
     }
     let description = format!("file://{}", path.display());
     let store = LocalFileSystem::new_with_prefix(path)
-        .map_err(|source| OpenError::Settings {
-            place: description.clone(),
-            source,
-        })?
+        .map_err(|source| OpenError::Settings { place: description.clone(), source })?
         // Without it a power loss takes objects that were answered with success.
         .with_fsync(true);
-    Ok(Store {
-        inner: Arc::new(store),
-        prefix: Path::default(),
-        description,
-        kind: Kind::Filesystem(path.clone()),
-    })
+    Ok(Store { inner: Arc::new(store), prefix: Path::default(), description, kind: Kind::Filesystem(path.clone()) })
 }
 
 fn open_s3(s3: &job::S3) -> Result<Store, OpenError> {
     let place = place("s3", &s3.bucket, &s3.prefix);
-    let credentials_failed = |source| OpenError::Credentials {
-        place: place.clone(),
-        source,
-    };
+    let credentials_failed = |source| OpenError::Credentials { place: place.clone(), source };
     let mut builder = match &s3.credentials {
         job::S3Credentials::Environment => AmazonS3Builder::from_env(),
-        job::S3Credentials::KeyFiles {
-            access_key_id_file,
-            secret_access_key_file,
-            session_token_file,
-        } => {
-            let files = [
-                Some(access_key_id_file),
-                Some(secret_access_key_file),
-                session_token_file.as_ref(),
-            ];
+        job::S3Credentials::KeyFiles { access_key_id_file, secret_access_key_file, session_token_file } => {
+            let files = [Some(access_key_id_file), Some(secret_access_key_file), session_token_file.as_ref()];
             let provider = credentials::s3_key_files(files.into_iter().flatten().cloned().collect());
             AmazonS3Builder::new().with_credentials(provider.map_err(credentials_failed)?)
         }
@@ -141,10 +119,7 @@ fn open_s3(s3: &job::S3) -> Result<Store, OpenError> {
     if let Some(endpoint) = &s3.endpoint {
         builder = builder.with_endpoint(s3_endpoint(endpoint, s3));
     }
-    let store = builder.build().map_err(|source| OpenError::Settings {
-        place: place.clone(),
-        source,
-    })?;
+    let store = builder.build().map_err(|source| OpenError::Settings { place: place.clone(), source })?;
     Ok(remote(store, &s3.prefix, place, Kind::S3))
 }
 
@@ -157,15 +132,8 @@ fn s3_endpoint(endpoint: &str, s3: &job::S3) -> String {
 }
 
 fn open_azure(azure: &job::Azure) -> Result<Store, OpenError> {
-    let place = place(
-        "azure",
-        &format!("{}/{}", azure.storage_account, azure.container),
-        &azure.prefix,
-    );
-    let credentials_failed = |source| OpenError::Credentials {
-        place: place.clone(),
-        source,
-    };
+    let place = place("azure", &format!("{}/{}", azure.storage_account, azure.container), &azure.prefix);
+    let credentials_failed = |source| OpenError::Credentials { place: place.clone(), source };
     let mut builder = match &azure.credentials {
         job::AzureCredentials::Environment => MicrosoftAzureBuilder::from_env(),
         job::AzureCredentials::AccountKeyFile(file) => MicrosoftAzureBuilder::new()
@@ -182,10 +150,7 @@ fn open_azure(azure: &job::Azure) -> Result<Store, OpenError> {
     if let Some(endpoint) = &azure.endpoint {
         builder = builder.with_endpoint(endpoint.clone());
     }
-    let store = builder.build().map_err(|source| OpenError::Settings {
-        place: place.clone(),
-        source,
-    })?;
+    let store = builder.build().map_err(|source| OpenError::Settings { place: place.clone(), source })?;
     Ok(remote(store, &azure.prefix, place, Kind::Azure))
 }
 
@@ -205,38 +170,21 @@ fn open_gcs(gcs: &job::Gcs) -> Result<Store, OpenError> {
         job::GcsCredentials::Environment => base(GoogleCloudStorageBuilder::from_env())?,
         job::GcsCredentials::ServiceAccountFile(file) => {
             let builder = base(GoogleCloudStorageBuilder::new())?;
-            let provider =
-                credentials::gcs_service_account(file.clone(), builder.clone()).map_err(|source| {
-                    OpenError::Credentials {
-                        place: place.clone(),
-                        source,
-                    }
-                })?;
+            let provider = credentials::gcs_service_account(file.clone(), builder.clone())
+                .map_err(|source| OpenError::Credentials { place: place.clone(), source })?;
             builder.with_credentials(provider)
         }
     };
-    let store = builder.build().map_err(|source| OpenError::Settings {
-        place: place.clone(),
-        source,
-    })?;
+    let store = builder.build().map_err(|source| OpenError::Settings { place: place.clone(), source })?;
     Ok(remote(store, &gcs.prefix, place, Kind::Gcs))
 }
 
 fn remote(store: impl ObjectStore, prefix: &str, description: String, kind: Kind) -> Store {
-    Store {
-        inner: Arc::new(store),
-        prefix: Path::from(prefix),
-        description,
-        kind,
-    }
+    Store { inner: Arc::new(store), prefix: Path::from(prefix), description, kind }
 }
 
 fn place(scheme: &str, bucket: &str, prefix: &str) -> String {
-    if prefix.is_empty() {
-        format!("{scheme}://{bucket}")
-    } else {
-        format!("{scheme}://{bucket}/{prefix}")
-    }
+    if prefix.is_empty() { format!("{scheme}://{bucket}") } else { format!("{scheme}://{bucket}/{prefix}") }
 }
 
 fn retry() -> RetryConfig {
@@ -259,10 +207,8 @@ fn client_options(allow_http: bool, ca_file: Option<&PathBuf>) -> Result<ClientO
         .with_config(ClientConfigKey::UserAgent, USER_AGENT)
         .with_allow_http(allow_http);
     if let Some(path) = ca_file {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Certificates {
-            path: path.clone(),
-            source,
-        };
+        let failed =
+            |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Certificates { path: path.clone(), source };
         let pem = std::fs::read(path).map_err(|error| failed(Box::new(error)))?;
         let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| failed(Box::new(error)))?;
         if certificates.is_empty() {

@@ -5,7 +5,7 @@
 //! permission to delete is asked for, and a thousand starts leave one object.
 //!
 //! Steps: create it (or find it) → create it again with another body, which must be refused → read it whole and by range →
-//! list it. What it does not prove: durability, and behaviour under a race ([`super::conformance`] does that in tests).
+//! list it. What it does not prove: durability, and behaviour under a race (the conformance suite does that in tests).
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -64,9 +64,7 @@ pub enum ProbeError {
         source: object_store::Error,
     },
     /// What stands under the probe's name is not a probe's.
-    #[error(
-        "{object} is not what a probe wrote: another program uses this prefix; choose another, or remove it"
-    )]
+    #[error("{object} is not what a probe wrote: another program uses this prefix; choose another, or remove it")]
     Foreign {
         /// The object.
         object: Path,
@@ -109,10 +107,7 @@ pub async fn probe(store: &dyn ObjectStore, prefix: &Path) -> Result<ProbeReport
     let folder = Path::from_iter(prefix.parts().chain(Path::from("probe").parts()));
     let object = Path::from_iter(folder.parts().chain(Path::from("create-once").parts()));
     let standing = first_create(store, &object).await?;
-    let other = BODIES
-        .into_iter()
-        .find(|body| *body != standing)
-        .unwrap_or(BODIES[1]);
+    let other = BODIES.into_iter().find(|body| *body != standing).unwrap_or(BODIES[1]);
     second_create(store, &object, other).await?;
     read_back(store, &object, standing, other).await?;
     let listed = list(store, &folder, &object).await?;
@@ -127,9 +122,7 @@ async fn first_create(store: &dyn ObjectStore, object: &Path) -> Result<&'static
             Ok(Outcome::Created) => return Ok(BODIES[0]),
             Ok(Outcome::Occupied(found)) => {
                 let known = BODIES.into_iter().find(|body| found == *body);
-                return known.ok_or_else(|| ProbeError::Foreign {
-                    object: object.clone(),
-                });
+                return known.ok_or_else(|| ProbeError::Foreign { object: object.clone() });
             }
             Err(error) if tries < TRIES && error.kind() == ErrorKind::Unavailable => tries += 1,
             Err(CreateError::NotWritten { source, .. }) => {
@@ -143,22 +136,13 @@ async fn first_create(store: &dyn ObjectStore, object: &Path) -> Result<&'static
 }
 
 /// Sends a create that must be refused. Whether it was, reading back tells beyond doubt; the answer only settles a "yes".
-async fn second_create(
-    store: &dyn ObjectStore,
-    object: &Path,
-    other: &'static [u8],
-) -> Result<(), ProbeError> {
+async fn second_create(store: &dyn ObjectStore, object: &Path, other: &'static [u8]) -> Result<(), ProbeError> {
     let mut tries = 1;
     loop {
         let payload = PutPayload::from_static(other);
-        let error = match store
-            .put_opts(object, payload, PutOptions::from(PutMode::Create))
-            .await
-        {
+        let error = match store.put_opts(object, payload, PutOptions::from(PutMode::Create)).await {
             Ok(_) => {
-                return Err(ProbeError::IgnoresCreate {
-                    object: object.clone(),
-                });
+                return Err(ProbeError::IgnoresCreate { object: object.clone() });
             }
             Err(error) => error,
         };
@@ -177,23 +161,10 @@ async fn read_back(
     other: &'static [u8],
 ) -> Result<(), ProbeError> {
     let failed = |error| failed("get", READ, object, error, false);
-    let wrong = |what| {
-        Err(ProbeError::WrongBytes {
-            object: object.clone(),
-            what,
-        })
-    };
-    let whole = store
-        .get(object)
-        .await
-        .map_err(failed)?
-        .bytes()
-        .await
-        .map_err(failed)?;
+    let wrong = |what| Err(ProbeError::WrongBytes { object: object.clone(), what });
+    let whole = store.get(object).await.map_err(failed)?.bytes().await.map_err(failed)?;
     if whole == other {
-        return Err(ProbeError::IgnoresCreate {
-            object: object.clone(),
-        });
+        return Err(ProbeError::IgnoresCreate { object: object.clone() });
     }
     if whole != standing {
         return wrong("the whole object");
@@ -229,11 +200,7 @@ fn failed(
 ) -> ProbeError {
     let object = object.clone();
     match ErrorKind::of(&source) {
-        ErrorKind::Denied => ProbeError::Denied {
-            permission,
-            object,
-            source,
-        },
+        ErrorKind::Denied => ProbeError::Denied { permission, object, source },
         ErrorKind::Refused => ProbeError::Unsupported { object, source },
         _ if writing => ProbeError::Unavailable(StoreError::writing(action, &object, source)),
         _ => ProbeError::Unavailable(StoreError::new(action, &object, source)),

@@ -12,14 +12,8 @@ use crate::job::{self, Job};
 
 fn local() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().expect("folder");
-    let location = job::Location::Filesystem(job::Filesystem {
-        path: folder.path().join("backup"),
-    });
-    let store = open(&job::Storage {
-        location,
-        anchor: None,
-    })
-    .expect("opened");
+    let location = job::Location::Filesystem(job::Filesystem { path: folder.path().join("backup") });
+    let store = open(&job::Storage { location, anchor: None }).expect("opened");
     (folder, store)
 }
 
@@ -29,31 +23,21 @@ fn faulty() -> FaultyStore {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn conformance_in_memory() {
-    conformance::run(Arc::new(InMemory::new()), &Path::from("a/b"))
-        .await
-        .expect("conforms");
-    conformance::run(Arc::new(InMemory::new()), &Path::default())
-        .await
-        .expect("conforms at the root");
+    conformance::run(Arc::new(InMemory::new()), &Path::from("a/b")).await.expect("conforms");
+    conformance::run(Arc::new(InMemory::new()), &Path::default()).await.expect("conforms at the root");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn conformance_in_a_directory() {
     let (_folder, store) = local();
-    conformance::run(store.inner, &store.prefix)
-        .await
-        .expect("conforms");
+    conformance::run(store.inner, &store.prefix).await.expect("conforms");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn conformance_through_the_faulty_wrapper() {
-    conformance::run(Arc::new(faulty()), &Path::from("p"))
-        .await
-        .expect("conforms");
+    conformance::run(Arc::new(faulty()), &Path::from("p")).await.expect("conforms");
     let (_folder, store) = local();
-    conformance::run(Arc::new(FaultyStore::new(store.inner)), &Path::from("p"))
-        .await
-        .expect("conforms");
+    conformance::run(Arc::new(FaultyStore::new(store.inner)), &Path::from("p")).await.expect("conforms");
 }
 
 #[tokio::test]
@@ -61,18 +45,13 @@ async fn a17_a_store_that_ignores_the_condition_is_refused_by_name() {
     let store = faulty();
     store.control().set_ignores_create(true);
     let error = probe::probe(&store, &Path::from("p")).await.expect_err("refused");
-    assert!(
-        matches!(error, probe::ProbeError::IgnoresCreate { .. }) && !error.is_retryable(),
-        "{error:?}"
-    );
+    assert!(matches!(error, probe::ProbeError::IgnoresCreate { .. }) && !error.is_retryable(), "{error:?}");
     assert!(error.to_string().contains("If-None-Match"), "{error}");
     // Mended, the same prefix is good again although the second body stands there now.
     store.control().set_ignores_create(false);
     probe::probe(&store, &Path::from("p")).await.expect("proven");
     store.control().set_ignores_create(true);
-    probe::probe(&store, &Path::from("p"))
-        .await
-        .expect_err("refused again");
+    probe::probe(&store, &Path::from("p")).await.expect_err("refused again");
 }
 
 #[tokio::test]
@@ -82,11 +61,7 @@ async fn a_probe_deletes_nothing_and_leaves_one_object() {
         probe::probe(&store, &Path::from("p")).await.expect("proven");
     }
     assert_eq!(store.control().count(Op::Delete), 0);
-    let listed = store
-        .inner()
-        .list_with_delimiter(Some(&Path::from("p/probe")))
-        .await
-        .expect("listed");
+    let listed = store.inner().list_with_delimiter(Some(&Path::from("p/probe"))).await.expect("listed");
     assert_eq!(listed.objects.len(), 1);
 }
 
@@ -99,18 +74,12 @@ async fn a_probe_survives_faults_that_pass_and_names_those_that_stay() {
         (Op::Create, Decision::FailBefore(Fault::Unavailable)),
     ]);
     probe::probe(&store, &Path::from("p")).await.expect("proven");
-    for (op, permission) in [
-        (Op::Create, "s3:PutObject"),
-        (Op::Get, "s3:GetObject"),
-        (Op::List, "s3:ListBucket"),
-    ] {
-        store.control().set_plan(move |call| {
-            if call.op == op {
-                Decision::FailBefore(Fault::Denied)
-            } else {
-                Decision::Pass
-            }
-        });
+    for (op, permission) in [(Op::Create, "s3:PutObject"), (Op::Get, "s3:GetObject"), (Op::List, "s3:ListBucket")] {
+        store.control().set_plan(
+            move |call| {
+                if call.op == op { Decision::FailBefore(Fault::Denied) } else { Decision::Pass }
+            },
+        );
         let error = probe::probe(&store, &Path::from("p")).await.expect_err("denied");
         assert!(error.to_string().contains(permission), "{op:?}: {error}");
         assert!(error.is_retryable(), "{error:?}");
@@ -118,19 +87,13 @@ async fn a_probe_survives_faults_that_pass_and_names_those_that_stay() {
     store.control().clear();
     store.control().set_outage(true);
     let error = probe::probe(&store, &Path::from("p")).await.expect_err("outage");
-    assert!(
-        matches!(error, probe::ProbeError::Unavailable(_)) && error.is_retryable(),
-        "{error:?}"
-    );
+    assert!(matches!(error, probe::ProbeError::Unavailable(_)) && error.is_retryable(), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_foreign_object_under_the_probes_name_is_told() {
     let store = faulty();
-    store
-        .put(&Path::from("probe/create-once"), "else".into())
-        .await
-        .expect("put");
+    store.put(&Path::from("probe/create-once"), "else".into()).await.expect("put");
     let error = probe::probe(&store, &Path::default()).await.expect_err("foreign");
     assert!(matches!(error, probe::ProbeError::Foreign { .. }), "{error:?}");
 }
@@ -140,26 +103,18 @@ async fn a22_no_room_is_told_apart_and_passes_once_there_is_some() {
     let store = faulty();
     store.control().set_full(true);
     let key = Path::from("segment");
-    let error = upload(&store, &key, vec![Bytes::from_static(b"x")])
-        .await
-        .expect_err("full");
+    let error = upload(&store, &key, vec![Bytes::from_static(b"x")]).await.expect_err("full");
     assert_eq!(error.kind(), ErrorKind::Full);
     assert!(error.is_retryable());
     store.control().set_full(false);
-    upload(&store, &key, vec![Bytes::from_static(b"x")])
-        .await
-        .expect("room again");
+    upload(&store, &key, vec![Bytes::from_static(b"x")]).await.expect("room again");
 }
 
 #[tokio::test]
 async fn a23_a_missing_bucket_is_told_apart_and_not_retried() {
     let store = faulty();
-    store
-        .control()
-        .script([(Op::Put, Decision::FailBefore(Fault::NotFound))]);
-    let error = upload(&store, &Path::from("segment"), vec![Bytes::from_static(b"x")])
-        .await
-        .expect_err("gone");
+    store.control().script([(Op::Put, Decision::FailBefore(Fault::NotFound))]);
+    let error = upload(&store, &Path::from("segment"), vec![Bytes::from_static(b"x")]).await.expect_err("gone");
     assert_eq!(error.kind(), ErrorKind::NoBucket);
     assert!(!error.is_retryable());
 }
@@ -168,18 +123,12 @@ async fn a23_a_missing_bucket_is_told_apart_and_not_retried() {
 async fn a15_latency_is_tokios_time_and_a_kill_leaves_every_call_pending() {
     let store = faulty();
     store.control().set_latency(Duration::from_secs(3600));
-    store
-        .put(&Path::from("slow"), "x".into())
-        .await
-        .expect("a paused clock does not wait");
+    store.put(&Path::from("slow"), "x".into()).await.expect("a paused clock does not wait");
     store.control().set_latency(Duration::ZERO);
     store.control().script([(Op::Put, Decision::KillAfter)]);
     let path = Path::from("killed");
     let call = store.put(&path, "x".into());
-    assert!(
-        tokio::time::timeout(Duration::from_secs(9), call).await.is_err(),
-        "never returns"
-    );
+    assert!(tokio::time::timeout(Duration::from_secs(9), call).await.is_err(), "never returns");
     store.control().killed().await;
     let later = tokio::time::timeout(Duration::from_secs(9), store.head(&path));
     assert!(later.await.is_err(), "nor does any later call");
@@ -210,24 +159,14 @@ async fn the_same_seed_gives_the_same_faults() {
 #[tokio::test]
 async fn leftovers_of_crashed_writes_are_swept_and_nothing_else() {
     let (folder, store) = local();
-    upload(
-        store.inner.as_ref(),
-        &Path::from("a/b/kept"),
-        vec![Bytes::from_static(b"x")],
-    )
-    .await
-    .expect("put");
+    upload(store.inner.as_ref(), &Path::from("a/b/kept"), vec![Bytes::from_static(b"x")]).await.expect("put");
     let root = &folder.path().join("backup");
     assert_eq!(store.kind, Kind::Filesystem(root.clone()));
     for name in ["a/b/kept#1", "a/gone#22", "kept#x", "#"] {
         std::fs::write(root.join(name), "half").expect("write");
     }
     let later = SystemTime::now() + Duration::from_secs(60);
-    assert_eq!(
-        store.sweep_leftovers(SystemTime::UNIX_EPOCH).expect("swept"),
-        0,
-        "young ones may be alive"
-    );
+    assert_eq!(store.sweep_leftovers(SystemTime::UNIX_EPOCH).expect("swept"), 0, "young ones may be alive");
     assert_eq!(store.sweep_leftovers(later).expect("swept"), 2);
     assert!(root.join("kept#x").exists() && root.join("a/b/kept").exists());
     assert_eq!(Store::memory().sweep_leftovers(later).expect("nothing to do"), 0);
@@ -236,14 +175,8 @@ async fn leftovers_of_crashed_writes_are_swept_and_nothing_else() {
 #[test]
 fn a_directory_is_made_only_where_its_parent_exists() {
     let folder = tempfile::tempdir().expect("folder");
-    let location = job::Location::Filesystem(job::Filesystem {
-        path: folder.path().join("missing/backup"),
-    });
-    let error = open(&job::Storage {
-        location,
-        anchor: None,
-    })
-    .expect_err("a missing mount");
+    let location = job::Location::Filesystem(job::Filesystem { path: folder.path().join("missing/backup") });
+    let error = open(&job::Storage { location, anchor: None }).expect_err("a missing mount");
     assert!(error.to_string().contains("missing/backup"), "{error}");
 }
 
@@ -274,9 +207,7 @@ fn every_kind_opens_and_describes_itself_without_secrets() {
             "azure://acc/ctr",
         ),
         (
-            format!(
-                "gcs, gcs: {{bucket: bkt, prefix: p, endpoint: 'http://x:1', serviceAccountFile: {service}}}"
-            ),
+            format!("gcs, gcs: {{bucket: bkt, prefix: p, endpoint: 'http://x:1', serviceAccountFile: {service}}}"),
             "gs://bkt/p",
         ),
     ];

@@ -32,10 +32,7 @@ pub async fn upload(store: &dyn ObjectStore, key: &Path, body: Vec<Bytes>) -> Re
     let size: usize = body.iter().map(Bytes::len).sum();
     if size <= PART_BYTES {
         let payload = PutPayload::from_iter(body);
-        store
-            .put(key, payload)
-            .await
-            .map_err(|error| StoreError::writing("put", key, error))?;
+        store.put(key, payload).await.map_err(|error| StoreError::writing("put", key, error))?;
     } else {
         upload_parts(store, key, body).await?;
     }
@@ -98,16 +95,8 @@ async fn confirm(store: &dyn ObjectStore, key: &Path, size: u64) -> Result<(), S
         Err(object_store::Error::NotFound { .. }) => "nothing".to_owned(),
         Err(error) => return Err(StoreError::new(action, key, error)),
     };
-    let mismatch = Mismatch {
-        expected: format!("{size} bytes"),
-        found,
-    };
-    Err(StoreError::found(
-        action,
-        key,
-        ErrorKind::Incomplete,
-        Some(mismatch),
-    ))
+    let mismatch = Mismatch { expected: format!("{size} bytes"), found };
+    Err(StoreError::found(action, key, ErrorKind::Incomplete, Some(mismatch)))
 }
 
 /// Gets an object whose size and digest are known. Bytes that differ, and answers that fail, are asked for again before
@@ -115,12 +104,7 @@ async fn confirm(store: &dyn ObjectStore, key: &Path, size: u64) -> Result<(), S
 ///
 /// # Errors
 /// [`StoreError`]; [`ErrorKind::Corrupt`] where the bytes stay wrong, [`ErrorKind::NotFound`] where there are none.
-pub async fn get_checked(
-    store: &dyn ObjectStore,
-    key: &Path,
-    size: u64,
-    sha256: Sha256,
-) -> Result<Bytes, StoreError> {
+pub async fn get_checked(store: &dyn ObjectStore, key: &Path, size: u64, sha256: Sha256) -> Result<Bytes, StoreError> {
     let mut read = 1;
     loop {
         let error = match get_once(store, key, size, sha256).await {
@@ -136,35 +120,19 @@ pub async fn get_checked(
     }
 }
 
-async fn get_once(
-    store: &dyn ObjectStore,
-    key: &Path,
-    size: u64,
-    sha256: Sha256,
-) -> Result<Bytes, StoreError> {
+async fn get_once(store: &dyn ObjectStore, key: &Path, size: u64, sha256: Sha256) -> Result<Bytes, StoreError> {
     let action = "get";
     let failed = |error| StoreError::new(action, key, error);
     let corrupt = |expected: String, found: String| {
-        StoreError::found(
-            action,
-            key,
-            ErrorKind::Corrupt,
-            Some(Mismatch { expected, found }),
-        )
+        StoreError::found(action, key, ErrorKind::Corrupt, Some(Mismatch { expected, found }))
     };
     let found = store.get(key).await.map_err(failed)?;
     if found.meta.size != size {
-        return Err(corrupt(
-            format!("{size} bytes"),
-            format!("{} bytes", found.meta.size),
-        ));
+        return Err(corrupt(format!("{size} bytes"), format!("{} bytes", found.meta.size)));
     }
     let bytes = found.bytes().await.map_err(failed)?;
     if bytes.len() as u64 != size {
-        return Err(corrupt(
-            format!("{size} bytes"),
-            format!("{} bytes of body", bytes.len()),
-        ));
+        return Err(corrupt(format!("{size} bytes"), format!("{} bytes of body", bytes.len())));
     }
     let digest = Sha256::of(&bytes);
     if digest != sha256 {

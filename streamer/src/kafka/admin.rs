@@ -93,17 +93,11 @@ impl Kafka {
         const DOING: &str = "list topics";
         let names = self
             .ask(DOING, |inner| {
-                inner
-                    .client
-                    .topic_names(REQUEST_TIMEOUT)
-                    .map_err(|code| Error::of_request(DOING, Code::new(code)))
+                inner.client.topic_names(REQUEST_TIMEOUT).map_err(|code| Error::of_request(DOING, Code::new(code)))
             })
             .await?;
         // A broker has no topic with an illegal name; whatever says so is not followed.
-        Ok(names
-            .into_iter()
-            .filter_map(|name| TopicName::new(name).ok())
-            .collect())
+        Ok(names.into_iter().filter_map(|name| TopicName::new(name).ok()).collect())
     }
 
     /// Ids and partitions of topics, each with its own answer, in no particular order.
@@ -137,10 +131,7 @@ impl Kafka {
     ///
     /// # Errors
     /// As [`Error`], if a request as a whole failed.
-    pub async fn topic_overrides(
-        &self,
-        names: &[TopicName],
-    ) -> Result<BTreeMap<TopicName, TopicOverrides>, Error> {
+    pub async fn topic_overrides(&self, names: &[TopicName]) -> Result<BTreeMap<TopicName, TopicOverrides>, Error> {
         const DOING: &str = "read topic configurations";
         let names = names.to_vec();
         self.ask(DOING, move |inner| {
@@ -182,10 +173,8 @@ impl Kafka {
         self.ask(DOING, move |inner| {
             let mut answers = Vec::with_capacity(partitions.len());
             for chunk in partitions.chunks(PARTITIONS_PER_REQUEST) {
-                let asked: Vec<(&str, i32)> = chunk
-                    .iter()
-                    .map(|(topic, partition)| (topic.as_str(), partition.get()))
-                    .collect();
+                let asked: Vec<(&str, i32)> =
+                    chunk.iter().map(|(topic, partition)| (topic.as_str(), partition.get())).collect();
                 let found = Queue::new(&inner.client, REQUEST_TIMEOUT)
                     .list_offsets(&asked, query)
                     .map_err(|code| Error::of_request(DOING, Code::new(code)))?;
@@ -222,9 +211,7 @@ impl Kafka {
             answer
         });
         // Fails only if the runtime is shutting down: then there is no answer either.
-        answer
-            .await
-            .unwrap_or_else(|_| Err(Error::of_request(doing, Code::TIMED_OUT)))
+        answer.await.unwrap_or_else(|_| Err(Error::of_request(doing, Code::TIMED_OUT)))
     }
 }
 
@@ -242,8 +229,5 @@ fn topic_description((id, partitions): (String, Vec<(i32, Option<i32>, usize)>))
         })
         .collect();
     partitions.sort_unstable_by_key(|found| found.partition);
-    TopicDescription {
-        id: TopicId::new(id),
-        partitions,
-    }
+    TopicDescription { id: TopicId::new(id), partitions }
 }

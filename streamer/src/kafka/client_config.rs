@@ -62,12 +62,7 @@ pub(super) fn properties(cluster: &Cluster, credentials: &Credentials, tuning: &
     metadata(tuning, &mut properties);
     connection(&mut properties);
     security(cluster, credentials, &mut properties);
-    properties.extend(
-        cluster
-            .properties
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone())),
-    );
+    properties.extend(cluster.properties.iter().map(|(name, value)| (name.clone(), value.clone())));
     properties
 }
 
@@ -112,11 +107,7 @@ fn reading(out: &mut Vec<Property>) {
 /// How much is fetched at once, and how far ahead.
 fn fetching(tuning: &Tuning, out: &mut Vec<Property>) {
     let fetch = (tuning.queue_bytes / 8).clamp(FETCH_BYTES_MIN, FETCH_BYTES_MAX);
-    set(
-        out,
-        "queued.max.messages.kbytes",
-        (tuning.queue_bytes / 1024).clamp(1, 2_097_151),
-    );
+    set(out, "queued.max.messages.kbytes", (tuning.queue_bytes / 1024).clamp(1, 2_097_151));
     // Below this many records the byte limit alone decides. Each record costs librdkafka some hundred bytes beside its
     // own, so the number bounds those.
     set(out, "queued.min.messages", 100_000);
@@ -125,27 +116,15 @@ fn fetching(tuning: &Tuning, out: &mut Vec<Property>) {
     set(out, "fetch.max.bytes", fetch);
     set(out, "fetch.message.max.bytes", PARTITION_FETCH_BYTES.min(fetch));
     set(out, "receive.message.max.bytes", RECEIVE_BYTES);
-    set(
-        out,
-        "fetch.wait.max.ms",
-        tuning.fetch_wait.as_millis().min(10_000),
-    );
-    set(
-        out,
-        "fetch.min.bytes",
-        tuning.fetch_min_bytes.clamp(1, 100_000_000),
-    );
+    set(out, "fetch.wait.max.ms", tuning.fetch_wait.as_millis().min(10_000));
+    set(out, "fetch.min.bytes", tuning.fetch_min_bytes.clamp(1, 100_000_000));
     // How long a partition waits after an error, such as a leader that moves.
     set(out, "fetch.error.backoff.ms", 200);
 }
 
 /// What is known of the cluster, and how fresh.
 fn metadata(tuning: &Tuning, out: &mut Vec<Property>) {
-    set(
-        out,
-        "topic.metadata.refresh.interval.ms",
-        tuning.metadata_interval.as_millis().clamp(1_000, 3_600_000),
-    );
+    set(out, "topic.metadata.refresh.interval.ms", tuning.metadata_interval.as_millis().clamp(1_000, 3_600_000));
     // Ask for the assigned topics only: a cluster may have many more.
     set(out, "topic.metadata.refresh.sparse", true);
     // A topic that a broker does not know is reported after this long. The default of 30 s hides a deletion; 0 would
@@ -177,14 +156,8 @@ fn connection(out: &mut Vec<Property>) {
 
 fn security(cluster: &Cluster, credentials: &Credentials, out: &mut Vec<Property>) {
     let sasl = match &cluster.authentication {
-        Some(Authentication::Scram {
-            mechanism: ScramMechanism::Sha256,
-            ..
-        }) => Some("SCRAM-SHA-256"),
-        Some(Authentication::Scram {
-            mechanism: ScramMechanism::Sha512,
-            ..
-        }) => Some("SCRAM-SHA-512"),
+        Some(Authentication::Scram { mechanism: ScramMechanism::Sha256, .. }) => Some("SCRAM-SHA-256"),
+        Some(Authentication::Scram { mechanism: ScramMechanism::Sha512, .. }) => Some("SCRAM-SHA-512"),
         Some(Authentication::Plain { .. }) => Some("PLAIN"),
         Some(Authentication::OauthBearer { .. }) => Some("OAUTHBEARER"),
         Some(Authentication::Tls) | None => None,
@@ -239,11 +212,7 @@ mod tests {
     }
 
     fn value(properties: &[Property], name: &str) -> Option<String> {
-        properties
-            .iter()
-            .rev()
-            .find(|(found, _)| found == name)
-            .map(|(_, value)| value.clone())
+        properties.iter().rev().find(|(found, _)| found == name).map(|(_, value)| value.clone())
     }
 
     fn tls() -> Tls {
@@ -292,11 +261,7 @@ mod tests {
             (None, Some(scram.clone()), "sasl_plaintext"),
             (Some(tls()), Some(scram), "sasl_ssl"),
         ] {
-            let cluster = Cluster {
-                tls,
-                authentication,
-                ..cluster()
-            };
+            let cluster = Cluster { tls, authentication, ..cluster() };
             let properties = properties(&cluster, &Credentials::default(), &Tuning::default());
             assert_eq!(value(&properties, "security.protocol").as_deref(), Some(protocol));
         }
@@ -305,46 +270,25 @@ mod tests {
     #[test]
     fn hostnames_are_verified_unless_told_otherwise() {
         for (verify_hostname, algorithm) in [(true, "https"), (false, "none")] {
-            let cluster = Cluster {
-                tls: Some(Tls {
-                    verify_hostname,
-                    ..tls()
-                }),
-                ..cluster()
-            };
+            let cluster = Cluster { tls: Some(Tls { verify_hostname, ..tls() }), ..cluster() };
             let properties = properties(&cluster, &Credentials::default(), &Tuning::default());
-            assert_eq!(
-                value(&properties, "ssl.endpoint.identification.algorithm").as_deref(),
-                Some(algorithm)
-            );
-            assert_eq!(
-                value(&properties, "enable.ssl.certificate.verification").as_deref(),
-                Some("true")
-            );
+            assert_eq!(value(&properties, "ssl.endpoint.identification.algorithm").as_deref(), Some(algorithm));
+            assert_eq!(value(&properties, "enable.ssl.certificate.verification").as_deref(), Some("true"));
         }
     }
 
     #[test]
     fn a_users_property_comes_last() {
         let properties_of_user = BTreeMap::from([("client.rack".to_owned(), "a".to_owned())]);
-        let cluster = Cluster {
-            properties: properties_of_user,
-            ..cluster()
-        };
+        let cluster = Cluster { properties: properties_of_user, ..cluster() };
         let properties = properties(&cluster, &Credentials::default(), &Tuning::default());
-        assert_eq!(
-            properties.last().map(|(name, _)| name.as_str()),
-            Some("client.rack")
-        );
+        assert_eq!(properties.last().map(|(name, _)| name.as_str()), Some("client.rack"));
     }
 
     #[test]
     fn a_bad_property_is_an_answer_and_not_its_value() {
         let mut conf = Conf::new();
-        assert_eq!(
-            conf.set("no.such.property", "secret"),
-            Err(PropertyFault::Unknown)
-        );
+        assert_eq!(conf.set("no.such.property", "secret"), Err(PropertyFault::Unknown));
         assert_eq!(conf.set("fetch.min.bytes", "secret"), Err(PropertyFault::Invalid));
     }
 }

@@ -101,24 +101,15 @@ impl Table {
         {
             return Some(slot);
         }
-        let assigned = self
-            .get(&message.topic(), partition)
-            .filter(|assigned| !assigned.halted)?;
+        let assigned = self.get(&message.topic(), partition).filter(|assigned| !assigned.halted)?;
         let slot = assigned.slot;
         self.last = Some((address, partition, slot));
         Some(slot)
     }
 
     fn insert(&mut self, assignment: &Assignment) {
-        let assigned = Assigned {
-            slot: assignment.slot,
-            from: assignment.offset,
-            halted: false,
-        };
-        let partitions = self
-            .topics
-            .entry(assignment.topic.as_str().to_owned())
-            .or_default();
+        let assigned = Assigned { slot: assignment.slot, from: assignment.offset, halted: false };
+        let partitions = self.topics.entry(assignment.topic.as_str().to_owned()).or_default();
         partitions.insert(assignment.partition.get(), assigned);
     }
 
@@ -137,8 +128,7 @@ impl Table {
     fn slot_of_fault(&mut self, topic: &str, partition: i32, fault: PartitionFault) -> Option<u32> {
         self.last = None;
         let assigned = self.get(topic, partition)?;
-        let earlier =
-            matches!(fault, PartitionFault::OutOfRange { requested: Some(offset) } if offset < assigned.from);
+        let earlier = matches!(fault, PartitionFault::OutOfRange { requested: Some(offset) } if offset < assigned.from);
         if earlier || assigned.halted {
             return None;
         }
@@ -160,10 +150,7 @@ pub(super) struct Consumer {
 impl Consumer {
     /// Fetches the partitions from their offsets; those assigned before start anew.
     pub(super) fn assign(&self, client: &Client, assignments: &[Assignment]) -> Result<(), Error> {
-        let partitions: Vec<_> = assignments
-            .iter()
-            .map(|one| (one.topic.clone(), one.partition))
-            .collect();
+        let partitions: Vec<_> = assignments.iter().map(|one| (one.topic.clone(), one.partition)).collect();
         let mut table = self.make_way(client);
         Self::unassign_locked(&mut table, client, &partitions)?;
         if assignments.is_empty() {
@@ -171,16 +158,9 @@ impl Consumer {
         }
         let mut list = PartitionList::new(client, assignments.len());
         for one in assignments {
-            list.add(
-                one.topic.as_str(),
-                one.partition.get(),
-                one.offset.get(),
-                epoch(one),
-            );
+            list.add(one.topic.as_str(), one.partition.get(), one.offset.get(), epoch(one));
         }
-        client
-            .incremental_assign(&list)
-            .map_err(|code| Error::of_request("assign partitions", Code::new(code)))?;
+        client.incremental_assign(&list).map_err(|code| Error::of_request("assign partitions", Code::new(code)))?;
         if let Err(error) = check_epochs(client, assignments) {
             // What could not be checked is not read. Fails only with the client itself, which is then of no use.
             let _ = client.incremental_unassign(&list);
@@ -193,11 +173,7 @@ impl Consumer {
     }
 
     /// Stops fetching the partitions; those not assigned are passed over.
-    pub(super) fn unassign(
-        &self,
-        client: &Client,
-        partitions: &[(TopicName, PartitionId)],
-    ) -> Result<(), Error> {
+    pub(super) fn unassign(&self, client: &Client, partitions: &[(TopicName, PartitionId)]) -> Result<(), Error> {
         let mut table = self.make_way(client);
         Self::unassign_locked(&mut table, client, partitions)
     }
@@ -219,9 +195,7 @@ impl Consumer {
         for (topic, partition) in &assigned {
             list.add(topic, *partition, 0, None);
         }
-        client
-            .incremental_unassign(&list)
-            .map_err(|code| Error::of_request("unassign partitions", Code::new(code)))?;
+        client.incremental_unassign(&list).map_err(|code| Error::of_request("unassign partitions", Code::new(code)))?;
         for (topic, partition) in assigned {
             table.remove(topic, partition);
         }
@@ -238,23 +212,13 @@ impl Consumer {
     }
 
     /// Gives up to `max_events` events to the sink, waiting at most `timeout` for the first. Returns how many.
-    pub(super) fn poll(
-        &self,
-        client: &Client,
-        timeout: Duration,
-        max_events: usize,
-        sink: &mut impl Sink,
-    ) -> usize {
+    pub(super) fn poll(&self, client: &Client, timeout: Duration, max_events: usize, sink: &mut impl Sink) -> usize {
         let mut table = self.table.lock();
         let mut headers = Vec::new();
         let mut events = 0;
         while events < max_events {
             let wanted = self.waiting.load(Ordering::SeqCst) > 0;
-            let wait = if events == 0 && !wanted {
-                timeout
-            } else {
-                Duration::ZERO
-            };
+            let wait = if events == 0 && !wanted { timeout } else { Duration::ZERO };
             let Some(mut event) = client.poll(wait) else { break };
             events += 1;
             match event.kind() {
@@ -302,10 +266,9 @@ impl Consumer {
             return None;
         }
         let fault = match client.fatal_error() {
-            Some((code, detail)) if Code::FATAL.get() == event.error() => Error::Fatal {
-                code: Code::new(code),
-                detail,
-            },
+            Some((code, detail)) if Code::FATAL.get() == event.error() => {
+                Error::Fatal { code: Code::new(code), detail }
+            }
             _ => Error::of_client(code, event.error_text()),
         };
         let mut trouble = self.trouble.lock();
@@ -343,25 +306,17 @@ impl Consumer {
 /// that a seek raises drops what was fetched since the assignment, so nothing comes twice.
 fn check_epochs(client: &Client, assignments: &[Assignment]) -> Result<(), Error> {
     let deadline = Instant::now() + SEEK_TIMEOUT;
-    let known = assignments
-        .iter()
-        .filter(|one| epoch(one).is_some() && one.offset.get() > 0);
+    let known = assignments.iter().filter(|one| epoch(one).is_some() && one.offset.get() > 0);
     let mut left: Vec<&Assignment> = known.collect();
     while !left.is_empty() {
         let mut again = Vec::new();
         for chunk in left.chunks(PARTITIONS_PER_SEEK) {
             let mut list = PartitionList::new(client, chunk.len());
             for one in chunk {
-                list.add(
-                    one.topic.as_str(),
-                    one.partition.get(),
-                    one.offset.get(),
-                    epoch(one),
-                );
+                list.add(one.topic.as_str(), one.partition.get(), one.offset.get(), epoch(one));
             }
-            let codes = client
-                .seek(&mut list, SEEK_TIMEOUT)
-                .map_err(|code| Error::of_request(CHECK, Code::new(code)))?;
+            let codes =
+                client.seek(&mut list, SEEK_TIMEOUT).map_err(|code| Error::of_request(CHECK, Code::new(code)))?;
             for (one, code) in chunk.iter().zip(codes) {
                 match Code::new(code) {
                     Code::NO_ERROR => {}
@@ -383,10 +338,7 @@ fn check_epochs(client: &Client, assignments: &[Assignment]) -> Result<(), Error
 }
 
 fn epoch(assignment: &Assignment) -> Option<i32> {
-    assignment
-        .leader_epoch
-        .filter(|epoch| *epoch != LeaderEpoch::UNKNOWN)
-        .map(LeaderEpoch::get)
+    assignment.leader_epoch.filter(|epoch| *epoch != LeaderEpoch::UNKNOWN).map(LeaderEpoch::get)
 }
 
 /// Gives one message to the sink, unless its partition is no longer assigned. Gives the vector back for the next one.
@@ -402,11 +354,7 @@ fn deliver<'e>(
     let error = message.error();
     let unreadable = error == 0 && matches!(message.headers(&mut headers), Headers::Unreadable);
     if error != 0 || unreadable {
-        let code = if unreadable {
-            Code::BAD_MSG
-        } else {
-            Code::new(error)
-        };
+        let code = if unreadable { Code::BAD_MSG } else { Code::new(error) };
         let fault = PartitionFault::of(code, message.offset());
         if let Some(slot) = table.slot_of_fault(&message.topic(), message.partition(), fault) {
             sink.partition_fault(slot, fault);
@@ -430,9 +378,6 @@ fn deliver<'e>(
 /// The emptied vector for headers of another lifetime; the standard library keeps the allocation.
 fn recycled<'b>(mut headers: Vec<HeaderRef<'_>>) -> Vec<HeaderRef<'b>> {
     headers.clear();
-    #[allow(
-        clippy::unnecessary_filter_map,
-        reason = "the lifetime changes, which `filter` cannot do"
-    )]
+    #[allow(clippy::unnecessary_filter_map, reason = "the lifetime changes, which `filter` cannot do")]
     headers.into_iter().filter_map(|_| None).collect()
 }

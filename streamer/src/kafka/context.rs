@@ -45,18 +45,11 @@ fn read_token(file: &Path) -> Result<Token, String> {
     if expires <= millis_since_epoch(now) {
         return Err(format!("the token in {} has expired", file.display()));
     }
-    Ok(Token {
-        value,
-        expires_ms: expires,
-        principal: claims.sub.unwrap_or_else(|| "strimzi-backup".to_owned()),
-    })
+    Ok(Token { value, expires_ms: expires, principal: claims.sub.unwrap_or_else(|| "strimzi-backup".to_owned()) })
 }
 
 fn millis_since_epoch(time: SystemTime) -> i64 {
-    time.duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|since| i64::try_from(since.as_millis()).ok())
-        .unwrap_or(0)
+    time.duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_millis()).ok()).unwrap_or(0)
 }
 
 /// What a JSON Web Token says about itself. The broker judges it; here it only tells when to read the next one.
@@ -89,10 +82,7 @@ mod tests {
     #[test]
     fn a_token_says_when_it_ends_and_whom_it_is_about() {
         let found = read(&format!("{}\n", token(r#"{"exp":4102444800,"sub":"backup"}"#))).unwrap();
-        assert_eq!(
-            (found.expires_ms, found.principal.as_str()),
-            (4_102_444_800_000, "backup")
-        );
+        assert_eq!((found.expires_ms, found.principal.as_str()), (4_102_444_800_000, "backup"));
         assert!(!found.value.ends_with('\n'));
     }
 

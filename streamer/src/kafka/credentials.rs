@@ -79,33 +79,22 @@ impl CredentialFiles {
 
 /// A file's text without the line break at its end.
 pub(super) fn read_text(path: &Path) -> Result<String, ConfigurationFault> {
-    let not_text = || ConfigurationFault::NotText {
-        path: path.to_owned(),
-    };
+    let not_text = || ConfigurationFault::NotText { path: path.to_owned() };
     let text = String::from_utf8(read_bytes(path)?).map_err(|_| not_text())?;
-    let text = text
-        .strip_suffix('\n')
-        .map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-    if text.is_empty() || text.contains('\0') {
-        Err(not_text())
-    } else {
-        Ok(text.to_owned())
-    }
+    let text = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+    if text.is_empty() || text.contains('\0') { Err(not_text()) } else { Ok(text.to_owned()) }
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, ConfigurationFault> {
-    std::fs::read(path).map_err(|error| ConfigurationFault::Unreadable {
-        path: path.to_owned(),
-        error: Arc::new(error),
-    })
+    std::fs::read(path)
+        .map_err(|error| ConfigurationFault::Unreadable { path: path.to_owned(), error: Arc::new(error) })
 }
 
 fn read_all(cluster: &Cluster) -> Result<Credentials, ConfigurationFault> {
     let mut found = Credentials::default();
     if let Some(tls) = &cluster.tls {
         if !tls.ca_files.is_empty() {
-            let certificates: Result<Vec<String>, _> =
-                tls.ca_files.iter().map(|path| read_text(path)).collect();
+            let certificates: Result<Vec<String>, _> = tls.ca_files.iter().map(|path| read_text(path)).collect();
             found.ca = Some(certificates?.join("\n"));
         }
         found.certificate = tls.certificate_file.as_deref().map(read_text).transpose()?;
@@ -125,15 +114,7 @@ fn read_all(cluster: &Cluster) -> Result<Credentials, ConfigurationFault> {
 fn user(cluster: &Cluster) -> Option<(&Username, &PathBuf)> {
     match &cluster.authentication {
         Some(
-            Authentication::Scram {
-                username,
-                password_file,
-                ..
-            }
-            | Authentication::Plain {
-                username,
-                password_file,
-            },
+            Authentication::Scram { username, password_file, .. } | Authentication::Plain { username, password_file },
         ) => Some((username, password_file)),
         Some(Authentication::OauthBearer { .. } | Authentication::Tls) | None => None,
     }
@@ -143,12 +124,7 @@ fn paths(cluster: &Cluster) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     if let Some(tls) = &cluster.tls {
         paths.extend(tls.ca_files.iter().cloned());
-        paths.extend(
-            [&tls.certificate_file, &tls.key_file, &tls.key_password_file]
-                .into_iter()
-                .flatten()
-                .cloned(),
-        );
+        paths.extend([&tls.certificate_file, &tls.key_file, &tls.key_password_file].into_iter().flatten().cloned());
     }
     if let Some((username, password_file)) = user(cluster) {
         paths.push(password_file.clone());

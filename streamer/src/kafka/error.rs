@@ -72,10 +72,7 @@ impl Code {
 
     /// Whether the topic or partition is not there (any more, or yet).
     pub const fn is_unknown(self) -> bool {
-        matches!(
-            self,
-            Self::UNKNOWN_PARTITION | Self::UNKNOWN_TOPIC | Self::UNKNOWN_TOPIC_OR_PARTITION
-        )
+        matches!(self, Self::UNKNOWN_PARTITION | Self::UNKNOWN_TOPIC | Self::UNKNOWN_TOPIC_OR_PARTITION)
     }
 
     const fn is_authentication(self) -> bool {
@@ -206,11 +203,7 @@ struct Detail<'a>(&'a str);
 
 impl fmt::Display for Detail<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            write!(f, ": {}", self.0)
-        }
+        if self.0.is_empty() { Ok(()) } else { write!(f, ": {}", self.0) }
     }
 }
 
@@ -256,10 +249,7 @@ impl Error {
 
     /// Whether this is about the whole client or connection, rather than about one request.
     pub fn is_connection(&self) -> bool {
-        matches!(
-            self,
-            Self::Authentication { .. } | Self::Tls { .. } | Self::Unreachable { .. } | Self::Fatal { .. }
-        )
+        matches!(self, Self::Authentication { .. } | Self::Tls { .. } | Self::Unreachable { .. } | Self::Fatal { .. })
     }
 
     /// librdkafka's code, where there is one.
@@ -355,14 +345,11 @@ impl PartitionFault {
     /// The fault that an error event of a partition stands for.
     pub(super) fn of(code: Code, offset: i64) -> Self {
         match code {
-            Code::AUTO_OFFSET_RESET | Code::OFFSET_OUT_OF_RANGE => Self::OutOfRange {
-                requested: (offset >= 0).then_some(Offset::new(offset)),
-            },
+            Code::AUTO_OFFSET_RESET | Code::OFFSET_OUT_OF_RANGE => {
+                Self::OutOfRange { requested: (offset >= 0).then_some(Offset::new(offset)) }
+            }
             Code::BAD_MSG | Code::BAD_COMPRESSION | Code::CORRUPT_MESSAGE | Code::NOT_IMPLEMENTED => {
-                Self::Corrupt {
-                    at: Offset::new(offset),
-                    code,
-                }
+                Self::Corrupt { at: Offset::new(offset), code }
             }
             code if code.is_unknown() => Self::UnknownPartition,
             code if code.is_denied() => Self::Denied,
@@ -384,15 +371,9 @@ mod tests {
     #[test]
     fn codes_are_sorted_by_what_the_caller_does_next() {
         let sorted = |code: Code| Error::of_request("test", code);
-        assert!(matches!(
-            sorted(Code::SASL_AUTHENTICATION_FAILED),
-            Error::Authentication { .. }
-        ));
+        assert!(matches!(sorted(Code::SASL_AUTHENTICATION_FAILED), Error::Authentication { .. }));
         assert!(matches!(sorted(Code::SSL), Error::Tls { .. }));
-        assert!(matches!(
-            sorted(Code::TOPIC_AUTHORIZATION_FAILED),
-            Error::Authorization { .. }
-        ));
+        assert!(matches!(sorted(Code::TOPIC_AUTHORIZATION_FAILED), Error::Authorization { .. }));
         assert!(sorted(Code::ALL_BROKERS_DOWN).is_retryable());
         assert!(!sorted(Code::new(9999)).is_retryable());
     }
@@ -408,9 +389,6 @@ mod tests {
         assert!(PartitionFault::of(Code::BAD_MSG, 7).halts());
         assert!(PartitionFault::of(Code::NOT_IMPLEMENTED, 7).halts());
         assert!(!PartitionFault::of(Code::UNKNOWN_TOPIC_OR_PARTITION, 7).halts());
-        assert_eq!(
-            PartitionFault::of(Code::AUTO_OFFSET_RESET, -1001),
-            PartitionFault::OutOfRange { requested: None }
-        );
+        assert_eq!(PartitionFault::of(Code::AUTO_OFFSET_RESET, -1001), PartitionFault::OutOfRange { requested: None });
     }
 }

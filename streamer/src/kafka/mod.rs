@@ -74,16 +74,8 @@ impl Kafka {
             }
             _ => None,
         };
-        let client = conf
-            .into_client(refresh_token)
-            .map_err(ConfigurationFault::Refused)?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                client,
-                consumer: Consumer::default(),
-                credential_files,
-            }),
-        })
+        let client = conf.into_client(refresh_token).map_err(ConfigurationFault::Refused)?;
+        Ok(Self { inner: Arc::new(Inner { client, consumer: Consumer::default(), credential_files }) })
     }
 
     /// Whether the files with passwords, keys and certificates hold something else than when this connection was made:
@@ -115,8 +107,6 @@ impl Kafka {
     /// Gives up to `max_events` events to the sink, waiting at most `timeout` for the first; returns how many there
     /// were. To be called from one thread, in a loop. Returns early, also with 0, when an assignment waits.
     pub fn poll(&self, timeout: Duration, max_events: usize, sink: &mut impl Sink) -> usize {
-        self.inner
-            .consumer
-            .poll(&self.inner.client, timeout, max_events, sink)
+        self.inner.consumer.poll(&self.inner.client, timeout, max_events, sink)
     }
 }

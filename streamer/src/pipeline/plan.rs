@@ -113,12 +113,8 @@ fn hole(part: &PartitionCut) -> Option<Hole> {
 /// The batches of a part with ranges that tile `[base, next)`: each begins where the one before ends.
 fn split(part: PartitionCut) -> Vec<Unit> {
     let PartitionCut { key, base, next, batches, .. } = part;
-    let ends: Vec<Offset> = batches
-        .iter()
-        .skip(1)
-        .filter_map(|(_, batch)| batch.first_offset())
-        .chain(std::iter::once(next))
-        .collect();
+    let ends: Vec<Offset> =
+        batches.iter().skip(1).filter_map(|(_, batch)| batch.first_offset()).chain(std::iter::once(next)).collect();
     let mut begin = base;
     let mut units = Vec::with_capacity(batches.len());
     for ((bucket, batch), end) in batches.into_iter().zip(ends) {
@@ -147,7 +143,8 @@ fn segments(place: &SegmentPlace, units: Vec<Unit>, segment_bytes: usize) -> Vec
     if !waiting.is_empty() {
         segments.push(waiting);
     }
-    let planned = segments.into_iter().map(|units| PlannedSegment { place: place.clone(), row_groups: row_groups(units) });
+    let planned =
+        segments.into_iter().map(|units| PlannedSegment { place: place.clone(), row_groups: row_groups(units) });
     planned.collect()
 }
 
@@ -162,7 +159,8 @@ fn row_groups(units: Vec<Unit>) -> Vec<Vec<RunInput>> {
     let mut bytes = 0;
     for unit in units {
         let previous = groups.last().and_then(|group| group.last()).map(|run| run.key.topic.clone());
-        let boundary = previous.is_some_and(|topic| topic != unit.key.topic && (is_big(&topic) || is_big(&unit.key.topic)));
+        let boundary =
+            previous.is_some_and(|topic| topic != unit.key.topic && (is_big(&topic) || is_big(&unit.key.topic)));
         if boundary || (bytes >= ROW_GROUP_BYTES && remaining >= SMALL_BYTES) {
             groups.push(Vec::new());
             bytes = 0;

@@ -186,25 +186,23 @@ impl Buffers {
     /// Opens a slot.
     pub fn open(&mut self, start: Start) -> u32 {
         let bucket = Bucket::of(start.highest_timestamp.unwrap_or(TimestampMs::new(0)));
-        self.slots.push(Some(Box::new(
-            Slot {
-                key: start.key,
-                base: start.offset,
-                next: start.offset,
-                last_record: start.last_record,
-                highest: start.highest_timestamp,
-                bucket,
-                bucket_end: bucket.end(),
-                open: BatchBuilder::with_capacity_hint(0),
-                fills_batches: false,
-                closed: Vec::new(),
-                charged: 0,
-                end_seen: None,
-                fault: None,
-                diverged: false,
-                frontier: Sightings { reached: start.until, ..Sightings::default() },
-            },
-        )));
+        self.slots.push(Some(Box::new(Slot {
+            key: start.key,
+            base: start.offset,
+            next: start.offset,
+            last_record: start.last_record,
+            highest: start.highest_timestamp,
+            bucket,
+            bucket_end: bucket.end(),
+            open: BatchBuilder::with_capacity_hint(0),
+            fills_batches: false,
+            closed: Vec::new(),
+            charged: 0,
+            end_seen: None,
+            fault: None,
+            diverged: false,
+            frontier: Sightings { reached: start.until, ..Sightings::default() },
+        })));
         u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
     }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use object_store::ObjectStoreExt as _;
 use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::coverage;
 use strimzi_backup_format::ids::{Nonce, Sequence, TimestampMs};
 use strimzi_backup_format::layout;
-use strimzi_backup_format::manifest::log::{self, Draft, Prepared};
 use strimzi_backup_format::manifest::Segment;
-use object_store::ObjectStoreExt as _;
+use strimzi_backup_format::manifest::log::{self, Draft, Prepared};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 

@@ -287,9 +287,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             let (offset, until) = match self.catalog.begin(&key) {
                 // It appeared after the last look: at that instant nothing of it was there to be missed.
                 Begin::Zero => (Offset::new(0), self.watched_at),
-                Begin::LogStart => {
-                    (log_starts.get(&(key.topic.clone(), key.partition)).copied()?, None)
-                }
+                Begin::LogStart => (log_starts.get(&(key.topic.clone(), key.partition)).copied()?, None),
             };
             Some(Start { key, offset, last_record: None, highest_timestamp: None, until })
         });
@@ -382,7 +380,10 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 self.forget_assignments();
             }
             Err(error) => {
-                tracing::warn!(error = crate::error::chain(&error), "changed credentials are not usable; keeping the old");
+                tracing::warn!(
+                    error = crate::error::chain(&error),
+                    "changed credentials are not usable; keeping the old"
+                );
             }
         }
     }

@@ -35,15 +35,13 @@ impl KafkaClient {
         for (key, value) in configs {
             topic = topic.set(key, value);
         }
-        first(self.admin()?.create_topics([&topic], &options()))
-            .with_context(|| format!("create the topic {name}"))?;
+        first(self.admin()?.create_topics([&topic], &options())).with_context(|| format!("create the topic {name}"))?;
         self.wait_for_partitions(name, usize::try_from(partitions.max(1))?)
     }
 
     /// Deletes a topic and waits until clients no longer see it.
     pub fn delete_topic(&self, name: &str) -> Result<()> {
-        first(self.admin()?.delete_topics(&[name], &options()))
-            .with_context(|| format!("delete the topic {name}"))?;
+        first(self.admin()?.delete_topics(&[name], &options())).with_context(|| format!("delete the topic {name}"))?;
         let what = format!("the end of the topic {name}");
         wait::wait_until(&what, TIMEOUT, || Ok(self.partition_count(name)? == 0))
     }
@@ -67,94 +65,58 @@ impl KafkaClient {
         list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
         let deleted = block_on(self.admin()?.delete_records(&list, &options())).context("delete records")?;
         for element in deleted.elements() {
-            element
-                .error()
-                .with_context(|| format!("delete records of {topic}/{partition}"))?;
+            element.error().with_context(|| format!("delete records of {topic}/{partition}"))?;
         }
         Ok(())
     }
 
     /// Deletes a group with its offsets.
     pub fn delete_group(&self, group: &str) -> Result<()> {
-        first(self.admin()?.delete_groups(&[group], &options()))
-            .with_context(|| format!("delete the group {group}"))
+        first(self.admin()?.delete_groups(&[group], &options())).with_context(|| format!("delete the group {group}"))
     }
 
     /// The first offset of a partition and the offset after its last record, whether committed or not.
     pub fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
-        let consumer: BaseConsumer = self
-            .config()
-            .set("isolation.level", "read_uncommitted")
-            .create()
-            .context("make a consumer")?;
-        consumer
-            .fetch_watermarks(topic, partition, TIMEOUT)
-            .context("fetch watermarks")
+        let consumer: BaseConsumer =
+            self.config().set("isolation.level", "read_uncommitted").create().context("make a consumer")?;
+        consumer.fetch_watermarks(topic, partition, TIMEOUT).context("fetch watermarks")
     }
 
     /// The number of partitions clients see, all of which have a leader; 0 without the topic.
     pub fn partition_count(&self, topic: &str) -> Result<usize> {
         let consumer: BaseConsumer = self.config().create().context("make a consumer")?;
-        let metadata = consumer
-            .fetch_metadata(Some(topic), TIMEOUT)
-            .context("fetch metadata")?;
+        let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).context("fetch metadata")?;
         let partitions = metadata.topics().first().filter(|topic| topic.error().is_none());
         let partitions = partitions.map(|topic| topic.partitions()).unwrap_or_default();
-        Ok(if partitions.iter().all(|partition| partition.leader() >= 0) {
-            partitions.len()
-        } else {
-            0
-        })
+        Ok(if partitions.iter().all(|partition| partition.leader() >= 0) { partitions.len() } else { 0 })
     }
 
     /// The leader of a partition: a broker's id.
     pub fn leader(&self, topic: &str, partition: i32) -> Result<i32> {
         let consumer: BaseConsumer = self.config().create().context("make a consumer")?;
-        let metadata = consumer
-            .fetch_metadata(Some(topic), TIMEOUT)
-            .context("fetch metadata")?;
-        let partitions = metadata
-            .topics()
-            .first()
-            .map(|topic| topic.partitions())
-            .unwrap_or_default();
+        let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).context("fetch metadata")?;
+        let partitions = metadata.topics().first().map(|topic| topic.partitions()).unwrap_or_default();
         let found = partitions.iter().find(|found| found.id() == partition);
-        found
-            .map(|found| found.leader())
-            .with_context(|| format!("no partition {topic}/{partition}"))
+        found.map(|found| found.leader()).with_context(|| format!("no partition {topic}/{partition}"))
     }
 
     /// Commits offsets `(topic, partition, offset)` of a group without members.
     pub fn commit_offsets(&self, group: &str, offsets: &[(&str, i32, i64)]) -> Result<()> {
-        let consumer: BaseConsumer = self
-            .config()
-            .set("group.id", group)
-            .create()
-            .context("make a consumer")?;
+        let consumer: BaseConsumer = self.config().set("group.id", group).create().context("make a consumer")?;
         let mut list = TopicPartitionList::new();
         for (topic, partition, offset) in offsets {
             list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
         }
-        consumer
-            .commit(&list, CommitMode::Sync)
-            .with_context(|| format!("commit offsets of {group}"))
+        consumer.commit(&list, CommitMode::Sync).with_context(|| format!("commit offsets of {group}"))
     }
 
     /// The offset that a group committed for a partition.
     pub fn committed_offset(&self, group: &str, topic: &str, partition: i32) -> Result<Option<i64>> {
-        let consumer: BaseConsumer = self
-            .config()
-            .set("group.id", group)
-            .create()
-            .context("make a consumer")?;
+        let consumer: BaseConsumer = self.config().set("group.id", group).create().context("make a consumer")?;
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, partition);
-        let committed = consumer
-            .committed_offsets(list, TIMEOUT)
-            .context("fetch committed offsets")?;
-        let element = committed
-            .find_partition(topic, partition)
-            .context("an answer without the partition")?;
+        let committed = consumer.committed_offsets(list, TIMEOUT).context("fetch committed offsets")?;
+        let element = committed.find_partition(topic, partition).context("an answer without the partition")?;
         element.error()?;
         Ok(match element.offset() {
             Offset::Offset(offset) => Some(offset),
@@ -173,9 +135,7 @@ impl KafkaClient {
 }
 
 fn options() -> AdminOptions {
-    AdminOptions::new()
-        .operation_timeout(Some(TIMEOUT))
-        .request_timeout(Some(TIMEOUT))
+    AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT))
 }
 
 /// The result for the only element of a request.

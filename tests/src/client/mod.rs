@@ -24,10 +24,7 @@ pub struct KafkaClient {
 impl KafkaClient {
     /// A client of a plain listener.
     pub fn new(bootstrap: &str) -> KafkaClient {
-        KafkaClient {
-            properties: Vec::new(),
-        }
-        .property("bootstrap.servers", bootstrap)
+        KafkaClient { properties: Vec::new() }.property("bootstrap.servers", bootstrap)
     }
 
     /// Adds or replaces a librdkafka property.
@@ -41,10 +38,7 @@ impl KafkaClient {
     pub(crate) fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         // Tests stop brokers: librdkafka's complaints about that would fill the terminal.
-        config
-            .set("log_level", "0")
-            .set("reconnect.backoff.ms", "20")
-            .set("reconnect.backoff.max.ms", "200");
+        config.set("log_level", "0").set("reconnect.backoff.ms", "20").set("reconnect.backoff.max.ms", "200");
         for (key, value) in &self.properties {
             config.set(key, value);
         }

@@ -30,27 +30,17 @@ pub struct Record {
 impl Record {
     /// A record with a key and a value.
     pub fn new(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Record {
-        Record {
-            key: Some(key.into()),
-            value: Some(value.into()),
-            ..Record::default()
-        }
+        Record { key: Some(key.into()), value: Some(value.into()), ..Record::default() }
     }
 
     /// A record with a value and a null key.
     pub fn value(value: impl Into<Vec<u8>>) -> Record {
-        Record {
-            value: Some(value.into()),
-            ..Record::default()
-        }
+        Record { value: Some(value.into()), ..Record::default() }
     }
 
     /// A record with a key and a null value.
     pub fn tombstone(key: impl Into<Vec<u8>>) -> Record {
-        Record {
-            key: Some(key.into()),
-            ..Record::default()
-        }
+        Record { key: Some(key.into()), ..Record::default() }
     }
 
     /// Sets the partition.
@@ -116,16 +106,9 @@ impl Producer {
     /// the order of delivery (within a partition that of sending); fails if one was not delivered.
     pub fn flush(&self) -> Result<Vec<(i32, i64)>> {
         self.inner.flush(TIMEOUT).context("flush a producer")?;
-        let done = self
-            .inner
-            .context()
-            .done
-            .lock()
-            .map(|mut done| std::mem::take(&mut *done));
+        let done = self.inner.context().done.lock().map(|mut done| std::mem::take(&mut *done));
         let done = done.map_err(|_| anyhow!("a delivery callback panicked"))?;
-        done.into_iter()
-            .map(|result| result.map_err(|error| anyhow!("a record was not delivered: {error}")))
-            .collect()
+        done.into_iter().map(|result| result.map_err(|error| anyhow!("a record was not delivered: {error}"))).collect()
     }
 
     /// Begins a transaction.
@@ -136,17 +119,13 @@ impl Producer {
     /// Commits the transaction.
     pub fn commit(&self) -> Result<()> {
         self.flush()?;
-        self.inner
-            .commit_transaction(TIMEOUT)
-            .context("commit a transaction")
+        self.inner.commit_transaction(TIMEOUT).context("commit a transaction")
     }
 
     /// Aborts the transaction. Its records are on the broker: they are sent before.
     pub fn abort(&self) -> Result<()> {
         self.flush()?;
-        self.inner
-            .abort_transaction(TIMEOUT)
-            .context("abort a transaction")
+        self.inner.abort_transaction(TIMEOUT).context("abort a transaction")
     }
 }
 
@@ -167,10 +146,7 @@ impl KafkaClient {
         let client = self.clone().property("transactional.id", transactional_id);
         // The default of 100 ms makes each small transaction that long.
         let producer = client.property("retry.backoff.ms", "5").producer()?;
-        producer
-            .inner
-            .init_transactions(TIMEOUT)
-            .context("initialise transactions")?;
+        producer.inner.init_transactions(TIMEOUT).context("initialise transactions")?;
         Ok(producer)
     }
 

@@ -25,31 +25,15 @@ pub(super) fn produce(producer: &BaseProducer<Deliveries>, topic: &str, record: 
     let topic = CString::new(topic)?;
     let headers = new_headers(&record.headers)?;
     let mut arguments = vec![
-        argument(
-            rd_kafka_vtype_t::RD_KAFKA_VTYPE_TOPIC,
-            rd_kafka_vu_s__bindgen_ty_1 { cstr: topic.as_ptr() },
-        ),
+        argument(rd_kafka_vtype_t::RD_KAFKA_VTYPE_TOPIC, rd_kafka_vu_s__bindgen_ty_1 { cstr: topic.as_ptr() }),
         argument(
             rd_kafka_vtype_t::RD_KAFKA_VTYPE_PARTITION,
-            rd_kafka_vu_s__bindgen_ty_1 {
-                i32_: record.partition.unwrap_or(PARTITION_UA),
-            },
+            rd_kafka_vu_s__bindgen_ty_1 { i32_: record.partition.unwrap_or(PARTITION_UA) },
         ),
-        argument(
-            rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS,
-            rd_kafka_vu_s__bindgen_ty_1 {
-                i: RD_KAFKA_MSG_F_COPY,
-            },
-        ),
+        argument(rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS, rd_kafka_vu_s__bindgen_ty_1 { i: RD_KAFKA_MSG_F_COPY }),
         argument(rd_kafka_vtype_t::RD_KAFKA_VTYPE_KEY, bytes(record.key.as_deref())),
-        argument(
-            rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE,
-            bytes(record.value.as_deref()),
-        ),
-        argument(
-            rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADERS,
-            rd_kafka_vu_s__bindgen_ty_1 { headers },
-        ),
+        argument(rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE, bytes(record.value.as_deref())),
+        argument(rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADERS, rd_kafka_vu_s__bindgen_ty_1 { headers }),
     ];
     if let Some(timestamp) = record.timestamp {
         let timestamp = rd_kafka_vu_s__bindgen_ty_1 { i64_: timestamp };
@@ -57,13 +41,7 @@ pub(super) fn produce(producer: &BaseProducer<Deliveries>, topic: &str, record: 
     }
     // SAFETY: the producer outlives the call; each argument's union field is the one its type asks for; the bytes
     // live until the call returns and are copied by it (MSG_F_COPY); it takes the headers unless it fails.
-    let error = unsafe {
-        rd_kafka_produceva(
-            producer.client().native_ptr(),
-            arguments.as_ptr(),
-            arguments.len(),
-        )
-    };
+    let error = unsafe { rd_kafka_produceva(producer.client().native_ptr(), arguments.as_ptr(), arguments.len()) };
     match take_error(error) {
         Ok(()) => Ok(true),
         Err((code, message)) => {
@@ -102,17 +80,15 @@ pub(super) fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
     loop {
         let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
         // SAFETY: the list lives as long as the message; an index past its end is answered with an error.
-        let found = unsafe {
-            rd_kafka_header_get_all(list, headers.len(), &raw mut name, &raw mut value, &raw mut size)
-        };
+        let found =
+            unsafe { rd_kafka_header_get_all(list, headers.len(), &raw mut name, &raw mut value, &raw mut size) };
         if found != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             return headers;
         }
         // SAFETY: librdkafka ends names with NUL; value is null or points to `size` bytes of the message.
         let header = unsafe {
             let name = CStr::from_ptr(name).to_bytes().to_vec();
-            let value =
-                (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size).to_vec());
+            let value = (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size).to_vec());
             (name, value)
         };
         headers.push(header);
@@ -127,11 +103,9 @@ pub fn set_topic_config(config: &ClientConfig, topic: &str, key: &str, value: &s
     // SAFETY: the client outlives the block; every object made here is destroyed here, once; the strings live until
     // its end and are copied by librdkafka.
     let result = unsafe {
-        let resource =
-            rd_kafka_ConfigResource_new(rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, topic.as_ptr());
+        let resource = rd_kafka_ConfigResource_new(rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, topic.as_ptr());
         let set = rd_kafka_AlterConfigOpType_t::RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET;
-        let added =
-            rd_kafka_ConfigResource_add_incremental_config(resource, key.as_ptr(), set, value.as_ptr());
+        let added = rd_kafka_ConfigResource_add_incremental_config(resource, key.as_ptr(), set, value.as_ptr());
         let result = take_error(added).map_err(|(_, message)| message).and_then(|()| {
             let queue = rd_kafka_queue_new(client);
             rd_kafka_IncrementalAlterConfigs(client, &mut { resource }, 1, ptr::null(), queue);

@@ -59,20 +59,9 @@ impl KafkaBroker {
         options: &BrokerOptions,
     ) -> Result<KafkaBroker> {
         let dir = RunDir::new("kafka")?;
-        let certs = if options.secure {
-            Some(Certs::generate(&dir.path().join("certs"))?)
-        } else {
-            None
-        };
+        let certs = if options.secure { Some(Certs::generate(&dir.path().join("certs"))?) } else { None };
         java::format_data_dir(&dir.path().join("data"), node, cluster_id)?;
-        let layout = BrokerLayout {
-            node,
-            voters,
-            brokers,
-            ports: &ports,
-            dir: dir.path(),
-            certs: certs.as_ref(),
-        };
+        let layout = BrokerLayout { node, voters, brokers, ports: &ports, dir: dir.path(), certs: certs.as_ref() };
         let text = render(&layout, options);
         std::fs::write(dir.path().join("broker.properties"), text).context("write broker.properties")?;
         Ok(KafkaBroker {
@@ -119,9 +108,7 @@ impl KafkaBroker {
 
     /// The certificates (secure brokers only).
     pub fn certs(&self) -> Result<&Certs> {
-        self.certs
-            .as_ref()
-            .context("the broker was started without `secure`")
+        self.certs.as_ref().context("the broker was started without `secure`")
     }
 
     /// A client for the test's own use: it goes past a proxy and, on secure brokers, is a super user.
@@ -174,10 +161,7 @@ impl KafkaBroker {
     /// `transactions`, or a class name.
     pub fn cli(&self, tool: &str, arguments: &[&str]) -> Result<String> {
         let bootstrap = self.bootstrap_internal();
-        java::run_tool(
-            tool,
-            &[&["--bootstrap-server", bootstrap.as_str()], arguments].concat(),
-        )
+        java::run_tool(tool, &[&["--bootstrap-server", bootstrap.as_str()], arguments].concat())
     }
 
     /// Runs a tool that works on files, such as `dump-log`, hence without a bootstrap server.
@@ -212,28 +196,16 @@ impl KafkaBroker {
     }
 
     fn secure_ports(&self) -> Result<&SecurePorts> {
-        self.ports
-            .secure
-            .as_ref()
-            .ok_or_else(|| anyhow!("the broker was started without `secure`"))
+        self.ports.secure.as_ref().ok_or_else(|| anyhow!("the broker was started without `secure`"))
     }
 }
 
 /// Reserves the ports of one broker.
 pub(super) fn reserve_ports(options: &BrokerOptions) -> Result<BrokerPorts> {
     let secure = if options.secure {
-        Some(SecurePorts {
-            ssl: Port::reserve()?,
-            sasl: Port::reserve()?,
-            oauth: Port::reserve()?,
-        })
+        Some(SecurePorts { ssl: Port::reserve()?, sasl: Port::reserve()?, oauth: Port::reserve()? })
     } else {
         None
     };
-    Ok(BrokerPorts {
-        plain: Port::reserve()?,
-        internal: Port::reserve()?,
-        controller: Port::reserve()?,
-        secure,
-    })
+    Ok(BrokerPorts { plain: Port::reserve()?, internal: Port::reserve()?, controller: Port::reserve()?, secure })
 }

@@ -23,18 +23,10 @@ impl KafkaCluster {
 
     /// Starts three brokers with the same options.
     pub fn start_with(options: &BrokerOptions) -> Result<KafkaCluster> {
-        ensure!(
-            options.advertised.is_none(),
-            "three brokers cannot advertise one address"
-        );
-        let ports = (0..BROKERS)
-            .map(|_| reserve_ports(options))
-            .collect::<Result<Vec<_>>>()?;
-        let voters: Vec<String> = ports
-            .iter()
-            .zip(1..)
-            .map(|(ports, id)| format!("{id}@{}", ports.controller.address()))
-            .collect();
+        ensure!(options.advertised.is_none(), "three brokers cannot advertise one address");
+        let ports = (0..BROKERS).map(|_| reserve_ports(options)).collect::<Result<Vec<_>>>()?;
+        let voters: Vec<String> =
+            ports.iter().zip(1..).map(|(ports, id)| format!("{id}@{}", ports.controller.address())).collect();
         let (voters, cluster_id) = (voters.join(","), java::random_id());
         let mut brokers = Vec::new();
         for (ports, id) in ports.into_iter().zip(1..) {
@@ -48,11 +40,7 @@ impl KafkaCluster {
 
     /// The plain listeners of all brokers.
     pub fn bootstrap(&self) -> String {
-        self.brokers
-            .iter()
-            .map(KafkaBroker::bootstrap)
-            .collect::<Vec<_>>()
-            .join(",")
+        self.brokers.iter().map(KafkaBroker::bootstrap).collect::<Vec<_>>().join(",")
     }
 
     /// A client for the test's own use.
@@ -70,9 +58,7 @@ impl KafkaCluster {
     /// begin with [`KafkaCluster::launch`] when others are down.
     pub fn broker(&mut self, id: i32) -> Result<&mut KafkaBroker> {
         let index = usize::try_from(id - 1).ok();
-        index
-            .and_then(|index| self.brokers.get_mut(index))
-            .with_context(|| format!("no broker {id}"))
+        index.and_then(|index| self.brokers.get_mut(index)).with_context(|| format!("no broker {id}"))
     }
 
     /// Starts a stopped broker without waiting for it.
@@ -83,9 +69,6 @@ impl KafkaCluster {
     /// Runs a tool of Kafka against all brokers, see [`KafkaBroker::cli`].
     pub fn cli(&self, tool: &str, arguments: &[&str]) -> Result<String> {
         let bootstrap = self.bootstrap();
-        java::run_tool(
-            tool,
-            &[&["--bootstrap-server", bootstrap.as_str()], arguments].concat(),
-        )
+        java::run_tool(tool, &[&["--bootstrap-server", bootstrap.as_str()], arguments].concat())
     }
 }

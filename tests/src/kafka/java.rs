@@ -28,10 +28,7 @@ pub(super) fn spawn_broker(properties: &Path, dir: &Path, extra: &[String]) -> R
 pub(super) fn run_tool(tool: &str, arguments: &[&str]) -> Result<String> {
     let kafka = parts::part("kafka")?;
     let mut command = java(&kafka);
-    command
-        .args(["-Xmx256m", "-Dkafka.log.level=ERROR"])
-        .arg(main_class(tool))
-        .args(arguments);
+    command.args(["-Xmx256m", "-Dkafka.log.level=ERROR"]).arg(main_class(tool)).args(arguments);
     run(&format!("kafka tool {tool}"), &mut command)
 }
 
@@ -44,10 +41,7 @@ pub(super) fn format_data_dir(data: &Path, node: i32, cluster_id: &str) -> Resul
         let entry = entry?;
         std::fs::copy(entry.path(), data.join(entry.file_name())).context("copy a formatted file")?;
     }
-    let identity = format!(
-        "version=1\ncluster.id={cluster_id}\nnode.id={node}\ndirectory.id={}\n",
-        random_id()
-    );
+    let identity = format!("version=1\ncluster.id={cluster_id}\nnode.id={node}\ndirectory.id={}\n", random_id());
     std::fs::write(data.join("meta.properties"), identity).context("write meta.properties")
 }
 
@@ -88,9 +82,5 @@ fn main_class(tool: &str) -> String {
         "features" => "FeatureCommand",
         class => class,
     };
-    if class.contains("org.apache") {
-        class.to_owned()
-    } else {
-        format!("org.apache.kafka.tools.{class}")
-    }
+    if class.contains("org.apache") { class.to_owned() } else { format!("org.apache.kafka.tools.{class}") }
 }

@@ -124,11 +124,7 @@ fn listeners(layout: &BrokerLayout<'_>, options: &BrokerOptions) -> String {
     advertised.push(internal);
     listeners.push(("CONTROLLER", ports.controller.address()));
     let join = |pairs: &[(&str, String)]| {
-        pairs
-            .iter()
-            .map(|(name, address)| format!("{name}://{address}"))
-            .collect::<Vec<_>>()
-            .join(",")
+        pairs.iter().map(|(name, address)| format!("{name}://{address}")).collect::<Vec<_>>().join(",")
     };
     format!(
         "process.roles=broker,controller\n\

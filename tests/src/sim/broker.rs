@@ -143,13 +143,7 @@ impl SimBroker {
 
 impl Reading {
     /// Delivers what is next. Gives back the bytes it costs.
-    fn fetch(
-        &mut self,
-        found: Option<&Partition>,
-        events: u64,
-        buffers: &mut Buffers,
-        dice: &mut Dice,
-    ) -> usize {
+    fn fetch(&mut self, found: Option<&Partition>, events: u64, buffers: &mut Buffers, dice: &mut Dice) -> usize {
         let Some(partition) = found else {
             let since = *self.missing_since.get_or_insert_with(Instant::now);
             if since.elapsed() > QUIET {
@@ -188,9 +182,8 @@ impl Reading {
     fn complaint(&self, partition: &Partition, dice: &mut Dice) -> Option<Fault> {
         let outside = self.next < partition.log.start || self.next > partition.log.high_watermark();
         // Epochs of a re-created topic begin anew and prove nothing.
-        let diverged = self
-            .last_epoch
-            .is_some_and(|epoch| epoch < partition.epoch && partition.end_of_epoch(epoch) < self.next);
+        let diverged =
+            self.last_epoch.is_some_and(|epoch| epoch < partition.epoch && partition.end_of_epoch(epoch) < self.next);
         if outside || diverged {
             return Some(Fault::OutOfRange);
         }
@@ -204,11 +197,8 @@ impl Reading {
 }
 
 fn deliver_record(buffers: &mut Buffers, slot: u32, epoch: i32, record: &Record) -> usize {
-    let headers: Vec<HeaderRef<'_>> = record
-        .headers
-        .iter()
-        .map(|header| HeaderRef { key: &header.key, value: header.value.as_deref() })
-        .collect();
+    let headers: Vec<HeaderRef<'_>> =
+        record.headers.iter().map(|header| HeaderRef { key: &header.key, value: header.value.as_deref() }).collect();
     let record = RecordRef {
         offset: record.offset,
         timestamp: record.timestamp,

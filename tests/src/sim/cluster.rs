@@ -202,7 +202,7 @@ impl Cluster {
 
     /// Deletes a topic. Not one that is younger than a life must be to be told from the one before.
     pub fn delete(&mut self, topic: &TopicName, now: TimestampMs) {
-        let old_enough = |life: &&mut Life| now.millis_since(life.created_at) > SHORTEST_LIFE_MILLIS ;
+        let old_enough = |life: &&mut Life| now.millis_since(life.created_at) > SHORTEST_LIFE_MILLIS;
         if let Some(life) = self.life_mut(topic).filter(old_enough) {
             life.deleted_at = Some(now);
             for partition in &mut life.partitions {

@@ -80,7 +80,9 @@ impl Oracle {
         loop {
             let Some(state) = &self.state else { return Ok(()) };
             let next = state.next_sequence();
-            let Some((manifest, digest)) = reader::manifest(&self.store, Shard::ONLY, next).await? else { return Ok(()) };
+            let Some((manifest, digest)) = reader::manifest(&self.store, Shard::ONLY, next).await? else {
+                return Ok(());
+            };
             self.take(&manifest, digest).with_context(|| format!("manifest {next}"))?;
         }
     }
@@ -128,7 +130,8 @@ impl Oracle {
         keys.sort();
         keys.dedup();
         for key in keys {
-            self.check_partition(key, &log.state, &cluster).with_context(|| format!("{key} {:?}", self.tiles.get(key)))?;
+            self.check_partition(key, &log.state, &cluster)
+                .with_context(|| format!("{key} {:?}", self.tiles.get(key)))?;
         }
         Ok(())
     }
@@ -184,11 +187,13 @@ impl Oracle {
         let partition = partition.context("Kafka never had this partition")?;
         let none = BTreeMap::new();
         let records = self.records.get(key).unwrap_or(&none);
-        let verdicts: Vec<Result<()>> = partition.logs().map(|log| check_log(log, first.get(), &tiles, records)).collect();
+        let verdicts: Vec<Result<()>> =
+            partition.logs().map(|log| check_log(log, first.get(), &tiles, records)).collect();
         if verdicts.iter().any(Result::is_ok) {
             return Ok(());
         }
-        let reasons: Vec<String> = verdicts.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect();
+        let reasons: Vec<String> =
+            verdicts.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect();
         bail!("its {} logs, newest first: {}", reasons.len(), reasons.join("; "))
     }
 }
@@ -228,13 +233,16 @@ fn check_log(log: &Log, first: i64, tiles: &[(OffsetRange, Tile)], records: &BTr
             }
         }
     }
-    let covered = |offset: i64| tiles.iter().any(|(range, _)| range.base().get() <= offset && offset < range.next_offset().get());
+    let covered =
+        |offset: i64| tiles.iter().any(|(range, _)| range.base().get() <= offset && offset < range.next_offset().get());
     ensure!(records.keys().all(|offset| covered(*offset)), "a record lies outside of all runs");
     Ok(())
 }
 
 fn check_offset(log: &Log, offset: i64, found: Option<&Record>) -> Result<()> {
-    let Some(entry) = log.at(offset) else { bail!("{offset} is captured, and the log ends at {}", log.high_watermark()) };
+    let Some(entry) = log.at(offset) else {
+        bail!("{offset} is captured, and the log ends at {}", log.high_watermark())
+    };
     ensure!(entry.fate != Fate::Open, "{offset} is accounted for, and its transaction is open");
     match (found, &entry.record) {
         (Some(found), Some(record)) => {
@@ -276,7 +284,11 @@ fn check_honesty(state: &State, cluster: &Cluster) -> Result<()> {
                 bail!(
                     "{key} claims to be captured until {until}; its position is {held}, appended at {beyond:?}, log {}-{} \
                      gone at {:?}, {} branches; frontier {:?}",
-                    log.start, log.high_watermark(), log.gone_at, partition.branches.len(), state.frontier
+                    log.start,
+                    log.high_watermark(),
+                    log.gone_at,
+                    partition.branches.len(),
+                    state.frontier
                 );
             }
         }
@@ -285,11 +297,10 @@ fn check_honesty(state: &State, cluster: &Cluster) -> Result<()> {
 }
 
 fn claimed_until(state: &State, key: &PartitionKey) -> Option<TimestampMs> {
-    let behind = state
-        .frontier
-        .behind
-        .iter()
-        .find(|behind| behind.topic == key.topic && behind.lineage == key.lineage && behind.partition == key.partition);
+    let behind =
+        state.frontier.behind.iter().find(|behind| {
+            behind.topic == key.topic && behind.lineage == key.lineage && behind.partition == key.partition
+        });
     behind.map_or(state.frontier.until, |behind| behind.until)
 }
 

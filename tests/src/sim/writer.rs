@@ -259,11 +259,8 @@ impl Process {
         self.epoch.store(writer.epoch().get(), Ordering::Relaxed);
         let options = EncodeOptions::new(writer.state().backup, Codec::None)?;
         let buffers: Arc<Mutex<Buffers>> = Arc::default();
-        let sink = Sink {
-            buffers: Arc::clone(&buffers),
-            budget: Arc::clone(&self.budget),
-            clock: Arc::clone(&self.clock),
-        };
+        let sink =
+            Sink { buffers: Arc::clone(&buffers), budget: Arc::clone(&self.budget), clock: Arc::clone(&self.clock) };
         let broker = Arc::new(SimBroker::new(self.cluster, sink, dice.fork(), self.late_by));
         *self.broker.lock() = Some(Arc::clone(&broker));
         let poller = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&broker).poll()));

@@ -52,16 +52,9 @@ pub const ALLOWED_PROPERTIES: &[&str] = &[
 pub(super) fn resolve(raw: RawCluster, faults: &mut Faults) -> Option<Cluster> {
     let bootstrap_servers = bootstrap_servers(raw.bootstrap_servers, faults);
     let tls = raw.tls.map(|tls| self::tls(tls, faults));
-    let authentication = raw
-        .authentication
-        .and_then(|raw| authentication(raw, tls.as_ref(), faults));
+    let authentication = raw.authentication.and_then(|raw| authentication(raw, tls.as_ref(), faults));
     let properties = properties(raw.properties.unwrap_or_default(), faults);
-    Some(Cluster {
-        bootstrap_servers: bootstrap_servers?,
-        tls,
-        authentication,
-        properties,
-    })
+    Some(Cluster { bootstrap_servers: bootstrap_servers?, tls, authentication, properties })
 }
 
 fn bootstrap_servers(raw: Option<String>, faults: &mut Faults) -> Option<String> {
@@ -70,14 +63,10 @@ fn bootstrap_servers(raw: Option<String>, faults: &mut Faults) -> Option<String>
     let servers: Vec<&str> = text.split(',').map(str::trim).collect();
     for server in &servers {
         if server.contains("://") {
-            let message =
-                format!("{server:?} has a scheme; write host:port, and a tls block to switch TLS on");
+            let message = format!("{server:?} has a scheme; write host:port, and a tls block to switch TLS on");
             faults.push(path, message);
         } else if !is_host_and_port(server) {
-            faults.push(
-                path,
-                format!("{server:?} is not host:port; write such as my-cluster-kafka-bootstrap:9092"),
-            );
+            faults.push(path, format!("{server:?} is not host:port; write such as my-cluster-kafka-bootstrap:9092"));
         }
     }
     Some(servers.join(","))
@@ -88,49 +77,30 @@ fn is_host_and_port(server: &str) -> bool {
         return false;
     };
     let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
-    let plain =
-        !host.is_empty() && !host.contains([':', '/', '[', ']']) && !host.contains(char::is_whitespace);
+    let plain = !host.is_empty() && !host.contains([':', '/', '[', ']']) && !host.contains(char::is_whitespace);
     (bracketed || plain) && port.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
 fn tls(raw: RawTls, faults: &mut Faults) -> Tls {
     let ca_files = raw.ca_files.unwrap_or_default();
     if ca_files.iter().any(|file| file.as_os_str().is_empty()) {
-        faults.push(
-            "cluster.tls.caFiles",
-            "has an empty path; name a file or leave the field out",
-        );
+        faults.push("cluster.tls.caFiles", "has an empty path; name a file or leave the field out");
     }
     let certificate_file = faults.file("cluster.tls.certificateFile", raw.certificate_file);
     let key_file = faults.file("cluster.tls.keyFile", raw.key_file);
     let key_password_file = faults.file("cluster.tls.keyPasswordFile", raw.key_password_file);
     match (&certificate_file, &key_file) {
-        (Some(_), None) => faults.push(
-            "cluster.tls.keyFile",
-            "is missing; a client certificate needs its private key",
-        ),
+        (Some(_), None) => faults.push("cluster.tls.keyFile", "is missing; a client certificate needs its private key"),
         (None, Some(_)) => {
-            faults.push(
-                "cluster.tls.certificateFile",
-                "is missing; a private key needs its certificate",
-            );
+            faults.push("cluster.tls.certificateFile", "is missing; a private key needs its certificate");
         }
         _ => {}
     }
     if key_password_file.is_some() && key_file.is_none() {
-        faults.push(
-            "cluster.tls.keyPasswordFile",
-            "is for a private key; set cluster.tls.keyFile too, or remove it",
-        );
+        faults.push("cluster.tls.keyPasswordFile", "is for a private key; set cluster.tls.keyFile too, or remove it");
     }
     let verify_hostname = raw.verify_hostname.unwrap_or(true);
-    Tls {
-        ca_files,
-        certificate_file,
-        key_file,
-        key_password_file,
-        verify_hostname,
-    }
+    Tls { ca_files, certificate_file, key_file, key_password_file, verify_hostname }
 }
 
 /// Which optional fields a kind of authentication has.
@@ -141,44 +111,21 @@ struct Fields {
 }
 
 fn authentication(raw: RawAuthentication, tls: Option<&Tls>, faults: &mut Faults) -> Option<Authentication> {
-    const BY_PASSWORD: Fields = Fields {
-        user: true,
-        password: true,
-        token: false,
-    };
-    const BY_TOKEN: Fields = Fields {
-        user: false,
-        password: false,
-        token: true,
-    };
-    const BY_CERTIFICATE: Fields = Fields {
-        user: false,
-        password: false,
-        token: false,
-    };
+    const BY_PASSWORD: Fields = Fields { user: true, password: true, token: false };
+    const BY_TOKEN: Fields = Fields { user: false, password: false, token: true };
+    const BY_CERTIFICATE: Fields = Fields { user: false, password: false, token: false };
     let kind = faults.required_text("cluster.authentication.type", raw.r#type.clone())?;
     match kind.as_str() {
         "scram-sha-512" | "scram-sha-256" => {
             foreign_fields(&kind, &raw, &BY_PASSWORD, faults);
-            let mechanism = if kind == "scram-sha-512" {
-                ScramMechanism::Sha512
-            } else {
-                ScramMechanism::Sha256
-            };
+            let mechanism = if kind == "scram-sha-512" { ScramMechanism::Sha512 } else { ScramMechanism::Sha256 };
             let (username, password_file) = user_and_password(raw, faults)?;
-            Some(Authentication::Scram {
-                mechanism,
-                username,
-                password_file,
-            })
+            Some(Authentication::Scram { mechanism, username, password_file })
         }
         "plain" => {
             foreign_fields(&kind, &raw, &BY_PASSWORD, faults);
             let (username, password_file) = user_and_password(raw, faults)?;
-            Some(Authentication::Plain {
-                username,
-                password_file,
-            })
+            Some(Authentication::Plain { username, password_file })
         }
         "oauthbearer" => {
             foreign_fields(&kind, &raw, &BY_TOKEN, faults);
@@ -194,8 +141,7 @@ fn authentication(raw: RawAuthentication, tls: Option<&Tls>, faults: &mut Faults
             Some(Authentication::Tls)
         }
         other => {
-            let message =
-                format!("{other:?} is not one of scram-sha-512, scram-sha-256, plain, oauthbearer, tls");
+            let message = format!("{other:?} is not one of scram-sha-512, scram-sha-256, plain, oauthbearer, tls");
             faults.push("cluster.authentication.type", message);
             None
         }
@@ -211,10 +157,7 @@ fn foreign_fields(kind: &str, raw: &RawAuthentication, fields: &Fields, faults: 
     ];
     for (field, is_set, belongs) in present {
         if is_set && !belongs {
-            faults.push(
-                &format!("cluster.authentication.{field}"),
-                format!("has no meaning for {kind}; remove it"),
-            );
+            faults.push(&format!("cluster.authentication.{field}"), format!("has no meaning for {kind}; remove it"));
         }
     }
 }
@@ -225,17 +168,11 @@ fn user_and_password(raw: RawAuthentication, faults: &mut Faults) -> Option<(Use
         (Some(name), None) if !name.as_str().is_empty() => Some(Username::Literal(name.as_str().to_owned())),
         (None, Some(file)) => Some(Username::File(file)),
         (Some(_), Some(_)) => {
-            faults.push(
-                "cluster.authentication.username",
-                "is set beside usernameFile; keep one of them",
-            );
+            faults.push("cluster.authentication.username", "is set beside usernameFile; keep one of them");
             None
         }
         _ => {
-            faults.push(
-                "cluster.authentication.username",
-                "is missing; set it or usernameFile",
-            );
+            faults.push("cluster.authentication.username", "is missing; set it or usernameFile");
             None
         }
     };
@@ -250,10 +187,7 @@ fn properties(raw: BTreeMap<String, Scalar>, faults: &mut Faults) -> BTreeMap<St
             properties.insert(name, value.as_str().to_owned());
             continue;
         }
-        let message = format!(
-            "may not be set here; allowed are {}",
-            ALLOWED_PROPERTIES.join(", ")
-        );
+        let message = format!("may not be set here; allowed are {}", ALLOWED_PROPERTIES.join(", "));
         faults.push(&format!("cluster.properties.{name}"), message);
     }
     properties

@@ -26,8 +26,7 @@ const TOPIC_SEGMENT_BYTES_MIN: u64 = 64 << 10;
 /// Up to here a size counts as one: nothing on this machine could hold more.
 const MEMORY_BUDGET_RANGE: RangeInclusive<u64> = 64 * MIB..=1024 * GIB;
 const INTERVAL_RANGE: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(600);
-const METADATA_INTERVAL_RANGE: RangeInclusive<Duration> =
-    Duration::from_millis(200)..=Duration::from_secs(3600);
+const METADATA_INTERVAL_RANGE: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(3600);
 const PARALLELISM_RANGE: RangeInclusive<i64> = 1..=64;
 const ZSTD_LEVELS: RangeInclusive<i64> = 1..=19;
 const GZIP_LEVELS: RangeInclusive<i64> = 1..=9;
@@ -69,10 +68,7 @@ impl FromStr for Job {
     fn from_str(text: &str) -> Result<Self, JobFaults> {
         let raw = serde_norway::from_str::<RawJob>(text).map_err(|error| {
             // serde's message names the field's path, the line and the column.
-            JobFaults(vec![Fault {
-                path: String::new(),
-                message: format!("cannot be read: {error}"),
-            }])
+            JobFaults(vec![Fault { path: String::new(), message: format!("cannot be read: {error}") }])
         })?;
         resolve(raw)
     }
@@ -85,24 +81,15 @@ impl FromStr for Job {
 pub fn resolve(raw: RawJob) -> Result<Job, JobFaults> {
     let mut faults = Faults::default();
     let name = name(raw.name, &mut faults);
-    let cluster = faults
-        .required("cluster", raw.cluster)
-        .and_then(|raw| cluster::resolve(raw, &mut faults));
+    let cluster = faults.required("cluster", raw.cluster).and_then(|raw| cluster::resolve(raw, &mut faults));
     let topics = topics(raw.topics.unwrap_or_default(), &mut faults);
-    let storage = faults
-        .required("storage", raw.storage)
-        .and_then(|raw| storage::resolve(raw, &mut faults));
+    let storage = faults.required("storage", raw.storage).and_then(|raw| storage::resolve(raw, &mut faults));
     let backup = backup(&raw.backup.unwrap_or_default(), &mut faults);
     let http = http(raw.http.unwrap_or_default(), &mut faults);
     match (cluster, storage, http) {
-        (Some(cluster), Some(storage), Some(http)) if faults.0.is_empty() => Ok(Job {
-            name,
-            cluster,
-            topics,
-            storage,
-            backup,
-            http,
-        }),
+        (Some(cluster), Some(storage), Some(http)) if faults.0.is_empty() => {
+            Ok(Job { name, cluster, topics, storage, backup, http })
+        }
         _ => Err(JobFaults(faults.0)),
     }
 }
@@ -113,10 +100,7 @@ struct Faults(Vec<Fault>);
 
 impl Faults {
     fn push(&mut self, path: &str, message: impl Into<String>) {
-        self.0.push(Fault {
-            path: path.to_owned(),
-            message: message.into(),
-        });
+        self.0.push(Fault { path: path.to_owned(), message: message.into() });
     }
 
     fn required<T>(&mut self, path: &str, value: Option<T>) -> Option<T> {
@@ -158,30 +142,17 @@ impl Faults {
         show: impl Fn(T) -> String,
     ) {
         if !range.contains(&value) {
-            let message = format!(
-                "is {}; it must be from {} to {}",
-                show(value),
-                show(*range.start()),
-                show(*range.end())
-            );
+            let message =
+                format!("is {}; it must be from {} to {}", show(value), show(*range.start()), show(*range.end()));
             self.push(path, message);
         }
     }
 
     /// A size in its range; the default where absent or at fault.
-    fn bytes(
-        &mut self,
-        path: &str,
-        value: Option<&Scalar>,
-        default: u64,
-        range: &RangeInclusive<u64>,
-    ) -> u64 {
+    fn bytes(&mut self, path: &str, value: Option<&Scalar>, default: u64, range: &RangeInclusive<u64>) -> u64 {
         let Some(value) = value else { return default };
         let Some(bytes) = value.bytes() else {
-            self.push(
-                path,
-                format!("{value:?} is no size; write bytes or a size such as 256Mi (Ki, Mi, Gi, k, M, G)"),
-            );
+            self.push(path, format!("{value:?} is no size; write bytes or a size such as 256Mi (Ki, Mi, Gi, k, M, G)"));
             return default;
         };
         self.in_range(path, bytes, range, show_bytes);
@@ -198,26 +169,15 @@ impl Faults {
     ) -> Duration {
         let Some(value) = value else { return default };
         let Some(duration) = value.duration() else {
-            self.push(
-                path,
-                format!("{value:?} is no duration; write a number and its unit, such as 500ms, 5s or 2m"),
-            );
+            self.push(path, format!("{value:?} is no duration; write a number and its unit, such as 500ms, 5s or 2m"));
             return default;
         };
-        self.in_range(path, duration, range, |duration| {
-            humantime::format_duration(duration).to_string()
-        });
+        self.in_range(path, duration, range, |duration| humantime::format_duration(duration).to_string());
         duration
     }
 
     /// A whole number in its range; the default where absent or at fault.
-    fn integer(
-        &mut self,
-        path: &str,
-        value: Option<&Scalar>,
-        default: i64,
-        range: &RangeInclusive<i64>,
-    ) -> i64 {
+    fn integer(&mut self, path: &str, value: Option<&Scalar>, default: i64, range: &RangeInclusive<i64>) -> i64 {
         let Some(value) = value else { return default };
         let Some(number) = value.integer() else {
             self.push(path, format!("{value:?} is no whole number"));
@@ -241,10 +201,7 @@ fn name(raw: Option<Scalar>, faults: &mut Faults) -> String {
     let name = raw.map_or_else(|| defaults::NAME.to_owned(), |name| name.as_str().to_owned());
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if name.is_empty() || name.len() > 253 || !name.chars().all(legal) {
-        faults.push(
-            "name",
-            format!("{name:?} is no name; use 1 to 253 of [a-zA-Z0-9._-]"),
-        );
+        faults.push("name", format!("{name:?} is no name; use 1 to 253 of [a-zA-Z0-9._-]"));
     }
     name
 }
@@ -252,10 +209,7 @@ fn name(raw: Option<Scalar>, faults: &mut Faults) -> String {
 fn topics(raw: RawTopics, faults: &mut Faults) -> TopicSelection {
     let include = raw.include.unwrap_or_else(|| vec![defaults::INCLUDE.to_owned()]);
     if include.is_empty() {
-        faults.push(
-            "topics.include",
-            "is empty and so chooses nothing; leave it out to choose every topic",
-        );
+        faults.push("topics.include", "is empty and so chooses nothing; leave it out to choose every topic");
     }
     let include = patterns("topics.include", &include, faults);
     let exclude = patterns("topics.exclude", &raw.exclude.unwrap_or_default(), faults);
@@ -280,12 +234,8 @@ fn patterns(path: &str, texts: &[String], faults: &mut Faults) -> Vec<Pattern> {
 
 fn backup(raw: &RawBackup, faults: &mut Faults) -> BackupSettings {
     let compression = compression(raw.compression.as_deref(), raw.compression_level.as_ref(), faults);
-    let segment_bytes = faults.bytes(
-        "backup.segmentSize",
-        raw.segment_size.as_ref(),
-        defaults::SEGMENT_BYTES,
-        &SEGMENT_BYTES_RANGE,
-    );
+    let segment_bytes =
+        faults.bytes("backup.segmentSize", raw.segment_size.as_ref(), defaults::SEGMENT_BYTES, &SEGMENT_BYTES_RANGE);
     let commit_interval = faults.duration(
         "backup.commitInterval",
         raw.commit_interval.as_ref(),
@@ -330,10 +280,7 @@ fn topic_segment_bytes(raw: Option<&Scalar>, segment_bytes: u64, faults: &mut Fa
     let reported = faults.0.len();
     let bytes = faults.bytes(path, raw, default, &(TOPIC_SEGMENT_BYTES_MIN..=largest));
     if bytes > largest && faults.0.len() > reported {
-        faults.push(
-            path,
-            "must not be above backup.segmentSize; lower the one or raise the other",
-        );
+        faults.push(path, "must not be above backup.segmentSize; lower the one or raise the other");
     }
     bytes
 }
@@ -341,10 +288,7 @@ fn topic_segment_bytes(raw: Option<&Scalar>, segment_bytes: u64, faults: &mut Fa
 fn parallelism(raw: Option<&Scalar>, faults: &mut Faults) -> NonZeroUsize {
     let default = i64::try_from(defaults::PARALLELISM).unwrap_or(1);
     let number = faults.integer("backup.parallelism", raw, default, &PARALLELISM_RANGE);
-    usize::try_from(number)
-        .ok()
-        .and_then(NonZeroUsize::new)
-        .unwrap_or(NonZeroUsize::MIN)
+    usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN)
 }
 
 fn compression(codec: Option<&str>, level: Option<&Scalar>, faults: &mut Faults) -> Compression {
@@ -352,15 +296,11 @@ fn compression(codec: Option<&str>, level: Option<&Scalar>, faults: &mut Faults)
     match codec.unwrap_or("zstd") {
         "zstd" => {
             let level = faults.integer(path, level, i64::from(defaults::ZSTD_LEVEL), &ZSTD_LEVELS);
-            Compression::Zstd {
-                level: i32::try_from(level).unwrap_or(defaults::ZSTD_LEVEL),
-            }
+            Compression::Zstd { level: i32::try_from(level).unwrap_or(defaults::ZSTD_LEVEL) }
         }
         "gzip" => {
             let level = faults.integer(path, level, i64::from(defaults::GZIP_LEVEL), &GZIP_LEVELS);
-            Compression::Gzip {
-                level: u32::try_from(level).unwrap_or(defaults::GZIP_LEVEL),
-            }
+            Compression::Gzip { level: u32::try_from(level).unwrap_or(defaults::GZIP_LEVEL) }
         }
         other => {
             let codec = match other {
@@ -368,18 +308,12 @@ fn compression(codec: Option<&str>, level: Option<&Scalar>, faults: &mut Faults)
                 "snappy" => Compression::Snappy,
                 "none" => Compression::None,
                 _ => {
-                    faults.push(
-                        "backup.compression",
-                        format!("{other:?} is not one of zstd, lz4, snappy, gzip, none"),
-                    );
+                    faults.push("backup.compression", format!("{other:?} is not one of zstd, lz4, snappy, gzip, none"));
                     return Compression::None;
                 }
             };
             if level.is_some() {
-                faults.push(
-                    path,
-                    format!("has no meaning for {other}; remove it, or use zstd or gzip"),
-                );
+                faults.push(path, format!("has no meaning for {other}; remove it, or use zstd or gzip"));
             }
             codec
         }
@@ -391,8 +325,7 @@ fn http(raw: RawHttp, faults: &mut Faults) -> Option<HttpSettings> {
     match text.trim().parse() {
         Ok(address) => Some(HttpSettings { address }),
         Err(_) => {
-            let message =
-                format!("{text:?} is no address; write an IP address and a port, such as 0.0.0.0:9090");
+            let message = format!("{text:?} is no address; write an IP address and a port, such as 0.0.0.0:9090");
             faults.push("http.address", message);
             None
         }

@@ -40,61 +40,31 @@ fn a60_no_changed_byte_makes_reading_panic() {
 #[test]
 fn a60_a_page_that_announces_too_much_is_refused_before_it_is_read() {
     // type 0, unpacked 2^31 − 1, packed 0, data page header { values: n } …
-    let page = |values: &[u8]| {
-        [
-            &[0x15, 0, 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0x15, 0, 0x2c, 0x15],
-            values,
-            &[0, 0],
-        ]
-        .concat()
-    };
+    let page =
+        |values: &[u8]| [&[0x15, 0, 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0x15, 0, 0x2c, 0x15], values, &[0, 0]].concat();
     let two = [page(&[2]), page(&[2])].concat();
-    assert!(matches!(
-        pages::check_chunk(&two),
-        Err(Error::TooLarge {
-            what: "page bytes",
-            ..
-        })
-    ));
+    assert!(matches!(pages::check_chunk(&two), Err(Error::TooLarge { what: "page bytes", .. })));
     let many = page(&[0xfe, 0xff, 0xff, 0xff, 0x0f]);
-    assert!(matches!(
-        pages::check_chunk(&many),
-        Err(Error::TooLarge {
-            what: "page values",
-            ..
-        })
-    ));
+    assert!(matches!(pages::check_chunk(&many), Err(Error::TooLarge { what: "page values", .. })));
     assert!(pages::check_chunk(&page(&[1])).is_err(), "a negative count");
-    assert!(
-        pages::check_chunk(&[0x15, 0, 0x15, 2, 0x15, 4, 0, 9]).is_err(),
-        "longer than its chunk"
-    );
+    assert!(pages::check_chunk(&[0x15, 0, 0x15, 2, 0x15, 4, 0, 9]).is_err(), "longer than its chunk");
     let nested = [0x1c; 64];
     assert!(pages::check_chunk(&nested).is_err(), "too deep");
 }
 
 #[test]
 fn a60_a_panic_of_the_reader_is_an_error() {
-    assert!(matches!(
-        pages::contain::<()>(|| panic!("as a decoder might")),
-        Err(Error::Damaged(_))
-    ));
+    assert!(matches!(pages::contain::<()>(|| panic!("as a decoder might")), Err(Error::Damaged(_))));
 }
 
 #[test]
 fn a12_a_newer_schema_is_refused_by_number() {
     let bytes = whole(&sample());
-    let at = bytes
-        .windows(30)
-        .position(|window| window == b"strimzi_backup.schema_version\x18")
-        .expect("key");
+    let at = bytes.windows(30).position(|window| window == b"strimzi_backup.schema_version\x18").expect("key");
     let mut newer = bytes.to_vec();
     assert_eq!(newer[at + 31], b'1');
     newer[at + 31] = b'2';
-    assert!(matches!(
-        SegmentReader::open(newer.into()),
-        Err(Error::NewerSchema { found: 2 })
-    ));
+    assert!(matches!(SegmentReader::open(newer.into()), Err(Error::NewerSchema { found: 2 })));
 }
 
 proptest! {

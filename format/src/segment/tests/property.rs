@@ -8,14 +8,8 @@ use super::*;
 
 #[test]
 fn a51_nulls_between_values_over_many_pages_come_back() {
-    let nothing = |at: i64| Record {
-        key: None,
-        value: Some(Bytes::new()),
-        ..record(at)
-    };
-    let records: Vec<Record> = (0..50_000)
-        .map(|at| if at % 2 == 0 { nothing(at) } else { record(at) })
-        .collect();
+    let nothing = |at: i64| Record { key: None, value: Some(Bytes::new()), ..record(at) };
+    let records: Vec<Record> = (0..50_000).map(|at| if at % 2 == 0 { nothing(at) } else { record(at) }).collect();
     for codec in CODECS {
         let segment = encode(codec, vec![vec![run(key("t", 0, 0), &records, 7000)]]);
         let read = read_all(whole(&segment)).expect("read");
@@ -38,32 +32,15 @@ fn any_time() -> impl Strategy<Value = i64> {
 }
 
 fn any_records() -> impl Strategy<Value = Vec<Record>> {
-    let kind = prop_oneof![
-        Just(TimestampType::CreateTime),
-        Just(TimestampType::LogAppendTime),
-        Just(TimestampType::None)
-    ];
-    let record = (
-        1..5i64,
-        any_time(),
-        kind,
-        any_bytes(),
-        any_bytes(),
-        vec(any_header(), 0..4),
-    );
+    let kind =
+        prop_oneof![Just(TimestampType::CreateTime), Just(TimestampType::LogAppendTime), Just(TimestampType::None)];
+    let record = (1..5i64, any_time(), kind, any_bytes(), any_bytes(), vec(any_header(), 0..4));
     vec(record, 1..40).prop_map(|records| {
         let mut offset = -1;
         let record = |(step, time, timestamp_type, key, value, headers)| {
             offset += step;
             let timestamp = TimestampMs::new(time);
-            Record {
-                offset: Offset::new(offset),
-                timestamp,
-                timestamp_type,
-                key,
-                value,
-                headers,
-            }
+            Record { offset: Offset::new(offset), timestamp, timestamp_type, key, value, headers }
         };
         records.into_iter().map(record).collect()
     })

@@ -49,10 +49,7 @@ impl Op {
     }
 
     fn adds(self) -> bool {
-        matches!(
-            self,
-            Self::Put | Self::Create | Self::MultipartStart | Self::Part | Self::Complete | Self::Copy
-        )
+        matches!(self, Self::Put | Self::Create | Self::MultipartStart | Self::Part | Self::Complete | Self::Copy)
     }
 }
 
@@ -79,31 +76,16 @@ impl Fault {
     /// The error of the `object_store` crate for it.
     pub fn error(self, path: &Path) -> Error {
         let path_text = path.to_string();
-        let io = |kind, text: &str| Error::Generic {
-            store: "faulty",
-            source: std::io::Error::new(kind, text).into(),
-        };
+        let io = |kind, text: &str| Error::Generic { store: "faulty", source: std::io::Error::new(kind, text).into() };
         let source = "injected".into();
         match self {
             Self::Timeout => io(std::io::ErrorKind::TimedOut, "injected timeout"),
             Self::Unavailable => io(std::io::ErrorKind::Other, "injected 503 slow down"),
             Self::QuotaFull => io(std::io::ErrorKind::StorageFull, "injected 507 quota exceeded"),
-            Self::AlreadyExists => Error::AlreadyExists {
-                path: path_text,
-                source,
-            },
-            Self::Precondition => Error::Precondition {
-                path: path_text,
-                source,
-            },
-            Self::NotFound => Error::NotFound {
-                path: path_text,
-                source,
-            },
-            Self::Denied => Error::PermissionDenied {
-                path: path_text,
-                source,
-            },
+            Self::AlreadyExists => Error::AlreadyExists { path: path_text, source },
+            Self::Precondition => Error::Precondition { path: path_text, source },
+            Self::NotFound => Error::NotFound { path: path_text, source },
+            Self::Denied => Error::PermissionDenied { path: path_text, source },
         }
     }
 }
@@ -218,13 +200,11 @@ impl FaultControl {
     /// Spoils `percent` of the calls, as the seed has it, each in a way that a real store could.
     pub fn set_random_plan(&self, seed: u64, percent: u64) {
         let mut random = SplitMix(seed);
-        self.set_plan(move |call| {
-            if random.next() % 100 >= percent {
-                Decision::Pass
-            } else {
-                random_fault(call.op, &mut random)
-            }
-        });
+        self.set_plan(
+            move |call| {
+                if random.next() % 100 >= percent { Decision::Pass } else { random_fault(call.op, &mut random) }
+            },
+        );
     }
 
     /// No plan and no script any more.
@@ -283,12 +263,7 @@ impl FaultControl {
 
     /// How many calls of one operation there were.
     pub fn count(&self, op: Op) -> usize {
-        self.state
-            .lock()
-            .calls
-            .iter()
-            .filter(|call| call.op == op)
-            .count()
+        self.state.lock().calls.iter().filter(|call| call.op == op).count()
     }
 
     pub(super) fn ignores_create(&self) -> bool {
@@ -297,11 +272,7 @@ impl FaultControl {
 
     fn decide(&self, op: Op, path: &Path) -> (Duration, Decision) {
         let mut state = self.state.lock();
-        let call = Call {
-            number: state.calls.len() as u64,
-            op,
-            path: path.clone(),
-        };
+        let call = Call { number: state.calls.len() as u64, op, path: path.clone() };
         state.calls.push(call.clone());
         let decision = if state.killed {
             Decision::KillBefore
@@ -310,10 +281,7 @@ impl FaultControl {
         } else if state.full && op.adds() {
             Decision::FailBefore(Fault::QuotaFull)
         } else if let Some(next) = state.script.iter().position(|(wanted, _)| *wanted == op) {
-            state
-                .script
-                .remove(next)
-                .map_or(Decision::Pass, |(_, decision)| decision)
+            state.script.remove(next).map_or(Decision::Pass, |(_, decision)| decision)
         } else {
             state.plan.as_mut().map_or(Decision::Pass, |plan| plan(&call))
         };

@@ -20,9 +20,8 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
-    UploadPart,
+    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
 use control::Effect;
@@ -38,10 +37,7 @@ pub struct FaultyStore {
 impl FaultyStore {
     /// Wraps `inner`; nothing fails until the control says so.
     pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
-        Self {
-            inner,
-            control: FaultControl::default(),
-        }
+        Self { inner, control: FaultControl::default() }
     }
 
     /// What decides about faults; shared with this store.
@@ -83,17 +79,8 @@ async fn run_plain<T>(
 
 #[async_trait]
 impl ObjectStore for FaultyStore {
-    async fn put_opts(
-        &self,
-        location: &Path,
-        payload: PutPayload,
-        mut opts: PutOptions,
-    ) -> Result<PutResult> {
-        let op = if opts.mode == PutMode::Create {
-            Op::Create
-        } else {
-            Op::Put
-        };
+    async fn put_opts(&self, location: &Path, payload: PutPayload, mut opts: PutOptions) -> Result<PutResult> {
+        let op = if opts.mode == PutMode::Create { Op::Create } else { Op::Put };
         if op == Op::Create && self.control.ignores_create() {
             opts.mode = PutMode::Overwrite;
         }
@@ -101,50 +88,24 @@ impl ObjectStore for FaultyStore {
         run_plain(&self.control, op, location, call).await
     }
 
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        opts: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         let call = self.inner.put_multipart_opts(location, opts);
         let (inner, _) = run(&self.control, Op::MultipartStart, location, call).await?;
-        Ok(Box::new(FaultyUpload {
-            inner,
-            control: self.control.clone(),
-            location: location.clone(),
-        }))
+        Ok(Box::new(FaultyUpload { inner, control: self.control.clone(), location: location.clone() }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let op = if options.head { Op::Head } else { Op::Get };
-        let (result, effect) = run(
-            &self.control,
-            op,
-            location,
-            self.inner.get_opts(location, options),
-        )
-        .await?;
+        let (result, effect) = run(&self.control, op, location, self.inner.get_opts(location, options)).await?;
         if op == Op::Head || !effect.spoils_body() {
             return Ok(result);
         }
-        let (meta, range, attributes, extensions) = (
-            result.meta.clone(),
-            result.range.clone(),
-            result.attributes.clone(),
-            result.extensions.clone(),
-        );
+        let (meta, range, attributes, extensions) =
+            (result.meta.clone(), result.range.clone(), result.attributes.clone(), result.extensions.clone());
         let (body, broken) = effect.spoil(result.bytes().await?);
-        let pieces = [Ok(body)]
-            .into_iter()
-            .chain(broken.then(|| Err(Fault::Timeout.error(location))));
+        let pieces = [Ok(body)].into_iter().chain(broken.then(|| Err(Fault::Timeout.error(location))));
         let payload = GetResultPayload::Stream(stream::iter(pieces.collect::<Vec<_>>()).boxed());
-        Ok(GetResult {
-            payload,
-            meta,
-            range,
-            attributes,
-            extensions,
-        })
+        Ok(GetResult { payload, meta, range, attributes, extensions })
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
@@ -182,15 +143,9 @@ impl ObjectStore for FaultyStore {
         listing(self.clone(), prefix.cloned(), |store, prefix| store.list(prefix))
     }
 
-    fn list_with_offset(
-        &self,
-        prefix: Option<&Path>,
-        offset: &Path,
-    ) -> BoxStream<'static, Result<ObjectMeta>> {
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
         let offset = offset.clone();
-        listing(self.clone(), prefix.cloned(), move |store, prefix| {
-            store.list_with_offset(prefix, &offset)
-        })
+        listing(self.clone(), prefix.cloned(), move |store, prefix| store.list_with_offset(prefix, &offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
@@ -200,23 +155,11 @@ impl ObjectStore for FaultyStore {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        run_plain(
-            &self.control,
-            Op::Copy,
-            to,
-            self.inner.copy_opts(from, to, options),
-        )
-        .await
+        run_plain(&self.control, Op::Copy, to, self.inner.copy_opts(from, to, options)).await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        run_plain(
-            &self.control,
-            Op::Copy,
-            to,
-            self.inner.rename_opts(from, to, options),
-        )
-        .await
+        run_plain(&self.control, Op::Copy, to, self.inner.rename_opts(from, to, options)).await
     }
 }
 
@@ -245,9 +188,7 @@ impl fmt::Display for FaultyStore {
 
 impl fmt::Debug for FaultyStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FaultyStore")
-            .field("inner", &self.inner)
-            .finish_non_exhaustive()
+        f.debug_struct("FaultyStore").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
@@ -267,11 +208,7 @@ impl MultipartUpload for FaultyUpload {
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        Ok(
-            run(&self.control, Op::Complete, &self.location, self.inner.complete())
-                .await?
-                .0,
-        )
+        Ok(run(&self.control, Op::Complete, &self.location, self.inner.complete()).await?.0)
     }
 
     async fn abort(&mut self) -> Result<()> {
@@ -281,8 +218,6 @@ impl MultipartUpload for FaultyUpload {
 
 impl fmt::Debug for FaultyUpload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FaultyUpload")
-            .field("location", &self.location)
-            .finish_non_exhaustive()
+        f.debug_struct("FaultyUpload").field("location", &self.location).finish_non_exhaustive()
     }
 }

@@ -11,8 +11,7 @@ use std::time::Duration;
 use rdkafka::bindings as rd;
 
 use super::{
-    Client, EXPLANATION_BYTES, Event, PartitionList, as_integer, c_string, error_code, millis, take_error,
-    text,
+    Client, EXPLANATION_BYTES, Event, PartitionList, as_integer, c_string, error_code, millis, take_error, text,
 };
 
 /// How much longer than the broker's time limit the answer is waited for, so that librdkafka's own verdict arrives.
@@ -54,24 +53,15 @@ impl<'c> Queue<'c> {
     pub(crate) fn new(client: &'c Client, timeout: Duration) -> Self {
         // SAFETY: the client is alive; librdkafka aborts the process when memory is gone.
         let queue = unsafe { rd::rd_kafka_queue_new(client.as_ptr()) };
-        let queue =
-            NonNull::new(queue).expect("librdkafka aborts rather than return null when memory is gone");
-        Self {
-            queue,
-            client,
-            timeout,
-        }
+        let queue = NonNull::new(queue).expect("librdkafka aborts rather than return null when memory is gone");
+        Self { queue, client, timeout }
     }
 
     /// One end of each partition's log. No partition may be named twice.
     ///
     /// # Errors
     /// librdkafka's code, if the request as a whole failed.
-    pub(crate) fn list_offsets(
-        self,
-        partitions: &[(&str, i32)],
-        at: OffsetQuery,
-    ) -> Result<Vec<ListedOffset>, i32> {
+    pub(crate) fn list_offsets(self, partitions: &[(&str, i32)], at: OffsetQuery) -> Result<Vec<ListedOffset>, i32> {
         let spec = match at {
             OffsetQuery::Earliest => rd::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_EARLIEST,
             OffsetQuery::Latest { .. } => rd::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST,
@@ -80,20 +70,11 @@ impl<'c> Queue<'c> {
         for (topic, partition) in partitions {
             list.add(topic, *partition, spec as i64, None);
         }
-        let options = Options::new(
-            self.client,
-            rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS,
-            self.timeout,
-        );
+        let options = Options::new(self.client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, self.timeout);
         options.isolation(matches!(at, OffsetQuery::Latest { committed: true }));
         // SAFETY: client, list, options and queue are alive; list and options are copied.
         unsafe {
-            rd::rd_kafka_ListOffsets(
-                self.client.as_ptr(),
-                list.as_ptr(),
-                options.as_ptr(),
-                self.queue.as_ptr(),
-            );
+            rd::rd_kafka_ListOffsets(self.client.as_ptr(), list.as_ptr(), options.as_ptr(), self.queue.as_ptr());
         }
         let event = self.answer()?;
         // SAFETY: the event is alive; what is reached through it belongs to it and is read within its bounds.
@@ -115,22 +96,13 @@ impl<'c> Queue<'c> {
     pub(crate) fn describe_topics(self, topics: &[&str]) -> Result<Vec<Description>, i32> {
         let names: Vec<CString> = topics.iter().map(|name| c_string(name)).collect();
         let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
-        let options = Options::new(
-            self.client,
-            rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
-            self.timeout,
-        );
+        let options =
+            Options::new(self.client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, self.timeout);
         // SAFETY: names, client, options and queue are alive; names and options are copied; the collection is released
         // once.
         unsafe {
-            let collection =
-                rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-            rd::rd_kafka_DescribeTopics(
-                self.client.as_ptr(),
-                collection,
-                options.as_ptr(),
-                self.queue.as_ptr(),
-            );
+            let collection = rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+            rd::rd_kafka_DescribeTopics(self.client.as_ptr(), collection, options.as_ptr(), self.queue.as_ptr());
             rd::rd_kafka_TopicCollection_destroy(collection);
         }
         let event = self.answer()?;
@@ -151,11 +123,8 @@ impl<'c> Queue<'c> {
     /// # Errors
     /// librdkafka's code, if the request as a whole failed.
     pub(crate) fn topic_overrides(self, topics: &[&str]) -> Result<Vec<ConfigOverrides>, i32> {
-        let options = Options::new(
-            self.client,
-            rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS,
-            self.timeout,
-        );
+        let options =
+            Options::new(self.client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, self.timeout);
         // SAFETY: client, resources, options and queue are alive; names, resources and options are copied; the
         // resources are released once.
         unsafe {
@@ -163,10 +132,7 @@ impl<'c> Queue<'c> {
                 .iter()
                 .map(|name| {
                     let name = c_string(name);
-                    rd::rd_kafka_ConfigResource_new(
-                        rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC,
-                        name.as_ptr(),
-                    )
+                    rd::rd_kafka_ConfigResource_new(rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, name.as_ptr())
                 })
                 .collect();
             rd::rd_kafka_DescribeConfigs(
@@ -187,9 +153,7 @@ impl<'c> Queue<'c> {
             }
             let mut count = 0;
             let found = rd::rd_kafka_DescribeConfigs_result_resources(result, &raw mut count);
-            Ok((0..count)
-                .map(|index| config_overrides(*found.add(index)))
-                .collect())
+            Ok((0..count).map(|index| config_overrides(*found.add(index))).collect())
         }
     }
 
@@ -238,21 +202,11 @@ unsafe fn description(topic: *const rd::rd_kafka_TopicDescription_t) -> Descript
             return (name, Err(code));
         }
         // librdkafka prints the id in plain base64; brokers and their tools use the URL-safe alphabet.
-        let id = text(rd::rd_kafka_Uuid_base64str(
-            rd::rd_kafka_TopicDescription_topic_id(topic),
-        ));
+        let id = text(rd::rd_kafka_Uuid_base64str(rd::rd_kafka_TopicDescription_topic_id(topic)));
         let id = id.replace('+', "-").replace('/', "_");
         let mut count = 0;
         let partitions = rd::rd_kafka_TopicDescription_partitions(topic, &raw mut count);
-        (
-            name,
-            Ok((
-                id,
-                (0..count)
-                    .map(|index| partition(*partitions.add(index)))
-                    .collect(),
-            )),
-        )
+        (name, Ok((id, (0..count).map(|index| partition(*partitions.add(index))).collect())))
     }
 }
 
@@ -262,9 +216,7 @@ unsafe fn partition(info: *const rd::rd_kafka_TopicPartitionInfo_t) -> (i32, Opt
     // SAFETY: by the contract above.
     unsafe {
         let leader = rd::rd_kafka_TopicPartitionInfo_leader(info);
-        let leader = (!leader.is_null())
-            .then(|| rd::rd_kafka_Node_id(leader))
-            .filter(|id| *id >= 0);
+        let leader = (!leader.is_null()).then(|| rd::rd_kafka_Node_id(leader)).filter(|id| *id >= 0);
         let mut replicas = 0;
         rd::rd_kafka_TopicPartitionInfo_replicas(info, &raw mut replicas);
         (rd::rd_kafka_TopicPartitionInfo_partition(info), leader, replicas)
@@ -293,17 +245,11 @@ unsafe fn config_overrides(resource: *const rd::rd_kafka_ConfigResource_t) -> Co
         let overrides = (0..count)
             .map(|index| *entries.add(index))
             .filter(|entry| {
-                source(*entry)
-                    == rd::rd_kafka_ConfigSource_t::RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG as u32
+                source(*entry) == rd::rd_kafka_ConfigSource_t::RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG as u32
             })
             // A sensitive value comes as null; it cannot be restored, so it is left out rather than made empty.
             .filter(|entry| !rd::rd_kafka_ConfigEntry_value(*entry).is_null())
-            .map(|entry| {
-                (
-                    text(rd::rd_kafka_ConfigEntry_name(entry)),
-                    text(rd::rd_kafka_ConfigEntry_value(entry)),
-                )
-            })
+            .map(|entry| (text(rd::rd_kafka_ConfigEntry_name(entry)), text(rd::rd_kafka_ConfigEntry_value(entry))))
             .collect();
         (name, Ok(overrides))
     }
@@ -330,12 +276,8 @@ impl<'c> Options<'c> {
             );
             options
         };
-        let options =
-            NonNull::new(options).expect("null comes back only for a request librdkafka does not know");
-        Self {
-            options,
-            client: PhantomData,
-        }
+        let options = NonNull::new(options).expect("null comes back only for a request librdkafka does not know");
+        Self { options, client: PhantomData }
     }
 
     /// Whose end of the log is asked for.
@@ -346,12 +288,7 @@ impl<'c> Options<'c> {
             rd::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED
         };
         // SAFETY: the options are alive. Both levels are legal for this request, so there is no error to act on.
-        unsafe {
-            take_error(rd::rd_kafka_AdminOptions_set_isolation_level(
-                self.options.as_ptr(),
-                level,
-            ))
-        };
+        unsafe { take_error(rd::rd_kafka_AdminOptions_set_isolation_level(self.options.as_ptr(), level)) };
     }
 
     fn as_ptr(&self) -> *const rd::rd_kafka_AdminOptions_t {

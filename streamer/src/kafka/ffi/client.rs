@@ -85,22 +85,13 @@ impl Conf {
                 rd::rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, Some(on_refresh_token));
                 rd::rd_kafka_conf_enable_sasl_queue(conf, 1);
             }
-            rd::rd_kafka_new(
-                rd::rd_kafka_type_t::RD_KAFKA_CONSUMER,
-                conf,
-                reason.as_mut_ptr().cast(),
-                reason.len(),
-            )
+            rd::rd_kafka_new(rd::rd_kafka_type_t::RD_KAFKA_CONSUMER, conf, reason.as_mut_ptr().cast(), reason.len())
         };
         let Some(handle) = NonNull::new(client) else {
             return Err(explanation(&reason));
         };
         std::mem::forget(self);
-        let mut client = Client {
-            handle,
-            consumer_queue: None,
-            refresh_token,
-        };
+        let mut client = Client { handle, consumer_queue: None, refresh_token };
         client.start()?;
         Ok(client)
     }
@@ -136,13 +127,9 @@ impl Client {
             rd::rd_kafka_poll_set_consumer(self.handle.as_ptr());
             self.consumer_queue = NonNull::new(rd::rd_kafka_queue_get_consumer(self.handle.as_ptr()));
             if self.refresh_token.is_some() {
-                let code = take_error(rd::rd_kafka_sasl_background_callbacks_enable(
-                    self.handle.as_ptr(),
-                ));
+                let code = take_error(rd::rd_kafka_sasl_background_callbacks_enable(self.handle.as_ptr()));
                 if code != 0 {
-                    return Err(format!(
-                        "librdkafka cannot refresh tokens in the background: code {code}"
-                    ));
+                    return Err(format!("librdkafka cannot refresh tokens in the background: code {code}"));
                 }
             }
         }
@@ -173,12 +160,7 @@ impl Client {
     /// librdkafka's code; then nothing was changed.
     pub(crate) fn incremental_assign(&self, partitions: &PartitionList<'_>) -> Result<(), i32> {
         // SAFETY: both are alive; the list is copied.
-        let code = unsafe {
-            take_error(rd::rd_kafka_incremental_assign(
-                self.handle.as_ptr(),
-                partitions.as_ptr(),
-            ))
-        };
+        let code = unsafe { take_error(rd::rd_kafka_incremental_assign(self.handle.as_ptr(), partitions.as_ptr())) };
         if code == 0 { Ok(()) } else { Err(code) }
     }
 
@@ -189,12 +171,7 @@ impl Client {
     /// librdkafka's code; then nothing was changed.
     pub(crate) fn incremental_unassign(&self, partitions: &PartitionList<'_>) -> Result<(), i32> {
         // SAFETY: both are alive; the list is copied.
-        let code = unsafe {
-            take_error(rd::rd_kafka_incremental_unassign(
-                self.handle.as_ptr(),
-                partitions.as_ptr(),
-            ))
-        };
+        let code = unsafe { take_error(rd::rd_kafka_incremental_unassign(self.handle.as_ptr(), partitions.as_ptr())) };
         if code == 0 { Ok(()) } else { Err(code) }
     }
 
@@ -203,24 +180,12 @@ impl Client {
     ///
     /// # Errors
     /// librdkafka's code, if there were no answers.
-    pub(crate) fn seek(
-        &self,
-        partitions: &mut PartitionList<'_>,
-        timeout: Duration,
-    ) -> Result<Vec<i32>, i32> {
+    pub(crate) fn seek(&self, partitions: &mut PartitionList<'_>, timeout: Duration) -> Result<Vec<i32>, i32> {
         // SAFETY: both are alive; the list is ours alone while librdkafka writes the answers into it.
         let code = unsafe {
-            take_error(rd::rd_kafka_seek_partitions(
-                self.handle.as_ptr(),
-                partitions.as_ptr(),
-                millis(timeout),
-            ))
+            take_error(rd::rd_kafka_seek_partitions(self.handle.as_ptr(), partitions.as_ptr(), millis(timeout)))
         };
-        if code == 0 {
-            Ok(partitions.codes())
-        } else {
-            Err(code)
-        }
+        if code == 0 { Ok(partitions.codes()) } else { Err(code) }
     }
 
     /// The cluster's id, from metadata already seen or waiting for it at most `timeout`.
@@ -256,8 +221,7 @@ impl Client {
                 return Err(code);
             }
             let count = usize::try_from((*metadata).topic_cnt).unwrap_or(0);
-            let names =
-                (0..count).map(|index| text((&raw const (*(*metadata).topics.add(index)).topic).read()));
+            let names = (0..count).map(|index| text((&raw const (*(*metadata).topics.add(index)).topic).read()));
             let names = names.collect();
             rd::rd_kafka_metadata_destroy(metadata);
             Ok(names)
@@ -268,9 +232,8 @@ impl Client {
     pub(crate) fn fatal_error(&self) -> Option<(i32, String)> {
         let mut reason = [0_u8; EXPLANATION_BYTES];
         // SAFETY: the buffer has the length that is told. The code is one of the client's own, so the enum has it.
-        let code = unsafe {
-            rd::rd_kafka_fatal_error(self.handle.as_ptr(), reason.as_mut_ptr().cast(), reason.len()) as i32
-        };
+        let code =
+            unsafe { rd::rd_kafka_fatal_error(self.handle.as_ptr(), reason.as_mut_ptr().cast(), reason.len()) as i32 };
         (code != 0).then(|| (code, explanation(&reason)))
     }
 
@@ -295,12 +258,7 @@ impl Drop for Client {
 }
 
 /// Called by librdkafka's threads for every line of its log.
-unsafe extern "C" fn on_log(
-    _: *const rd::rd_kafka_t,
-    level: c_int,
-    facility: *const c_char,
-    line: *const c_char,
-) {
+unsafe extern "C" fn on_log(_: *const rd::rd_kafka_t, level: c_int, facility: *const c_char, line: *const c_char) {
     // SAFETY: librdkafka passes strings that live through the call.
     let (facility, line) = unsafe { (text(facility), text(line)) };
     crate::kafka::context::log(level, &facility, &line);
@@ -339,11 +297,7 @@ fn set_token(client: *mut rd::rd_kafka_t, token: &Token) -> Result<(), String> {
         ) as i32
     };
     // librdkafka's explanation may quote the token's characters, so only the code is told.
-    if code == 0 {
-        Ok(())
-    } else {
-        Err(format!("librdkafka refuses the token: code {code}"))
-    }
+    if code == 0 { Ok(()) } else { Err(format!("librdkafka refuses the token: code {code}")) }
 }
 
 /// The version of librdkafka that this program runs with.

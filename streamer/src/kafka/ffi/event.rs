@@ -30,10 +30,7 @@ pub(crate) struct Event<'c> {
 
 impl Event<'_> {
     pub(super) fn new(event: NonNull<rd::rd_kafka_event_t>) -> Self {
-        Self {
-            event,
-            client: PhantomData,
-        }
+        Self { event, client: PhantomData }
     }
 
     pub(super) fn as_ptr(&self) -> *mut rd::rd_kafka_event_t {
@@ -54,18 +51,14 @@ impl Event<'_> {
     pub(crate) fn next_message(&mut self) -> Option<Message<'_>> {
         // SAFETY: the event is alive, and the message belongs to it; the borrow keeps it so.
         let message = unsafe { rd::rd_kafka_event_message_next(self.event.as_ptr()) };
-        NonNull::new(message.cast_mut()).map(|message| Message {
-            message,
-            event: PhantomData,
-        })
+        NonNull::new(message.cast_mut()).map(|message| Message { message, event: PhantomData })
     }
 
     /// The error code; 0 for none.
     pub(crate) fn error(&self) -> i32 {
         // SAFETY: the event is alive; see `as_integer`.
         unsafe {
-            let code: unsafe extern "C" fn(*mut rd::rd_kafka_event_t) -> i32 =
-                as_integer(rd::rd_kafka_event_error);
+            let code: unsafe extern "C" fn(*mut rd::rd_kafka_event_t) -> i32 = as_integer(rd::rd_kafka_event_error);
             code(self.event.as_ptr())
         }
     }
@@ -192,16 +185,14 @@ impl<'e> Message<'e> {
         let mut headers = std::ptr::null_mut();
         // SAFETY: the message is alive; the parsed headers belong to it. The casts see a C enum as the `int` that it is.
         let code = unsafe {
-            let parse: unsafe extern "C" fn(
-                *const rd::rd_kafka_message_t,
-                *mut *mut rd::rd_kafka_headers_t,
-            ) -> i32 = std::mem::transmute(
-                rd::rd_kafka_message_headers
-                    as unsafe extern "C" fn(
-                        *const rd::rd_kafka_message_t,
-                        *mut *mut rd::rd_kafka_headers_t,
-                    ) -> rd::rd_kafka_resp_err_t,
-            );
+            let parse: unsafe extern "C" fn(*const rd::rd_kafka_message_t, *mut *mut rd::rd_kafka_headers_t) -> i32 =
+                std::mem::transmute(
+                    rd::rd_kafka_message_headers
+                        as unsafe extern "C" fn(
+                            *const rd::rd_kafka_message_t,
+                            *mut *mut rd::rd_kafka_headers_t,
+                        ) -> rd::rd_kafka_resp_err_t,
+                );
             parse(self.message.as_ptr(), &raw mut headers)
         };
         if code == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__NOENT as i32 {
@@ -226,20 +217,12 @@ unsafe fn header<'a>(headers: *const rd::rd_kafka_headers_t, index: usize) -> Op
     let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
     // SAFETY: by the contract above; an index past the end is answered with an error.
     unsafe {
-        let found =
-            rd::rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut size) as i32;
+        let found = rd::rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut size) as i32;
         if found != 0 || name.is_null() {
             return None;
         }
-        let key = if *NAMES_HAVE_SIZES {
-            sized_name(name)
-        } else {
-            c_bytes(name)
-        };
-        Some(HeaderRef {
-            key,
-            value: slice(value, size),
-        })
+        let key = if *NAMES_HAVE_SIZES { sized_name(name) } else { c_bytes(name) };
+        Some(HeaderRef { key, value: slice(value, size) })
     }
 }
 
@@ -256,8 +239,7 @@ static NAMES_HAVE_SIZES: LazyLock<bool> = LazyLock::new(|| {
             let headers = rd::rd_kafka_headers_new(1);
             rd::rd_kafka_header_add(headers, trial.as_ptr().cast(), 3, std::ptr::null(), 0);
             let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
-            let found =
-                rd::rd_kafka_header_get_all(headers, 0, &raw mut name, &raw mut value, &raw mut size) as i32;
+            let found = rd::rd_kafka_header_get_all(headers, 0, &raw mut name, &raw mut value, &raw mut size) as i32;
             let whole = found == 0 && sized_name(name) == trial;
             rd::rd_kafka_headers_destroy(headers);
             whole
@@ -272,11 +254,7 @@ static NAMES_HAVE_SIZES: LazyLock<bool> = LazyLock::new(|| {
 unsafe fn sized_name<'a>(name: *const c_char) -> &'a [u8] {
     // SAFETY: by the layout above, the size stands one `size_t` and one pointer before the name, aligned as they are.
     unsafe {
-        let size = name
-            .cast::<u8>()
-            .sub(2 * size_of::<usize>())
-            .cast::<usize>()
-            .read();
+        let size = name.cast::<u8>().sub(2 * size_of::<usize>()).cast::<usize>().read();
         std::slice::from_raw_parts(name.cast(), size)
     }
 }

@@ -16,10 +16,7 @@
 //!
 //! Why not rdkafka's own consumer: it hides topic and offset of an out-of-range error, panics on a header key that is
 //! not UTF-8, and allocates for every message.
-#![allow(
-    unsafe_code,
-    reason = "the C interface of librdkafka; every block states why it is sound"
-)]
+#![allow(unsafe_code, reason = "the C interface of librdkafka; every block states why it is sound")]
 
 mod admin;
 mod client;
@@ -76,9 +73,7 @@ fn c_string(value: &str) -> CString {
 
 /// The explanation that librdkafka wrote into `buffer`.
 fn explanation(buffer: &[u8; EXPLANATION_BYTES]) -> String {
-    CStr::from_bytes_until_nul(buffer)
-        .map(|text| text.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    CStr::from_bytes_until_nul(buffer).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// The code of an `rd_kafka_error_t`, which is released; 0 for null.
@@ -107,8 +102,7 @@ unsafe fn error_code(error: *const rd::rd_kafka_error_t) -> i32 {
     }
     // SAFETY: the C function returns a plain C enum, an `int` in this ABI; see `as_integer`.
     unsafe {
-        let code: unsafe extern "C" fn(*const rd::rd_kafka_error_t) -> i32 =
-            as_integer(rd::rd_kafka_error_code);
+        let code: unsafe extern "C" fn(*const rd::rd_kafka_error_t) -> i32 = as_integer(rd::rd_kafka_error_code);
         code(error)
     }
 }

@@ -22,11 +22,7 @@ impl<'c> PartitionList<'c> {
         // SAFETY: allocates; librdkafka aborts the process when memory is gone, so null does not come back.
         let list = unsafe { rd::rd_kafka_topic_partition_list_new(capacity) };
         let list = NonNull::new(list).expect("librdkafka aborts rather than return null when memory is gone");
-        Self {
-            list,
-            last_topic: None,
-            client: PhantomData,
-        }
+        Self { list, last_topic: None, client: PhantomData }
     }
 
     /// Adds a partition; `offset` may be one of librdkafka's negative constants.
@@ -53,9 +49,7 @@ impl<'c> PartitionList<'c> {
             let list = self.list.as_ptr();
             let count = usize::try_from((&raw const (*list).cnt).read()).unwrap_or(0);
             let elements = (&raw const (*list).elems).read();
-            (0..count)
-                .map(|index| (&raw const (*elements.add(index)).err).cast::<i32>().read())
-                .collect()
+            (0..count).map(|index| (&raw const (*elements.add(index)).err).cast::<i32>().read()).collect()
         }
     }
 
