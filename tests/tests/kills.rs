@@ -27,7 +27,7 @@ const SEED_VARIABLE: &str = "STRIMZI_BACKUP_SEED";
 const KILLS: usize = 50;
 
 /// The longest a streamer lives before it is killed: long enough for a few commits after its start.
-const LONGEST_LIFE_MILLIS: u64 = 1_200;
+const LONGEST_LIFE_MILLIS: u64 = 1_600;
 
 fn seed() -> Result<u64> {
     let seed = match std::env::var(SEED_VARIABLE) {
@@ -90,9 +90,14 @@ fn a01_fifty_kills_at_random_moments_lose_nothing_and_double_nothing() -> Result
     client.create_topic("a01-plain", 3, &[])?;
     client.create_topic("a01-tx", 2, &[])?;
     let server = S3Server::start()?;
+    let toxiproxy = Toxiproxy::start()?;
+    let proxy = toxiproxy.proxy("s3", &server.address())?;
+    // Stretches the steps of a commit, so that kills fall between them.
+    proxy.add_toxic("latency", "latency", Direction::Downstream, &json!({"latency": 15}))?;
     let dir = RunDir::new("a01")?;
     let job = Job::new(dir.path(), &broker.bootstrap())
         .into_s3(&server, "a01")
+        .set("/storage/s3/endpoint", json!(format!("http://{}", proxy.address())))
         .set("/topics/include", json!(["a01-.*"]))
         .set("/backup/topicSegmentBytes", json!("64Ki"));
     let root = server.root_dir().join(server.bucket()).join("a01");
