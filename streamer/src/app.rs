@@ -190,7 +190,7 @@ fn tuning(settings: &BackupSettings) -> Tuning {
     Tuning {
         queue_bytes: settings.memory_budget_bytes / CLIENT_SHARE,
         // It adds to the recovery point, so it is a small part of it.
-        fetch_wait: (settings.commit_interval / 5).min(Duration::from_millis(500)),
+        fetch_wait: (settings.commit_interval / 5).min(Duration::from_millis(250)),
         fetch_min_bytes: FETCH_MIN_BYTES,
         metadata_interval: settings.metadata_interval.max(Duration::from_secs(1)),
     }

@@ -118,6 +118,8 @@ pub struct Stream<B, C> {
     /// Ends last seen of partitions whose topic id could not be confirmed.
     unconfirmed_ends: BTreeMap<PartitionKey, Offset>,
     until: Until,
+    /// Events of the client at the last look whether a cut is due early.
+    events_seen: u64,
     /// End offsets at the start, for [`Until::CaughtUp`].
     goal: Option<BTreeMap<TopicPartition, Offset>>,
     last_commit: Instant,
@@ -217,6 +219,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             confirmed: BTreeMap::new(),
             unconfirmed_ends: BTreeMap::new(),
             until,
+            events_seen: 0,
             goal: None,
             last_commit: Instant::now(),
             next_watermarks: Instant::now(),
@@ -255,7 +258,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 }
                 Event::Answer(answer) => self.take_answer(answer).await?,
                 Event::Tick => self.tick(&abandon).await?,
-                Event::Fill if self.is_full() || self.unsettled.is_some() => self.tick(&abandon).await?,
+                Event::Fill if self.is_due_early() => self.tick(&abandon).await?,
                 Event::Fill | Event::Produced => {}
             }
             if self.until == Until::CaughtUp && self.is_caught_up() {
@@ -265,9 +268,16 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         self.finish(&abandon).await
     }
 
-    /// A cut is due early when the next one needs the room that this one takes.
-    fn is_full(&self) -> bool {
-        self.parts.buffers.lock().charged() >= self.parts.budget.limit() / 3
+    /// A cut is due early when the next one needs the room that this one takes, when one waits to be settled, and, for
+    /// who waits to be caught up, when nothing more has come since the last look.
+    fn is_due_early(&mut self) -> bool {
+        let (charged, events) = {
+            let buffers = self.parts.buffers.lock();
+            (buffers.charged(), buffers.fetched().events)
+        };
+        let quiet = std::mem::replace(&mut self.events_seen, events) == events;
+        let waiting = self.until == Until::CaughtUp && quiet && charged > 0;
+        waiting || charged >= self.parts.budget.limit() / 3 || self.unsettled.is_some()
     }
 
     /// What is due at a commit interval: faults, a cut, a heartbeat, a look at the watermarks.
