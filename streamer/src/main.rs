@@ -7,7 +7,7 @@ use strimzi_backup_streamer::cli::{self, Arguments};
 use strimzi_backup_streamer::{error, memory, telemetry};
 
 fn main() -> ExitCode {
-    memory::bound_heaps();
+    memory::set_up_allocator();
     let arguments = Arguments::parse();
     telemetry::init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
