@@ -35,7 +35,7 @@ lint: ## Format, clippy, rustdoc, shell syntax, and that the documents say what 
 	@tests/parts/prerequisites.sh build
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --quiet --locked --workspace --no-deps --document-private-items
 	cargo test --quiet --locked --workspace --test tidy
 	for script in .ci/run tests/parts/*.sh; do bash -n "$$script"; done
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline --locked check bans licenses sources; \

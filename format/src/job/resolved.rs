@@ -1,4 +1,4 @@
-//! What the code sees of a job: complete, in range, in the units its types name. Only [`super::resolve`] makes these.
+//! What the code sees of a job: complete, in range, in the units its types name. Only [`super::resolve()`] makes these.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! One value of the document as it stands there, kept as text until [`super::resolve`] judges it, so that a bad size or
+//! One value of the document as it stands there, kept as text until [`super::resolve()`] judges it, so that a bad size or
 //! duration is one fault among the others and not the end of the reading.
 
 use std::fmt;
