@@ -17,7 +17,6 @@ pub mod clock;
 pub mod error;
 pub mod inspect;
 pub mod kafka;
-pub mod memory;
 pub mod metrics;
 pub mod pipeline;
 pub mod segments;

@@ -4,10 +4,15 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use strimzi_backup_streamer::cli::{self, Arguments};
-use strimzi_backup_streamer::{error, memory, telemetry};
+use strimzi_backup_streamer::{error, telemetry};
+use tikv_jemallocator::Jemalloc;
+
+mod memory;
+
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
-    memory::set_up_allocator();
     let arguments = Arguments::parse();
     telemetry::init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

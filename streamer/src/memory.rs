@@ -1,30 +1,32 @@
-//! How the allocator is set up: so that the memory a process holds follows what it uses, and costs little to touch.
+//! The allocator, and how it is set up.
 //!
-//! glibc reads these settings once, when a program starts; so the program starts itself once more with them. Whoever
-//! sets `GLIBC_TUNABLES` decides for himself, and nothing is done then.
+//! jemalloc, also for librdkafka: a record's memory is taken by librdkafka's thread and given back by the one that polls,
+//! which in glibc's malloc contend for one lock on every record. Measured in pairs of runs against glibc's malloc: 10 to 23 %
+//! less CPU time with a backlog of 200 B records, 17 % less to 4 % more with 1 KiB records.
 
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+#![expect(
+    unsafe_code,
+    reason = "jemalloc reads its settings from a symbol, and names of symbols are the linker's to check"
+)]
 
-/// What glibc reads its settings from.
-const VARIABLE: &str = "GLIBC_TUNABLES";
+use std::ffi::{CStr, c_char};
 
-/// * `arena_max=2`: by default there are eight heaps for each core, and what a thread freed in one of them no other thread
-///   gets; records are buffered by one thread, encoded by a second and freed by a third. Measured with 1 MB records that
-///   do not compress and `memoryBudget: 64Mi`: a peak of 347 MiB by default, 196 MiB with two.
-/// * `hugetlb=1`: asks the kernel for huge pages where it gives them on request (`madvise`, most distributions' default).
-///   Buffers are filled once and given back, so page faults are a good part of the kernel's time. Measured with a backlog
-///   of 1 KiB records: 2 to 12 % less CPU time at the same peak.
-const SETTINGS: &str = "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1";
+/// Settings as jemalloc reads them when the program starts. `MALLOC_CONF` in the environment overrides them.
+///
+/// * `narenas:2`: by default there are four heaps for each core, and what a thread freed in one no other thread gets; records
+///   are buffered by one thread, encoded by a second and freed by a third.
+/// * `dirty_decay_ms:1000,muzzy_decay_ms:0`: freed memory goes back to the system after a second, not ten. Measured with a
+///   backlog of 1 KiB records: a peak of 360 to 400 MiB, 470 to 490 by default, at the same CPU time.
+const SETTINGS: &CStr = c"narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0";
 
-/// Starts the program once more with the allocator set up, where it is not. Returns where there is nothing to do, or
-/// where it cannot be done: it is a saving. To be called before anything else; the process keeps its id.
-pub fn set_up_allocator() {
-    if !cfg!(all(target_os = "linux", target_env = "gnu")) || std::env::var_os(VARIABLE).is_some() {
-        return;
-    }
-    if let Ok(program) = std::env::current_exe() {
-        // `exec` comes back only where it failed, and then this process goes on as it is.
-        let _failed = Command::new(program).args(std::env::args_os().skip(1)).env(VARIABLE, SETTINGS).exec();
-    }
-}
+/// A C string that never changes.
+#[repr(transparent)]
+struct Settings(*const c_char);
+
+// SAFETY: it leads to a constant that nobody writes.
+unsafe impl Sync for Settings {}
+
+// SAFETY: jemalloc declares `const char *malloc_conf` for programs to define, and reads it only.
+#[used]
+#[unsafe(export_name = "malloc_conf")]
+static MALLOC_CONF: Settings = Settings(SETTINGS.as_ptr());

@@ -19,7 +19,6 @@ use strimzi_backup_format::segment::batch::{Batch, BatchBuilder};
 use strimzi_backup_format::segment::encode::{Codec, EncodeOptions, RunInput, SegmentWriter, encode_row_group};
 
 const ROUNDS: usize = 7;
-const BATCH_BYTES: usize = 1 << 20;
 const ROW_GROUP_BYTES: usize = 16 << 20;
 const TOTAL_BYTES: usize = 64 << 20;
 const BLOCK_BYTES: usize = 256 << 10;
@@ -177,7 +176,7 @@ fn append(inputs: &[Input], load: &Load) -> Vec<Vec<Vec<Batch>>> {
 }
 
 fn batches(inputs: &[Input], load: &Load) -> Vec<Batch> {
-    let mut builder = BatchBuilder::with_capacity_hint(if load.partitions == 1 { BATCH_BYTES } else { 0 });
+    let mut builder = BatchBuilder::new(load.partitions == 1);
     let mut done = Vec::new();
     for (offset, input) in (0_i64..).zip(inputs) {
         let headers = [
@@ -193,7 +192,7 @@ fn batches(inputs: &[Input], load: &Load) -> Vec<Batch> {
             value: Some(&input.value),
             headers: if load.headers { &headers } else { &[] },
         });
-        if builder.raw_bytes() >= BATCH_BYTES {
+        if builder.is_full() {
             done.push(builder.finish());
         }
     }

@@ -8,49 +8,22 @@
 
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray as _;
-use arrow_array::{Array as _, ArrayRef, LargeBinaryArray, LargeListArray, StructArray};
+use arrow_array::{ArrayRef, LargeBinaryArray, LargeListArray, StructArray};
 use arrow_buffer::{Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
 use super::headers;
+use super::plain::page::{PlainColumn, PlainPage};
+use super::run_lengths::RunLengths;
 use crate::ids::{LeaderEpoch, Offset, TimestampMs};
 use crate::record::{HeaderRef, RecordRef, TimestampType};
 use crate::schema;
 
-/// Values that repeat, with how many rows each stands for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct RunLengths<T>(Vec<(T, usize)>);
+/// A batch is full at this size: big enough for the encoder, small enough that a half-full one wastes little.
+const BATCH_BYTES: usize = 1 << 20;
 
-impl<T: Copy + PartialEq> RunLengths<T> {
-    fn push(&mut self, value: T) {
-        match self.0.last_mut() {
-            Some((last, rows)) if *last == value => *rows += 1,
-            _ => self.0.push((value, 1)),
-        }
-    }
-
-    fn slice(&self, mut skip: usize, mut take: usize) -> Self {
-        let mut out = Vec::new();
-        for &(value, rows) in &self.0 {
-            let here = rows.saturating_sub(skip).min(take);
-            skip = skip.saturating_sub(rows);
-            take -= here;
-            if here > 0 {
-                out.push((value, here));
-            }
-        }
-        Self(out)
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (T, usize)> + '_ {
-        self.0.iter().copied()
-    }
-
-    fn last(&self) -> Option<T> {
-        self.0.last().map(|&(value, _)| value)
-    }
-}
+/// Values after which a batch is full, however small: a reader's limit on a row group counts them.
+const BATCH_VALUES: usize = 1 << 18;
 
 /// A growing column of byte strings.
 struct BytesColumn {
@@ -167,16 +140,16 @@ impl HeaderColumns {
 
 /// Takes records in, one by one.
 pub struct BatchBuilder {
-    /// What the next batch is expected to hold, so that its columns need not grow step by step.
-    expected_bytes: usize,
+    /// Rows that the next batch is expected to hold, so that its columns need not grow step by step; 0: few.
     expected_rows: usize,
     raw_bytes: usize,
+    header_count: usize,
     offsets: Vec<i64>,
     timestamps: Vec<i64>,
     types: RunLengths<TimestampType>,
     epochs: RunLengths<LeaderEpoch>,
-    key: BytesColumn,
-    value: BytesColumn,
+    key: PlainColumn,
+    value: PlainColumn,
     headers: Option<Box<HeaderColumns>>,
 }
 
@@ -187,28 +160,30 @@ impl std::fmt::Debug for BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// An empty builder that allocates for `raw_bytes` of values when its first record comes. 0 lets it grow from
-    /// nothing, which suits partitions with little traffic.
-    pub fn with_capacity_hint(raw_bytes: usize) -> Self {
+    /// An empty builder. One that is expected to fill batches allocates at once what they take; another grows from nothing,
+    /// which suits partitions with little traffic.
+    pub fn new(fills_batches: bool) -> Self {
+        Self::expecting(usize::from(fills_batches))
+    }
+
+    fn expecting(expected_rows: usize) -> Self {
         Self {
-            expected_bytes: raw_bytes,
-            expected_rows: 0,
+            expected_rows,
             raw_bytes: 0,
-            offsets: Vec::new(),
-            timestamps: Vec::new(),
-            types: RunLengths(Vec::new()),
-            epochs: RunLengths(Vec::new()),
-            key: BytesColumn::new(),
-            value: BytesColumn::new(),
+            header_count: 0,
+            offsets: Vec::with_capacity(expected_rows),
+            timestamps: Vec::with_capacity(expected_rows),
+            types: RunLengths::default(),
+            epochs: RunLengths::default(),
+            // Keys are small beside values: a batch of them seldom fills a page.
+            key: PlainColumn::new(false),
+            value: PlainColumn::new(expected_rows > 0),
             headers: None,
         }
     }
 
     /// Copies one record in.
     pub fn append(&mut self, record: &RecordRef<'_>) {
-        if self.offsets.is_empty() {
-            self.reserve();
-        }
         let rows = self.offsets.len();
         self.offsets.push(record.offset.get());
         self.timestamps.push(record.timestamp.get());
@@ -219,14 +194,8 @@ impl BatchBuilder {
         if self.headers.is_some() || !record.headers.is_empty() {
             self.headers.get_or_insert_with(|| Box::new(HeaderColumns::after(rows))).push(record.headers);
         }
+        self.header_count += record.headers.len();
         self.raw_bytes += record_bytes(record);
-    }
-
-    fn reserve(&mut self) {
-        self.value.data.reserve(self.expected_bytes);
-        for column in [&mut self.offsets, &mut self.timestamps, &mut self.key.ends, &mut self.value.ends] {
-            column.reserve(self.expected_rows);
-        }
     }
 
     /// Bytes of keys, values and headers taken in.
@@ -251,11 +220,17 @@ impl BatchBuilder {
         self.offsets.is_empty()
     }
 
-    /// What was taken in; the builder is empty afterwards, holds no memory and expects as much again.
+    /// Whether the batch should end here: it is large enough, and no page of values is split.
+    pub fn is_full(&self) -> bool {
+        let enough =
+            self.raw_bytes >= BATCH_BYTES && (self.value.is_at_page_end() || self.raw_bytes >= 2 * BATCH_BYTES);
+        enough || self.rows() + self.header_count >= BATCH_VALUES
+    }
+
+    /// What was taken in; the builder is empty afterwards and expects as much again.
     pub fn finish(&mut self) -> Batch {
-        let mut next = Self::with_capacity_hint(self.expected_bytes);
         // A little more than last time, since a column that just overflows is copied whole.
-        next.expected_rows = if self.expected_bytes == 0 { 0 } else { self.rows() + self.rows() / 8 };
+        let next = Self::expecting(if self.expected_rows == 0 { 0 } else { self.rows() + self.rows() / 8 });
         let done = std::mem::replace(self, next);
         let rows = done.rows();
         let memory = done.memory();
@@ -281,7 +256,7 @@ fn record_bytes(record: &RecordRef<'_>) -> usize {
     len(record.key) + len(record.value) + headers
 }
 
-/// Records of one partition, immutable and cheap to cut into pieces.
+/// Records of one partition, immutable.
 #[derive(Clone, Debug)]
 pub struct Batch {
     raw_bytes: usize,
@@ -290,8 +265,8 @@ pub struct Batch {
     pub(crate) timestamps: ScalarBuffer<i64>,
     pub(crate) types: RunLengths<TimestampType>,
     epochs: RunLengths<LeaderEpoch>,
-    pub(crate) key: LargeBinaryArray,
-    pub(crate) value: LargeBinaryArray,
+    pub(crate) key: Vec<PlainPage>,
+    pub(crate) value: Vec<PlainPage>,
     pub(crate) headers: Option<LargeListArray>,
     pub(crate) headers_raw: Option<LargeBinaryArray>,
 }
@@ -312,7 +287,7 @@ impl Batch {
         self.raw_bytes
     }
 
-    /// Bytes allocated; pieces of one batch share them.
+    /// Bytes allocated.
     pub fn memory(&self) -> usize {
         self.memory
     }
@@ -352,45 +327,9 @@ impl Batch {
         self.epochs.last().unwrap_or(LeaderEpoch::UNKNOWN)
     }
 
-    /// `rows` records from the one at `first` on, sharing the bytes; less where the batch ends before.
-    #[must_use]
-    pub fn slice(&self, first: usize, rows: usize) -> Self {
-        let first = first.min(self.rows());
-        let rows = rows.min(self.rows() - first);
-        let mut slice = Self {
-            raw_bytes: 0,
-            memory: self.memory,
-            offsets: self.offsets.slice(first, rows),
-            timestamps: self.timestamps.slice(first, rows),
-            types: self.types.slice(first, rows),
-            epochs: self.epochs.slice(first, rows),
-            key: self.key.slice(first, rows),
-            value: self.value.slice(first, rows),
-            headers: self.headers.as_ref().map(|headers| headers.slice(first, rows)),
-            headers_raw: self.headers_raw.as_ref().map(|raw| raw.slice(first, rows)),
-        };
-        slice.raw_bytes = slice.count_bytes();
-        slice
-    }
-
-    /// The headers of all its records.
-    pub(crate) fn header_count(&self) -> usize {
-        self.headers.as_ref().map_or(0, |headers| span(headers.value_offsets()))
-    }
-
-    fn count_bytes(&self) -> usize {
-        let mut bytes = span(self.key.value_offsets()) + span(self.value.value_offsets());
-        if let Some(headers) = &self.headers {
-            let first = headers.value_offsets().first().and_then(|&at| usize::try_from(at).ok()).unwrap_or(0);
-            let entries = headers.values().slice(first, span(headers.value_offsets()));
-            let columns = entries.as_struct_opt().map(StructArray::columns).unwrap_or_default();
-            bytes += columns
-                .iter()
-                .filter_map(|column| column.as_binary_opt::<i64>())
-                .map(|array| span(array.value_offsets()))
-                .sum::<usize>();
-        }
-        bytes
+    /// What a reader's limit on a row group counts: its records and their headers.
+    pub fn values(&self) -> usize {
+        self.rows() + self.headers.as_ref().map_or(0, |headers| span(headers.value_offsets()))
     }
 }
 

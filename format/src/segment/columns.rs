@@ -5,10 +5,9 @@
 
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray as _;
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array as _, ArrayRef, BinaryArray, DictionaryArray, Int32Array, Int64Array, LargeBinaryArray, LargeListArray,
+    ArrayRef, BinaryArray, DictionaryArray, Int32Array, Int64Array, LargeBinaryArray, LargeListArray,
     TimestampMillisecondArray, new_empty_array,
 };
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
@@ -18,12 +17,6 @@ use arrow_select::concat::concat;
 use super::batch::Batch;
 use crate::ids::PartitionKey;
 use crate::schema::{self, MAX_TIMESTAMP, MIN_TIMESTAMP, column};
-
-/// Just below 256 KiB, above which zstd takes a coarser parameter set: a page ends with the value that reaches this.
-pub(crate) const PAGE_BYTES: usize = 245_760;
-
-/// Rows after which any page ends.
-pub(crate) const PAGE_ROWS: usize = 20_000;
 
 /// Rows after which a page of offsets or timestamps ends: they pack so well that by bytes alone one page would hold the
 /// whole row group, and the page index could skip nothing.
@@ -59,7 +52,7 @@ impl Pending {
         self.batches.is_empty()
     }
 
-    /// One array per column of [`schema::WRITTEN`].
+    /// One array per column of [`schema::WRITTEN`] but keys and values.
     pub(crate) fn columns(&self) -> Result<Vec<ArrayRef>, ArrowError> {
         let mut columns = Vec::with_capacity(column::COUNT);
         columns.push(self.repeated(self.batches.iter().map(|(key, batch)| (key.topic.as_str(), batch.rows()))));
@@ -71,8 +64,6 @@ impl Pending {
         columns.push(timestamp);
         let types = self.batches.iter().flat_map(|(_, batch)| batch.types.iter());
         columns.push(self.repeated(types.map(|(kind, rows)| (kind.as_str(), rows))));
-        columns.push(self.joined(|batch| Arc::new(batch.key.clone()))?);
-        columns.push(self.joined(|batch| Arc::new(batch.value.clone()))?);
         columns.push(self.headers()?);
         columns.push(self.headers_raw()?);
         columns.push(timestamp_raw);
@@ -138,50 +129,25 @@ impl Pending {
     }
 }
 
-/// Says where the pages of one column end. The Parquet writer looks at a page's size only after each write, so a page may
-/// grow to twice the limit unless no write goes beyond the value that fills it.
-#[derive(Default)]
+/// Says where the pages of one column end. The Parquet writer looks at a page only after each write, so pages of offsets and
+/// timestamps would grow beyond their limit unless no write goes beyond the row that reaches it.
 pub(crate) struct PageCutter {
+    limit: usize,
     rows: usize,
-    bytes: usize,
 }
 
 impl PageCutter {
-    /// How many of the rows of `array` from `first` on go to the writer at once.
-    pub(crate) fn take(&mut self, at: usize, array: &ArrayRef, first: usize) -> usize {
-        let left = array.len() - first;
-        match (at, array.as_binary_opt::<i64>()) {
-            (column::OFFSET | column::TIMESTAMP, _) => self.take_rows(left, INDEXED_PAGE_ROWS),
-            (column::KEY | column::VALUE, Some(values)) => self.take_values(values, first),
-            _ => left,
-        }
+    /// The cutter of a column.
+    pub(crate) fn of(at: usize) -> Self {
+        let indexed = matches!(at, column::OFFSET | column::TIMESTAMP);
+        Self { limit: if indexed { INDEXED_PAGE_ROWS } else { usize::MAX }, rows: 0 }
     }
 
-    /// Whether the rows last taken end their page.
-    pub(crate) fn is_page_end(&self) -> bool {
-        self.rows == 0
-    }
-
-    fn take_rows(&mut self, left: usize, limit: usize) -> usize {
-        let rows = left.min(limit - self.rows);
-        self.rows = (self.rows + rows) % limit;
+    /// How many of the rows that are left go to the writer at once.
+    pub(crate) fn take(&mut self, left: usize) -> usize {
+        let rows = left.min(self.limit - self.rows);
+        self.rows = (self.rows + rows) % self.limit;
         rows
-    }
-
-    fn take_values(&mut self, values: &LargeBinaryArray, first: usize) -> usize {
-        let ends = &values.value_offsets()[first..];
-        for (row, value) in ends.windows(2).enumerate() {
-            if values.is_valid(first + row) {
-                // Each value is preceded by its length in four bytes.
-                self.bytes += usize::try_from(value[1] - value[0]).unwrap_or(0) + size_of::<u32>();
-            }
-            self.rows += 1;
-            if self.bytes >= PAGE_BYTES || self.rows >= PAGE_ROWS {
-                *self = Self::default();
-                return row + 1;
-            }
-        }
-        ends.len() - 1
     }
 }
 

@@ -107,7 +107,7 @@ pub fn encode_row_group(options: &EncodeOptions, runs: Vec<RunInput>) -> Result<
 fn check_size(runs: &[RunInput]) -> Result<(), Error> {
     let batches = || runs.iter().flat_map(|run| &run.batches);
     let raw_bytes: usize = batches().map(Batch::raw_bytes).sum();
-    let values: usize = batches().map(|batch| batch.rows() + batch.header_count()).sum();
+    let values: usize = batches().map(Batch::values).sum();
     footer::check_limit("raw row group bytes", raw_bytes as u64, footer::MAX_RAW_ROW_GROUP_BYTES)?;
     footer::check_limit("row group values", values as u64, footer::MAX_ROW_GROUP_VALUES)
 }

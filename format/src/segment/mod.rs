@@ -18,6 +18,7 @@ pub(crate) mod pages;
 pub(crate) mod plain;
 pub(crate) mod row_group;
 pub(crate) mod rows;
+pub(crate) mod run_lengths;
 #[cfg(test)]
 mod tests;
 

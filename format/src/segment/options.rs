@@ -13,7 +13,8 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
 use super::Error;
-use super::columns::{INDEXED_PAGE_ROWS, PAGE_BYTES, PAGE_ROWS};
+use super::columns::INDEXED_PAGE_ROWS;
+use super::plain::page::{PAGE_BYTES, PAGE_ROWS};
 use crate::ids::BackupId;
 use crate::schema::STORED;
 

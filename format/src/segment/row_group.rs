@@ -1,15 +1,13 @@
 //! The columns of one row group, each with the writer that suits it.
 //!
-//! Owns: which writer takes which column, and ending pages where they should. Does not own: whether the rows may stand in
-//! one row group ([`super::encode`]).
+//! Owns: which writer takes which column, and their order in the file. Does not own: whether the rows may stand in one
+//! row group ([`super::encode`]), what the columns hold ([`super::columns`], [`super::plain`]).
 
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray as _;
-use arrow_array::{Array as _, ArrayRef};
-use arrow_schema::Field;
+use arrow_array::ArrayRef;
+use arrow_schema::FieldRef;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::errors::ParquetError;
 use parquet::file::writer::SerializedRowGroupWriter;
@@ -17,8 +15,8 @@ use parquet::file::writer::SerializedRowGroupWriter;
 use super::Error;
 use super::batch::Batch;
 use super::columns::{PageCutter, Pending};
-use super::options::{Codec, EncodeOptions, new_file};
-use super::plain::{PlainChunk, PlainWriter};
+use super::options::{EncodeOptions, new_file};
+use super::plain::writer::{PlainChunk, PlainWriter};
 use crate::ids::PartitionKey;
 use crate::schema::{WRITTEN, column};
 
@@ -47,38 +45,36 @@ impl Chunk {
     }
 }
 
-/// The writers of one column of ours.
-enum Writer {
+/// A column that the Parquet crate writes.
+struct ArrowColumn {
+    field: FieldRef,
     /// One per Parquet column: headers have two.
-    Arrow(Vec<ArrowColumnWriter>),
-    Plain(Box<PlainWriter>),
+    writers: Vec<ArrowColumnWriter>,
+    cutter: PageCutter,
 }
 
-impl Writer {
-    fn write(&mut self, field: &Field, array: &ArrayRef, rows: Range<usize>, end: bool) -> Result<(), ParquetError> {
-        match (self, array.as_binary_opt::<i64>()) {
-            (Self::Plain(writer), Some(values)) => {
-                writer.write(values, rows);
-                if end { writer.end_page() } else { Ok(()) }
-            }
-            (Self::Plain(_), None) => Err(ParquetError::General("a column of bytes holds something else".to_owned())),
-            (Self::Arrow(writers), _) => {
-                let leaves = compute_leaves(field, &array.slice(rows.start, rows.len()))?;
-                writers.iter_mut().zip(&leaves).try_for_each(|(writer, leaf)| writer.write(leaf))
-            }
+impl ArrowColumn {
+    fn write(&mut self, array: &ArrayRef) -> Result<(), ParquetError> {
+        let mut first = 0;
+        while first < array.len() {
+            let rows = self.cutter.take(array.len() - first);
+            let leaves = compute_leaves(&self.field, &array.slice(first, rows))?;
+            self.writers.iter_mut().zip(&leaves).try_for_each(|(writer, leaf)| writer.write(leaf))?;
+            first += rows;
         }
+        Ok(())
     }
 
-    fn finish(self) -> Result<Vec<Chunk>, ParquetError> {
-        match self {
-            Self::Plain(writer) => Ok(vec![Chunk::Plain(writer.finish()?)]),
-            Self::Arrow(writers) => writers.into_iter().map(|writer| writer.close().map(Chunk::Arrow)).collect(),
-        }
+    fn finish(self) -> impl Iterator<Item = Result<Chunk, ParquetError>> {
+        self.writers.into_iter().map(|writer| writer.close().map(Chunk::Arrow))
     }
 }
 
 pub(crate) struct RowGroupEncoder {
-    columns: Vec<(Writer, PageCutter)>,
+    /// All columns but keys and values, in the order of the file.
+    columns: Vec<(usize, ArrowColumn)>,
+    key: PlainWriter,
+    value: PlainWriter,
     pending: Pending,
     pub(crate) raw_bytes: u64,
 }
@@ -89,48 +85,45 @@ impl RowGroupEncoder {
         let nowhere = new_file(io::sink(), options)?;
         let factory = ArrowRowGroupWriterFactory::new(&nowhere, Arc::clone(&WRITTEN));
         let mut writers = factory.create_column_writers(0).map_err(Error::Encode)?.into_iter();
-        let columns = (0..column::COUNT).map(|at| {
+        let mut columns = Vec::with_capacity(column::COUNT);
+        for (at, field) in WRITTEN.fields().iter().enumerate() {
             let leaves = if at == column::HEADERS { 2 } else { 1 };
-            let arrow = writers.by_ref().take(leaves).collect();
-            let writer = match (at, options.codec) {
-                (column::KEY | column::VALUE, Codec::Zstd(level)) => {
-                    let compression = options.codec.compression()?;
-                    Writer::Plain(Box::new(PlainWriter::new(at, compression, level).map_err(Error::Encode)?))
-                }
-                _ => Writer::Arrow(arrow),
-            };
-            Ok((writer, PageCutter::default()))
-        });
-        let columns = columns.collect::<Result<_, Error>>()?;
-        Ok(Self { columns, pending: Pending::default(), raw_bytes: 0 })
-    }
-
-    pub(crate) fn push(&mut self, key: &Arc<PartitionKey>, batch: Batch) -> Result<(), Error> {
-        self.raw_bytes += batch.raw_bytes() as u64;
-        self.pending.push(Arc::clone(key), batch);
-        if self.pending.is_full() { self.write() } else { Ok(()) }
-    }
-
-    fn write(&mut self) -> Result<(), Error> {
-        let pending = std::mem::take(&mut self.pending);
-        let arrays = pending.columns().map_err(|error| Error::Encode(error.into()))?;
-        for (at, (field, array)) in WRITTEN.fields().iter().zip(&arrays).enumerate() {
-            let (writer, cutter) = &mut self.columns[at];
-            let mut first = 0;
-            while first < array.len() {
-                let next = first + cutter.take(at, array, first);
-                writer.write(field, array, first..next, cutter.is_page_end()).map_err(Error::Encode)?;
-                first = next;
+            let writers = writers.by_ref().take(leaves).collect();
+            if at != column::KEY && at != column::VALUE {
+                columns.push((at, ArrowColumn { field: Arc::clone(field), writers, cutter: PageCutter::of(at) }));
             }
         }
-        Ok(())
+        let compression = options.codec.compression()?;
+        let plain = |at| PlainWriter::new(at, options.codec, compression).map_err(Error::Encode);
+        let (key, value) = (plain(column::KEY)?, plain(column::VALUE)?);
+        Ok(Self { columns, key, value, pending: Pending::default(), raw_bytes: 0 })
+    }
+
+    pub(crate) fn push(&mut self, key: &Arc<PartitionKey>, mut batch: Batch) -> Result<(), Error> {
+        self.raw_bytes += batch.raw_bytes() as u64;
+        for (writer, pages) in [(&mut self.key, &mut batch.key), (&mut self.value, &mut batch.value)] {
+            pages.drain(..).try_for_each(|page| writer.write(page)).map_err(Error::Encode)?;
+        }
+        self.pending.push(Arc::clone(key), batch);
+        if self.pending.is_full() { self.write_pending() } else { Ok(()) }
+    }
+
+    fn write_pending(&mut self) -> Result<(), Error> {
+        let pending = std::mem::take(&mut self.pending);
+        let arrays = pending.columns().map_err(|error| Error::Encode(error.into()))?;
+        let mut columns = self.columns.iter_mut().zip(&arrays);
+        columns.try_for_each(|((_, column), array)| column.write(array)).map_err(Error::Encode)
     }
 
     pub(crate) fn finish(mut self) -> Result<Vec<Chunk>, Error> {
         if !self.pending.is_empty() {
-            self.write()?;
+            self.write_pending()?;
         }
-        let chunks = self.columns.into_iter().map(|(writer, _)| writer.finish());
-        Ok(chunks.collect::<Result<Vec<_>, _>>().map_err(Error::Encode)?.into_iter().flatten().collect())
+        let mut chunks = Vec::new();
+        let (after, before): (Vec<_>, Vec<_>) = self.columns.into_iter().partition(|(at, _)| *at > column::VALUE);
+        chunks.extend(before.into_iter().flat_map(|(_, column)| column.finish()));
+        chunks.extend([self.key, self.value].map(|writer| writer.finish().map(Chunk::Plain)));
+        chunks.extend(after.into_iter().flat_map(|(_, column)| column.finish()));
+        chunks.into_iter().collect::<Result<_, _>>().map_err(Error::Encode)
     }
 }

@@ -63,7 +63,7 @@ fn append(builder: &mut BatchBuilder, record: &Record) {
 }
 
 fn batch(records: &[Record]) -> Batch {
-    let mut builder = BatchBuilder::with_capacity_hint(0);
+    let mut builder = BatchBuilder::new(false);
     records.iter().for_each(|record| append(&mut builder, record));
     assert!(builder.memory() >= builder.raw_bytes());
     builder.finish()
@@ -271,24 +271,4 @@ fn golden_segments_of_all_versions_are_read() {
 fn write_golden_segment() {
     let mut file = std::fs::File::create_new(GOLDEN).expect("golden files are never overwritten");
     std::io::Write::write_all(&mut file, &whole(&sample())).expect("write");
-}
-
-#[test]
-fn slices_share_a_batch_and_know_what_they_hold() {
-    let records = odd_records();
-    let all = batch(&records);
-    for first in 0..records.len() {
-        for rows in 1..=records.len() - first {
-            let (slice, own) = (all.slice(first, rows), batch(&records[first..first + rows]));
-            assert_eq!((slice.rows(), slice.first_offset()), (own.rows(), own.first_offset()));
-            assert_eq!((slice.last_offset(), slice.leader_epoch()), (own.last_offset(), own.leader_epoch()));
-            assert_eq!(slice.min_timestamp(), own.min_timestamp());
-            let mut input = run(key("t", 0, 0), &records[first..first + rows], rows);
-            input.batches = vec![slice];
-            let read = read_all(whole(&encode(Codec::None, vec![vec![input]]))).expect("read");
-            assert!(read.iter().map(|(_, record)| record).eq(&records[first..first + rows]));
-        }
-    }
-    assert_eq!(all.slice(0, all.rows()).raw_bytes(), all.raw_bytes() + 6, "lossy text stands for two bad keys");
-    assert!(all.slice(99, 1).is_empty());
 }

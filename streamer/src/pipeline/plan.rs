@@ -19,6 +19,9 @@ use crate::source::buffers::PartitionCut;
 /// encoders sooner.
 const ROW_GROUP_BYTES: usize = 8 << 20;
 
+/// And at this many records and headers, far below what a reader accepts, however few bytes they have.
+const ROW_GROUP_VALUES: usize = 1 << 22;
+
 /// A topic with this much in an intake segment gets row groups of its own there, and no row group is left smaller than
 /// this if it can be helped: below it, Parquet's fixed costs show.
 const SMALL_BYTES: usize = 1 << 20;
@@ -156,17 +159,18 @@ fn row_groups(units: Vec<Unit>) -> Vec<Vec<RunInput>> {
     let is_big = |topic: &TopicName| per_topic.get(topic).is_some_and(|bytes| *bytes >= SMALL_BYTES);
     let mut remaining: usize = per_topic.values().sum();
     let mut groups: Vec<Vec<RunInput>> = vec![Vec::new()];
-    let mut bytes = 0;
+    let (mut bytes, mut values) = (0, 0);
     for unit in units {
         let previous = groups.last().and_then(|group| group.last()).map(|run| run.key.topic.clone());
         let boundary =
             previous.is_some_and(|topic| topic != unit.key.topic && (is_big(&topic) || is_big(&unit.key.topic)));
-        if boundary || (bytes >= ROW_GROUP_BYTES && remaining >= SMALL_BYTES) {
+        if boundary || (bytes >= ROW_GROUP_BYTES && remaining >= SMALL_BYTES) || values >= ROW_GROUP_VALUES {
             groups.push(Vec::new());
-            bytes = 0;
+            (bytes, values) = (0, 0);
         }
         let more = unit.batch.raw_bytes();
         bytes += more;
+        values += unit.batch.values();
         remaining -= more;
         if let Some(group) = groups.last_mut() {
             add(group, unit);
@@ -202,7 +206,7 @@ mod tests {
     use super::*;
 
     fn batch(first: i64, rows: i64, value: usize) -> Batch {
-        let mut builder = BatchBuilder::with_capacity_hint(0);
+        let mut builder = BatchBuilder::new(false);
         let value = vec![b'x'; value];
         for offset in first..first + rows {
             builder.append(&RecordRef {

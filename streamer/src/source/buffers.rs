@@ -10,11 +10,11 @@ use strimzi_backup_format::manifest::{BehindReason, LastRecord};
 use strimzi_backup_format::record::RecordRef;
 use strimzi_backup_format::segment::batch::{Batch, BatchBuilder};
 
-/// A batch is closed at this size: big enough for the encoder, small enough that a half-full one wastes little.
-const BATCH_BYTES: usize = 1 << 20;
-
 /// What a record costs beside its bytes while it is buffered: offsets, timestamp, lengths, null bits.
 const RECORD_OVERHEAD_BYTES: usize = 48;
+
+/// What a header costs beside its bytes: where its key and its value end, null bits.
+const HEADER_OVERHEAD_BYTES: usize = 24;
 
 /// What the client found wrong with one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,7 +194,7 @@ impl Buffers {
             highest: start.highest_timestamp,
             bucket,
             bucket_end: bucket.end(),
-            open: BatchBuilder::with_capacity_hint(0),
+            open: BatchBuilder::new(false),
             fills_batches: false,
             closed: Vec::new(),
             charged: 0,
@@ -262,10 +262,10 @@ impl Buffers {
         slot.next = record.offset.next();
         slot.last_record = Some(LastRecord { offset: record.offset, leader_epoch: record.leader_epoch });
         let raw = slot.open.raw_bytes() - before;
-        if slot.open.raw_bytes() >= BATCH_BYTES {
+        if slot.open.is_full() {
             slot.close_batch();
         }
-        let cost = raw + RECORD_OVERHEAD_BYTES;
+        let cost = raw + RECORD_OVERHEAD_BYTES + record.headers.len() * HEADER_OVERHEAD_BYTES;
         slot.charged += cost;
         self.charged += cost;
         self.fetched.records += 1;
@@ -386,12 +386,12 @@ impl Slot {
         if self.open.is_empty() {
             return;
         }
-        let filled = self.open.raw_bytes() >= BATCH_BYTES;
+        let filled = self.open.is_full();
         self.closed.push((self.bucket, self.open.finish()));
         // Who fills batches gets the next one's memory at once; who does not, only what it needs.
         if filled != self.fills_batches {
             self.fills_batches = filled;
-            self.open = BatchBuilder::with_capacity_hint(if filled { BATCH_BYTES + BATCH_BYTES / 16 } else { 0 });
+            self.open = BatchBuilder::new(filled);
         }
     }
 

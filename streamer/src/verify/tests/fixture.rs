@@ -51,7 +51,7 @@ pub(super) struct Backup {
 
 /// One partition's offsets, every one a record.
 pub(super) fn run(topic: &str, partition: i32, base: i64, next: i64) -> RunInput {
-    let mut builder = BatchBuilder::with_capacity_hint(0);
+    let mut builder = BatchBuilder::new(false);
     for offset in base..next {
         let value = format!("{{\"number\":{offset},\"of\":\"{topic}\"}}");
         let headers = [HeaderRef { key: b"trace", value: Some(b"1") }, HeaderRef { key: b"none", value: None }];
