@@ -159,7 +159,7 @@ pub enum Location {
 /// A directory on a file system with hard links and honest fsync.
 #[derive(Clone, Debug)]
 pub struct Filesystem {
-    /// The directory, absolute. It is created where its parent exists. Required.
+    /// The directory, absolute. The streamer creates it where its parent exists. Required.
     pub path: PathBuf,
 }
 
@@ -268,11 +268,12 @@ pub struct Anchor {
 pub struct BackupSettings {
     /// The codec of segments. Default zstd at level 1. More level: fewer bytes stored, more CPU per record.
     pub compression: Compression,
-    /// The size up to which refining fills a topic segment, in stored bytes (`segmentSize`). Default 256Mi; 1Mi to 5Gi.
-    /// Bigger: fewer files and requests, coarser deletion by retention. It does not touch the recovery point.
+    /// Where a cut brings more than this into one segment, another is begun (`segmentSize`): bytes of keys, values and
+    /// headers before encoding. What one partition brings stays together. Default 256Mi; 1Mi to 5Gi. Smaller: more files
+    /// and requests. It does not touch the recovery point.
     pub segment_bytes: u64,
     /// A topic with this much waiting at a cut gets a segment of its own, encoded once. Default 16Mi; 64Ki to
-    /// `segmentSize`. Smaller: less work for refining, more files and requests.
+    /// `segmentSize`. Smaller: more topics in files of their own, more files and requests.
     pub topic_segment_bytes: u64,
     /// The time between cuts, and so the recovery point of a healthy backup. Default 5s; 200ms to 10m. Shorter: more
     /// requests per hour (at least two each) and smaller segments.

@@ -8,9 +8,10 @@
 //!      └─▶ Catalog: what topics there are, which life each partition is in, what changed
 //! ```
 //!
-//! Owns: positions while streaming, lineages, the decision about each position out of range, the frontier. Does not
-//! own: the client ([`crate::kafka`]), encoding, the log. There are two [`Broker`]s: [`live`] is Kafka, the other is the
-//! simulation's.
+//! Owns: what was fetched of each partition and not cut yet, up to when each is captured, the catalog of topics and their
+//! lives. Does not own: the positions ahead of the log, the decision about a position out of range, the frontier of the
+//! whole ([`crate::stream`]); the client ([`crate::kafka`]), encoding, the log. There are two [`Broker`]s: [`live`] is
+//! Kafka, the other is the simulation's.
 
 pub mod buffers;
 pub mod catalog;

@@ -9,8 +9,10 @@
 //!   discover: topics, partitions, watermarks; faults: positions out of range            └─▶ checkpoint, when due
 //! ```
 //!
-//! Owns: the order of things. One task runs the loop and owns the log, the catalog and the ledger of positions; network
-//! questions to the broker run beside it and come back as [`Answer`]s, so that a slow broker holds up no commit.
+//! Owns: the order of things. One task runs the loop and owns the log, the catalog and the ledger of positions. The large
+//! questions to the broker, about all topics and all watermarks, run beside it and come back as [`Answer`]s. Those whose
+//! answer the next step needs are awaited in the loop, and hold up commits for as long as their patience lasts: the ids of
+//! a cut's topics, where new or faulty partitions start and end, the goal of a run that ends when it is caught up.
 //! Every cut becomes exactly one manifest, so that the sequence in its segments' names is known when it is cut.
 //!
 //! Crash at any point: what no manifest names does not exist (P2); the next start reads positions from the log (P1).
