@@ -177,3 +177,14 @@ fn endpoints_decide_about_plain_text_and_hold_no_credentials() {
     let message = text("https://me:hunter2@minio").parse::<Job>().expect_err("credentials").to_string();
     assert!(!message.contains("hunter2"), "{message}");
 }
+
+#[test]
+fn a_password_among_the_bootstrap_servers_is_not_echoed() {
+    for servers in ["sasl://u:s3cret@h:9092", "h:1,u:s3cret@h:9092", "s3cret@h:9092"] {
+        let text = format!(
+            "cluster: {{bootstrapServers: '{servers}'}}\nstorage: {{type: filesystem, filesystem: {{path: /b}}}}"
+        );
+        let faults = text.parse::<Job>().expect_err(servers).to_string();
+        assert!(faults.contains("scheme or credentials") && !faults.contains("s3cret"), "{faults}");
+    }
+}

@@ -62,8 +62,10 @@ fn bootstrap_servers(raw: Option<String>, faults: &mut Faults) -> Option<String>
     let text = faults.required_text(path, raw)?;
     let servers: Vec<&str> = text.split(',').map(str::trim).collect();
     for server in &servers {
-        if server.contains("://") {
-            let message = format!("{server:?} has a scheme; write host:port, and a tls block to switch TLS on");
+        if server.contains("://") || server.contains('@') {
+            // Not echoed: what stands before the @ may be a password.
+            let message = "has a scheme or credentials in it; write host:port, with a tls block to switch TLS on, and an \
+                           authentication block";
             faults.push(path, message);
         } else if !is_host_and_port(server) {
             faults.push(path, format!("{server:?} is not host:port; write such as my-cluster-kafka-bootstrap:9092"));
