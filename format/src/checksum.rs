@@ -17,6 +17,15 @@ impl Sha256 {
         Self(sha2::Sha256::digest(bytes).into())
     }
 
+    /// The digest of several texts: what moves from one to the next changes it.
+    pub fn of_each(texts: &[impl AsRef<[u8]>]) -> Self {
+        let mut hasher = Sha256Hasher::default();
+        for text in texts {
+            hasher.update(Self::of(text.as_ref()).as_bytes());
+        }
+        hasher.finish()
+    }
+
     /// The digest's 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -80,12 +80,6 @@ impl LeaderEpoch {
 impl Lineage {
     /// A topic's first life.
     pub const FIRST: Self = Self(0);
-
-    /// The life after this one.
-    #[must_use]
-    pub const fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
-    }
 }
 
 impl Epoch {
@@ -104,12 +98,6 @@ impl Sequence {
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
-    }
-
-    /// The slot before this one; `None` at the first.
-    #[must_use]
-    pub const fn previous(self) -> Option<Self> {
-        if self.0 <= 1 { None } else { Some(Self(self.0 - 1)) }
     }
 }
 

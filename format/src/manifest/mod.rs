@@ -126,13 +126,6 @@ pub struct Run {
     pub bucket: Bucket,
 }
 
-impl Run {
-    /// The partition it belongs to.
-    pub fn key(&self) -> PartitionKey {
-        PartitionKey { topic: self.topic.clone(), lineage: self.lineage, partition: self.partition }
-    }
-}
-
 /// Offsets that existed, or may have, and were not captured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -150,13 +143,6 @@ pub struct Gap {
     pub reason: GapReason,
     /// When it was found.
     pub observed_at: TimestampMs,
-}
-
-impl Gap {
-    /// The partition it lies in.
-    pub fn key(&self) -> PartitionKey {
-        PartitionKey { topic: self.topic.clone(), lineage: self.lineage, partition: self.partition }
-    }
 }
 
 /// Why offsets are missing.
@@ -201,13 +187,6 @@ pub struct Hole {
     pub range: OffsetRange,
 }
 
-impl Hole {
-    /// The partition it lies in.
-    pub fn key(&self) -> PartitionKey {
-        PartitionKey { topic: self.topic.clone(), lineage: self.lineage, partition: self.partition }
-    }
-}
-
 /// Where a partition stands after a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -226,13 +205,6 @@ pub struct PartitionPosition {
     /// The highest timestamp seen, which decides the bucket of what follows; absent before the first record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highest_timestamp: Option<TimestampMs>,
-}
-
-impl PartitionPosition {
-    /// The partition.
-    pub fn key(&self) -> PartitionKey {
-        PartitionKey { topic: self.topic.clone(), lineage: self.lineage, partition: self.partition }
-    }
 }
 
 /// The last record before a position: with it a leader can say whether its log is still the one that was read.
@@ -350,3 +322,17 @@ impl BehindReason {
         }
     }
 }
+
+/// What every part that names its partition by three fields shares.
+macro_rules! of_a_partition {
+    ($($part:ty),+) => {$(
+        impl $part {
+            /// The partition that it is about.
+            pub fn key(&self) -> PartitionKey {
+                PartitionKey { topic: self.topic.clone(), lineage: self.lineage, partition: self.partition }
+            }
+        }
+    )+};
+}
+
+of_a_partition!(Run, Gap, Hole, PartitionPosition, Behind);

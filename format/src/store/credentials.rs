@@ -19,7 +19,7 @@ use object_store::azure::{AzureAccessKey, AzureCredential, AzureCredentialProvid
 use object_store::gcp::{GcpCredential, GcpCredentialProvider, GoogleCloudStorageBuilder};
 use parking_lot::Mutex;
 
-use crate::checksum::{Sha256, Sha256Hasher};
+use crate::checksum::Sha256;
 
 /// A credential file that cannot be used. Never shows content.
 #[derive(Debug, thiserror::Error)]
@@ -67,11 +67,7 @@ impl<T> Watched<T> {
 
     fn load(&self) -> Result<Arc<T>, CredentialError> {
         let contents = self.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
-        let mut hasher = Sha256Hasher::default();
-        for content in &contents {
-            hasher.update(Sha256::of(content.as_bytes()).to_string().as_bytes());
-        }
-        let digest = hasher.finish();
+        let digest = Sha256::of_each(&contents);
         let mut last = self.last.lock();
         if let Some((known, value)) = last.as_ref()
             && *known == digest

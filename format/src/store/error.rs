@@ -76,11 +76,6 @@ impl StoreError {
         self.kind
     }
 
-    /// The object it was about.
-    pub fn object(&self) -> &Path {
-        &self.object
-    }
-
     /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         self.kind.is_retryable()

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use strimzi_backup_format::checksum::{Sha256, Sha256Hasher};
+use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::job::{Authentication, Cluster, Username};
 
 use super::error::ConfigurationFault;
@@ -136,12 +136,8 @@ fn paths(cluster: &Cluster) -> Vec<PathBuf> {
 }
 
 fn fingerprint(paths: &[PathBuf]) -> Result<Sha256, ConfigurationFault> {
-    let mut hasher = Sha256Hasher::default();
-    for path in paths {
-        // One digest per file, so that bytes that move from one file to the next do not go unnoticed.
-        hasher.update(Sha256::of(&read_bytes(path)?).as_bytes());
-    }
-    Ok(hasher.finish())
+    let contents = paths.iter().map(|path| read_bytes(path)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Sha256::of_each(&contents))
 }
 
 #[cfg(test)]

@@ -247,24 +247,6 @@ impl Error {
         matches!(self, Self::Unreachable { .. })
     }
 
-    /// Whether this is about the whole client or connection, rather than about one request.
-    pub fn is_connection(&self) -> bool {
-        matches!(self, Self::Authentication { .. } | Self::Tls { .. } | Self::Unreachable { .. } | Self::Fatal { .. })
-    }
-
-    /// librdkafka's code, where there is one.
-    pub fn code(&self) -> Option<Code> {
-        match self {
-            Self::Configuration(_) => None,
-            Self::Authentication { code, .. }
-            | Self::Authorization { code, .. }
-            | Self::Tls { code, .. }
-            | Self::Unreachable { code, .. }
-            | Self::Refused { code, .. }
-            | Self::Fatal { code, .. } => Some(*code),
-        }
-    }
-
     /// The error of a request.
     pub(super) fn of_request(doing: &'static str, code: Code) -> Self {
         Self::sorted(doing, code, String::new())

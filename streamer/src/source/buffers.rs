@@ -152,8 +152,6 @@ pub struct Start {
 /// What a slot was when it was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed {
-    /// The position of the last cut.
-    pub base: Offset,
     /// The newest high watermark that the broker told.
     pub high_watermark: Option<Offset>,
     /// Bytes dropped, to be given back to the budget.
@@ -219,7 +217,7 @@ impl Buffers {
         let slot = self.slots.get_mut(slot as usize)?.take()?;
         self.charged = self.charged.saturating_sub(slot.charged);
         let high_watermark = slot.frontier.newest.map(|(_, offset)| offset);
-        Some(Closed { base: slot.base, high_watermark, charged: slot.charged })
+        Some(Closed { high_watermark, charged: slot.charged })
     }
 
     /// Tells the time to file records by; called before each batch of events.

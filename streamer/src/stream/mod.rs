@@ -184,7 +184,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         catalog.select(|topic| parts.selection.selects(topic));
         let returning = catalog.returned();
         let behind_until: BTreeMap<PartitionKey, Option<TimestampMs>> =
-            state.frontier.behind.iter().map(|behind| (behind_key(behind), behind.until)).collect();
+            state.frontier.behind.iter().map(|behind| (behind.key(), behind.until)).collect();
         let ledger = state.positions.iter().map(|(key, position)| {
             let start = Start {
                 key: key.clone(),
@@ -442,10 +442,6 @@ fn is_followed(state: &State, key: &PartitionKey) -> bool {
         .topics
         .get(&key.topic)
         .is_some_and(|topic| topic.is_live() && topic.current.get(&key.partition) == Some(&key.lineage))
-}
-
-fn behind_key(behind: &Behind) -> PartitionKey {
-    PartitionKey { topic: behind.topic.clone(), lineage: behind.lineage, partition: behind.partition }
 }
 
 fn behind_entry(key: &PartitionKey, until: Option<TimestampMs>, reason: BehindReason) -> Behind {

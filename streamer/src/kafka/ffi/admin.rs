@@ -35,8 +35,8 @@ pub(crate) enum OffsetQuery {
 /// One partition's answer: topic, partition, and the offset or the broker's code.
 pub(crate) type ListedOffset = (String, i32, Result<i64, i32>);
 
-/// One topic's answer: its name, and its id with its partitions (number, leader, replicas) or the broker's code.
-pub(crate) type Description = (String, Result<(String, Vec<(i32, Option<i32>, usize)>), i32>);
+/// One topic's answer: its name, and its id with its partitions (number, replicas) or the broker's code.
+pub(crate) type Description = (String, Result<(String, Vec<(i32, usize)>), i32>);
 
 /// One topic's answer: its name, and the settings made on it or the broker's code.
 pub(crate) type ConfigOverrides = (String, Result<BTreeMap<String, String>, i32>);
@@ -212,14 +212,12 @@ unsafe fn description(topic: *const rd::rd_kafka_TopicDescription_t) -> Descript
 
 /// # Safety
 /// `info` belongs to a result that lives through the call.
-unsafe fn partition(info: *const rd::rd_kafka_TopicPartitionInfo_t) -> (i32, Option<i32>, usize) {
+unsafe fn partition(info: *const rd::rd_kafka_TopicPartitionInfo_t) -> (i32, usize) {
     // SAFETY: by the contract above.
     unsafe {
-        let leader = rd::rd_kafka_TopicPartitionInfo_leader(info);
-        let leader = (!leader.is_null()).then(|| rd::rd_kafka_Node_id(leader)).filter(|id| *id >= 0);
         let mut replicas = 0;
         rd::rd_kafka_TopicPartitionInfo_replicas(info, &raw mut replicas);
-        (rd::rd_kafka_TopicPartitionInfo_partition(info), leader, replicas)
+        (rd::rd_kafka_TopicPartitionInfo_partition(info), replicas)
     }
 }
 
