@@ -2,6 +2,7 @@
 
 use strimzi_backup_format::identity::Mismatch;
 use strimzi_backup_format::job::JobFaults;
+use strimzi_backup_format::ids::TopicName;
 use strimzi_backup_format::manifest::{log, reader};
 use strimzi_backup_format::store::OpenError;
 use strimzi_backup_format::store::probe::ProbeError;
@@ -88,6 +89,12 @@ pub enum Error {
     #[error("another writer claimed the log at the same moment")]
     Raced,
     /// Records could not be encoded.
+    /// The brokers do not tell topics' lives apart.
+    #[error(
+        "the brokers give topic {0} no id, so that a topic that is created anew cannot be told from the one before; use \
+         brokers with topic ids (KIP-516: Kafka 2.8, with ZooKeeper also inter.broker.protocol.version 2.8)"
+    )]
+    NoTopicId(TopicName),
     #[error("encode a segment")]
     Encode(#[from] strimzi_backup_format::segment::Error),
     /// Told to stop, and the store did not take the last records in time.

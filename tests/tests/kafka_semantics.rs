@@ -213,7 +213,7 @@ fn trap2_a_recreated_topic_goes_on_silently_and_only_its_id_tells() -> Result<()
     };
     let before = describe()?;
     assert_eq!(before.partitions.len(), 1);
-    assert_eq!((before.partitions[0].leader, before.partitions[0].replicas), (Some(1), 1));
+    assert_eq!(before.partitions[0].replicas, 1);
     kafka.assign(&[at(0, "trap2", 0, 0)?])?;
     let mut seen = Recorder::default();
     seen.poll_until(&kafka, "the end", |seen| seen.ends.contains(&(0, 3)))?;
@@ -227,9 +227,10 @@ fn trap2_a_recreated_topic_goes_on_silently_and_only_its_id_tells() -> Result<()
     client.produce("trap2", &numbered(100..105, 0))?;
     let after = describe()?;
     assert_ne!(before.id, after.id);
-    assert_eq!(after.id.as_str().len(), 22);
+    let id = after.id.as_ref().context("an id")?;
+    assert_eq!(id.as_str().len(), 22);
     let listed = broker.cli("topics", &["--describe", "--topic", "trap2"])?;
-    assert!(listed.contains(after.id.as_str()), "the id as Kafka's own tools print it");
+    assert!(listed.contains(id.as_str()), "the id as Kafka's own tools print it");
     // Epochs begin at 0 again, so they do not tell either.
     let known = Assignment { leader_epoch: Some(LeaderEpoch::new(epoch)), ..at(1, "trap2", 0, 3)? };
     kafka.assign(&[known])?;
@@ -745,7 +746,7 @@ fn an_absent_cluster_is_unreachable_and_may_be_retried() -> Result<()> {
     let mut seen = Recorder::default();
     kafka.assign(&[at(0, "t", 0, 0)?])?;
     seen.poll_until(&kafka, "all brokers down", |seen| {
-        seen.client_faults.iter().any(|fault| fault.code() == Some(Code::ALL_BROKERS_DOWN))
+        seen.client_faults.iter().any(|fault| matches!(fault, Error::Unreachable { code: Code::ALL_BROKERS_DOWN, .. }))
     })
 }
 

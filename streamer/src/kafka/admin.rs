@@ -39,8 +39,8 @@ pub enum OffsetSpec {
 /// What a topic is at this moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicDescription {
-    /// Changes when the topic is re-created.
-    pub id: TopicId,
+    /// Changes when the topic is re-created. Absent where the brokers know no topic ids.
+    pub id: Option<TopicId>,
     /// Its partitions, in order.
     pub partitions: Vec<PartitionDescription>,
 }
@@ -50,8 +50,6 @@ pub struct TopicDescription {
 pub struct PartitionDescription {
     /// Its number.
     pub partition: PartitionId,
-    /// The broker that leads it, if one does.
-    pub leader: Option<i32>,
     /// How many replicas it should have.
     pub replicas: usize,
 }
@@ -219,15 +217,27 @@ fn broker_error(code: i32) -> BrokerError {
     BrokerError(Code::new(code))
 }
 
-fn topic_description((id, partitions): (String, Vec<(i32, Option<i32>, usize)>)) -> TopicDescription {
+/// How the id of 16 zeros is printed: a broker older than topic ids leaves the field empty.
+const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+
+fn topic_description((id, partitions): (String, Vec<(i32, usize)>)) -> TopicDescription {
     let mut partitions: Vec<PartitionDescription> = partitions
         .into_iter()
-        .map(|(partition, leader, replicas)| PartitionDescription {
-            partition: PartitionId::new(partition),
-            leader,
-            replicas,
-        })
+        .map(|(partition, replicas)| PartitionDescription { partition: PartitionId::new(partition), replicas })
         .collect();
     partitions.sort_unstable_by_key(|found| found.partition);
-    TopicDescription { id: TopicId::new(id), partitions }
+    TopicDescription { id: (id != NO_ID).then(|| TopicId::new(id)), partitions }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a42_an_id_of_zeros_is_no_id() {
+        let described = |id: &str| topic_description((id.to_owned(), vec![(1, 3), (0, 3)]));
+        assert_eq!(described("AAAAAAAAAAAAAAAAAAAAAA").id, None);
+        assert_eq!(described("GGocbCGyTsmVReeT9fnMVw").id, Some(TopicId::new("GGocbCGyTsmVReeT9fnMVw")));
+        assert_eq!(described("x").partitions[0].partition, PartitionId::new(0));
+    }
 }

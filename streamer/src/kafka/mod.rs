@@ -85,6 +85,12 @@ impl Kafka {
         self.inner.credential_files.changed()
     }
 
+    /// [`Error::Fatal`], where the client stopped for good: then connect anew.
+    pub fn fatal_error(&self) -> Option<Error> {
+        let (code, detail) = self.inner.client.fatal_error()?;
+        Some(Error::Fatal { code: Code::new(code), detail })
+    }
+
     /// Fetches the partitions from their offsets. One that is assigned already starts anew, and nothing of its earlier
     /// assignment is delivered any more; others are not disturbed. Waits for a running sink call, not for brokers. That a
     /// partition does not exist is told later, as [`PartitionFault::UnknownPartition`].
@@ -108,5 +114,30 @@ impl Kafka {
     /// were. To be called from one thread, in a loop. Returns early, also with 0, when an assignment waits.
     pub fn poll(&self, timeout: Duration, max_events: usize, sink: &mut impl Sink) -> usize {
         self.inner.consumer.poll(&self.inner.client, timeout, max_events, sink)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_stopped_for_good_says_so() {
+        let cluster = Cluster {
+            bootstrap_servers: "localhost:1".to_owned(),
+            tls: None,
+            authentication: None,
+            properties: std::collections::BTreeMap::new(),
+        };
+        let tuning = Tuning {
+            queue_bytes: 1 << 20,
+            fetch_wait: Duration::from_millis(100),
+            fetch_min_bytes: 1,
+            metadata_interval: Duration::from_secs(1),
+        };
+        let kafka = Kafka::connect(&cluster, &tuning).expect("a client");
+        assert!(kafka.fatal_error().is_none());
+        kafka.inner.client.fail_for_good();
+        assert!(matches!(kafka.fatal_error(), Some(Error::Fatal { .. })));
     }
 }

@@ -136,6 +136,15 @@ fn refusal(error: &BrokerError) -> Refusal {
     }
 }
 
+fn described(told: kafka::TopicDescription) -> Result<Described, Refusal> {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    Ok(Described {
+        id: told.id.ok_or(Refusal::NoId)?,
+        partitions: number(told.partitions.len()),
+        replication_factor: told.partitions.first().map_or(0, |partition| number(partition.replicas)),
+    })
+}
+
 impl LiveBroker {
     async fn offsets(
         &self,
@@ -159,17 +168,9 @@ impl Broker for LiveBroker {
         topics: &[TopicName],
     ) -> Result<BTreeMap<TopicName, Result<Described, Refusal>>, Unreachable> {
         let answers = self.kafka().describe_topics(topics).await.map_err(unreachable("topic ids"))?;
-        let told = answers.into_iter().map(|(topic, answer)| {
-            let described = answer.map(|told| Described {
-                id: told.id,
-                partitions: u32::try_from(told.partitions.len()).unwrap_or(u32::MAX),
-                replication_factor: told
-                    .partitions
-                    .first()
-                    .map_or(0, |partition| u32::try_from(partition.replicas).unwrap_or(u32::MAX)),
-            });
-            (topic, described.map_err(|error| refusal(&error)))
-        });
+        let told = answers
+            .into_iter()
+            .map(|(topic, answer)| (topic, answer.map_err(|error| refusal(&error)).and_then(described)));
         Ok(told.collect())
     }
 
@@ -213,8 +214,11 @@ impl Broker for LiveBroker {
         self.kafka().unassign(partitions).map_err(unreachable("no more records"))
     }
 
-    fn reconnect_if_credentials_changed(&self) -> Result<bool, Unreachable> {
-        if !self.kafka().credentials_changed() {
+    fn reconnect_if_outdated(&self) -> Result<bool, Unreachable> {
+        let kafka = self.kafka();
+        if let Some(fault) = kafka.fatal_error() {
+            tracing::warn!(error = crate::error::chain(&fault), "kafka client");
+        } else if !kafka.credentials_changed() {
             return Ok(false);
         }
         let fresh = Kafka::connect(&self.cluster, &self.tuning).map_err(unreachable("a new connection"))?;

@@ -45,6 +45,8 @@ pub enum Refusal {
     Denied,
     /// Not at the moment.
     Unavailable,
+    /// It is there and has no id: its lives could not be told apart.
+    NoId,
 }
 
 /// The broker could not be asked at all; asking again may help.
@@ -111,9 +113,10 @@ pub trait Broker: Send + Sync + 'static {
     /// [`Unreachable`] where the client refuses.
     fn unassign(&self, partitions: &[TopicPartition]) -> Result<(), Unreachable>;
 
-    /// Connects anew where the files with credentials changed. All assignments are gone then, and `true` comes back.
+    /// Connects anew where the files with credentials changed, or the client stopped for good. All assignments are gone
+    /// then, and `true` comes back.
     ///
     /// # Errors
     /// [`Unreachable`] where the new files are not usable; the old connection stays.
-    fn reconnect_if_credentials_changed(&self) -> Result<bool, Unreachable>;
+    fn reconnect_if_outdated(&self) -> Result<bool, Unreachable>;
 }

@@ -136,7 +136,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 // What was fetched so far is settled by what was known so far; only then may lives change.
                 self.cut().await?;
                 if self.unsettled.is_none() {
-                    self.take_topics(*look).await;
+                    self.take_topics(*look).await?;
                 }
             }
             Answer::Watermarks(watermarks) => {
@@ -160,10 +160,13 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         }
     }
 
-    async fn take_topics(&mut self, Look { asked_at, told }: Look) {
+    async fn take_topics(&mut self, Look { asked_at, told }: Look) -> Result<(), Error> {
         let Topics { described, overrides, log_starts } = match told {
             Ok(told) => told,
-            Err(error) => return self.broker_failed(&error),
+            Err(error) => {
+                self.broker_failed(&error);
+                return Ok(());
+            }
         };
         self.parts.metrics.kafka_unreachable.set(0);
         self.watch_headroom(&log_starts);
@@ -174,6 +177,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                     None => self.catalog.observe(topic, seen, &self.known_config(topic)),
                 },
                 Err(Refusal::Unknown) => self.catalog.deleted(topic),
+                Err(Refusal::NoId) => return Err(Error::NoTopicId(topic.clone())),
                 Err(refusal) => tracing::warn!(%topic, ?refusal, "the broker does not describe the topic"),
             }
         }
@@ -197,6 +201,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             tracing::warn!("no topic matches topics.include yet; topics are taken up when they appear");
         }
         self.parts.status.watched();
+        Ok(())
     }
 
     /// Warns of partitions that retention is about to overtake: the last moment to do something about a gap.
@@ -371,19 +376,17 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         self.pending.gaps.push(gap);
     }
 
-    /// Connects anew where credentials changed; everything is assigned again by the look that follows.
+    /// Connects anew where credentials changed or the client stopped; everything is assigned again by the look that
+    /// follows.
     fn reconnect(&mut self) {
-        match self.parts.broker.reconnect_if_credentials_changed() {
+        match self.parts.broker.reconnect_if_outdated() {
             Ok(false) => {}
             Ok(true) => {
-                tracing::info!("credentials changed; connected anew");
+                tracing::info!("connected anew");
                 self.forget_assignments();
             }
             Err(error) => {
-                tracing::warn!(
-                    error = crate::error::chain(&error),
-                    "changed credentials are not usable; keeping the old"
-                );
+                tracing::warn!(error = crate::error::chain(&error), "connect anew; keeping the connection that stands");
             }
         }
     }

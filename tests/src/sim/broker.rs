@@ -286,7 +286,7 @@ impl Broker for SimBroker {
         Ok(())
     }
 
-    fn reconnect_if_credentials_changed(&self) -> Result<bool, Unreachable> {
+    fn reconnect_if_outdated(&self) -> Result<bool, Unreachable> {
         let reconnect = self.dice.lock().once_in(50);
         if reconnect {
             self.readings.lock().clear();

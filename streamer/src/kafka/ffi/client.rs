@@ -237,6 +237,14 @@ impl Client {
         (code != 0).then(|| (code, explanation(&reason)))
     }
 
+    /// Stops the client as a fatal error would.
+    #[cfg(test)]
+    pub(crate) fn fail_for_good(&self) {
+        let code = rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_UNKNOWN;
+        // SAFETY: the handle is alive, and the reason is a string that librdkafka copies.
+        unsafe { rd::rd_kafka_test_fatal_error(self.handle.as_ptr(), code, c"for a test".as_ptr()) };
+    }
+
     /// For librdkafka.
     pub(super) fn as_ptr(&self) -> *mut rd::rd_kafka_t {
         self.handle.as_ptr()
