@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -18,6 +19,9 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::source::buffers::Buffers;
 use crate::status::Status;
+
+/// How long answers that are under way may take once it is told to stop.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// What the server looks at when it is asked.
 #[derive(Debug)]
@@ -47,9 +51,9 @@ impl<C: Clock> View<C> {
         self.metrics.partitions.set(gauge(partitions));
         self.metrics.buffered.set(gauge(self.budget.used()));
         self.metrics.budget.set(gauge(self.budget.limit()));
-        if let Some(until) = self.status.until() {
-            let millis = self.clock.now().millis_since(until);
-            self.metrics.lag.set(std::time::Duration::from_millis(millis).as_secs_f64());
+        if let Some(since) = self.status.behind_since() {
+            let millis = self.clock.now().millis_since(since);
+            self.metrics.lag.set(Duration::from_millis(millis).as_secs_f64());
         }
     }
 }
@@ -65,7 +69,8 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
-/// Serves until `stop`.
+/// Serves until `stop`. Answers under way are finished, within a bound: a peer that never ends its request must not hold
+/// up the end of the process.
 ///
 /// # Errors
 /// [`Error::Io`] where the listener fails.
@@ -75,8 +80,15 @@ pub async fn serve<C: Clock>(listener: TcpListener, view: Arc<View<C>>, stop: Ca
         .route("/readyz", get(ready::<C>))
         .route("/metrics", get(metrics::<C>))
         .with_state(view);
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
-    served.map_err(|source| Error::Io { what: "serve HTTP".to_owned(), source })
+    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let patience = async {
+        stop.cancelled().await;
+        tokio::time::sleep(LAST_ANSWERS).await;
+    };
+    tokio::select! {
+        served = serving => served.map_err(|source| Error::Io { what: "serve HTTP".to_owned(), source }),
+        () = patience => Ok(()),
+    }
 }
 
 async fn ready<C: Clock>(State(view): State<Arc<View<C>>>) -> impl IntoResponse {
@@ -93,5 +105,56 @@ async fn metrics<C: Clock>(State(view): State<Arc<View<C>>>) -> impl IntoRespons
     match view.metrics.text() {
         Ok(text) => (StatusCode::OK, kind, text),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, kind, String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strimzi_backup_format::ids::TimestampMs;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    fn view() -> Arc<View<SystemClock>> {
+        Arc::new(View {
+            metrics: Arc::new(Metrics::new()),
+            status: Arc::new(Status::default()),
+            budget: Arc::new(Budget::new(1)),
+            buffers: Arc::new(Mutex::new(Buffers::default())),
+            clock: Arc::new(SystemClock),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_request_that_never_ends_does_not_hold_up_the_end() {
+        let listener = bind(([127, 0, 0, 1], 0).into()).await.expect("bound");
+        let address = listener.local_addr().expect("address");
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, view(), stop.clone()));
+        let mut peer = TcpStream::connect(address).await.expect("connected");
+        // One whole request, so that the server is surely reading from this peer, and the half of another.
+        peer.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\nGET /livez HT").await.expect("sent");
+        let mut answer = [0; 12];
+        peer.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        stop.cancel();
+        let ended = tokio::time::timeout(LAST_ANSWERS * 5, serving).await.expect("it ends");
+        ended.expect("no panic").expect("no error");
+    }
+
+    #[test]
+    fn lag_is_told_from_the_claim_on_while_nothing_is_protected() {
+        let view = view();
+        let ago = |seconds: i64| TimestampMs::new(SystemClock.now().get() - seconds * 1000);
+        view.refresh();
+        assert!(view.metrics.lag.get().is_nan(), "nothing is known before the claim");
+        view.status.claimed(ago(100), None);
+        view.refresh();
+        assert!((100.0..110.0).contains(&view.metrics.lag.get()), "the first copy lasts");
+        view.status.committed(Some(ago(10)));
+        view.refresh();
+        assert!((10.0..20.0).contains(&view.metrics.lag.get()), "protected up to then");
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use strimzi_backup_format::coverage::recoverable_until;
 use strimzi_backup_format::ids::{ClusterId, Shard};
 use strimzi_backup_format::job::{BackupSettings, Compression, Job};
 use strimzi_backup_format::segment::encode::{Codec, EncodeOptions};
@@ -112,7 +113,7 @@ async fn run(
         proven: false.into(),
     };
     let writer = claimant.claim(stop).await?;
-    world.status.claimed();
+    world.status.claimed(world.clock.now(), recoverable_until(writer.state()));
     world.metrics.epoch.set(i64::try_from(writer.epoch().get()).unwrap_or(i64::MAX));
     world.metrics.commits.get_or_create(&crate::metrics::KindLabel::new("claim")).inc();
     let options = EncodeOptions::new(writer.state().backup, codec(job.backup.compression))?;

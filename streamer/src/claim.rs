@@ -61,7 +61,7 @@ impl<C: Clock> Claimant<'_, C> {
                 Ok(Some(writer)) => return Ok(writer),
                 Ok(None) => self.pause(STANDBY_LOOK, stop).await?,
                 Err(error) if is_retryable(&error) && backoff.attempts() < ATTEMPTS => {
-                    self.metrics.store_failed("claim", &self.store.description, &error);
+                    self.metrics.store_failed("claim", &self.store.description, &error, self.clock.now());
                     self.pause(backoff.next(self.clock.as_ref()), stop).await?;
                 }
                 Err(error) => return Err(self.explained(error)),
@@ -145,7 +145,7 @@ impl<C: Clock> Claimant<'_, C> {
             match writer.commit(&prepared).await {
                 Ok(()) => break,
                 Err(error) if error.is_retryable() => {
-                    self.metrics.store_failed("claim", &self.store.description, &error);
+                    self.metrics.store_failed("claim", &self.store.description, &error, self.clock.now());
                     tokio::time::sleep(backoff.next(self.clock.as_ref())).await;
                 }
                 // Somebody else was faster: read what stands there now, and decide anew.

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -12,6 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_format::manifest::BehindReason;
 
 /// One label, `kind`, with a bounded set of values.
@@ -45,7 +47,7 @@ pub struct Metrics {
     pub last_failure: Gauge<f64, AtomicU64>,
     /// Bytes of segments in the store.
     pub storage_bytes: Gauge,
-    /// Seconds since `recoverable.until`.
+    /// Seconds since `recoverable.until`; while there is none, since the claim; before the claim, not a number.
     pub lag: Gauge<f64, AtomicU64>,
     /// Bytes held by the budget.
     pub buffered: Gauge,
@@ -113,6 +115,8 @@ impl Metrics {
             checkpoints: Counter::default(),
             failing: AtomicBool::new(false),
         };
+        // Until there is something to tell: 0 would say that all is well.
+        all.lag.set(f64::NAN);
         let mut registry = std::mem::take(&mut all.registry);
         all.register(registry.sub_registry_with_prefix("strimzi_backup"));
         all.registry = registry;
@@ -158,7 +162,14 @@ impl Metrics {
     }
 
     /// Counts a failed request to the store, and says so in the log when the failing begins.
-    pub fn store_failed(&self, purpose: &'static str, object: &impl fmt::Display, error: &dyn std::error::Error) {
+    pub fn store_failed(
+        &self,
+        purpose: &'static str,
+        object: &impl fmt::Display,
+        error: &dyn std::error::Error,
+        now: TimestampMs,
+    ) {
+        self.last_failure.set(unix_seconds(now));
         self.store_errors.get_or_create(&KindLabel::new(purpose)).inc();
         self.store_failing.set(1);
         let error = crate::error::chain(error);
@@ -177,6 +188,17 @@ impl Metrics {
         }
     }
 
+    /// A manifest was committed.
+    pub fn succeeded(&self, now: TimestampMs) {
+        self.last_success.set(unix_seconds(now));
+    }
+
+    /// The broker could not be asked. Says whether that is new.
+    pub fn broker_failed(&self, now: TimestampMs) -> bool {
+        self.last_failure.set(unix_seconds(now));
+        self.kafka_unreachable.set(1) == 0
+    }
+
     /// Counts the partitions behind.
     pub fn set_behind(&self, reasons: impl Iterator<Item = BehindReason> + Clone) {
         for reason in [BehindReason::Backlog, BehindReason::OpenTransaction, BehindReason::Unreachable] {
@@ -185,4 +207,8 @@ impl Metrics {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
+}
+
+fn unix_seconds(instant: TimestampMs) -> f64 {
+    Duration::from_millis(u64::try_from(instant.get()).unwrap_or(0)).as_secs_f64()
 }

@@ -11,16 +11,17 @@ pub struct Status {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Facts {
-    claimed: bool,
+    claimed: Option<TimestampMs>,
     watched: bool,
     fetched: bool,
     until: Option<TimestampMs>,
 }
 
 impl Status {
-    /// The log is claimed.
-    pub fn claimed(&self) {
-        self.facts.lock().claimed = true;
+    /// The log is claimed, with `recoverable.until` as the writer before left it.
+    pub fn claimed(&self, now: TimestampMs, until: Option<TimestampMs>) {
+        let mut facts = self.facts.lock();
+        (facts.claimed, facts.until) = (Some(now), until);
     }
 
     /// The cluster's topics were seen.
@@ -43,15 +44,16 @@ impl Status {
         self.facts.lock().until = until;
     }
 
-    /// `recoverable.until` as last committed.
-    pub fn until(&self) -> Option<TimestampMs> {
-        self.facts.lock().until
+    /// Since when records may be missing: `recoverable.until` as last committed; the claim, while nothing is protected.
+    pub fn behind_since(&self) -> Option<TimestampMs> {
+        let facts = *self.facts.lock();
+        facts.until.or(facts.claimed)
     }
 
     /// What is still missing before it is ready; `None` where nothing is.
     pub fn not_ready(&self) -> Option<&'static str> {
         let facts = *self.facts.lock();
-        if !facts.claimed {
+        if facts.claimed.is_none() {
             Some("the manifest log is not claimed yet")
         } else if !facts.watched {
             Some("the cluster's topics are not known yet")

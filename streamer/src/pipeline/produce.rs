@@ -125,7 +125,7 @@ async fn upload<C: Clock>(shop: &Workshop<C>, object: layout::ObjectKey, encoded
         match store::upload(shop.store.inner.as_ref(), &key, parts.clone()).await {
             Ok(()) => break,
             Err(error) => {
-                shop.metrics.store_failed("upload", &object, &error);
+                shop.metrics.store_failed("upload", &object, &error, shop.clock.now());
                 tokio::time::sleep(backoff.next(shop.clock.as_ref())).await;
             }
         }

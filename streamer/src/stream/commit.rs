@@ -73,8 +73,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 Err(error) => return Err(error.into()),
             };
             let object = layout::manifest(prepared.manifest().shard, prepared.manifest().sequence);
-            self.parts.metrics.store_failed("commit", &object, &error);
-            self.note_failure();
+            self.parts.metrics.store_failed("commit", &object, &error, self.parts.clock.now());
             let pause = backoff.next(self.parts.clock.as_ref());
             tokio::select! {
                 () = abandon.cancelled() => return Err(Error::StoppedEarly),
@@ -120,10 +119,6 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         true
     }
 
-    fn note_failure(&self) {
-        self.parts.metrics.last_failure.set(seconds(self.parts.clock.now()));
-    }
-
     /// Tells the world what is committed now.
     fn publish(&mut self, prepared: &Prepared, kind: &'static str, cut_at: Option<Instant>) {
         let Self { parts, .. } = self;
@@ -139,7 +134,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             metrics.topic_events.get_or_create(&KindLabel::new(&format!("{:?}", event.event))).inc();
             tracing::info!(topic = %event.topic, event = ?event.event, lineage = %event.lineage, "topic");
         }
-        metrics.last_success.set(seconds(parts.clock.now()));
+        metrics.succeeded(parts.clock.now());
         let state = parts.writer.state();
         metrics.storage_bytes.set(i64::try_from(state.totals.bytes).unwrap_or(i64::MAX));
         metrics.set_behind(state.frontier.behind.iter().map(|behind| behind.reason));
@@ -157,7 +152,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 Ok(())
             }
             Err(error @ log::Error::NotYet { .. }) => {
-                self.parts.metrics.store_failed("checkpoint", &"checkpoint", &error);
+                self.parts.metrics.store_failed("checkpoint", &"checkpoint", &error, self.parts.clock.now());
                 Ok(())
             }
             Err(error) => Err(error.into()),
@@ -168,10 +163,4 @@ impl<B: Broker, C: Clock> Stream<B, C> {
 fn recent_claims(state: &strimzi_backup_format::state::State, now: TimestampMs) -> i64 {
     let recent = state.claims.iter().filter(|claim| now.millis_since(claim.observed_at) < RECENT_MILLIS);
     i64::try_from(recent.count()).unwrap_or(i64::MAX)
-}
-
-pub(super) fn seconds(instant: TimestampMs) -> f64 {
-    let millis = u32::try_from(instant.get().rem_euclid(1000)).unwrap_or(0);
-    let whole = i32::try_from(instant.get().div_euclid(1000)).map_or(f64::MAX, f64::from);
-    whole + f64::from(millis) / 1000.0
 }

@@ -224,10 +224,9 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     }
 
     pub(super) fn broker_failed(&self, error: &str) {
-        if self.parts.metrics.kafka_unreachable.set(1) == 0 {
+        if self.parts.metrics.broker_failed(self.parts.clock.now()) {
             tracing::warn!(error, "the broker cannot be asked; waiting for it");
         }
-        self.parts.metrics.last_failure.set(super::commit::seconds(self.parts.clock.now()));
     }
 
     /// Closes the slots of partitions that are not to be read any more. What a deleted topic held beyond the position

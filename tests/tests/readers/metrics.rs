@@ -93,6 +93,8 @@ fn every_metric_moves() -> Result<()> {
     client.produce("metrics", &[Record::value(noise(1, 500_000))])?;
     seen.until(&mut streamer, "strimzi_backup_store_failing", |failing| failing == 1.0)?;
     seen.until(&mut streamer, "strimzi_backup_buffered_bytes", |bytes| bytes > 0.0)?;
+    // What fails is the upload; nothing has failed before.
+    ensure!(streamer.metric("strimzi_backup_last_failure_timestamp")? > 0.0, "a failed upload is a failure");
     proxy.enable()?;
     seen.until(&mut streamer, "strimzi_backup_store_failing", |failing| failing == 0.0)?;
     broker.kill()?;
@@ -107,6 +109,18 @@ fn every_metric_moves() -> Result<()> {
     })?;
     println!("{} metrics", seen.registered.len());
     ensure!(seen.unmoved().is_empty(), "never set: {:?}", seen.unmoved());
+    streamer.stop()
+}
+
+#[test]
+fn a_request_that_never_ends_does_not_keep_the_process_alive() -> Result<()> {
+    use std::io::Write as _;
+    let scenario = Scenario::shared("half")?;
+    scenario.client.create_topic("half", 1, &[])?;
+    let mut streamer = scenario.job.stream(&[])?;
+    streamer.ready()?;
+    let mut peer = std::net::TcpStream::connect(streamer.http()?)?;
+    peer.write_all(b"GET /metrics HTTP/1.1\r\nHos")?;
     streamer.stop()
 }
 
