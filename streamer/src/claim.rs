@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use strimzi_backup_format::identity::Identity;
 use strimzi_backup_format::ids::{BackupId, ClusterId, Nonce, Sequence, Shard, TimestampMs};
-use strimzi_backup_format::job::Job;
+use strimzi_backup_format::job::{BackupSettings, Job};
 use strimzi_backup_format::manifest::Claim;
 use strimzi_backup_format::manifest::log::{self, LogWriter};
 use strimzi_backup_format::manifest::reader;
@@ -19,8 +19,8 @@ use crate::clock::{Backoff, Clock};
 use crate::error::Error;
 use crate::metrics::Metrics;
 
-/// A writer whose head is younger than this is alive: twice the heartbeat, and some.
-const ALIVE_MILLIS: u64 = 75_000;
+/// What a living writer may be late by: a slow store, and clocks that differ.
+const LATE: Duration = Duration::from_secs(5);
 
 /// How often a store that does not answer is tried at the start: a minute, about.
 const ATTEMPTS: u64 = 10;
@@ -55,11 +55,15 @@ impl<C: Clock> Claimant<'_, C> {
     /// [`Error::Foreign`], [`Error::Read`] or [`Error::Log`] where this job must not write here; nothing is changed then.
     /// [`Error::StoppedEarly`] on `stop`.
     pub async fn claim(&self, stop: &CancellationToken) -> Result<LogWriter, Error> {
-        let backoff = Backoff::new();
+        let mut backoff = Backoff::new();
         loop {
             match self.attempt().await {
                 Ok(Some(writer)) => return Ok(writer),
-                Ok(None) => self.pause(STANDBY_LOOK, stop).await?,
+                Ok(None) => {
+                    // The store answers: what failed before is over.
+                    backoff = Backoff::new();
+                    self.pause(STANDBY_LOOK, stop).await?;
+                }
                 Err(error) if is_retryable(&error) && backoff.attempts() < ATTEMPTS => {
                     self.metrics.store_failed("claim", &self.store.description, &error, self.clock.now());
                     self.pause(backoff.next(self.clock.as_ref()), stop).await?;
@@ -100,7 +104,7 @@ impl<C: Clock> Claimant<'_, C> {
         for (object, reason) in &log.ignored {
             tracing::warn!(object, reason, "checkpoint ignored; the log is read instead");
         }
-        if let Some(other) = fenced_by_living(&log.state, &self.writer, self.clock.now()) {
+        if let Some(other) = fenced_by_living(&log.state, &self.writer, alive_for(&self.job.backup), self.clock.now()) {
             tracing::warn!(writer = other, "another writer took this backup over and is alive; standing by");
             return Ok(None);
         }
@@ -173,11 +177,18 @@ fn is_retryable(error: &Error) -> bool {
     }
 }
 
+/// How long after its newest manifest a writer counts as alive. With nothing to commit it is silent for a heartbeat
+/// interval, and up to a commit interval longer, since it looks then; missing that once is no death. The other writer's
+/// intervals are not in the log: they are those of the same job.
+fn alive_for(settings: &BackupSettings) -> Duration {
+    (settings.heartbeat_interval + settings.commit_interval) * 2 + LATE
+}
+
 /// The writer that has fenced `writer` and is still alive: then claiming again would only fence it in turn, and so on.
-fn fenced_by_living<'a>(state: &'a State, writer: &str, now: TimestampMs) -> Option<&'a str> {
+fn fenced_by_living<'a>(state: &'a State, writer: &str, alive_for: Duration, now: TimestampMs) -> Option<&'a str> {
     let newest = state.claims.last().filter(|claim| claim.writer != writer)?;
     let was_ours = state.claims.iter().rev().skip(1).any(|claim| claim.writer == writer);
-    let alive = state.head.is_some_and(|head| now.millis_since(head.observed_at) < ALIVE_MILLIS);
+    let alive = state.head.is_some_and(|head| Duration::from_millis(now.millis_since(head.observed_at)) < alive_for);
     (was_ours && alive).then_some(newest.writer.as_str())
 }
 
@@ -198,9 +209,18 @@ mod tests {
         state.claims = vec![claim(1, "a"), claim(2, "b")];
         state.head =
             Some(Head { sequence: Sequence::new(9), sha256: Sha256::of(b""), epoch: Epoch::new(2), observed_at: at });
-        assert_eq!(fenced_by_living(&state, "a", at.plus_millis(10_000)), Some("b"));
-        assert_eq!(fenced_by_living(&state, "a", at.plus_millis(100_000)), None, "b is dead");
-        assert_eq!(fenced_by_living(&state, "b", at), None, "the newest writer goes on");
-        assert_eq!(fenced_by_living(&state, "c", at), None, "a new writer was never fenced");
+        let settings = |more: &str| {
+            let text = "cluster: {bootstrapServers: 'a:1'}\nstorage: {type: filesystem, filesystem: {path: /b}}";
+            format!("{text}\n{more}").parse::<Job>().expect("job").backup
+        };
+        let quick = alive_for(&settings(""));
+        assert_eq!(fenced_by_living(&state, "a", quick, at.plus_millis(10_000)), Some("b"));
+        assert_eq!(fenced_by_living(&state, "a", quick, at.plus_millis(100_000)), None, "b is dead");
+        assert_eq!(fenced_by_living(&state, "b", quick, at), None, "the newest writer goes on");
+        assert_eq!(fenced_by_living(&state, "c", quick, at), None, "a new writer was never fenced");
+        for slow in ["backup: {heartbeatInterval: 10m}", "backup: {commitInterval: 10m}"] {
+            let slow = alive_for(&settings(slow));
+            assert_eq!(fenced_by_living(&state, "a", slow, at.plus_millis(600_000)), Some("b"), "b is idle");
+        }
     }
 }

@@ -127,6 +127,29 @@ fn a06_the_higher_epoch_wins_and_the_loser_stands_by() -> Result<()> {
 }
 
 #[test]
+fn a06_a_standby_outlives_store_errors_that_are_far_apart() -> Result<()> {
+    simulate(|| async {
+        let mut world = world();
+        world.start("a", None)?;
+        world.pass(5_000).await;
+        world.start("b", None)?;
+        world.pass(20_000).await;
+        world.reap().await?;
+        world.start("a", None)?;
+        for _ in 0..14 {
+            world.writers[2].control.script([(Op::Get, Decision::FailBefore(Fault::Unavailable))]);
+            world.produce(2);
+            world.pass(40_000).await;
+        }
+        world.reap().await?;
+        ensure!(world.writers[2].is_running(), "it ended: {:?}", world.writers[2].ending);
+        stop(&mut world, 2);
+        world.pass(1_000).await;
+        world.settle().await
+    })
+}
+
+#[test]
 fn a07_a_writer_that_was_frozen_for_an_hour_fences_itself() -> Result<()> {
     simulate(|| async {
         for frozen_at in (0..3_000).step_by(250) {
