@@ -15,7 +15,8 @@ use crate::checksum::Sha256;
 /// The newest format this build reads, and the one it writes.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// The largest JSON text a document may unpack to: a bound against decompression bombs, far above any real document.
+/// The largest JSON text a document may unpack to, and the largest object that is read as one: a bound against
+/// decompression bombs and foreign objects, far above any real document.
 pub const MAX_DOCUMENT_BYTES: usize = 512 << 20;
 
 const SKIPPABLE_MAGIC: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
@@ -92,6 +93,19 @@ pub fn from_json<T: Document>(json: &[u8]) -> Result<T, Error> {
         return Err(Error::Damaged(format!("a {} document stands where a {} belongs", header.kind, T::KIND.as_str())));
     }
     serde_json::from_slice(json).map_err(damaged)
+}
+
+/// Refuses an object that is too big to be a document, before it is read.
+///
+/// # Errors
+/// [`Error::Damaged`].
+pub fn check_size(bytes: u64) -> Result<(), Error> {
+    if bytes > MAX_DOCUMENT_BYTES as u64 {
+        return Err(Error::Damaged(format!(
+            "it has {bytes} bytes, and no document has more than {MAX_DOCUMENT_BYTES}"
+        )));
+    }
+    Ok(())
 }
 
 fn damaged(error: impl std::fmt::Display) -> Error {

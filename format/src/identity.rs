@@ -50,16 +50,6 @@ pub enum Mismatch {
         /// The job's.
         wanted: ClusterId,
     },
-    /// Not the backup that the job's anchor names.
-    #[error(
-        "the prefix holds backup {found}, and storage.anchor names {wanted}; somebody emptied or exchanged the prefix"
-    )]
-    Anchor {
-        /// The id in the store.
-        found: BackupId,
-        /// The anchor's.
-        wanted: BackupId,
-    },
 }
 
 impl Identity {
@@ -73,10 +63,7 @@ impl Identity {
     ///
     /// # Errors
     /// [`Mismatch`] names both sides of the first difference.
-    pub fn admits(&self, name: &str, cluster: &ClusterId, anchor: Option<BackupId>) -> Result<(), Mismatch> {
-        if let Some(wanted) = anchor.filter(|wanted| *wanted != self.backup) {
-            return Err(Mismatch::Anchor { found: self.backup, wanted });
-        }
+    pub fn admits(&self, name: &str, cluster: &ClusterId) -> Result<(), Mismatch> {
         if self.cluster != *cluster {
             return Err(Mismatch::Cluster { found: self.cluster.clone(), wanted: cluster.clone() });
         }

@@ -28,6 +28,7 @@ pub mod checkpoint;
 pub mod checksum;
 pub mod coverage;
 pub mod document;
+pub mod errors;
 pub mod identity;
 pub mod ids;
 pub mod job;

@@ -49,7 +49,7 @@ pub async fn stream(job: Job, until: Until, stop: CancellationToken, abandon: Ca
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "listening for /livez, /readyz and /metrics");
     }
-    let store = store::open(&job.storage)?;
+    let store = store::open_to_write(&job.storage)?;
     let world = World::new(&job);
     let serving = tokio::spawn(admin::serve(listener, world.view(), stop.child_token()));
     let done = run(job, store, &world, until, &stop, abandon).await;

@@ -96,11 +96,7 @@ impl<C: Clock> Claimant<'_, C> {
         let Some(log) = reader::open(&self.store, shard).await? else {
             return self.create().await;
         };
-        let anchor = self.job.storage.anchor.as_ref();
-        log.identity.admits(&self.job.name, &self.cluster, anchor.map(|anchor| anchor.backup))?;
-        if let Some(anchor) = anchor {
-            reader::check_anchor(&self.store, shard, anchor.sequence, anchor.sha256).await?;
-        }
+        log.identity.admits(&self.job.name, &self.cluster)?;
         for (object, reason) in &log.ignored {
             tracing::warn!(object, reason, "checkpoint ignored; the log is read instead");
         }
@@ -124,10 +120,6 @@ impl<C: Clock> Claimant<'_, C> {
 
     /// Founds the backup. The log is then read and claimed by the next attempt, as any other.
     async fn create(&self) -> Result<Option<LogWriter>, Error> {
-        if let Some(anchor) = &self.job.storage.anchor {
-            let (sequence, sha256) = (anchor.sequence, anchor.sha256);
-            return Err(reader::Error::Anchor { sequence, sha256 }.into());
-        }
         self.prove().await?;
         let backup = BackupId::new(self.clock.uuid());
         let identity = Identity::new(backup, &self.job.name, self.cluster.clone(), self.clock.now());
@@ -135,7 +127,7 @@ impl<C: Clock> Claimant<'_, C> {
         // What stands there now is read as by any other start: the answer to a create may be damaged, and the digest of
         // the identity goes into the first link for good.
         let Some(log) = reader::open(&self.store, Shard::ONLY).await? else { return Err(Error::Raced) };
-        log.identity.admits(&self.job.name, &self.cluster, None)?;
+        log.identity.admits(&self.job.name, &self.cluster)?;
         let writer = LogWriter::new(self.store.clone(), Shard::ONLY, log);
         self.create_claim(writer).await.map(Some)
     }
@@ -177,19 +169,19 @@ fn is_retryable(error: &Error) -> bool {
     }
 }
 
-/// How long after its newest manifest a writer counts as alive. With nothing to commit it is silent for a heartbeat
-/// interval, and up to a commit interval longer, since it looks then; missing that once is no death. The other writer's
-/// intervals are not in the log: they are those of the same job.
-fn alive_for(settings: &BackupSettings) -> Duration {
-    (settings.heartbeat_interval + settings.commit_interval) * 2 + LATE
-}
-
 /// The writer that has fenced `writer` and is still alive: then claiming again would only fence it in turn, and so on.
 fn fenced_by_living<'a>(state: &'a State, writer: &str, alive_for: Duration, now: TimestampMs) -> Option<&'a str> {
     let newest = state.claims.last().filter(|claim| claim.writer != writer)?;
     let was_ours = state.claims.iter().rev().skip(1).any(|claim| claim.writer == writer);
     let alive = state.head.is_some_and(|head| Duration::from_millis(now.millis_since(head.observed_at)) < alive_for);
     (was_ours && alive).then_some(newest.writer.as_str())
+}
+
+/// How long after its newest manifest a writer counts as alive. With nothing to commit it is silent for a heartbeat
+/// interval, and up to a commit interval longer, since it looks then; missing that once is no death. The other writer's
+/// intervals are not in the log: they are those of the same job.
+fn alive_for(settings: &BackupSettings) -> Duration {
+    (settings.heartbeat_interval + settings.commit_interval) * 2 + LATE
 }
 
 #[cfg(test)]

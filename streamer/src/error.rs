@@ -1,8 +1,9 @@
 //! How a command ends when it does not end well, and with which exit code.
 
+pub use strimzi_backup_format::errors::chain;
 use strimzi_backup_format::identity::Mismatch;
-use strimzi_backup_format::job::JobFaults;
 use strimzi_backup_format::ids::TopicName;
+use strimzi_backup_format::job::JobFaults;
 use strimzi_backup_format::manifest::{log, reader};
 use strimzi_backup_format::store::OpenError;
 use strimzi_backup_format::store::probe::ProbeError;
@@ -40,7 +41,7 @@ pub enum Error {
     Usage(String),
     /// The store cannot be opened.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(OpenError),
     /// The store does not let the start through.
     #[error("the store {store} cannot be used; check its name, its endpoint, and what its credentials allow")]
     NoStore {
@@ -88,13 +89,13 @@ pub enum Error {
     /// Another writer claimed the log at the same moment.
     #[error("another writer claimed the log at the same moment")]
     Raced,
-    /// Records could not be encoded.
     /// The brokers do not tell topics' lives apart.
     #[error(
         "the brokers give topic {0} no id, so that a topic that is created anew cannot be told from the one before; use \
          brokers with topic ids (KIP-516: Kafka 2.8, with ZooKeeper also inter.broker.protocol.version 2.8)"
     )]
     NoTopicId(TopicName),
+    /// Records could not be encoded.
     #[error("encode a segment")]
     Encode(#[from] strimzi_backup_format::segment::Error),
     /// Told to stop, and the store did not take the last records in time.
@@ -120,7 +121,7 @@ impl Error {
             Self::Job(_) | Self::ReadJob { .. } | Self::Usage(_) | Self::Open(_) => exit::USAGE,
             Self::Kafka(crate::kafka::Error::Configuration(_)) => exit::USAGE,
             Self::Log(log::Error::Fenced { .. }) => exit::FENCED,
-            Self::Log(log::Error::Corrupt { .. } | log::Error::Violation(_)) | Self::Foreign(_) => exit::DAMAGED,
+            Self::Log(log::Error::Corrupt { .. }) | Self::Foreign(_) => exit::DAMAGED,
             Self::Vanished { .. } | Self::Findings(_) => exit::DAMAGED,
             Self::Read(error) if !error.is_retryable() => exit::DAMAGED,
             _ => exit::FAILED,
@@ -128,17 +129,33 @@ impl Error {
     }
 }
 
-/// An error with its causes, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        let next = source.to_string();
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
+impl From<OpenError> for Error {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Missing { path } => Self::NoBackup(format!("file://{}", path.display())),
+            other => Self::Open(other),
         }
-        cause = source.source();
     }
-    text
+}
+
+#[cfg(test)]
+mod tests {
+    use strimzi_backup_format::ids::Sequence;
+    use strimzi_backup_format::manifest::invariants::Violation;
+
+    use super::*;
+
+    #[test]
+    fn a_fault_of_the_program_is_no_damage_to_the_backup() {
+        let violation = Violation::Sequence { found: Sequence::FIRST, wanted: Sequence::FIRST };
+        let error = Error::Log(log::Error::Violation(violation));
+        assert_eq!(error.exit_code(), exit::FAILED);
+        assert!(chain(&error).starts_with("a fault of this program"), "{}", chain(&error));
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_holds_no_backup() {
+        let error = Error::from(OpenError::Missing { path: "/no/where".into() });
+        assert!(matches!(&error, Error::NoBackup(place) if place == "file:///no/where"), "{error}");
+    }
 }

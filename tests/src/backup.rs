@@ -38,6 +38,7 @@ impl Backup {
             prefix: object_store::path::Path::default(),
             description: dir.display().to_string(),
             kind: Kind::Filesystem(dir.to_owned()),
+            anchor: None,
         };
         let log = block_on(reader::open(&store, Shard::ONLY))?.context("there is a backup")?;
         Ok(Self { store, log })

@@ -19,7 +19,7 @@ async fn main() -> Result<()> {
         let dir = RunDir::new("resume")?;
         let path = dir.path().join("backup");
         let location = Location::Filesystem(Filesystem { path: path.clone() });
-        let opened = store::open(&Storage { location, anchor: None })?;
+        let opened = store::open_to_write(&Storage { location, anchor: None })?;
         // Written without fsync: here only the reading is timed.
         let local = object_store::local::LocalFileSystem::new_with_prefix(&path)?;
         let quick = opened.with_inner(std::sync::Arc::new(local));
@@ -45,8 +45,9 @@ async fn write(store: store::Store, manifests: usize) -> Result<()> {
     };
     let now = TimestampMs::new(1_770_966_000_000);
     let identity = Identity::new(BackupId::new(uuid()), "resume", ClusterId::new("cluster"), now);
-    let (identity, digest) = log::create_identity(&store, &identity).await?;
-    let mut writer = LogWriter::new(store, Shard::ONLY, log::empty(identity, digest, Shard::ONLY));
+    log::create_identity(&store, &identity).await?;
+    let empty = reader::open(&store, Shard::ONLY).await?.context("a log")?;
+    let mut writer = LogWriter::new(store, Shard::ONLY, empty);
     let claim = Claim { writer: "bench".to_owned(), software: "0".to_owned() };
     let prepared = writer.prepare_claim(claim, Nonce::new(uuid()), now)?;
     writer.commit(&prepared).await?;

@@ -12,6 +12,10 @@ use crate::ids::{BackupId, Epoch, Lineage, Offset, PartitionKey, Sequence, Shard
 use crate::offset_range::OffsetRange;
 use crate::state::State;
 
+/// The most partitions that a log may know, those of all topics together: each becomes an entry in memory, and a few bytes
+/// of a hostile document could ask for two thousand million. Kafka clusters have some hundred thousand.
+pub const MAX_PARTITIONS: u64 = 1 << 22;
+
 /// How a manifest contradicts the log before it, or itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
@@ -97,6 +101,16 @@ pub enum Violation {
         /// The lineage it names.
         lineage: Lineage,
     },
+    /// More partitions than any cluster has.
+    #[error("topic {topic}: its {partitions} partitions make {total} in all, and a log may know {MAX_PARTITIONS}")]
+    Partitions {
+        /// The topic.
+        topic: TopicName,
+        /// What its event says.
+        partitions: u32,
+        /// Of all topics together.
+        total: u64,
+    },
     /// A segment whose sums are not those of its runs, or whose key is of another writer.
     #[error("segment {object} contradicts its runs or its name")]
     Segment {
@@ -166,6 +180,22 @@ fn check_topics(state: &State, manifest: &Manifest) -> Result<(), Violation> {
             return Err(Violation::Topic { topic, event, lineage });
         }
         lives.insert(&event.topic, known.max(lineage + 1));
+    }
+    check_partitions(state, manifest)
+}
+
+/// A topic whose number changes counts with both: its map may hold the old ones still.
+fn check_partitions(state: &State, manifest: &Manifest) -> Result<(), Violation> {
+    let described = || manifest.topics.iter().filter_map(|event| Some((event, event.description.as_ref()?.partitions)));
+    if described().next().is_none() {
+        return Ok(());
+    }
+    let mut total: u64 = state.topics.values().map(|topic| topic.current.len() as u64).sum();
+    for (event, partitions) in described() {
+        total = total.saturating_add(u64::from(partitions));
+        if total > MAX_PARTITIONS {
+            return Err(Violation::Partitions { topic: event.topic.clone(), partitions, total });
+        }
     }
     Ok(())
 }

@@ -3,10 +3,7 @@
 //! A step never decides by the store's answer alone: [`create_once`] reads back what stands there. Retrying, backing
 //! off and stopping are the caller's: this module has no clock, and each step here is one attempt.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use object_store::path::Path;
 
 use super::invariants::Violation;
 use super::reader::Log;
@@ -16,13 +13,13 @@ use crate::checksum::Sha256;
 use crate::document::{self, FORMAT_VERSION, Kind};
 use crate::identity::Identity;
 use crate::ids::{Epoch, Nonce, Sequence, Shard, TimestampMs};
-use crate::layout;
+use crate::layout::{self, ObjectKey};
 use crate::state::State;
 use crate::store::Store;
 use crate::store::create_once::{CreateError, Outcome, create_once};
 
-/// How often a slot must hold what is no manifest before that counts as damage: what flipped in transit does not come
-/// three times.
+/// How often a slot must hold what may not stand there before that counts as damage: what flipped in transit does not
+/// come three times.
 const READS: u32 = 3;
 
 /// What one attempt to commit came to, where it is not "committed".
@@ -55,7 +52,9 @@ pub enum Error {
         why: String,
     },
     /// The manifest contradicts the log: a bug of the writer, found before anything was written.
-    #[error("refused to write a manifest that breaks the log")]
+    #[error(
+        "a fault of this program: its next manifest would break the log. It was not written, and the backup is as it was"
+    )]
     Violation(#[from] Violation),
     /// The document could not be encoded.
     #[error("encode a manifest")]
@@ -111,24 +110,38 @@ pub struct LogWriter {
     /// The segments since the newest checkpoint: the block that the next one will list.
     open_block: Vec<Segment>,
     open_runs: usize,
-    /// How often in a row the slot held what could not be read.
-    unreadable: u32,
 }
 
-/// Creates `backup.json` where there is none, and gives back the identity that stands there now.
+/// Has `backup.json` there: this one, or the one that stood there. Whose it is, says [`super::reader::open`], which
+/// everybody calls next.
 ///
 /// # Errors
-/// [`Error::NotYet`] or [`Error::Corrupt`].
-pub async fn create_identity(store: &Store, identity: &Identity) -> Result<(Identity, Sha256), Error> {
+/// [`Error::NotYet`].
+pub async fn create_identity(store: &Store, identity: &Identity) -> Result<(), Error> {
     let object = layout::identity();
     let bytes = Bytes::from(document::to_json(identity)?);
     match create_once(store.inner.as_ref(), &object.below(&store.prefix), &bytes).await {
-        Ok(Outcome::Created) => Ok((identity.clone(), Sha256::of(&bytes))),
-        Ok(Outcome::Occupied(theirs)) => match document::from_json(&theirs) {
-            Ok(found) => Ok((found, Sha256::of(&theirs))),
-            Err(error) => Err(Error::Corrupt { object: object.to_string(), why: error.to_string() }),
-        },
+        Ok(Outcome::Created | Outcome::Occupied(_)) => Ok(()),
         Err(source) => Err(Error::NotYet { object: object.to_string(), source }),
+    }
+}
+
+/// Creates an object unless something stands there. What stands there and is not legible is read again before it is
+/// believed.
+async fn create(
+    store: &Store,
+    key: &ObjectKey,
+    body: &Bytes,
+    is_legible: impl Fn(&Bytes) -> bool,
+) -> Result<Outcome, Error> {
+    let path = key.below(&store.prefix);
+    let mut read = 1;
+    loop {
+        match create_once(store.inner.as_ref(), &path, body).await {
+            Ok(Outcome::Occupied(theirs)) if read < READS && !is_legible(&theirs) => read += 1,
+            Ok(outcome) => return Ok(outcome),
+            Err(source) => return Err(Error::NotYet { object: key.to_string(), source }),
+        }
     }
 }
 
@@ -139,7 +152,7 @@ impl LogWriter {
         let Log { state, blocks, tail, .. } = log;
         let open_block: Vec<Segment> = tail.into_iter().flat_map(|manifest| manifest.segments).collect();
         let open_runs = open_block.iter().map(|segment| segment.runs.len()).sum();
-        Self { store, shard, epoch: state.epoch().next(), state, blocks, open_block, open_runs, unreadable: 0 }
+        Self { store, shard, epoch: state.epoch().next(), state, blocks, open_block, open_runs }
     }
 
     /// What the log says now.
@@ -209,12 +222,10 @@ impl LogWriter {
     /// [`Error::NotYet`]: call again. All others: stop.
     pub async fn commit(&mut self, prepared: &Prepared) -> Result<(), Error> {
         let key = layout::manifest(self.shard, prepared.manifest.sequence);
-        let object = key.to_string();
-        let key = key.below(&self.store.prefix);
-        match create_once(self.store.inner.as_ref(), &key, &prepared.bytes).await {
-            Ok(Outcome::Created) => self.advance(prepared),
-            Ok(Outcome::Occupied(theirs)) => Err(self.occupied(object, key, &theirs)),
-            Err(source) => Err(Error::NotYet { object, source }),
+        let is_manifest = |theirs: &Bytes| document::unpack::<Manifest>(theirs).is_ok();
+        match create(&self.store, &key, &prepared.bytes, is_manifest).await? {
+            Outcome::Created => self.advance(prepared),
+            Outcome::Occupied(theirs) => Err(self.occupied(key.to_string(), &theirs)),
         }
     }
 
@@ -226,10 +237,8 @@ impl LogWriter {
     }
 
     /// Another body stands in our slot: a higher epoch fences us, anything else cannot be.
-    fn occupied(&mut self, object: String, key: Path, theirs: &Bytes) -> Error {
-        let unpacked = document::unpack::<Manifest>(theirs);
-        self.unreadable = if unpacked.is_err() { self.unreadable + 1 } else { 0 };
-        match unpacked {
+    fn occupied(&self, object: String, theirs: &Bytes) -> Error {
+        match document::unpack::<Manifest>(theirs) {
             Ok(theirs) if theirs.backup == self.state.backup && theirs.epoch > self.epoch => {
                 Error::Fenced { object, theirs: theirs.epoch, ours: self.epoch }
             }
@@ -241,11 +250,6 @@ impl LogWriter {
             Ok(theirs) => {
                 let why = format!("it has epoch {} of backup {}, ours is {}", theirs.epoch, theirs.backup, self.epoch);
                 Error::Corrupt { object, why }
-            }
-            // Perhaps only what arrived is damaged: whose it is, is not known.
-            Err(error) if self.unreadable < READS => {
-                let source = object_store::Error::Generic { store: "manifest log", source: error.into() };
-                Error::NotYet { object, source: CreateError::Unknown { key, source } }
             }
             Err(error) => Error::Corrupt { object, why: error.to_string() },
         }
@@ -277,18 +281,17 @@ impl LogWriter {
         let bytes = packed?;
         let digest = Sha256::of(&bytes);
         let key = layout::checkpoint(self.shard, head.sequence, &digest);
-        let object = key.to_string();
-        match create_once(self.store.inner.as_ref(), &key.below(&self.store.prefix), &bytes).await {
-            Ok(Outcome::Created) => {
+        match create(&self.store, &key, &bytes, |_| false).await? {
+            Outcome::Created => {
                 self.blocks.push(Block::new(key, digest, head.sequence, &self.open_block));
                 self.open_block.clear();
                 self.open_runs = 0;
                 Ok(())
             }
-            Ok(Outcome::Occupied(_)) => {
-                Err(Error::Corrupt { object, why: "other bytes bear the name of these".to_owned() })
+            Outcome::Occupied(_) => {
+                let why = "other bytes bear the name of these".to_owned();
+                Err(Error::Corrupt { object: key.to_string(), why })
             }
-            Err(source) => Err(Error::NotYet { object, source }),
         }
     }
 
@@ -300,17 +303,5 @@ impl LogWriter {
     /// The store written to.
     pub fn store(&self) -> &Store {
         &self.store
-    }
-}
-
-/// A log that holds nothing yet.
-pub fn empty(identity: Identity, digest: Sha256, shard: Shard) -> Log {
-    Log {
-        state: State::empty(identity.backup, shard, digest),
-        identity,
-        blocks: Vec::new(),
-        block_segments: Arc::default(),
-        tail: Vec::new(),
-        ignored: Vec::new(),
     }
 }

@@ -15,8 +15,10 @@ use super::{Manifest, Segment};
 use crate::checkpoint::{Block, Checkpoint};
 use crate::checksum::Sha256;
 use crate::document::{self, Document};
+use crate::errors;
 use crate::identity::Identity;
-use crate::ids::{Sequence, Shard, TimestampMs};
+use crate::ids::{BackupId, Sequence, Shard, TimestampMs};
+use crate::job::Anchor;
 use crate::layout::{self, ObjectKey};
 use crate::state::State;
 use crate::store::Store;
@@ -77,6 +79,16 @@ pub enum Error {
         /// The anchor's digest.
         sha256: Sha256,
     },
+    /// Not the backup that the job's anchor names.
+    #[error(
+        "the prefix holds backup {found}, and storage.anchor names {wanted}; somebody emptied or exchanged the prefix"
+    )]
+    AnotherBackup {
+        /// The id in the store.
+        found: BackupId,
+        /// The anchor's.
+        wanted: BackupId,
+    },
 }
 
 impl Error {
@@ -103,18 +115,27 @@ pub struct Log {
     pub ignored: Vec<(String, String)>,
 }
 
-/// Reads the log of `shard`; `None` where nothing was ever written under the prefix.
+/// Reads the log of `shard`; `None` where nothing was ever written under the prefix. What the store's anchor names must
+/// be in it.
 ///
 /// # Errors
 /// [`Error`], which names the object.
 pub async fn open(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
     let mut read = 1;
     loop {
-        match open_once(store, shard).await {
+        match open_anchored(store, shard).await {
             Err(error) if read < READS && !error.is_retryable() => read += 1,
             done => return done,
         }
     }
+}
+
+async fn open_anchored(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
+    let log = open_once(store, shard).await?;
+    if let Some(anchor) = store.anchor {
+        check_anchor(store, shard, log.as_ref(), anchor).await?;
+    }
+    Ok(log)
 }
 
 async fn open_once(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
@@ -151,23 +172,11 @@ async fn start(store: &Store, shard: Shard, identity: Identity, digest: Sha256) 
                 return Ok(Log { identity, state, blocks, block_segments, tail: Vec::new(), ignored });
             }
             Err(error) if error.is_retryable() => return Err(error),
-            Err(error) => ignored.push((key.to_string(), describe(&error))),
+            Err(error) => ignored.push((key.to_string(), errors::chain(&error))),
         }
     }
     let state = State::empty(identity.backup, shard, digest);
     Ok(Log { identity, state, blocks: Vec::new(), block_segments: Arc::default(), tail: Vec::new(), ignored })
-}
-
-/// The error with its causes on one line.
-fn describe(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
-    }
-    text
 }
 
 /// All checkpoints of a shard, oldest first. Two for one sequence are both valid; which is read does not matter.
@@ -291,13 +300,14 @@ pub async fn manifest(store: &Store, shard: Shard, sequence: Sequence) -> Result
     Ok(Some((decode(key.as_str(), &bytes)?, Sha256::of(&bytes))))
 }
 
-/// Fails unless the log holds the anchor's manifest with the anchor's digest.
-///
-/// # Errors
-/// [`Error::Anchor`], or [`Error::Store`] where it cannot be told.
-pub async fn check_anchor(store: &Store, shard: Shard, sequence: Sequence, sha256: Sha256) -> Result<(), Error> {
+/// Fails unless `log` is the anchor's backup and holds the anchor's manifest with the anchor's digest.
+async fn check_anchor(store: &Store, shard: Shard, log: Option<&Log>, anchor: Anchor) -> Result<(), Error> {
+    let Anchor { backup: wanted, sequence, sha256 } = anchor;
+    if let Some(found) = log.map(|log| log.identity.backup).filter(|found| *found != wanted) {
+        return Err(Error::AnotherBackup { found, wanted });
+    }
     let found = get(store, &layout::manifest(shard, sequence)).await?.map(|bytes| Sha256::of(&bytes));
-    if found == Some(sha256) { Ok(()) } else { Err(Error::Anchor { sequence, sha256 }) }
+    if log.is_some() && found == Some(sha256) { Ok(()) } else { Err(Error::Anchor { sequence, sha256 }) }
 }
 
 fn decode<T: Document>(object: &str, bytes: &Bytes) -> Result<T, Error> {
@@ -307,11 +317,9 @@ fn decode<T: Document>(object: &str, bytes: &Bytes) -> Result<T, Error> {
 /// The bytes of an object; `None` where it does not exist.
 async fn get(store: &Store, key: &ObjectKey) -> Result<Option<Bytes>, Error> {
     let failed = |source| Error::Store { object: key.to_string(), source };
-    match store.inner.get(&key.below(&store.prefix)).await {
-        Ok(found) => found.bytes().await.map(Some).map_err(failed),
-        Err(object_store::Error::NotFound { .. }) => Ok(None),
-        Err(source) => Err(failed(source)),
-    }
+    let Some(found) = store.find(key).await.map_err(failed)? else { return Ok(None) };
+    document::check_size(found.meta.size).map_err(|source| Error::Document { object: key.to_string(), source })?;
+    found.bytes().await.map(Some).map_err(failed)
 }
 
 impl Log {

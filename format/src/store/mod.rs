@@ -32,11 +32,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use object_store::ObjectStore;
 use object_store::path::Path;
+use object_store::{GetResult, ObjectStore, ObjectStoreExt as _};
+
+use crate::job::Anchor;
+use crate::layout::ObjectKey;
 
 pub use error::{ErrorKind, StoreError};
-pub use open::{OpenError, open};
+pub use open::{OpenError, open, open_to_write};
 pub use transfer::{PART_BYTES, get_checked, upload};
 
 /// An opened store and the place in it.
@@ -50,6 +53,8 @@ pub struct Store {
     pub description: String,
     /// What kind of store it is.
     pub kind: Kind,
+    /// What the log there must at least hold, as the job says. Whoever opens the log checks it.
+    pub anchor: Option<Anchor>,
 }
 
 /// The kinds of store, where they differ for a caller.
@@ -75,6 +80,19 @@ impl Store {
             prefix: Path::default(),
             description: "memory://".to_owned(),
             kind: Kind::Memory,
+            anchor: None,
+        }
+    }
+
+    /// What stands under a key, its size known and its bytes not read yet; `None` where nothing does.
+    ///
+    /// # Errors
+    /// The store's, where it does not tell.
+    pub async fn find(&self, key: &ObjectKey) -> object_store::Result<Option<GetResult>> {
+        match self.inner.get(&key.below(&self.prefix)).await {
+            Ok(found) => Ok(Some(found)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

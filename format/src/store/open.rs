@@ -30,6 +30,12 @@ const USER_AGENT: &str = concat!("strimzi-backup/", env!("CARGO_PKG_VERSION"));
 /// The storage cannot be opened; nothing was asked of it yet, so a person must change something.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// The directory is not there, so nothing is in it.
+    #[error("the directory {} is not there", path.display())]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The directory is not there and cannot be made.
     #[error("cannot open the directory {} (it is created only where its parent exists)", path.display())]
     Directory {
@@ -64,32 +70,45 @@ pub enum OpenError {
     },
 }
 
-/// Opens the storage of a job.
+/// Opens the storage of a job for reading: a directory that is not there is not made.
 ///
 /// # Errors
 /// [`OpenError`].
 pub fn open(storage: &job::Storage) -> Result<Store, OpenError> {
-    match &storage.location {
+    let store = match &storage.location {
         job::Location::Filesystem(filesystem) => open_filesystem(filesystem),
         job::Location::S3(s3) => open_s3(s3),
         job::Location::Azure(azure) => open_azure(azure),
         job::Location::Gcs(gcs) => open_gcs(gcs),
+    }?;
+    Ok(Store { anchor: storage.anchor, ..store })
+}
+
+/// Opens the storage of a job for its writer, who may find a new place.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn open_to_write(storage: &job::Storage) -> Result<Store, OpenError> {
+    if let job::Location::Filesystem(job::Filesystem { path }) = &storage.location
+        && !path.is_dir()
+    {
+        // Not with its parents: a missing mount must not become a backup on the root file system.
+        std::fs::create_dir(path).map_err(|source| OpenError::Directory { path: path.clone(), source })?;
     }
+    open(storage)
 }
 
 fn open_filesystem(filesystem: &job::Filesystem) -> Result<Store, OpenError> {
     let path = &filesystem.path;
-    let failed = |source| OpenError::Directory { path: path.clone(), source };
     if !path.is_dir() {
-        // Not with its parents: a missing mount must not become a backup on the root file system.
-        std::fs::create_dir(path).map_err(failed)?;
+        return Err(OpenError::Missing { path: path.clone() });
     }
     let description = format!("file://{}", path.display());
     let store = LocalFileSystem::new_with_prefix(path)
         .map_err(|source| OpenError::Settings { place: description.clone(), source })?
         // Without it a power loss takes objects that were answered with success.
         .with_fsync(true);
-    Ok(Store { inner: Arc::new(store), prefix: Path::default(), description, kind: Kind::Filesystem(path.clone()) })
+    Ok(opened(store, "", description, Kind::Filesystem(path.clone())))
 }
 
 fn open_s3(s3: &job::S3) -> Result<Store, OpenError> {
@@ -120,7 +139,7 @@ fn open_s3(s3: &job::S3) -> Result<Store, OpenError> {
         builder = builder.with_endpoint(s3_endpoint(endpoint, s3));
     }
     let store = builder.build().map_err(|source| OpenError::Settings { place: place.clone(), source })?;
-    Ok(remote(store, &s3.prefix, place, Kind::S3))
+    Ok(opened(store, &s3.prefix, place, Kind::S3))
 }
 
 /// The client expects the bucket in the host already where the style is virtual-hosted.
@@ -151,7 +170,7 @@ fn open_azure(azure: &job::Azure) -> Result<Store, OpenError> {
         builder = builder.with_endpoint(endpoint.clone());
     }
     let store = builder.build().map_err(|source| OpenError::Settings { place: place.clone(), source })?;
-    Ok(remote(store, &azure.prefix, place, Kind::Azure))
+    Ok(opened(store, &azure.prefix, place, Kind::Azure))
 }
 
 fn open_gcs(gcs: &job::Gcs) -> Result<Store, OpenError> {
@@ -176,11 +195,11 @@ fn open_gcs(gcs: &job::Gcs) -> Result<Store, OpenError> {
         }
     };
     let store = builder.build().map_err(|source| OpenError::Settings { place: place.clone(), source })?;
-    Ok(remote(store, &gcs.prefix, place, Kind::Gcs))
+    Ok(opened(store, &gcs.prefix, place, Kind::Gcs))
 }
 
-fn remote(store: impl ObjectStore, prefix: &str, description: String, kind: Kind) -> Store {
-    Store { inner: Arc::new(store), prefix: Path::from(prefix), description, kind }
+fn opened(store: impl ObjectStore, prefix: &str, description: String, kind: Kind) -> Store {
+    Store { inner: Arc::new(store), prefix: Path::from(prefix), description, kind, anchor: None }
 }
 
 fn place(scheme: &str, bucket: &str, prefix: &str) -> String {

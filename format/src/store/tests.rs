@@ -8,12 +8,18 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use super::faulty::{Decision, Fault, FaultyStore, Op};
 use super::*;
+use crate::identity::Identity;
+use crate::ids::{BackupId, ClusterId, Nonce, Sequence, Shard, TimestampMs};
 use crate::job::{self, Job};
+use crate::layout;
+use crate::manifest::Claim;
+use crate::manifest::log::{self, Draft, LogWriter};
+use crate::manifest::reader;
 
 fn local() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().expect("folder");
     let location = job::Location::Filesystem(job::Filesystem { path: folder.path().join("backup") });
-    let store = open(&job::Storage { location, anchor: None }).expect("opened");
+    let store = open_to_write(&job::Storage { location, anchor: None }).expect("opened");
     (folder, store)
 }
 
@@ -176,8 +182,87 @@ async fn leftovers_of_crashed_writes_are_swept_and_nothing_else() {
 fn a_directory_is_made_only_where_its_parent_exists() {
     let folder = tempfile::tempdir().expect("folder");
     let location = job::Location::Filesystem(job::Filesystem { path: folder.path().join("missing/backup") });
-    let error = open(&job::Storage { location, anchor: None }).expect_err("a missing mount");
+    let error = open_to_write(&job::Storage { location, anchor: None }).expect_err("a missing mount");
     assert!(error.to_string().contains("missing/backup"), "{error}");
+}
+
+#[test]
+fn a_reader_makes_no_directory() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("backup");
+    let location = job::Location::Filesystem(job::Filesystem { path: path.clone() });
+    let error = open(&job::Storage { location, anchor: None }).expect_err("nothing there");
+    assert!(matches!(error, OpenError::Missing { .. }), "{error}");
+    assert!(!path.exists());
+}
+
+fn identity() -> Identity {
+    Identity::new(BackupId::new(uuid::Uuid::from_u128(1)), "b", ClusterId::new("c"), TimestampMs::new(0))
+}
+
+/// The claimed log of [`identity`]; what is committed besides is a bare manifest.
+async fn claimed(store: &Store) -> LogWriter {
+    log::create_identity(store, &identity()).await.expect("identity");
+    let found = reader::open(store, Shard::ONLY).await.expect("readable").expect("a backup");
+    let mut writer = LogWriter::new(store.clone(), Shard::ONLY, found);
+    let claim = Claim { writer: "w".to_owned(), software: "0".to_owned() };
+    let claim = writer.prepare_claim(claim, Nonce::new(uuid::Uuid::from_u128(2)), TimestampMs::new(0));
+    writer.commit(&claim.expect("prepared")).await.expect("claimed");
+    writer
+}
+
+/// Creates land, their answers are lost, and so many of the reads that follow bring other bytes.
+fn garble(store: &FaultyStore, reads: usize) {
+    store.control().script([(Op::Create, Decision::FailAfter(Fault::Timeout))]);
+    store.control().script(vec![(Op::Get, Decision::FlipBit(9)); reads]);
+}
+
+#[tokio::test]
+async fn a21_what_was_garbled_on_its_way_back_is_read_again_before_it_counts_as_damage() {
+    let faulty = Arc::new(faulty());
+    let inner: Arc<dyn ObjectStore> = faulty.clone();
+    let store = Store::memory().with_inner(inner);
+    garble(&faulty, 1);
+    let mut writer = claimed(&store).await;
+    garble(&faulty, 2);
+    let next = writer.prepare(Draft::default(), Nonce::new(uuid::Uuid::from_u128(3)), TimestampMs::new(1));
+    writer.commit(&next.expect("prepared")).await.expect("committed");
+    garble(&faulty, 2);
+    writer.checkpoint().await.expect("written");
+    let next = writer.prepare(Draft::default(), Nonce::new(uuid::Uuid::from_u128(4)), TimestampMs::new(2));
+    garble(&faulty, 3);
+    let error = writer.commit(&next.expect("prepared")).await.expect_err("damaged for good");
+    assert!(matches!(error, log::Error::Corrupt { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a60_an_object_too_big_to_be_a_document_is_not_read() {
+    let (folder, store) = local();
+    claimed(&store).await;
+    for object in [layout::manifest(Shard::ONLY, Sequence::FIRST), layout::identity()] {
+        // A file of holes: nothing is stored, and reading it would fill the memory.
+        let path = folder.path().join("backup").join(object.as_str());
+        std::fs::File::options().write(true).open(path).expect("open").set_len(1 << 42).expect("grown");
+        let error = reader::open(&store, Shard::ONLY).await.expect_err("too big");
+        assert!(matches!(error, reader::Error::Document { .. }), "{error}");
+        assert!(crate::errors::chain(&error).contains("no document has more"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a24_whoever_opens_the_log_holds_it_against_the_anchor() {
+    let open = async |store: &Store| reader::open(store, Shard::ONLY).await.map(|log| log.is_some());
+    let mut store = Store::memory();
+    let head = claimed(&store).await.state().head.expect("head");
+    let anchor = job::Anchor { backup: identity().backup, sequence: head.sequence, sha256: head.sha256 };
+    store.anchor = Some(anchor);
+    assert!(open(&store).await.expect("it holds"));
+    store.anchor = Some(job::Anchor { sequence: head.sequence.next(), ..anchor });
+    assert!(matches!(open(&store).await, Err(reader::Error::Anchor { .. })), "set back");
+    store.anchor = Some(job::Anchor { backup: BackupId::new(uuid::Uuid::from_u128(9)), ..anchor });
+    assert!(matches!(open(&store).await, Err(reader::Error::AnotherBackup { .. })), "exchanged");
+    let emptied = Store { anchor: Some(anchor), ..Store::memory() };
+    assert!(matches!(open(&emptied).await, Err(reader::Error::Anchor { .. })), "emptied");
 }
 
 #[test]

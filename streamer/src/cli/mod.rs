@@ -186,9 +186,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             print(&segments::run(&store, &Slice { topics: topic, from, to }, format).await?)
         }
         Command::Verify { job, level, output, parallelism } => {
-            let job = job.read()?;
-            let store = store::open(&job.storage)?;
-            let options = verify::Options { parallelism, anchor: job.storage.anchor, ..verify::Options::default() };
+            let store = store::open(&job.read()?.storage)?;
+            let options = verify::Options { parallelism, ..verify::Options::default() };
             let report = verify::run(&store, level, &options, &Progress::on_terminal()).await?;
             match output {
                 Output::Text => print(&report.to_string())?,

@@ -62,8 +62,8 @@ pub(super) async fn document<T>(
     loop {
         let found = match patiently(|| get(store, key)).await? {
             None => Found::Missing,
-            Some(bytes) => match decode(&bytes) {
-                Ok(document) => return Ok(Found::Good(document, Sha256::of(&bytes))),
+            Some(bytes) => match bytes.and_then(|bytes| Ok((decode(&bytes)?, Sha256::of(&bytes)))) {
+                Ok((document, digest)) => return Ok(Found::Good(document, digest)),
                 Err(error) => Found::Damaged(error),
             },
         };
@@ -80,13 +80,14 @@ pub(super) async fn document<T>(
     }
 }
 
-async fn get(store: &Store, key: &ObjectKey) -> Result<Option<Bytes>, StoreError> {
+/// The bytes of an object that may be a document.
+async fn get(store: &Store, key: &ObjectKey) -> Result<Option<Result<Bytes, document::Error>>, StoreError> {
     let path = key.below(&store.prefix);
     let failed = |error| StoreError::new("get", &path, error);
-    match store.inner.get(&path).await {
-        Ok(found) => found.bytes().await.map(Some).map_err(failed),
-        Err(object_store::Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(failed(error)),
+    let Some(found) = store.find(key).await.map_err(failed)? else { return Ok(None) };
+    match document::check_size(found.meta.size) {
+        Ok(()) => found.bytes().await.map(|bytes| Some(Ok(bytes))).map_err(failed),
+        Err(error) => Ok(Some(Err(error))),
     }
 }
 

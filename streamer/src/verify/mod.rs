@@ -103,14 +103,12 @@ pub struct Options {
     pub parallelism: NonZeroUsize,
     /// The most bytes of segments held at once. Default 512 MiB; a segment that is bigger is read alone.
     pub memory_bytes: u64,
-    /// What the log must at least hold, as `storage.anchor` says.
-    pub anchor: Option<Anchor>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let parallelism = NonZeroUsize::new(4).unwrap_or(NonZeroUsize::MIN);
-        Self { parallelism, memory_bytes: 512 << 20, anchor: None }
+        Self { parallelism, memory_bytes: 512 << 20 }
     }
 }
 
@@ -172,7 +170,7 @@ pub async fn run(store: &Store, level: Level, options: &Options, progress: &Prog
         store,
         inspector: Inspector::new(store, chain.state.backup, level, options),
         checkpoints: Checkpoints::new(inventory.checkpoints.clone()),
-        anchor: options.anchor.map(|anchor| (anchor, false)),
+        anchor: store.anchor.map(|anchor| (anchor, false)),
         ledger: Ledger::default(),
         inventory,
         chain,

@@ -84,13 +84,14 @@ async fn an_empty_prefix_is_no_backup_rather_than_a_sound_one() {
 
 #[tokio::test]
 async fn a24_a_log_that_does_not_hold_the_anchor_was_rolled_back() {
-    let backup = Backup::small().await;
+    let mut backup = Backup::small().await;
     let mut anchor = backup.anchor();
-    let options = |anchor| Options { anchor: Some(anchor), ..Options::default() };
-    let report = run(&backup.store, Level::Chain, &options(anchor), &Progress::hidden()).await.expect("report");
+    backup.store.anchor = Some(anchor);
+    let report = verify(&backup.store, Level::Chain).await;
     assert!(report.sound, "{report}");
     anchor.sequence = anchor.sequence.next();
-    let report = run(&backup.store, Level::Chain, &options(anchor), &Progress::hidden()).await.expect("report");
+    backup.store.anchor = Some(anchor);
+    let report = verify(&backup.store, Level::Chain).await;
     assert_eq!(report.finding_count, 1, "{report}");
     assert!(report.findings[0].problem.contains("ChainMismatch"), "{report}");
 }

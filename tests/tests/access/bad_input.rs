@@ -125,6 +125,18 @@ fn a_key_file_or_directory_that_is_missing_is_named() -> Result<()> {
 }
 
 #[test]
+fn readers_find_nothing_where_nothing_is_and_make_nothing() -> Result<()> {
+    let dir = RunDir::new("nothing")?;
+    let job = job(&dir)?;
+    for command in ["inspect", "segments", "verify"] {
+        let (code, out, err) = job.run(&[command])?;
+        ensure!(code == 1 && out.is_empty() && err.contains("there is no backup"), "{command}: {code}\n{out}{err}");
+        ensure!(!job.backup_dir().exists(), "{command} made the directory");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_taken_http_address_is_named() -> Result<()> {
     let dir = RunDir::new("address")?;
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;

@@ -130,6 +130,10 @@ fn a24_a_prefix_that_was_rolled_back_does_not_hold_the_anchor() -> Result<()> {
     job.catch_up()?;
     copy_dir(&old, &dir)?;
     refuses(&job, &dir, 4, &["ChainMismatch", "storage.anchor"])?;
+    for command in ["inspect", "segments", "verify"] {
+        let (code, out, err) = job.run(&[command])?;
+        ensure!(code == 4 && format!("{out}{err}").contains("ChainMismatch"), "{command}: {code}\n{out}{err}");
+    }
     // Without the anchor it goes on from where the copy stands: what came after is fetched again.
     scenario.job.catch_up()?;
     ensure!(scenario.backup()?.equals_topic(&scenario.client, "a24")? == 20, "every record, once");

@@ -3,9 +3,10 @@
 use strimzi_backup_format::checkpoint::Checkpoint;
 use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::ids::{Sequence, Shard};
+use strimzi_backup_format::job;
 use strimzi_backup_format::layout;
 use strimzi_backup_format::manifest::reader;
-use strimzi_backup_format::store::Store;
+use strimzi_backup_format::store::{self, Store};
 
 use super::fixture::Backup;
 use super::*;
@@ -224,7 +225,25 @@ async fn a60_hostile_documents_are_refused() {
 }
 
 #[tokio::test]
+async fn a60_partitions_beyond_any_cluster_are_refused_before_they_fill_the_memory() {
+    let backup = Backup::small().await;
+    backup.rewrite_json(2, |json| json.replacen("\"partitions\":2", "\"partitions\":2147483647", 1)).await;
+    assert_breaks_at(&backup, 2, FindingKind::Contradiction, "2147483647 partitions").await;
+}
 
+#[tokio::test]
+async fn a60_an_object_too_big_to_be_a_document_is_named_and_not_read() {
+    let folder = tempfile::tempdir().expect("folder");
+    let location = job::Location::Filesystem(job::Filesystem { path: folder.path().to_owned() });
+    let store = store::open_to_write(&job::Storage { location, anchor: None }).expect("opened");
+    let backup = Backup::small_in(store, 1).await;
+    // A file of holes: nothing is stored, and reading it would fill the memory.
+    let file = std::fs::File::options().write(true).open(folder.path().join(Backup::manifest_key(4)));
+    file.expect("open").set_len(1 << 42).expect("grown");
+    assert_breaks_at(&backup, 4, FindingKind::Damaged, "no document has more").await;
+}
+
+#[tokio::test]
 async fn a60_rows_beyond_all_sums_are_refused() {
     let backup = Backup::small().await;
     backup.rewrite_json(3, |json| json.replacen("\"rows\":20", "\"rows\":18446744073709551615", 1)).await;

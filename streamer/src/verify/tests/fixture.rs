@@ -24,6 +24,7 @@ use strimzi_backup_format::ids::{
 use strimzi_backup_format::job::Anchor;
 use strimzi_backup_format::layout::{self, SegmentName, SegmentPlace};
 use strimzi_backup_format::manifest::log::{self, Draft, LogWriter};
+use strimzi_backup_format::manifest::reader;
 use strimzi_backup_format::manifest::{
     Claim, Frontier, Gap, GapReason, Hole, LastRecord, Manifest, PartitionPosition, Segment, TopicDescription,
     TopicEvent, TopicEventKind,
@@ -143,8 +144,9 @@ impl Backup {
     pub(super) async fn claimed(store: Store, number: u128) -> Self {
         let id = BackupId::new(uuid::Uuid::from_u128(number));
         let identity = Identity::new(id, "small", ClusterId::new("cluster"), TimestampMs::new(START));
-        let (identity, digest) = log::create_identity(&store, &identity).await.expect("identity");
-        let writer = LogWriter::new(store.clone(), Shard::ONLY, log::empty(identity, digest, Shard::ONLY));
+        log::create_identity(&store, &identity).await.expect("identity");
+        let empty = reader::open(&store, Shard::ONLY).await.expect("readable").expect("a backup");
+        let writer = LogWriter::new(store.clone(), Shard::ONLY, empty);
         let mut backup = Self { store, id, writer, segments: Vec::new(), drawn: 0 };
         let claim = Claim { writer: "pod-0".to_owned(), software: "test".to_owned() };
         let nonce = backup.draw();
