@@ -310,6 +310,8 @@ pub enum BehindReason {
     OpenTransaction,
     /// The broker does not answer for it, or refuses it.
     Unreachable,
+    /// What the broker delivers fails its checksum or cannot be read; the partition stands still.
+    Corrupt,
 }
 
 impl BehindReason {
@@ -319,6 +321,7 @@ impl BehindReason {
             Self::Backlog => "Backlog",
             Self::OpenTransaction => "OpenTransaction",
             Self::Unreachable => "Unreachable",
+            Self::Corrupt => "Corrupt",
         }
     }
 }
