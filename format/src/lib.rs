@@ -36,6 +36,8 @@ pub mod layout;
 pub mod manifest;
 pub mod offset_range;
 pub mod record;
+#[cfg(test)]
+mod sample;
 pub mod schema;
 pub mod segment;
 pub mod state;

@@ -305,3 +305,6 @@ impl LogWriter {
         &self.store
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! What tests build documents and logs of: few words for long values.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::bucket::Bucket;
+use crate::checksum::Sha256;
+use crate::identity::Identity;
+use crate::ids::{
+    BackupId, ClusterId, Epoch, LeaderEpoch, Lineage, Nonce, Offset, PartitionId, PartitionKey, Sequence, Shard,
+    TimestampMs, TopicId, TopicName,
+};
+use crate::layout::{self, SegmentName, SegmentPlace};
+use crate::manifest::log::{self, Draft, LogWriter, Prepared};
+use crate::manifest::{
+    Behind, BehindReason, Claim, Frontier, Gap, GapReason, Hole, LastRecord, PartitionPosition, Run, Segment,
+    TopicDescription, TopicEvent, TopicEventKind,
+};
+use crate::offset_range::OffsetRange;
+use crate::state::State;
+use crate::store::Store;
+use crate::store::faulty::{FaultControl, FaultyStore};
+
+/// So many seconds after 2026-02-13T07:00:00Z.
+pub(crate) fn at(seconds: i64) -> TimestampMs {
+    TimestampMs::new(1_770_966_000_000 + seconds * 1000)
+}
+
+pub(crate) fn backup() -> BackupId {
+    BackupId::new(uuid::Uuid::from_u128(42))
+}
+
+pub(crate) fn nonce(number: u128) -> Nonce {
+    Nonce::new(uuid::Uuid::from_u128(number))
+}
+
+pub(crate) fn topic(name: &str) -> TopicName {
+    TopicName::new(name).expect("legal name")
+}
+
+pub(crate) fn key(name: &str, lineage: i32, partition: i32) -> PartitionKey {
+    PartitionKey { topic: topic(name), lineage: Lineage::new(lineage), partition: PartitionId::new(partition) }
+}
+
+pub(crate) fn range(offsets: Range<i64>) -> OffsetRange {
+    OffsetRange::new(Offset::new(offsets.start), Offset::new(offsets.end)).expect("legal range")
+}
+
+/// A run whose records were written in the second of its first offset.
+pub(crate) fn run(key: &PartitionKey, offsets: Range<i64>, rows: u64) -> Run {
+    let PartitionKey { topic, lineage, partition } = key.clone();
+    let time = at(offsets.start);
+    Run {
+        topic,
+        lineage,
+        partition,
+        range: range(offsets),
+        row_group: 0,
+        first_row: 0,
+        rows,
+        min_timestamp: time,
+        max_timestamp: time,
+        leader_epoch: LeaderEpoch::new(1),
+        bucket: Bucket::of(time),
+    }
+}
+
+/// An intake segment of these runs, of 1,000 bytes.
+pub(crate) fn segment(runs: Vec<Run>) -> Segment {
+    let place = SegmentPlace::Intake(Bucket::of(at(0)));
+    let name = SegmentName { shard: Shard::ONLY, epoch: Epoch::new(1), sequence: Sequence::new(2), number: 0 };
+    Segment {
+        object: layout::segment(&place, name),
+        bytes: 1000,
+        sha256: Sha256::of(b"a segment"),
+        footer_bytes: 100,
+        rows: runs.iter().map(|run| run.rows).sum(),
+        raw_bytes: 3000,
+        runs,
+    }
+}
+
+pub(crate) fn gap(key: &PartitionKey, offsets: Range<i64>, reason: GapReason) -> Gap {
+    let PartitionKey { topic, lineage, partition } = key.clone();
+    Gap { topic, lineage, partition, range: range(offsets), reason, observed_at: at(0) }
+}
+
+pub(crate) fn hole(key: &PartitionKey, offsets: Range<i64>) -> Hole {
+    let PartitionKey { topic, lineage, partition } = key.clone();
+    Hole { topic, lineage, partition, range: range(offsets) }
+}
+
+/// The position after the record at `next - 1`.
+pub(crate) fn position(key: &PartitionKey, next: i64) -> PartitionPosition {
+    let PartitionKey { topic, lineage, partition } = key.clone();
+    PartitionPosition {
+        topic,
+        lineage,
+        partition,
+        next_offset: Offset::new(next),
+        last_record: Some(LastRecord { offset: Offset::new(next - 1), leader_epoch: LeaderEpoch::new(1) }),
+        highest_timestamp: Some(at(next - 1)),
+    }
+}
+
+pub(crate) fn behind(key: &PartitionKey, until: Option<TimestampMs>, reason: BehindReason) -> Behind {
+    let PartitionKey { topic, lineage, partition } = key.clone();
+    Behind { topic, lineage, partition, until, reason }
+}
+
+pub(crate) fn description(partitions: u32) -> TopicDescription {
+    TopicDescription { partitions, replication_factor: 3, config: BTreeMap::new() }
+}
+
+/// An event of a topic of two partitions, whose id is that of no other life.
+pub(crate) fn event(name: &str, lineage: i32, event: TopicEventKind) -> TopicEvent {
+    let described = matches!(event, TopicEventKind::Added | TopicEventKind::Recreated | TopicEventKind::Changed);
+    TopicEvent {
+        topic: topic(name),
+        lineage: Lineage::new(lineage),
+        event,
+        topic_id: TopicId::new(format!("{name} {lineage}")),
+        partition: (event == TopicEventKind::Truncated).then_some(PartitionId::new(0)),
+        description: described.then(|| description(2)),
+    }
+}
+
+pub(crate) fn identity() -> Identity {
+    Identity::new(backup(), "orders-dr", ClusterId::new("4L6g3nShT-eMCtK--X86sw"), at(0))
+}
+
+pub(crate) fn empty_state() -> State {
+    State::empty(backup(), Shard::ONLY, Sha256::of(b"identity"))
+}
+
+/// What `offsets` of one partition add: all of them records, in a segment of their own.
+pub(crate) fn captured(key: &PartitionKey, offsets: Range<i64>) -> Draft {
+    let rows = u64::try_from(offsets.end - offsets.start).expect("legal range");
+    let (next, until) = (offsets.end, Some(at(offsets.end)));
+    Draft {
+        segments: vec![segment(vec![run(key, offsets, rows)])],
+        positions: vec![position(key, next)],
+        frontier: Frontier { until, behind: Vec::new() },
+        ..Draft::default()
+    }
+}
+
+/// A store in memory that fails as its control says.
+pub(crate) fn faulty() -> (Store, FaultControl) {
+    let memory = Store::memory();
+    let faulty = FaultyStore::new(Arc::clone(&memory.inner));
+    let control = faulty.control().clone();
+    (memory.with_inner(Arc::new(faulty)), control)
+}
+
+/// A writer of the log in `store`, which holds nothing yet, before its claim.
+pub(crate) async fn unclaimed(store: &Store) -> LogWriter {
+    let (identity, digest) = log::create_identity(store, &identity()).await.expect("identity");
+    LogWriter::new(store.clone(), Shard::ONLY, log::empty(identity, digest, Shard::ONLY))
+}
+
+pub(crate) fn prepare_claim(writer: &LogWriter) -> Prepared {
+    let claim = Claim { writer: format!("pod-{}", writer.epoch()), software: "0.1.0".to_owned() };
+    writer.prepare_claim(claim, nonce(0), at(0)).expect("legal claim")
+}
+
+/// The writer of the log in `store`, which holds its claim and no more.
+pub(crate) async fn claimed(store: &Store) -> LogWriter {
+    let mut writer = unclaimed(store).await;
+    let claim = prepare_claim(&writer);
+    writer.commit(&claim).await.expect("claimed");
+    writer
+}
+
+/// The next manifest, observed as many seconds after the start as its number is.
+pub(crate) fn prepare(writer: &LogWriter, draft: Draft) -> Prepared {
+    let number = writer.next_sequence().get();
+    let observed_at = at(i64::try_from(number).expect("few manifests"));
+    writer.prepare(draft, nonce(number.into()), observed_at).expect("legal draft")
+}
+
+pub(crate) async fn commit(writer: &mut LogWriter, draft: Draft) -> Prepared {
+    let prepared = prepare(writer, draft);
+    writer.commit(&prepared).await.expect("committed");
+    prepared
+}
