@@ -83,3 +83,42 @@ impl Block {
         from.is_none_or(|from| from <= max) && to.is_none_or(|to| min < to)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Shard;
+    use crate::sample::{at, key, run, segment};
+
+    fn block(segments: &[Segment]) -> Block {
+        let sha256 = Sha256::of(b"a checkpoint");
+        let to = Sequence::new(7);
+        Block::new(crate::layout::checkpoint(Shard::ONLY, to, &sha256), sha256, to, segments)
+    }
+
+    #[test]
+    fn a_block_reaches_from_its_lowest_to_its_highest_timestamp() {
+        let orders = key("orders", 0, 0);
+        let late = crate::manifest::Run { max_timestamp: at(90), ..run(&orders, 20..30, 1) };
+        let block = block(&[segment(vec![late, run(&orders, 10..20, 1)]), segment(vec![run(&orders, 30..40, 1)])]);
+        assert_eq!((block.segments, block.bytes, block.to), (2, 2000, Sequence::new(7)));
+        assert_eq!((block.min_timestamp, block.max_timestamp), (Some(at(10)), Some(at(90))));
+    }
+
+    #[test]
+    fn a_slice_overlaps_a_block_up_to_but_without_its_own_end() {
+        let orders = key("orders", 0, 0);
+        let block = block(&[segment(vec![run(&orders, 10..11, 1), run(&orders, 20..21, 1)])]);
+        let overlaps = |from: Option<i64>, to: Option<i64>| block.overlaps(from.map(at), to.map(at));
+        assert!(overlaps(None, None) && overlaps(Some(20), None) && overlaps(None, Some(11)));
+        assert!(overlaps(Some(12), Some(13)), "what lies between is not known");
+        assert!(!overlaps(Some(21), None) && !overlaps(None, Some(10)));
+    }
+
+    #[test]
+    fn a_block_without_a_record_is_never_fetched() {
+        let empty = block(&[]);
+        assert_eq!((empty.segments, empty.bytes, empty.min_timestamp, empty.max_timestamp), (0, 0, None, None));
+        assert!(!empty.overlaps(None, None));
+    }
+}

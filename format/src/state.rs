@@ -384,3 +384,6 @@ mod positions_as_list {
         Ok(keyed.collect())
     }
 }
+
+#[cfg(test)]
+mod tests;

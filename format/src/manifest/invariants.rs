@@ -258,3 +258,6 @@ fn check_tiles(state: &State, manifest: &Manifest) -> Result<(), Violation> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

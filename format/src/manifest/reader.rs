@@ -393,3 +393,6 @@ async fn read_checkpoint_block(store: &Store, block: &Block) -> Result<Vec<Segme
     }
     Ok(decode::<Checkpoint>(&object, &bytes)?.segments)
 }
+
+#[cfg(test)]
+mod tests;
