@@ -339,3 +339,6 @@ macro_rules! of_a_partition {
 }
 
 of_a_partition!(Run, Gap, Hole, PartitionPosition, Behind);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,397 @@
+//! The stored documents of each version, as bytes: read for ever, and still written to the letter.
+//!
+//! They are one backup: the manifest, number 3, follows on [`before`] and folds into the state of the checkpoint.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use object_store::ObjectStoreExt as _;
+
+use super::super::*;
+use crate::checkpoint::{Block, Checkpoint};
+use crate::document::{self, FORMAT_VERSION, Kind};
+use crate::identity::Identity;
+use crate::ids::ClusterId;
+use crate::layout::{self, SegmentName, SegmentPlace};
+use crate::sample::{at, behind, gap, hole, key, range, topic};
+use crate::state::{ClaimRecord, Head, Interval, Life, Position, State, TopicState, Totals};
+use crate::store::Store;
+
+const IDENTITY: &str = "identity-v1.json";
+const MANIFEST: &str = "manifest-v1.json.zst";
+const CHECKPOINT: &str = "checkpoint-v1.json.zst";
+
+fn path(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests/golden", name].iter().collect()
+}
+
+fn golden(name: &str) -> Bytes {
+    std::fs::read(path(name)).expect("golden file").into()
+}
+
+fn backup() -> BackupId {
+    "0a3f048d-e48e-42b8-9c7b-3e654a060dde".parse().expect("a UUID")
+}
+
+fn identity() -> Identity {
+    Identity {
+        format_version: 1,
+        kind: Kind::Identity,
+        backup: backup(),
+        name: "orders-dr".to_owned(),
+        cluster: ClusterId::new("Srl66qMmTGyPgAmP2t4qYA"),
+        created_at: at(-10),
+    }
+}
+
+fn last(offset: i64, leader_epoch: i32) -> Option<LastRecord> {
+    Some(LastRecord { offset: Offset::new(offset), leader_epoch: LeaderEpoch::new(leader_epoch) })
+}
+
+fn moved(
+    key: &PartitionKey,
+    next: i64,
+    last_record: Option<LastRecord>,
+    highest: Option<TimestampMs>,
+) -> PartitionPosition {
+    let PartitionKey { topic, lineage, partition } = key.clone();
+    let (next_offset, highest_timestamp) = (Offset::new(next), highest);
+    PartitionPosition { topic, lineage, partition, next_offset, last_record, highest_timestamp }
+}
+
+fn described(partitions: u32, config: &[(&str, &str)]) -> TopicDescription {
+    let config = config.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    TopicDescription { partitions, replication_factor: 3, config }
+}
+
+fn happened(name: &str, lineage: i32, kind: TopicEventKind, id: &str) -> TopicEvent {
+    TopicEvent {
+        topic: topic(name),
+        lineage: Lineage::new(lineage),
+        event: kind,
+        topic_id: TopicId::new(id),
+        partition: None,
+        description: None,
+    }
+}
+
+fn place(number: usize) -> SegmentName {
+    SegmentName { shard: Shard::ONLY, epoch: Epoch::new(2), sequence: Sequence::new(3), number }
+}
+
+fn intake() -> Segment {
+    let run = |key: PartitionKey, offsets, first_row, rows| Run {
+        topic: key.topic,
+        lineage: key.lineage,
+        partition: key.partition,
+        range: range(offsets),
+        row_group: 0,
+        first_row,
+        rows,
+        min_timestamp: at(100),
+        max_timestamp: at(101),
+        leader_epoch: LeaderEpoch::new(4),
+        bucket: Bucket::of(at(0)),
+    };
+    let mut absurd = run(key("orders", 0, 0), 100..110, 3, 4);
+    (absurd.min_timestamp, absurd.max_timestamp) = (TimestampMs::new(i64::MIN), TimestampMs::new(i64::MAX));
+    absurd.leader_epoch = LeaderEpoch::UNKNOWN;
+    Segment {
+        object: layout::segment(&SegmentPlace::Intake(Bucket::of(at(0))), place(0)),
+        bytes: 6457,
+        sha256: Sha256::of(b"the intake segment"),
+        footer_bytes: 1998,
+        rows: 7,
+        raw_bytes: 16_822,
+        runs: vec![run(key("customers", 1, 0), 0..3, 0, 3), absurd],
+    }
+}
+
+fn filed() -> Segment {
+    let bucket = Bucket::of(at(3600));
+    Segment {
+        object: layout::segment(&SegmentPlace::Topic(topic("payments"), bucket), place(1)),
+        bytes: 9_000_000,
+        sha256: Sha256::of(b"the topic segment"),
+        footer_bytes: 2345,
+        rows: 5,
+        raw_bytes: 30_000_000,
+        runs: vec![Run {
+            topic: topic("payments"),
+            lineage: Lineage::FIRST,
+            partition: PartitionId::new(0),
+            range: range(0..5),
+            row_group: 1,
+            first_row: 0,
+            rows: 5,
+            min_timestamp: at(-5),
+            max_timestamp: at(3601),
+            leader_epoch: LeaderEpoch::new(0),
+            bucket,
+        }],
+    }
+}
+
+fn events() -> Vec<TopicEvent> {
+    let added = described(1, &[("cleanup.policy", "compact"), ("retention.ms", "-1")]);
+    vec![
+        TopicEvent { description: Some(added), ..happened("payments", 0, TopicEventKind::Added, "pay-1") },
+        TopicEvent { description: Some(described(3, &[])), ..happened("orders", 0, TopicEventKind::Changed, "ord-1") },
+        TopicEvent {
+            partition: Some(PartitionId::new(1)),
+            ..happened("orders", 1, TopicEventKind::Truncated, "ord-1")
+        },
+        happened("customers", 0, TopicEventKind::Deleted, "cus-1"),
+        TopicEvent {
+            description: Some(described(1, &[])),
+            ..happened("customers", 1, TopicEventKind::Recreated, "cus-2")
+        },
+        happened("private", 0, TopicEventKind::Excluded, "pri-1"),
+        happened("audit", 0, TopicEventKind::Included, "aud-1"),
+    ]
+}
+
+fn frontier() -> Frontier {
+    Frontier {
+        until: Some(at(119)),
+        behind: vec![
+            behind(&key("orders", 1, 1), None, BehindReason::Backlog),
+            behind(&key("payments", 0, 0), Some(at(90)), BehindReason::OpenTransaction),
+            behind(&key("audit", 0, 0), Some(at(80)), BehindReason::Unreachable),
+            behind(&key("orders", 0, 0), Some(at(70)), BehindReason::Corrupt),
+        ],
+    }
+}
+
+/// Every field, optional ones with and without; every reason and every event.
+fn manifest() -> Manifest {
+    Manifest {
+        format_version: 1,
+        kind: Kind::Manifest,
+        backup: backup(),
+        shard: Shard::ONLY,
+        sequence: Sequence::new(3),
+        epoch: Epoch::new(2),
+        nonce: Nonce::new(uuid::uuid!("ade008fa-6211-49e4-8d55-8b11949257a1")),
+        previous: Sha256::of(b"manifest 2"),
+        observed_at: at(120),
+        claim: Some(Claim { writer: "orders-dr-7f9c".to_owned(), software: "0.1.0".to_owned() }),
+        segments: vec![intake(), filed()],
+        gaps: gaps(),
+        holes: vec![hole(&key("orders", 0, 0), 110..112)],
+        topics: events(),
+        positions: vec![
+            moved(&key("audit", 0, 0), 9, None, None),
+            moved(&key("customers", 0, 0), 52, last(49, 3), Some(at(50))),
+            moved(&key("customers", 1, 0), 3, last(2, 4), Some(at(101))),
+            moved(&key("orders", 0, 0), 112, last(108, -1), Some(TimestampMs::new(i64::MAX))),
+            moved(&key("payments", 0, 0), 5, last(4, 0), Some(at(3601))),
+        ],
+        frontier: frontier(),
+    }
+}
+
+fn gaps() -> Vec<Gap> {
+    vec![
+        gap(&key("orders", 0, 0), 90..95, GapReason::RetentionOverrun),
+        gap(&key("orders", 0, 0), 95..100, GapReason::DeletedByUser),
+        gap(&key("audit", 0, 0), 5..9, GapReason::Excluded),
+        gap(&key("customers", 0, 0), 50..52, GapReason::TopicDeleted),
+    ]
+}
+
+fn life(id: &str, began: TopicEventKind, since: i64, deleted: Option<i64>) -> Life {
+    Life { topic_id: TopicId::new(id), began, since: at(since), deleted: deleted.map(at) }
+}
+
+fn topic_state(
+    lives: Vec<Life>,
+    current: &[(i32, i32)],
+    description: TopicDescription,
+    selected: &[(i64, Option<i64>)],
+) -> TopicState {
+    let lineage = |(partition, lineage): &(i32, i32)| (PartitionId::new(*partition), Lineage::new(*lineage));
+    let interval = |(from, until): &(i64, Option<i64>)| Interval { from: at(*from), until: until.map(at) };
+    TopicState {
+        lives,
+        current: current.iter().map(lineage).collect(),
+        description,
+        selected: selected.iter().map(interval).collect(),
+    }
+}
+
+fn held(
+    offsets: std::ops::Range<i64>,
+    last_record: Option<LastRecord>,
+    times: Option<(TimestampMs, TimestampMs)>,
+    rows: u64,
+) -> Position {
+    Position {
+        first_offset: Offset::new(offsets.start),
+        next_offset: Offset::new(offsets.end),
+        last_record,
+        highest_timestamp: times.map(|(_, highest)| highest),
+        lowest_timestamp: times.map(|(lowest, _)| lowest),
+        rows,
+    }
+}
+
+/// What manifests 1 and 2 said.
+fn before() -> State {
+    let added = |id: &str| vec![life(id, TopicEventKind::Added, 0, None)];
+    let selected = [(0, None)];
+    State {
+        backup: backup(),
+        shard: Shard::ONLY,
+        head: Some(Head {
+            sequence: Sequence::new(2),
+            sha256: Sha256::of(b"manifest 2"),
+            epoch: Epoch::new(1),
+            observed_at: at(60),
+        }),
+        identity: Sha256::of(&golden(IDENTITY)),
+        claims: vec![ClaimRecord { epoch: Epoch::new(1), writer: "orders-dr-5d2a".to_owned(), observed_at: at(0) }],
+        topics: BTreeMap::from([
+            (topic("audit"), topic_state(added("aud-1"), &[(0, 0)], described(1, &[]), &[(0, Some(30))])),
+            (topic("customers"), topic_state(added("cus-1"), &[(0, 0)], described(1, &[]), &selected)),
+            (topic("orders"), topic_state(added("ord-1"), &[(0, 0), (1, 0)], described(2, &[]), &selected)),
+            (topic("private"), topic_state(added("pri-1"), &[(0, 0)], described(1, &[]), &selected)),
+        ]),
+        positions: BTreeMap::from([
+            (key("customers", 0, 0), held(0..50, last(49, 3), Some((at(1), at(50))), 50)),
+            (key("orders", 0, 0), held(10..90, last(88, 3), Some((at(10), at(89))), 70)),
+            (key("orders", 0, 1), held(0..40, last(39, 3), Some((at(0), at(39))), 40)),
+        ]),
+        gaps: vec![gap(&key("orders", 0, 0), 10..12, GapReason::RetentionOverrun)],
+        frontier: Frontier { until: Some(at(59)), behind: Vec::new() },
+        complete_since: Some(at(59)),
+        totals: Totals { segments: 3, bytes: 4000, rows: 160, raw_bytes: 12_000 },
+    }
+}
+
+fn topics_after() -> BTreeMap<TopicName, TopicState> {
+    use TopicEventKind::{Added, Recreated, Truncated};
+    let one = |id: &str, since| vec![life(id, Added, since, None)];
+    let customers = vec![life("cus-1", Added, 0, Some(120)), life("cus-2", Recreated, 120, None)];
+    let orders = vec![life("ord-1", Added, 0, None), life("ord-1", Truncated, 120, None)];
+    let payments = described(1, &[("cleanup.policy", "compact"), ("retention.ms", "-1")]);
+    let plain = |partitions| described(partitions, &[]);
+    BTreeMap::from([
+        (topic("audit"), topic_state(one("aud-1", 0), &[(0, 0)], plain(1), &[(0, Some(30)), (120, None)])),
+        (topic("customers"), topic_state(customers, &[(0, 1)], plain(1), &[(0, None)])),
+        (topic("orders"), topic_state(orders, &[(0, 0), (1, 1), (2, 0)], plain(3), &[(0, None)])),
+        (topic("payments"), topic_state(one("pay-1", 120), &[(0, 0)], payments, &[(120, None)])),
+        (topic("private"), topic_state(one("pri-1", 0), &[(0, 0)], plain(1), &[(0, Some(120))])),
+    ])
+}
+
+fn after() -> State {
+    let (least, most) = (TimestampMs::new(i64::MIN), TimestampMs::new(i64::MAX));
+    State {
+        head: Some(Head {
+            sequence: Sequence::new(3),
+            sha256: Sha256::of(&golden(MANIFEST)),
+            epoch: Epoch::new(2),
+            observed_at: at(120),
+        }),
+        claims: vec![
+            ClaimRecord { epoch: Epoch::new(1), writer: "orders-dr-5d2a".to_owned(), observed_at: at(0) },
+            ClaimRecord { epoch: Epoch::new(2), writer: "orders-dr-7f9c".to_owned(), observed_at: at(120) },
+        ],
+        topics: topics_after(),
+        positions: BTreeMap::from([
+            (key("audit", 0, 0), held(5..9, None, None, 0)),
+            (key("customers", 0, 0), held(0..52, last(49, 3), Some((at(1), at(50))), 50)),
+            (key("customers", 1, 0), held(0..3, last(2, 4), Some((at(100), at(101))), 3)),
+            (key("orders", 0, 0), held(10..112, last(108, -1), Some((least, most)), 74)),
+            (key("orders", 0, 1), held(0..40, last(39, 3), Some((at(0), at(39))), 40)),
+            (key("payments", 0, 0), held(0..5, last(4, 0), Some((at(-5), at(3601))), 5)),
+        ]),
+        gaps: [before().gaps, gaps()].concat(),
+        frontier: frontier(),
+        totals: Totals { segments: 5, bytes: 9_010_457, rows: 172, raw_bytes: 30_028_822 },
+        ..before()
+    }
+}
+
+fn checkpoint() -> Checkpoint {
+    let block = |to: u64, content: &[u8]| {
+        let (to, sha256) = (Sequence::new(to), Sha256::of(content));
+        let object = layout::checkpoint(Shard::ONLY, to, &sha256);
+        Block { object, sha256, to, segments: 0, bytes: 0, min_timestamp: None, max_timestamp: None }
+    };
+    let (min_timestamp, max_timestamp) = (Some(at(0)), Some(at(89)));
+    let second = Block { segments: 3, bytes: 4000, min_timestamp, max_timestamp, ..block(2, b"checkpoint 2") };
+    Checkpoint {
+        format_version: 1,
+        kind: Kind::Checkpoint,
+        state: after(),
+        blocks: vec![block(1, b"checkpoint 1"), second],
+        segments: vec![intake(), filed()],
+    }
+}
+
+fn json(stored: &Bytes) -> String {
+    let json = zstd::stream::decode_all(stored.as_ref()).expect("any zstd tool reads it");
+    String::from_utf8(json).expect("text")
+}
+
+fn written<T: document::Document>(document: &T) -> String {
+    String::from_utf8(document::to_json(document).expect("json")).expect("text")
+}
+
+/// What release 0.1.0 wrote must be read for ever. Files are added here, never changed.
+#[test]
+fn a12_golden_documents_of_all_versions_are_read_to_their_values() {
+    assert_eq!(document::from_json::<Identity>(&golden(IDENTITY)).expect("read"), identity());
+    assert_eq!(document::unpack::<Manifest>(&golden(MANIFEST)).expect("read"), manifest());
+    assert_eq!(document::unpack::<Checkpoint>(&golden(CHECKPOINT)).expect("read"), checkpoint());
+}
+
+/// An older release of the same version refuses a field that it does not know, so none may appear, move or vanish.
+#[test]
+fn a12_documents_of_the_present_version_are_written_to_the_letter_as_the_golden_ones() {
+    assert_eq!(FORMAT_VERSION, 1, "a new version: add its golden files, and keep reading these");
+    assert_eq!(written(&identity()).as_bytes(), golden(IDENTITY));
+    assert_eq!(written(&manifest()), json(&golden(MANIFEST)));
+    assert_eq!(written(&checkpoint()), json(&golden(CHECKPOINT)));
+    let packed = document::pack(&manifest()).expect("packed");
+    assert_eq!(document::unpack::<Manifest>(&packed).expect("unpacked"), manifest());
+}
+
+#[test]
+fn the_golden_manifest_folds_into_the_state_of_the_golden_checkpoint() {
+    let stored = golden(MANIFEST);
+    let mut state = before();
+    state.fold(&document::unpack(&stored).expect("read"), Sha256::of(&stored)).expect("legal");
+    assert_eq!(state, document::unpack::<Checkpoint>(&golden(CHECKPOINT)).expect("read").state);
+}
+
+#[tokio::test]
+async fn a_reader_believes_the_golden_checkpoint_by_the_golden_manifest() {
+    let store = Store::memory();
+    let digest = Sha256::of(&golden(CHECKPOINT));
+    for (key, name) in [
+        (layout::identity(), IDENTITY),
+        (layout::manifest(Shard::ONLY, Sequence::new(3)), MANIFEST),
+        (layout::checkpoint(Shard::ONLY, Sequence::new(3), &digest), CHECKPOINT),
+    ] {
+        store.inner.put(&key.below(&store.prefix), golden(name).into()).await.expect("put");
+    }
+    let log = reader::open(&store, Shard::ONLY).await.expect("readable").expect("a backup");
+    assert_eq!((log.identity, log.state, log.ignored), (identity(), after(), Vec::new()));
+    assert_eq!((&log.blocks[..2], &*log.block_segments), (&checkpoint().blocks[..], &vec![intake(), filed()]));
+}
+
+#[test]
+#[ignore = "writes the golden files of a new version, once"]
+fn write_golden_documents() {
+    let write = |name: &str, bytes: &[u8]| {
+        let mut file = std::fs::File::create_new(path(name)).expect("golden files are never overwritten");
+        std::io::Write::write_all(&mut file, bytes).expect("write");
+    };
+    write(IDENTITY, &document::to_json(&identity()).expect("json"));
+    write(MANIFEST, &document::pack(&manifest()).expect("packed"));
+    write(CHECKPOINT, &document::pack(&checkpoint()).expect("packed"));
+}
