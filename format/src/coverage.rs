@@ -5,9 +5,9 @@
 use serde::Serialize;
 
 use crate::identity::Identity;
-use crate::ids::{ClusterId, PartitionKey, TimestampMs, TopicName};
+use crate::ids::{ClusterId, Lineage, Offset, PartitionId, PartitionKey, TimestampMs, TopicName};
 use crate::manifest::{Behind, BehindReason, Gap};
-use crate::state::{Head, Interval, State, Totals};
+use crate::state::{Head, Interval, Position, State, Totals};
 
 /// What is protected, since when, until when, and what is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +40,8 @@ pub struct Coverage {
     pub behind: Vec<Behind>,
     /// Topics, by name.
     pub topics: Vec<TopicCoverage>,
+    /// Every partition ever captured, of all lives, by topic.
+    pub positions: Vec<PartitionCoverage>,
     /// Every gap, oldest first.
     pub gaps: Vec<Gap>,
     /// What is stored in all.
@@ -74,6 +76,22 @@ pub struct TopicCoverage {
     pub lost_offsets: u64,
     /// When it was selected.
     pub selected: Vec<Interval>,
+}
+
+/// What is accounted for of a partition: each offset from the first up to the next is held, a legal hole, or in a gap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartitionCoverage {
+    /// The topic.
+    pub topic: TopicName,
+    /// Which life of the topic.
+    pub lineage: Lineage,
+    /// The partition.
+    pub partition: PartitionId,
+    /// The first offset accounted for.
+    pub first_offset: Offset,
+    /// The first offset not yet accounted for.
+    pub next_offset: Offset,
 }
 
 /// Whether a topic is being captured.
@@ -118,6 +136,7 @@ pub fn resolve(identity: &Identity, state: &State, now: TimestampMs) -> Coverage
         newest_timestamp: positions().filter_map(|position| position.highest_timestamp).max(),
         behind: state.frontier.behind.clone(),
         topics: state.topics.keys().map(|topic| topic_coverage(state, topic)).collect(),
+        positions: state.positions.iter().map(partition_coverage).collect(),
         gaps: state.gaps.clone(),
         totals: state.totals,
     }
@@ -136,12 +155,14 @@ pub fn recoverable_until(state: &State) -> Option<TimestampMs> {
     Some(slowest.map_or(until, |slowest| slowest.min(until)))
 }
 
+fn partition_coverage((key, position): (&PartitionKey, &Position)) -> PartitionCoverage {
+    let PartitionKey { topic, lineage, partition } = key.clone();
+    let Position { first_offset, next_offset, .. } = *position;
+    PartitionCoverage { topic, lineage, partition, first_offset, next_offset }
+}
+
 fn topic_coverage(state: &State, topic: &TopicName) -> TopicCoverage {
-    let first = PartitionKey {
-        topic: topic.clone(),
-        lineage: crate::ids::Lineage::FIRST,
-        partition: crate::ids::PartitionId::new(0),
-    };
+    let first = PartitionKey { topic: topic.clone(), lineage: Lineage::FIRST, partition: PartitionId::new(0) };
     let rows = state
         .positions
         .range(first..)
@@ -169,5 +190,128 @@ fn topic_coverage(state: &State, topic: &TopicName) -> TopicCoverage {
         rows,
         lost_offsets,
         selected: held.selected.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::log::{Draft, LogWriter};
+    use crate::manifest::{Frontier, GapReason, TopicEventKind};
+    use crate::sample::{at, behind, captured, claimed, commit, event, gap, identity, key, position, topic};
+    use crate::store::Store;
+
+    /// A log with these topics, of two partitions each.
+    async fn writer(topics: &[&str]) -> LogWriter {
+        let mut writer = claimed(&Store::memory()).await;
+        let topics = topics.iter().map(|name| event(name, 0, TopicEventKind::Added)).collect();
+        commit(&mut writer, Draft { topics, ..Draft::default() }).await;
+        writer
+    }
+
+    /// What is protected after this frontier.
+    async fn with(writer: &mut LogWriter, until: Option<i64>, behind: Vec<Behind>) -> Coverage {
+        let frontier = Frontier { until: until.map(at), behind };
+        commit(writer, Draft { frontier, ..Draft::default() }).await;
+        resolve(&identity(), writer.state(), at(1000))
+    }
+
+    #[tokio::test]
+    async fn recoverable_ends_with_the_slowest_partition_and_without_first_copies() {
+        let writer = &mut writer(&["orders"]).await;
+        let (one, two) = (key("orders", 0, 0), key("orders", 0, 1));
+        let first_copy = |key: &PartitionKey| behind(key, None, BehindReason::Backlog);
+        let slow = |key: &PartitionKey, until| behind(key, Some(at(until)), BehindReason::OpenTransaction);
+        let cases = [
+            (None, vec![], (None, None), None),
+            (Some(90), vec![first_copy(&one), first_copy(&two)], (None, None), None),
+            (Some(100), vec![first_copy(&one)], (None, Some(100)), Some(900)),
+            (Some(200), vec![first_copy(&one), slow(&two, 150)], (None, Some(150)), Some(850)),
+            (Some(300), vec![slow(&one, 250), slow(&two, 240)], (Some(300), Some(240)), Some(760)),
+            (Some(400), vec![slow(&one, 500)], (Some(300), Some(400)), Some(600)),
+            (Some(500), vec![], (Some(300), Some(500)), Some(500)),
+            (Some(2000), vec![], (Some(300), Some(2000)), Some(0)),
+        ];
+        for (until, behind, (recoverable_from, recoverable_until), lag) in cases {
+            let found = with(writer, until, behind.clone()).await;
+            let expected = Recoverable { from: recoverable_from.map(at), until: recoverable_until.map(at) };
+            assert_eq!((found.recoverable, found.lag_seconds, &found.behind), (expected, lag, &behind), "{until:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_topic_is_streaming_copying_deleted_or_excluded() {
+        let writer = &mut writer(&["copying", "deleted", "excluded", "streaming", "unreachable"]).await;
+        let topics = vec![event("deleted", 0, TopicEventKind::Deleted), event("excluded", 0, TopicEventKind::Excluded)];
+        commit(writer, Draft { topics, ..Draft::default() }).await;
+        let behind = vec![
+            behind(&key("copying", 0, 1), None, BehindReason::Backlog),
+            behind(&key("streaming", 0, 0), Some(at(1)), BehindReason::Backlog),
+            behind(&key("unreachable", 0, 0), None, BehindReason::Unreachable),
+        ];
+        let found = with(writer, Some(10), behind).await;
+        let states: Vec<_> = found.topics.iter().map(|found| (found.topic.as_str(), found.state.as_str())).collect();
+        let expected = [
+            ("copying", "FirstCopy"),
+            ("deleted", "Deleted"),
+            ("excluded", "Excluded"),
+            ("streaming", "Streaming"),
+            ("unreachable", "Streaming"),
+        ];
+        assert_eq!(states, expected);
+        assert_eq!(found.topics[2].selected, [Interval { from: at(2), until: Some(at(3)) }]);
+    }
+
+    #[tokio::test]
+    async fn a_topic_counts_all_its_lives_and_none_of_its_neighbours() {
+        let writer = &mut writer(&["order", "orders", "orders.v2"]).await;
+        for (name, lineage) in [("order", 0), ("orders", 0), ("orders", 1), ("orders.v2", 0)] {
+            commit(writer, captured(&key(name, lineage, 0), 0..10)).await;
+        }
+        let topics = vec![event("orders", 1, TopicEventKind::Recreated)];
+        commit(writer, Draft { topics, ..Draft::default() }).await;
+        let orders = key("orders", 0, 0);
+        let gaps = vec![gap(&orders, 10..17, GapReason::TopicDeleted)];
+        commit(writer, Draft { gaps, positions: vec![position(&orders, 17)], ..Draft::default() }).await;
+        let found = with(writer, None, Vec::new()).await;
+        let counted: Vec<_> = found
+            .topics
+            .iter()
+            .map(|topic| (topic.rows, topic.lost_offsets, topic.lineages, topic.partitions))
+            .collect();
+        assert_eq!(counted, [(10, 0, 1, 2), (20, 7, 2, 2), (10, 0, 1, 2)]);
+        assert_eq!((found.gaps.len(), found.totals.rows), (1, 40));
+        assert_eq!((found.oldest_timestamp, found.newest_timestamp), (Some(at(0)), Some(at(16))));
+    }
+
+    #[tokio::test]
+    async fn every_partition_of_every_life_has_its_first_and_its_next_offset() {
+        let writer = &mut writer(&["orders"]).await;
+        commit(writer, captured(&key("orders", 1, 0), 0..3)).await;
+        commit(writer, captured(&key("orders", 0, 1), 100..120)).await;
+        commit(writer, captured(&key("orders", 0, 1), 120..125)).await;
+        let found = with(writer, None, Vec::new()).await;
+        let position = |lineage, partition, first, next| PartitionCoverage {
+            topic: topic("orders"),
+            lineage: Lineage::new(lineage),
+            partition: PartitionId::new(partition),
+            first_offset: Offset::new(first),
+            next_offset: Offset::new(next),
+        };
+        assert_eq!(found.positions, [position(0, 1, 100, 125), position(1, 0, 0, 3)]);
+        let json = serde_json::to_value(&found.positions[0]).expect("json");
+        let expected =
+            serde_json::json!({"topic": "orders", "lineage": 0, "partition": 1, "firstOffset": 100, "nextOffset": 125});
+        assert_eq!(json, expected);
+    }
+
+    #[tokio::test]
+    async fn who_wrote_last_and_where_the_log_stands_is_told() {
+        let writer = &mut writer(&[]).await;
+        let found = with(writer, None, Vec::new()).await;
+        assert_eq!((found.backup, found.name), (identity().backup.to_string(), "orders-dr".to_owned()));
+        assert_eq!((found.head, found.writer.as_deref()), (writer.state().head, Some("pod-1")));
+        let before = resolve(&identity(), &crate::sample::empty_state(), at(0));
+        assert_eq!((before.head, before.writer, before.lag_seconds), (None, None, None));
     }
 }

@@ -5,14 +5,14 @@ use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::document::{FORMAT_VERSION, Kind};
 use strimzi_backup_format::identity::Identity;
 use strimzi_backup_format::ids::{
-    BackupId, ClusterId, Epoch, LeaderEpoch, Lineage, Nonce, Offset, PartitionId, TopicId, TopicName,
+    BackupId, ClusterId, Epoch, LeaderEpoch, Lineage, Nonce, Offset, PartitionId, PartitionKey, TopicId, TopicName,
 };
 use strimzi_backup_format::layout::{self, SegmentName, SegmentPlace};
 use strimzi_backup_format::manifest::{
     Behind, BehindReason, Frontier, Gap, GapReason, Run, Segment, TopicDescription, TopicEventKind,
 };
 use strimzi_backup_format::offset_range::OffsetRange;
-use strimzi_backup_format::state::{ClaimRecord, Head, Interval, Life, State, TopicState, Totals};
+use strimzi_backup_format::state::{ClaimRecord, Head, Interval, Life, Position, State, TopicState, Totals};
 
 use super::*;
 
@@ -76,6 +76,18 @@ fn log() -> Log {
         reason: GapReason::RetentionOverrun,
         observed_at: at(600),
     });
+    let orders = PartitionKey { topic: topic("orders"), lineage: Lineage::FIRST, partition: PartitionId::new(0) };
+    state.positions.insert(
+        orders,
+        Position {
+            first_offset: Offset::new(7),
+            next_offset: Offset::new(1_234_574),
+            last_record: None,
+            highest_timestamp: None,
+            lowest_timestamp: None,
+            rows: 0,
+        },
+    );
     state.totals = Totals { segments: 345, bytes: 3 << 30, rows: 1_234_567, raw_bytes: 12 << 30 };
     Log { identity, state, blocks: Vec::new(), block_segments: Arc::default(), tail: Vec::new(), ignored: Vec::new() }
 }
@@ -199,6 +211,10 @@ fn the_screen_answers_the_questions() {
     assert_eq!(json["recoverable"]["from"], START + 30_000);
     assert_eq!(json["prices"]["put"], 0.005);
     assert_eq!(json["requests"]["segmentsPerHour"], 720.0);
+    let position = serde_json::json!({
+        "topic": "orders", "lineage": 0, "partition": 0, "firstOffset": 7, "nextOffset": 1_234_574
+    });
+    assert_eq!(json["positions"], serde_json::json!([position]));
     assert_eq!(json["ignoredCheckpoints"][0]["reason"], "it is gone");
 }
 
