@@ -80,29 +80,23 @@ mod tests {
     use crate::document;
     use crate::sample::{at, identity};
 
-    fn admitted(name: &str, cluster: &str, anchor: Option<u128>) -> Result<(), Mismatch> {
-        let anchor = anchor.map(|id| BackupId::new(uuid::Uuid::from_u128(id)));
-        identity().admits(name, &ClusterId::new(cluster), anchor)
+    fn admitted(name: &str, cluster: &str) -> Result<(), Mismatch> {
+        identity().admits(name, &ClusterId::new(cluster))
     }
 
     const CLUSTER: &str = "4L6g3nShT-eMCtK--X86sw";
 
     #[test]
-    fn a09_a_job_of_the_same_name_cluster_and_anchor_is_admitted_and_no_other() {
-        assert_eq!(admitted("orders-dr", CLUSTER, None), Ok(()));
-        assert_eq!(admitted("orders-dr", CLUSTER, Some(42)), Ok(()));
+    fn a09_a_job_of_the_same_name_and_cluster_is_admitted_and_no_other() {
+        assert_eq!(admitted("orders-dr", CLUSTER), Ok(()));
         let (found, wanted) = ("orders-dr".to_owned(), "orders".to_owned());
-        assert_eq!(admitted("orders", CLUSTER, None), Err(Mismatch::Name { found, wanted }));
-        assert!(matches!(admitted("orders-dr", CLUSTER, Some(43)), Err(Mismatch::Anchor { .. })));
+        assert_eq!(admitted("orders", CLUSTER), Err(Mismatch::Name { found, wanted }));
     }
 
     #[test]
-    fn a10_another_cluster_is_told_before_another_name_and_another_backup_before_both() {
+    fn a10_another_cluster_is_told_before_another_name() {
         let (found, wanted) = (ClusterId::new(CLUSTER), ClusterId::new("other"));
-        assert_eq!(admitted("orders", "other", None), Err(Mismatch::Cluster { found, wanted }));
-        let error = admitted("orders", "other", Some(0)).expect_err("another backup");
-        assert!(matches!(error, Mismatch::Anchor { .. }));
-        assert!(error.to_string().starts_with(&format!("the prefix holds backup {}", identity().backup)), "{error}");
+        assert_eq!(admitted("orders", "other"), Err(Mismatch::Cluster { found, wanted }));
     }
 
     #[test]

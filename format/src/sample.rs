@@ -13,6 +13,7 @@ use crate::ids::{
 };
 use crate::layout::{self, SegmentName, SegmentPlace};
 use crate::manifest::log::{self, Draft, LogWriter, Prepared};
+use crate::manifest::reader::{self, Log};
 use crate::manifest::{
     Behind, BehindReason, Claim, Frontier, Gap, GapReason, Hole, LastRecord, PartitionPosition, Run, Segment,
     TopicDescription, TopicEvent, TopicEventKind,
@@ -156,8 +157,21 @@ pub(crate) fn faulty() -> (Store, FaultControl) {
 
 /// A writer of the log in `store`, which holds nothing yet, before its claim.
 pub(crate) async fn unclaimed(store: &Store) -> LogWriter {
-    let (identity, digest) = log::create_identity(store, &identity()).await.expect("identity");
-    LogWriter::new(store.clone(), Shard::ONLY, log::empty(identity, digest, Shard::ONLY))
+    log::create_identity(store, &identity()).await.expect("identity");
+    let log = reader::open(store, Shard::ONLY).await.expect("readable").expect("identity");
+    LogWriter::new(store.clone(), Shard::ONLY, log)
+}
+
+/// A log that holds nothing yet.
+pub(crate) fn empty_log() -> Log {
+    Log {
+        state: empty_state(),
+        identity: identity(),
+        blocks: Vec::new(),
+        block_segments: Arc::default(),
+        tail: Vec::new(),
+        ignored: Vec::new(),
+    }
 }
 
 pub(crate) fn prepare_claim(writer: &LogWriter) -> Prepared {

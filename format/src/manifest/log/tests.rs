@@ -1,12 +1,13 @@
 //! What an attempt to write comes to, by what stands in its slot.
 
 use object_store::ObjectStoreExt as _;
+use object_store::path::Path;
 
 use super::*;
 use crate::ids::BackupId;
 use crate::manifest::reader;
 use crate::sample::{
-    at, captured, claimed, commit, empty_state, faulty, identity, key, nonce, prepare, prepare_claim, run, segment,
+    at, captured, claimed, commit, empty_log, empty_state, faulty, identity, key, nonce, prepare, prepare_claim, run, segment,
     unclaimed,
 };
 use crate::store::faulty::{Decision, Fault, FaultControl, Op};
@@ -162,30 +163,24 @@ async fn a09_the_manifest_of_another_backup_in_the_slot_is_corruption_also_of_a_
 
 #[tokio::test]
 async fn a21_what_is_no_manifest_counts_as_damage_when_it_comes_three_times() {
-    let store = Store::memory();
+    let (store, control) = faulty();
     let (mut writer, prepared) = of_epoch_5(&store).await;
     put(&store, &slot(&store, &prepared), Bytes::from_static(b"no manifest")).await;
-    for _ in 1..READS {
-        let error = writer.commit(&prepared).await.expect_err("occupied");
-        assert!(error.is_retryable(), "{error:?}");
-    }
+    let reads = control.count(Op::Get);
     let error = writer.commit(&prepared).await.expect_err("occupied");
     assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+    assert_eq!(control.count(Op::Get) - reads, READS as usize);
 }
 
 /// A bit that flips in transit now and then never adds up to damage.
 #[tokio::test]
-async fn a21_own_bytes_that_arrive_changed_are_read_again_and_a_commit_begins_to_count_anew() {
+async fn a21_own_bytes_that_arrive_changed_are_read_again() {
     let (store, control) = faulty();
     let mut writer = claimed(&store).await;
     for turn in 0..3 {
         let prepared = prepare(&writer, captured(&key("orders", 0, 0), turn * 10..turn * 10 + 10));
         control.script([(Op::Create, Decision::FailAfter(Fault::Timeout))]);
         control.script([(Op::Get, Decision::FlipBit(7)), (Op::Get, Decision::FlipBit(8))]);
-        for _ in 1..READS {
-            let error = writer.commit(&prepared).await.expect_err("changed");
-            assert!(error.is_retryable(), "{turn}: {error:?}");
-        }
         writer.commit(&prepared).await.expect("own bytes");
     }
 }
@@ -204,10 +199,11 @@ async fn a_draft_that_breaks_the_log_is_refused_before_anything_is_written() {
 #[tokio::test]
 async fn of_two_identities_the_first_stands_and_a_damaged_one_is_named() {
     let (store, control) = faulty();
-    let first = create_identity(&store, &identity()).await.expect("created");
+    create_identity(&store, &identity()).await.expect("created");
     let second = Identity { name: "another".to_owned(), ..identity() };
-    assert_eq!(create_identity(&store, &second).await.expect("read"), first);
-    assert_eq!(first.0, identity());
+    create_identity(&store, &second).await.expect("read");
+    let log = reader::open(&store, Shard::ONLY).await.expect("log").expect("identity");
+    assert_eq!(log.identity, identity());
 
     control.set_outage(true);
     let error = create_identity(&store, &second).await.expect_err("outage");
@@ -216,12 +212,13 @@ async fn of_two_identities_the_first_stands_and_a_damaged_one_is_named() {
 
     let (store, _) = faulty();
     put(&store, &Path::from("backup.json"), Bytes::from_static(b"{}")).await;
-    let error = create_identity(&store, &identity()).await.expect_err("damaged");
-    assert!(matches!(&error, Error::Corrupt { object, .. } if object == "backup.json"), "{error:?}");
+    create_identity(&store, &identity()).await.expect("something stands there");
+    let error = reader::open(&store, Shard::ONLY).await.expect_err("damaged");
+    assert!(error.to_string().contains("backup.json"), "{error:?}");
 }
 
 fn with_head(sequence: u64, runs: usize) -> LogWriter {
-    let mut log = empty(identity(), Sha256::of(b"identity"), Shard::ONLY);
+    let mut log = empty_log();
     let (epoch, sha256) = (Epoch::new(1), Sha256::of(b"head"));
     log.state.head = Some(crate::state::Head { sequence: Sequence::new(sequence), sha256, epoch, observed_at: at(0) });
     let mut writer = LogWriter::new(Store::memory(), Shard::ONLY, log);
@@ -275,7 +272,7 @@ async fn other_bytes_under_the_name_of_a_checkpoint_are_named() {
 #[test]
 fn a_checkpoint_of_a_log_without_a_manifest_is_none() {
     let store = Store::memory();
-    let mut writer = LogWriter::new(store, Shard::ONLY, empty(identity(), Sha256::of(b"identity"), Shard::ONLY));
+    let mut writer = LogWriter::new(store, Shard::ONLY, empty_log());
     futures::executor::block_on(writer.checkpoint()).expect("nothing to do");
     assert!(writer.blocks.is_empty());
     assert_eq!(writer.state, empty_state());

@@ -241,11 +241,18 @@ async fn a24_an_anchor_is_held_by_its_manifest_and_its_digest_only() {
     let store = Store::memory();
     let writer = history(&store, 2, &[]).await;
     let head = writer.state().head.expect("a head");
-    check_anchor(&store, Shard::ONLY, head.sequence, head.sha256).await.expect("held");
+    let backup = writer.state().backup;
+    let open_with = async |backup, sequence, sha256| {
+        open(&Store { anchor: Some(Anchor { backup, sequence, sha256 }), ..store.clone() }, Shard::ONLY).await
+    };
+    open_with(backup, head.sequence, head.sha256).await.expect("held");
     for (sequence, sha256) in [(head.sequence, Sha256::of(b"")), (head.sequence.next(), head.sha256)] {
-        let error = check_anchor(&store, Shard::ONLY, sequence, sha256).await.expect_err("not held");
+        let error = open_with(backup, sequence, sha256).await.expect_err("not held");
         assert!(matches!(error, Error::Anchor { .. }), "{error:?}");
     }
+    let another = BackupId::new(uuid::Uuid::from_u128(43));
+    let error = open_with(another, head.sequence, head.sha256).await.expect_err("another backup");
+    assert!(matches!(error, Error::AnotherBackup { .. }), "{error:?}");
 }
 
 fn bases(segments: &[Segment]) -> Vec<i64> {
