@@ -80,7 +80,7 @@ impl<T> Watched<T> {
     }
 }
 
-fn read(file: &FilePath) -> Result<String, CredentialError> {
+pub(super) fn read(file: &FilePath) -> Result<String, CredentialError> {
     let text =
         std::fs::read_to_string(file).map_err(|source| CredentialError::Read { file: file.to_owned(), source })?;
     // Tools and editors end a file with a line break that is not the secret's.

@@ -3,6 +3,7 @@
 //! Settings that every kind shares: three tries within ten seconds inside one call, since callers have loops of their own
 //! that back off and report; 60 s for a request (a part is 8 MiB), 5 s to connect.
 
+use std::error::Error as _;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,6 +53,9 @@ pub enum OpenError {
         /// Which file and why.
         source: CredentialError,
     },
+    /// Several of the files that the job names for it cannot be read, or are empty.
+    #[error("{}", listed(.0))]
+    Files(Vec<CredentialError>),
     /// The CA certificates cannot be read.
     #[error("cannot use the CA certificates in {}", path.display())]
     Certificates {
@@ -75,6 +79,11 @@ pub enum OpenError {
 /// # Errors
 /// [`OpenError`].
 pub fn open(storage: &job::Storage) -> Result<Store, OpenError> {
+    let files = files(&storage.location);
+    let faults: Vec<CredentialError> = files.into_iter().filter_map(|file| credentials::read(file).err()).collect();
+    if faults.len() > 1 {
+        return Err(OpenError::Files(faults));
+    }
     let store = match &storage.location {
         job::Location::Filesystem(filesystem) => open_filesystem(filesystem),
         job::Location::S3(s3) => open_s3(s3),
@@ -96,6 +105,43 @@ pub fn open_to_write(storage: &job::Storage) -> Result<Store, OpenError> {
         std::fs::create_dir(path).map_err(|source| OpenError::Directory { path: path.clone(), source })?;
     }
     open(storage)
+}
+
+/// The files that must be readable for the store to be opened.
+fn files(location: &job::Location) -> Vec<&PathBuf> {
+    let (credentials, ca_file) = match location {
+        job::Location::Filesystem(_) => (Vec::new(), None),
+        job::Location::S3(s3) => (s3_files(&s3.credentials), s3.ca_file.as_ref()),
+        job::Location::Azure(azure) => match &azure.credentials {
+            job::AzureCredentials::Environment => (Vec::new(), azure.ca_file.as_ref()),
+            job::AzureCredentials::AccountKeyFile(file) | job::AzureCredentials::SasTokenFile(file) => {
+                (vec![file], azure.ca_file.as_ref())
+            }
+        },
+        job::Location::Gcs(gcs) => match &gcs.credentials {
+            job::GcsCredentials::Environment => (Vec::new(), gcs.ca_file.as_ref()),
+            job::GcsCredentials::ServiceAccountFile(file) => (vec![file], gcs.ca_file.as_ref()),
+        },
+    };
+    credentials.into_iter().chain(ca_file).collect()
+}
+
+fn listed(faults: &[CredentialError]) -> String {
+    let with_cause = |fault: &CredentialError| match fault.source() {
+        Some(cause) => format!("{fault}: {cause}"),
+        None => fault.to_string(),
+    };
+    faults.iter().map(with_cause).collect::<Vec<_>>().join("; ")
+}
+
+fn s3_files(credentials: &job::S3Credentials) -> Vec<&PathBuf> {
+    match credentials {
+        job::S3Credentials::Environment => Vec::new(),
+        job::S3Credentials::KeyFiles { access_key_id_file, secret_access_key_file, session_token_file } => {
+            [access_key_id_file, secret_access_key_file].into_iter().chain(session_token_file).collect()
+        }
+        job::S3Credentials::CredentialsFile(file) => vec![file],
+    }
 }
 
 fn open_filesystem(filesystem: &job::Filesystem) -> Result<Store, OpenError> {

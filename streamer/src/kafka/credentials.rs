@@ -40,9 +40,16 @@ impl CredentialFiles {
     /// different generations would not fit.
     ///
     /// # Errors
-    /// The first file that cannot be read, or is not text.
+    /// Every file that cannot be read, or is not text; that of the bearer token is looked at too.
     pub(super) fn read(cluster: &Cluster) -> Result<(Self, Credentials), ConfigurationFault> {
         let paths = paths(cluster);
+        let mut faults: Vec<_> =
+            paths.iter().chain(token_file(cluster)).filter_map(|path| read_text(path).err()).collect();
+        match faults.len() {
+            0 => {}
+            1 => return Err(faults.remove(0)),
+            _ => return Err(ConfigurationFault::Files(faults)),
+        }
         let mut fingerprint = fingerprint(&paths)?;
         let mut credentials = read_all(cluster)?;
         for _ in 1..ATTEMPTS {
@@ -120,6 +127,14 @@ fn user(cluster: &Cluster) -> Option<(&Username, &PathBuf)> {
     }
 }
 
+/// Found missing at the start, it is a fault of the job; later, one of the connection.
+fn token_file(cluster: &Cluster) -> Option<&PathBuf> {
+    match &cluster.authentication {
+        Some(Authentication::OauthBearer { token_file }) => Some(token_file),
+        _ => None,
+    }
+}
+
 fn paths(cluster: &Cluster) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     if let Some(tls) = &cluster.tls {
@@ -175,9 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_file_is_named() {
+    fn every_unreadable_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let fault = CredentialFiles::read(&cluster(dir.path())).err().unwrap();
-        assert!(matches!(fault, ConfigurationFault::Unreadable { .. }));
+        let text = fault.to_string();
+        assert!(matches!(fault, ConfigurationFault::Files(faults) if faults.len() == 2), "{text}");
+        assert!(text.contains("/user") && text.contains("/password"), "{text}");
+        std::fs::write(dir.path().join("user"), "backup").unwrap();
+        let fault = CredentialFiles::read(&cluster(dir.path())).err().unwrap();
+        assert!(matches!(fault, ConfigurationFault::Unreadable { .. }), "{fault}");
     }
 }

@@ -224,6 +224,9 @@ pub enum ConfigurationFault {
         /// The file.
         path: PathBuf,
     },
+    /// Several files at once.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Files(Vec<ConfigurationFault>),
     /// librdkafka does not know the property. Its value may be a secret and is not told.
     #[error("there is no librdkafka property {name:?}")]
     UnknownProperty {

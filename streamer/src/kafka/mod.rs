@@ -52,7 +52,8 @@ impl Kafka {
     /// Makes the client and starts connecting; waits for no broker. Reads the credential files.
     ///
     /// # Errors
-    /// [`Error::Configuration`] if a file cannot be read or librdkafka does not take the job's properties.
+    /// [`Error::Configuration`] if files cannot be read, all of them at once, or librdkafka does not take the job's
+    /// properties.
     pub fn connect(cluster: &Cluster, tuning: &Tuning) -> Result<Self, Error> {
         Self::make(cluster, tuning).map_err(Error::Configuration)
     }
@@ -67,11 +68,7 @@ impl Kafka {
             })?;
         }
         let refresh_token = match &cluster.authentication {
-            Some(Authentication::OauthBearer { token_file }) => {
-                // Found missing now, it is a fault of the job; later, one of the connection.
-                credentials::read_text(token_file)?;
-                Some(context::token_from_file(token_file.clone()))
-            }
+            Some(Authentication::OauthBearer { token_file }) => Some(context::token_from_file(token_file.clone())),
             _ => None,
         };
         let client = conf.into_client(refresh_token).map_err(ConfigurationFault::Refused)?;
