@@ -171,8 +171,9 @@ fn topic_coverage(state: &State, topic: &TopicName) -> TopicCoverage {
         .sum();
     let lost_offsets = state.gaps.iter().filter(|gap| gap.topic == *topic).map(|gap| gap.range.span()).sum();
     let held = &state.topics[topic];
-    let copying =
-        |behind: &Behind| behind.topic == *topic && behind.until.is_none() && behind.reason == BehindReason::Backlog;
+    // One that stands still in its first copy has not ended it.
+    let unfinished = |reason| matches!(reason, BehindReason::Backlog | BehindReason::Corrupt);
+    let copying = |behind: &Behind| behind.topic == *topic && behind.until.is_none() && unfinished(behind.reason);
     let condition = if !held.is_selected() {
         TopicCondition::Excluded
     } else if !held.is_live() {

@@ -71,7 +71,7 @@ pub struct Metrics {
     pub kafka_errors: Family<KindLabel, Counter>,
     /// Whether the broker cannot be reached at the moment.
     pub kafka_unreachable: Gauge,
-    /// Claims of the log in the last ten minutes: two or more mean that writers fight.
+    /// Claims of the log in the last ten minutes: at 2 or more, writers fight or one restarts.
     pub recent_claims: Gauge,
     /// The writer's epoch.
     pub epoch: Gauge,
@@ -145,7 +145,7 @@ impl Metrics {
         r.register("store_failing", "1 while the store fails", self.store_failing.clone());
         r.register("kafka_errors", "Complaints of the Kafka client, by kind", self.kafka_errors.clone());
         r.register("kafka_unreachable", "1 while the broker cannot be asked", self.kafka_unreachable.clone());
-        let help = "Claims of the log in the last ten minutes; two writers fight where it keeps above one";
+        let help = "Claims of the log in the last ten minutes; at 2 or more, writers fight or one restarts";
         r.register("recent_claims", help, self.recent_claims.clone());
         r.register("epoch", "The writer's epoch", self.epoch.clone());
         r.register("checkpoints", "Checkpoints written", self.checkpoints.clone());
@@ -201,7 +201,8 @@ impl Metrics {
 
     /// Counts the partitions behind.
     pub fn set_behind(&self, reasons: impl Iterator<Item = BehindReason> + Clone) {
-        for reason in [BehindReason::Backlog, BehindReason::OpenTransaction, BehindReason::Unreachable] {
+        use BehindReason::{Backlog, Corrupt, OpenTransaction, Unreachable};
+        for reason in [Backlog, OpenTransaction, Unreachable, Corrupt] {
             let count = reasons.clone().filter(|found| *found == reason).count();
             let gauge = self.behind.get_or_create(&KindLabel::new(reason.as_str()));
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
