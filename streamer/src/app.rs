@@ -1,19 +1,23 @@
 //! The composition root: from a job to a running streamer.
 //!
-//! Order, so that nothing is touched before it is known to be right: HTTP address, store opened, broker asked for its
-//! cluster id, log read and checked against this job, store probed, log claimed, streaming.
+//! Order, so that nothing is touched before it is known to be right: HTTP address, files and store opened, broker asked
+//! for its cluster id, log read and checked against this job, store probed, log claimed, leftovers swept, streaming.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use strimzi_backup_format::coverage::recoverable_until;
-use strimzi_backup_format::ids::{ClusterId, Shard};
+use strimzi_backup_format::ids::{ClusterId, Shard, TimestampMs};
 use strimzi_backup_format::job::{BackupSettings, Compression, Job};
+use strimzi_backup_format::manifest::log::LogWriter;
 use strimzi_backup_format::segment::encode::{Codec, EncodeOptions};
+use strimzi_backup_format::store::open::OpenError;
 use strimzi_backup_format::store::{self, Store};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::{self, View};
 use crate::budget::Budget;
@@ -21,7 +25,7 @@ use crate::claim::Claimant;
 use crate::clock::{Clock as _, SystemClock};
 use crate::error::Error;
 use crate::kafka::{self, Kafka, Tuning};
-use crate::metrics::Metrics;
+use crate::metrics::{KindLabel, Metrics};
 use crate::pipeline::produce::{Pool, Workshop};
 use crate::source::buffers::Buffers;
 use crate::source::live::LiveBroker;
@@ -40,23 +44,48 @@ const CLIENT_SHARE: u64 = 4;
 /// The least a broker gathers before it answers, so that quiet partitions cost few requests.
 const FETCH_MIN_BYTES: u32 = 64 << 10;
 
-/// Streams until `stop`, or until caught up.
+/// Streams until `stop`, or until caught up. Ends soon after `abandon`, whatever the store does.
 ///
 /// # Errors
 /// [`Error`], which knows its exit code.
 pub async fn stream(job: Job, until: Until, stop: CancellationToken, abandon: CancellationToken) -> Result<(), Error> {
-    let listener = admin::bind(job.http.address).await?;
+    let Opened { listener, store, kafka } = open(&job).await?;
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "listening for /livez, /readyz and /metrics");
     }
-    let store = store::open_to_write(&job.storage)?;
     let world = World::new(&job);
-    let serving = tokio::spawn(admin::serve(listener, world.view(), stop.child_token()));
-    let done = run(job, store, &world, until, &stop, abandon).await;
+    let _deadline = AbortOnDropHandle::new(tokio::spawn(grace(stop.clone(), abandon.clone())));
+    let serving = AbortOnDropHandle::new(tokio::spawn(admin::serve(listener, world.view(), stop.child_token())));
+    let done = run(job, (store, kafka), &world, until, &stop, abandon.clone()).await;
     stop.cancel();
-    // The server only reads; how it ended matters to nobody once the streamer has.
-    drop(serving.await);
+    // The server only reads; how it ended matters to nobody once the streamer has, nor does a client that dawdles.
+    tokio::select! {
+        _ = serving => {}
+        () = abandon.cancelled() => {}
+    }
     done
+}
+
+/// What the job names outside of itself.
+struct Opened {
+    listener: TcpListener,
+    store: Store,
+    kafka: Kafka,
+}
+
+/// Takes what the job names, or tells all that is wrong with it at once. Asks nothing of store and broker yet.
+async fn open(job: &Job) -> Result<Opened, Error> {
+    let listener = admin::bind(job.http.address).await;
+    let kafka = Kafka::connect(&job.cluster, &tuning(&job.backup)).map_err(Error::from);
+    match (listener, kafka) {
+        (Ok(listener), Ok(kafka)) => Ok(Opened { listener, store: store::open_to_write(&job.storage)?, kafka }),
+        (listener, kafka) => {
+            // A directory that is not there yet would have been made.
+            let store = store::open(&job.storage).err().filter(|fault| !matches!(fault, OpenError::Missing { .. }));
+            let faults = [store.map(Error::from), kafka.err(), listener.err()];
+            Err(Error::together(faults.into_iter().flatten().collect()))
+        }
+    }
 }
 
 /// What all parts of the process share.
@@ -93,40 +122,28 @@ impl World {
 
 async fn run(
     job: Job,
-    store: Store,
+    (store, kafka): (Store, Kafka),
     world: &World,
     until: Until,
     stop: &CancellationToken,
     abandon: CancellationToken,
 ) -> Result<(), Error> {
-    let tuning = tuning(&job.backup);
-    let kafka = Kafka::connect(&job.cluster, &tuning)?;
-    let cluster = cluster_id(&kafka, &job).await?;
-    sweep(&store, &world.clock);
-    let claimant = Claimant {
-        job: &job,
-        store: store.clone(),
-        cluster,
-        writer: gethostname::gethostname().to_string_lossy().into_owned(),
-        clock: Arc::clone(&world.clock),
-        metrics: Arc::clone(&world.metrics),
-        proven: false.into(),
+    let writer = tokio::select! {
+        biased;
+        writer = take_over(&job, &store, &kafka, world) => writer?,
+        () = stop.cancelled() => {
+            tracing::info!("stopped before anything was fetched");
+            return Ok(());
+        }
     };
-    let writer = claimant.claim(stop).await?;
-    world.status.claimed(world.clock.now(), recoverable_until(writer.state()));
-    world.metrics.epoch.set(i64::try_from(writer.epoch().get()).unwrap_or(i64::MAX));
-    world.metrics.commits.get_or_create(&crate::metrics::KindLabel::new("claim")).inc();
     let options = EncodeOptions::new(writer.state().backup, codec(job.backup.compression))?;
-    let broker = Arc::new(LiveBroker::new(job.cluster.clone(), tuning, kafka));
-    let polling = CancellationToken::new();
+    let broker = Arc::new(LiveBroker::new(job.cluster, tuning(&job.backup), kafka));
     let poller = broker.spawn_poller(
         Arc::clone(&world.buffers),
         Arc::clone(&world.budget),
         Arc::clone(&world.clock),
         Arc::clone(&world.metrics),
-        polling.clone(),
-    );
-    let poller = poller.map_err(|source| Error::Io { what: "start the polling thread".to_owned(), source })?;
+    )?;
     let workshop = Workshop {
         store,
         options,
@@ -149,14 +166,28 @@ async fn run(
         metrics: Arc::clone(&world.metrics),
         status: Arc::clone(&world.status),
     };
-    let deadline = tokio::spawn(grace(stop.clone(), abandon.clone()));
-    let streamed = Stream::new(parts, until).run(stop.clone(), abandon).await;
-    deadline.abort();
-    polling.cancel();
-    match tokio::task::spawn_blocking(move || poller.join()).await {
-        Ok(Err(panic)) => std::panic::resume_unwind(panic),
-        _ => streamed,
-    }
+    poller.beside(Stream::new(parts, until).run(stop.clone(), abandon)).await
+}
+
+/// Becomes the writer of the backup. Dropped at any point, what it has written is whole.
+async fn take_over(job: &Job, store: &Store, kafka: &Kafka, world: &World) -> Result<LogWriter, Error> {
+    let claimant = Claimant {
+        job,
+        store: store.clone(),
+        cluster: cluster_id(kafka, job).await?,
+        writer: gethostname::gethostname().to_string_lossy().into_owned(),
+        clock: Arc::clone(&world.clock),
+        metrics: Arc::clone(&world.metrics),
+        proven: false.into(),
+    };
+    let writer = claimant.claim().await?;
+    world.status.claimed(world.clock.now(), recoverable_until(writer.state()));
+    world.metrics.epoch.set(i64::try_from(writer.epoch().get()).unwrap_or(i64::MAX));
+    world.metrics.commits.get_or_create(&KindLabel::new("claim")).inc();
+    // Only now is it known that what lies there is ours to tidy up.
+    let (store, now) = (store.clone(), world.clock.now());
+    drop(tokio::task::spawn_blocking(move || sweep(&store, now)).await);
+    Ok(writer)
 }
 
 /// Gives up on the last records when the store does not take them in time.
@@ -176,9 +207,9 @@ async fn cluster_id(kafka: &Kafka, job: &Job) -> Result<ClusterId, Error> {
     }
 }
 
-/// Removes what crashed writes left in a directory store. A stage is younger than a minute while it is written.
-fn sweep(store: &Store, clock: &SystemClock) {
-    let now = u64::try_from(clock.now().get()).unwrap_or(0);
+/// Removes what crashed writes left in a directory store. A stage is younger than a minute while it is written. Blocks.
+fn sweep(store: &Store, now: TimestampMs) {
+    let now = u64::try_from(now.get()).unwrap_or(0);
     let before = std::time::UNIX_EPOCH + Duration::from_millis(now.saturating_sub(60_000));
     match store.sweep_leftovers(before) {
         Ok(0) => {}

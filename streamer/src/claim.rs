@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use strimzi_backup_format::identity::Identity;
 use strimzi_backup_format::ids::{BackupId, ClusterId, Nonce, Sequence, Shard, TimestampMs};
-use strimzi_backup_format::job::{BackupSettings, Job};
+use strimzi_backup_format::job::{BackupSettings, Job, defaults};
 use strimzi_backup_format::manifest::Claim;
 use strimzi_backup_format::manifest::log::{self, LogWriter};
 use strimzi_backup_format::manifest::reader;
 use strimzi_backup_format::state::State;
 use strimzi_backup_format::store::probe::{ProbeError, probe};
 use strimzi_backup_format::store::{ErrorKind, Store};
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Backoff, Clock};
 use crate::error::Error;
@@ -51,26 +50,34 @@ impl<C: Clock> Claimant<'_, C> {
     /// Claims the log, creating the backup where there is none. Waits for a store that fails, and for a living writer
     /// that has fenced this one before.
     ///
+    /// Dropped at any point, it may or may not have claimed; the next start claims higher.
+    ///
     /// # Errors
     /// [`Error::Foreign`], [`Error::Read`] or [`Error::Log`] where this job must not write here; nothing is changed then.
-    /// [`Error::StoppedEarly`] on `stop`.
-    pub async fn claim(&self, stop: &CancellationToken) -> Result<LogWriter, Error> {
+    /// [`Error::NoStore`] where the store refuses, or fails too often.
+    pub async fn claim(&self) -> Result<LogWriter, Error> {
         let mut backoff = Backoff::new();
         loop {
-            match self.attempt().await {
+            match self.attempt(&backoff).await {
                 Ok(Some(writer)) => return Ok(writer),
                 Ok(None) => {
                     // The store answers: what failed before is over.
                     backoff = Backoff::new();
-                    self.pause(STANDBY_LOOK, stop).await?;
+                    tokio::time::sleep(STANDBY_LOOK).await;
                 }
-                Err(error) if is_retryable(&error) && backoff.attempts() < ATTEMPTS => {
-                    self.metrics.store_failed("claim", &self.store.description, &error, self.clock.now());
-                    self.pause(backoff.next(self.clock.as_ref()), stop).await?;
-                }
-                Err(error) => return Err(self.explained(error)),
+                Err(error) => self.wait_out(error, &backoff).await.map_err(|error| self.explained(error))?,
             }
         }
+    }
+
+    /// Waits until an attempt that failed may be repeated, or gives its error back.
+    async fn wait_out(&self, error: Error, backoff: &Backoff) -> Result<(), Error> {
+        if !is_retryable(&error) || backoff.attempts() >= ATTEMPTS {
+            return Err(error);
+        }
+        self.metrics.store_failed("claim", &self.store.description, &error, self.clock.now());
+        tokio::time::sleep(backoff.next(self.clock.as_ref())).await;
+        Ok(())
     }
 
     /// Names the store in an error that names an object only.
@@ -83,18 +90,11 @@ impl<C: Clock> Claimant<'_, C> {
         }
     }
 
-    async fn pause(&self, pause: Duration, stop: &CancellationToken) -> Result<(), Error> {
-        tokio::select! {
-            () = stop.cancelled() => Err(Error::StoppedEarly),
-            () = tokio::time::sleep(pause) => Ok(()),
-        }
-    }
-
     /// One attempt; `None` where another writer is to be left alone for now.
-    async fn attempt(&self) -> Result<Option<LogWriter>, Error> {
+    async fn attempt(&self, backoff: &Backoff) -> Result<Option<LogWriter>, Error> {
         let shard = Shard::ONLY;
         let Some(log) = reader::open(&self.store, shard).await? else {
-            return self.create().await;
+            return self.create(backoff).await;
         };
         log.identity.admits(&self.job.name, &self.cluster)?;
         for (object, reason) in &log.ignored {
@@ -106,8 +106,17 @@ impl<C: Clock> Claimant<'_, C> {
         }
         // Only now, when this job may write here: a probe leaves an object.
         self.prove().await?;
+        if self.job.name == defaults::NAME
+            && let Some(other) = log.state.claims.last().filter(|claim| claim.writer != self.writer)
+        {
+            tracing::warn!(
+                writer = other.writer,
+                "another host claimed this backup last, and the job has no name of its own: two jobs without a name \
+                 are not told apart, so make sure that no other writes here"
+            );
+        }
         let writer = LogWriter::new(self.store.clone(), shard, log);
-        self.create_claim(writer).await.map(Some)
+        self.create_claim(writer, backoff).await.map(Some)
     }
 
     async fn prove(&self) -> Result<(), Error> {
@@ -119,7 +128,7 @@ impl<C: Clock> Claimant<'_, C> {
     }
 
     /// Founds the backup. The log is then read and claimed by the next attempt, as any other.
-    async fn create(&self) -> Result<Option<LogWriter>, Error> {
+    async fn create(&self, backoff: &Backoff) -> Result<Option<LogWriter>, Error> {
         self.prove().await?;
         let backup = BackupId::new(self.clock.uuid());
         let identity = Identity::new(backup, &self.job.name, self.cluster.clone(), self.clock.now());
@@ -129,24 +138,20 @@ impl<C: Clock> Claimant<'_, C> {
         let Some(log) = reader::open(&self.store, Shard::ONLY).await? else { return Err(Error::Raced) };
         log.identity.admits(&self.job.name, &self.cluster)?;
         let writer = LogWriter::new(self.store.clone(), Shard::ONLY, log);
-        self.create_claim(writer).await.map(Some)
+        self.create_claim(writer, backoff).await.map(Some)
     }
 
-    async fn create_claim(&self, mut writer: LogWriter) -> Result<LogWriter, Error> {
+    /// Creates the same claim until its outcome is known: one that landed unseen would only be claimed over.
+    async fn create_claim(&self, mut writer: LogWriter, backoff: &Backoff) -> Result<LogWriter, Error> {
         let claim = Claim { writer: self.writer.clone(), software: env!("CARGO_PKG_VERSION").to_owned() };
         let nonce = Nonce::new(self.clock.uuid());
         let prepared = writer.prepare_claim(claim, nonce, self.clock.now())?;
-        let backoff = Backoff::new();
         loop {
             match writer.commit(&prepared).await {
                 Ok(()) => break,
-                Err(error) if error.is_retryable() => {
-                    self.metrics.store_failed("claim", &self.store.description, &error, self.clock.now());
-                    tokio::time::sleep(backoff.next(self.clock.as_ref())).await;
-                }
                 // Somebody else was faster: read what stands there now, and decide anew.
                 Err(log::Error::Fenced { .. }) => return Err(Error::Raced),
-                Err(error) => return Err(error.into()),
+                Err(error) => self.wait_out(error.into(), backoff).await?,
             }
         }
         let epoch = writer.epoch();

@@ -101,6 +101,23 @@ pub enum Error {
     /// Told to stop, and the store did not take the last records in time.
     #[error("stopped before the store took what was fetched last; nothing is lost, the next start fetches it again")]
     StoppedEarly,
+    /// A topic that must be read may not be.
+    #[error("the broker does not let this user read the topic {topic}; allow it, or exclude the topic")]
+    Denied {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// A thread that must run as long as the process is gone.
+    #[error("the thread {name} ended by itself: {why}")]
+    ThreadEnded {
+        /// Its name.
+        name: &'static str,
+        /// What it said last.
+        why: String,
+    },
+    /// Several things at once, each of which must be put right.
+    #[error("{} faults: {}", .0.len(), .0.iter().map(|error| chain(error)).collect::<Vec<_>>().join("; "))]
+    Several(Vec<Error>),
     /// A port or a file of this machine.
     #[error("{what}")]
     Io {
@@ -115,11 +132,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Faults as one; of a single one, that.
+    pub fn together(mut faults: Vec<Self>) -> Self {
+        if faults.len() == 1 { faults.remove(0) } else { Self::Several(faults) }
+    }
+
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Job(_) | Self::ReadJob { .. } | Self::Usage(_) | Self::Open(_) => exit::USAGE,
-            Self::Kafka(crate::kafka::Error::Configuration(_)) => exit::USAGE,
+            Self::Kafka(crate::kafka::Error::Configuration(_)) | Self::Several(_) => exit::USAGE,
             Self::Log(log::Error::Fenced { .. }) => exit::FENCED,
             Self::Log(log::Error::Corrupt { .. }) | Self::Foreign(_) => exit::DAMAGED,
             Self::Vanished { .. } | Self::Findings(_) => exit::DAMAGED,

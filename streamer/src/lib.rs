@@ -24,4 +24,5 @@ pub mod source;
 pub mod status;
 pub mod stream;
 pub mod telemetry;
+pub mod thread;
 pub mod verify;

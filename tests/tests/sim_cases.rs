@@ -7,7 +7,7 @@ mod sim;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use futures::TryStreamExt as _;
 use object_store::ObjectStoreExt as _;
 use sim::simulate;
@@ -17,6 +17,8 @@ use sim::writer::Ending;
 use strimzi_backup_format::ids::TopicName;
 use strimzi_backup_format::manifest::{GapReason, TopicEventKind};
 use strimzi_backup_format::store::faulty::{Decision, Fault, Op};
+use strimzi_backup_streamer::source::Refusal;
+use strimzi_backup_streamer::stream::Until;
 
 /// A world with two topics and some records.
 fn world() -> World {
@@ -122,6 +124,9 @@ fn a06_the_higher_epoch_wins_and_the_loser_stands_by() -> Result<()> {
         ensure!(world.state()?.epoch().get() == 2, "a fought back while b was alive");
         stop(&mut world, 2);
         world.pass(1_000).await;
+        world.reap().await?;
+        let ending = &world.writers[2].ending;
+        ensure!(matches!(ending, Some(Ending::Returned(Ok(())))), "a stood by, was told to stop, and: {ending:?}");
         world.settle().await
     })
 }
@@ -240,6 +245,11 @@ fn a15_every_call_takes_half_a_minute() -> Result<()> {
             world.reap().await?;
         }
         ensure!(world.writers[0].is_running(), "it ended: {:?}", world.writers[0].ending);
+        // A cut waits for those before it, each of them for its segment, the look at it, and its manifest.
+        world.oracle.follow().await?;
+        let frontier = &world.state()?.frontier;
+        let lag = world.now().millis_since(frontier.until.context("an instant that all is captured up to")?);
+        ensure!(lag < 400_000, "{lag} ms behind: {frontier:?}");
         world.settle().await
     })
 }
@@ -310,6 +320,52 @@ fn a39_what_retention_took_is_a_gap_and_nothing_else_is() -> Result<()> {
         let gaps = &world.state()?.gaps;
         ensure!(gaps.len() == 2 && gaps.iter().all(|gap| gap.reason == GapReason::RetentionOverrun), "{gaps:?}");
         Ok(())
+    })
+}
+
+/// A world whose writer ends when it is caught up, while the broker refuses to tell of `payments`.
+fn caught_up_without_payments(refusal: Refusal) -> Result<World> {
+    let mut world = world();
+    world.until = Until::CaughtUp;
+    world.around.cluster.lock().refused = Some((topic("payments"), refusal));
+    world.start("a", None)?;
+    // It may end by itself.
+    world.writers[0].stopped = true;
+    Ok(world)
+}
+
+#[test]
+fn a_partition_without_a_leader_is_not_caught_up() -> Result<()> {
+    simulate(|| async {
+        let mut world = caught_up_without_payments(Refusal::Unavailable)?;
+        world.pass(120_000).await;
+        world.reap().await?;
+        ensure!(world.writers[0].is_running(), "it ended: {:?}", world.writers[0].ending);
+        world.around.cluster.lock().refused = None;
+        world.pass(120_000).await;
+        world.reap().await?;
+        let ending = &world.writers[0].ending;
+        ensure!(matches!(ending, Some(Ending::Returned(Ok(())))), "{ending:?}");
+        world.oracle.follow().await?;
+        let held = world.state()?.positions.iter().find(|(key, _)| key.topic == topic("payments"));
+        let end =
+            world.around.cluster.lock().partition(&topic("payments"), 0).map(|payments| payments.log.high_watermark());
+        ensure!(held.map(|(_, position)| position.next_offset.get()) == end, "{held:?}, and the end is {end:?}");
+        world.until = Until::Stopped;
+        world.settle().await
+    })
+}
+
+#[test]
+fn a_topic_that_is_denied_is_not_caught_up() -> Result<()> {
+    simulate(|| async {
+        let mut world = caught_up_without_payments(Refusal::Denied)?;
+        world.pass(120_000).await;
+        world.reap().await?;
+        match &world.writers[0].ending {
+            Some(Ending::Returned(Err((1, text)))) if text.contains("payments") => Ok(()),
+            ending => bail!("{ending:?}"),
+        }
     })
 }
 

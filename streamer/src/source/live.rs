@@ -8,14 +8,15 @@ use parking_lot::{Mutex, RwLock};
 use strimzi_backup_format::ids::{Offset, TopicName};
 use strimzi_backup_format::job::Cluster;
 use strimzi_backup_format::record::RecordRef;
-use tokio_util::sync::CancellationToken;
 
 use super::buffers::{Buffers, Fault};
 use super::{Assignment, Broker, Described, Refusal, TopicPartition, Unreachable};
 use crate::budget::Budget;
 use crate::clock::Clock;
+use crate::error::Error;
 use crate::kafka::{self, BrokerError, Kafka, OffsetSpec, PartitionFault, Tuning};
 use crate::metrics::{KindLabel, Metrics};
+use crate::thread::Thread;
 
 /// How long one poll waits for the first event, and so how soon the thread notices that it should stop.
 const POLL_PATIENCE: Duration = Duration::from_millis(100);
@@ -40,7 +41,7 @@ impl LiveBroker {
         self.kafka.read().clone()
     }
 
-    /// Polls the client on a thread of its own until `stop`: records go into `buffers`, as long as `budget` is not spent.
+    /// Polls the client on a thread of its own: records go into `buffers`, as long as `budget` is not spent.
     ///
     /// # Errors
     /// Where the thread cannot be started.
@@ -50,10 +51,9 @@ impl LiveBroker {
         budget: Arc<Budget>,
         clock: Arc<C>,
         metrics: Arc<Metrics>,
-        stop: CancellationToken,
-    ) -> std::io::Result<std::thread::JoinHandle<()>> {
+    ) -> Result<Thread, Error> {
         let broker = Arc::clone(self);
-        std::thread::Builder::new().name("kafka-poll".to_owned()).spawn(move || {
+        Thread::spawn("kafka-poll", move |stop| {
             while !stop.is_cancelled() {
                 if budget.wait(POLL_PATIENCE) {
                     broker.poll_once(&buffers, &budget, clock.as_ref(), &metrics);

@@ -6,13 +6,13 @@ use object_store::ObjectStoreExt as _;
 use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::coverage;
 use strimzi_backup_format::ids::{Nonce, Sequence, TimestampMs};
-use strimzi_backup_format::layout;
+use strimzi_backup_format::layout::{self, ObjectKey};
 use strimzi_backup_format::manifest::Segment;
 use strimzi_backup_format::manifest::log::{self, Draft, Prepared};
+use strimzi_backup_format::store::Store;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::{InFlight, Stream};
+use super::{Answer, InFlight, Stream};
 use crate::budget::Charge;
 use crate::clock::{Backoff, Clock};
 use crate::error::Error;
@@ -36,11 +36,10 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     pub(super) async fn commit_next(
         &mut self,
         (cut, segments, charge): (InFlight, Vec<Segment>, Charge),
-        abandon: &CancellationToken,
     ) -> Result<(), Error> {
         let InFlight { mut draft, observed_at, cut_at, .. } = cut;
         draft.segments = segments;
-        self.commit(draft, observed_at, "data", Some(cut_at), abandon).await?;
+        self.commit(draft, observed_at, "data", Some(cut_at)).await?;
         drop(charge);
         Ok(())
     }
@@ -51,11 +50,10 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         observed_at: TimestampMs,
         kind: &'static str,
         cut_at: Option<Instant>,
-        abandon: &CancellationToken,
     ) -> Result<(), Error> {
         let nonce = Nonce::new(self.parts.clock.uuid());
         let prepared = self.parts.writer.prepare(draft, nonce, observed_at)?;
-        self.create(&prepared, abandon).await?;
+        self.create(&prepared).await?;
         self.publish(&prepared, kind, cut_at);
         if self.parts.writer.checkpoint_is_due() {
             self.checkpoint().await?;
@@ -64,7 +62,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     }
 
     /// Creates the manifest, however long the store takes.
-    async fn create(&mut self, prepared: &Prepared, abandon: &CancellationToken) -> Result<(), Error> {
+    async fn create(&mut self, prepared: &Prepared) -> Result<(), Error> {
         let backoff = Backoff::new();
         loop {
             let error = match self.parts.writer.commit(prepared).await {
@@ -74,49 +72,27 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             };
             let object = layout::manifest(prepared.manifest().shard, prepared.manifest().sequence);
             self.parts.metrics.store_failed("commit", &object, &error, self.parts.clock.now());
-            let pause = backoff.next(self.parts.clock.as_ref());
-            tokio::select! {
-                () = abandon.cancelled() => return Err(Error::StoppedEarly),
-                () = tokio::time::sleep(pause) => {}
-            }
-            self.stand_firm().await?;
+            tokio::time::sleep(backoff.next(self.parts.clock.as_ref())).await;
+            self.footing().check().await?;
         }
         self.parts.metrics.store_recovered();
         Ok(())
     }
 
-    /// After a failure, and once in a metadata interval: is the log still there? A bucket that was emptied or exchanged
-    /// takes the next manifest as if nothing had been before it, and one that was deleted lets uploads wait for ever.
-    pub(super) async fn stand_firm(&self) -> Result<(), Error> {
+    /// What the log stands on now, to be looked at after a failure, and once in a metadata interval.
+    fn footing(&self) -> Footing {
         let state = self.parts.writer.state();
-        let shard = state.shard;
         let mut must_stand = vec![(layout::identity(), state.identity)];
-        must_stand.extend(state.head.map(|head| (layout::manifest(shard, head.sequence), head.sha256)));
-        for (key, digest) in must_stand {
-            if self.is_gone(&key, digest).await {
-                return Err(Error::Vanished { object: key.to_string() });
-            }
-        }
-        Ok(())
+        must_stand.extend(state.head.map(|head| (layout::manifest(state.shard, head.sequence), head.sha256)));
+        Footing { store: self.parts.writer.store().clone(), must_stand }
     }
 
-    async fn is_gone(&self, key: &layout::ObjectKey, digest: Sha256) -> bool {
-        let store = self.parts.writer.store();
-        for look in 1..=LOOKS_UNTIL_GONE {
-            let found = match store.inner.get(&key.below(&store.prefix)).await {
-                Ok(object) => object.bytes().await,
-                Err(error) => Err(error),
-            };
-            match found {
-                Ok(bytes) if Sha256::of(&bytes) == digest => return false,
-                Ok(_) | Err(object_store::Error::NotFound { .. }) => {
-                    tokio::time::sleep(Duration::from_millis(200) * look).await;
-                }
-                // It cannot be told: the commit is tried again, and fails again as long as the store does.
-                Err(_) => return false,
-            }
+    /// Looks beside the loop whether the log still stands, unless somebody looks already.
+    pub(super) fn ask_footing(&mut self) {
+        if !std::mem::replace(&mut self.asking_footing, true) {
+            let footing = self.footing();
+            self.asking.spawn(async move { Answer::Footing(footing.check().await) });
         }
-        true
     }
 
     /// Tells the world what is committed now.
@@ -145,7 +121,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
 
     /// Writes a checkpoint; one that fails is tried after the next commit.
     async fn checkpoint(&mut self) -> Result<(), Error> {
-        self.stand_firm().await?;
+        self.footing().check().await?;
         match self.parts.writer.checkpoint().await {
             Ok(()) => {
                 self.parts.metrics.checkpoints.inc();
@@ -157,6 +133,43 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// The objects that every later manifest builds on. A bucket that was emptied or exchanged takes the next manifest as if
+/// nothing had been before it, and one that was deleted lets uploads wait for ever.
+#[derive(Debug)]
+struct Footing {
+    store: Store,
+    must_stand: Vec<(ObjectKey, Sha256)>,
+}
+
+impl Footing {
+    async fn check(&self) -> Result<(), Error> {
+        for (key, digest) in &self.must_stand {
+            if self.is_gone(key, *digest).await {
+                return Err(Error::Vanished { object: key.to_string() });
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_gone(&self, key: &ObjectKey, digest: Sha256) -> bool {
+        for look in 1..=LOOKS_UNTIL_GONE {
+            let found = match self.store.inner.get(&key.below(&self.store.prefix)).await {
+                Ok(object) => object.bytes().await,
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(bytes) if Sha256::of(&bytes) == digest => return false,
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {
+                    tokio::time::sleep(Duration::from_millis(200) * look).await;
+                }
+                // It cannot be told: the commit is tried again, and fails again as long as the store does.
+                Err(_) => return false,
+            }
+        }
+        true
     }
 }
 

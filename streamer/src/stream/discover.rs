@@ -139,6 +139,10 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                     self.take_topics(*look).await?;
                 }
             }
+            Answer::Footing(stands) => {
+                self.asking_footing = false;
+                stands?;
+            }
             Answer::Watermarks(watermarks) => {
                 self.asking_watermarks = false;
                 self.take_watermarks(watermarks);
@@ -194,7 +198,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             self.catalog.watched();
             self.watched_at = Some(asked_at);
             if self.until == Until::CaughtUp && self.goal.is_none() {
-                self.set_goal().await;
+                self.set_goal(&described).await?;
             }
         }
         if self.catalog.wanted().is_empty() {
@@ -257,7 +261,8 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         }
     }
 
-    /// Opens slots for partitions that are to be read and are not yet. Says whether all of them could be.
+    /// Opens slots for partitions that are to be read and are not yet, as far as their leaders tell where. Says whether the
+    /// broker could be asked, and the client took them.
     async fn start_wanted(&mut self, denied: &BTreeSet<&TopicName>) -> bool {
         let assigned: BTreeSet<PartitionKey> = {
             let buffers = self.parts.buffers.lock();
@@ -276,7 +281,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         self.open(starts)
     }
 
-    /// Where each of these partitions is to be read from; `None` where the broker does not tell.
+    /// Where each of these partitions is to be read from, as far as it is told; `None` where the broker cannot be asked.
     async fn starts(&mut self, missing: Vec<PartitionKey>) -> Option<Vec<Start>> {
         let unknown: Vec<PartitionKey> = missing
             .iter()
@@ -291,7 +296,14 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             let (offset, until) = match self.catalog.begin(&key) {
                 // It appeared after the last look: at that instant nothing of it was there to be missed.
                 Begin::Zero => (Offset::new(0), self.watched_at),
-                Begin::LogStart => (log_starts.get(&(key.topic.clone(), key.partition)).copied()?, None),
+                Begin::LogStart => match log_starts.get(&(key.topic.clone(), key.partition)) {
+                    Some(log_start) => (*log_start, None),
+                    // Behind as unreachable until the next look, which asks again.
+                    None => {
+                        tracing::warn!(partition = %key, "the broker does not tell where its log starts; not read yet");
+                        return None;
+                    }
+                },
             };
             Some(Start { key, offset, last_record: None, highest_timestamp: None, until })
         });
@@ -401,19 +413,43 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         self.parts.budget.release(freed);
     }
 
-    /// The end offsets at this moment, as the goal of a run that ends when it is caught up.
-    pub(super) async fn set_goal(&mut self) {
+    /// The end offsets at this moment, as the goal of a run that ends when it is caught up. There is none before every
+    /// topic and every partition has answered: what is left out would count as read.
+    async fn set_goal(&mut self, described: &BTreeMap<TopicName, Result<Described, Refusal>>) -> Result<(), Error> {
+        let refused = described.iter().filter_map(|(topic, told)| Some((topic, told.as_ref().err().copied()?)));
+        // A topic that is unknown is deleted, and not wanted any more.
+        if !may_go_on(refused.filter(|(_, refusal)| *refusal != Refusal::Unknown))? {
+            return Ok(());
+        }
         let partitions: Vec<TopicPartition> =
             self.catalog.wanted().into_iter().map(|key| (key.topic, key.partition)).collect();
         match tokio::time::timeout(PATIENCE, self.parts.broker.high_watermarks(&partitions)).await {
             Ok(Ok(told)) => {
-                let ends = told.into_iter().filter_map(|(partition, end)| Some((partition, end.ok()?)));
-                self.goal = Some(ends.collect());
+                let end = |partition| told.get(partition).copied().unwrap_or(Err(Refusal::Unavailable));
+                let refused = partitions.iter().filter_map(|partition| Some((&partition.0, end(partition).err()?)));
+                if may_go_on(refused)? {
+                    let ends = told.into_iter().filter_map(|(partition, end)| Some((partition, end.ok()?)));
+                    self.goal = Some(ends.collect());
+                }
             }
             Ok(Err(error)) => self.broker_failed(&crate::error::chain(&error)),
             Err(_) => self.broker_failed("end offsets: no answer in time"),
         }
+        Ok(())
     }
+}
+
+/// Whether none was refused. What is unavailable is asked again at the next look; what is denied stays so.
+fn may_go_on<'a>(refused: impl Iterator<Item = (&'a TopicName, Refusal)>) -> Result<bool, Error> {
+    let mut all_told = true;
+    for (topic, refusal) in refused {
+        if refusal == Refusal::Denied {
+            return Err(Error::Denied { topic: topic.clone() });
+        }
+        tracing::warn!(%topic, ?refusal, "the broker does not tell where the topic ends; waiting for it");
+        all_told = false;
+    }
+    Ok(all_told)
 }
 
 /// Where the client begins: right behind the last record, with its epoch, so that the leader can say whether its log

@@ -6,8 +6,9 @@ use std::time::Duration;
 use strimzi_backup_format::ids::{Offset, PartitionKey};
 use strimzi_backup_format::manifest::{GapReason, TopicDescription};
 
-use super::{Stream, topics_of};
+use super::{Stream, Until, topics_of};
 use crate::clock::Clock;
+use crate::error::Error;
 use crate::source::buffers::Fault;
 use crate::source::{Broker, TopicPartition};
 
@@ -62,7 +63,10 @@ fn has_size_limit(description: Option<&TopicDescription>) -> bool {
 
 impl<B: Broker, C: Clock> Stream<B, C> {
     /// Looks into the faults of the last interval. What cannot be found out now is found again by the next fetch.
-    pub(super) async fn handle_faults(&mut self) {
+    ///
+    /// # Errors
+    /// [`Error::Denied`] for a run that is to end: it would wait for ever for what it may not read.
+    pub(super) async fn handle_faults(&mut self) -> Result<(), Error> {
         let faults = self.parts.buffers.lock().take_faults();
         let mut out_of_range = Vec::new();
         for (slot, key, position, fault) in faults {
@@ -74,6 +78,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 Fault::Corrupt if self.unsettled.is_some() => self.parts.buffers.lock().fault(slot, fault),
                 Fault::Corrupt => self.read_on(slot, &key),
                 Fault::Unknown => self.ask_topics(),
+                Fault::Denied if self.until == Until::CaughtUp => return Err(Error::Denied { topic: key.topic }),
                 // Nothing more comes of it; the next look at the cluster assigns it again, in case it is allowed then.
                 Fault::Denied => self.close(slot, &key),
                 Fault::Other => {}
@@ -82,6 +87,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         if !out_of_range.is_empty() {
             self.resolve(out_of_range).await;
         }
+        Ok(())
     }
 
     /// Says in the log what is wrong, once until the partition brings something again.

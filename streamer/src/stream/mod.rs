@@ -10,9 +10,9 @@
 //! ```
 //!
 //! Owns: the order of things. One task runs the loop and owns the log, the catalog and the ledger of positions. The large
-//! questions to the broker, about all topics and all watermarks, run beside it and come back as [`Answer`]s. Those whose
-//! answer the next step needs are awaited in the loop, and hold up commits for as long as their patience lasts: the ids of
-//! a cut's topics, where new or faulty partitions start and end, the goal of a run that ends when it is caught up.
+//! questions to the broker, about all topics and all watermarks, and looks at the store run beside it and come back as
+//! [`Answer`]s. Those whose answer the next step needs are awaited in the loop, and hold up commits for as long as their
+//! patience lasts: the ids of a cut's topics, where new or faulty partitions start and end.
 //! Every cut becomes exactly one manifest, so that the sequence in its segments' names is known when it is cut.
 //!
 //! Crash at any point: what no manifest names does not exist (P2); the next start reads positions from the log (P1).
@@ -44,7 +44,7 @@ use crate::error::Error;
 use crate::metrics::{KindLabel, Metrics};
 use crate::pipeline::plan::Policy;
 use crate::pipeline::produce::Workshop;
-use crate::source::buffers::{Buffers, Fault, PartitionCut, Start};
+use crate::source::buffers::{Buffers, Fault, PartitionCut, Standing, Start};
 use crate::source::catalog::Catalog;
 use crate::source::{Broker, TopicPartition};
 use crate::status::Status;
@@ -105,7 +105,7 @@ pub struct Stream<B, C> {
     unsettled: Option<Unsettled>,
     in_flight: VecDeque<InFlight>,
     pending: Pending,
-    /// Questions to the broker that run beside the loop.
+    /// Questions to the broker and the store that run beside the loop.
     asking: JoinSet<Answer>,
     /// When the last complete look at the cluster's topics was asked for.
     watched_at: Option<TimestampMs>,
@@ -122,12 +122,13 @@ pub struct Stream<B, C> {
     until: Until,
     /// Events of the client at the last look whether a cut is due early.
     events_seen: u64,
-    /// End offsets at the start, for [`Until::CaughtUp`].
+    /// End offsets at the start of every partition there was, for [`Until::CaughtUp`]; `None` until all are told.
     goal: Option<BTreeMap<TopicPartition, Offset>>,
     last_commit: Instant,
     next_watermarks: Instant,
     asking_watermarks: bool,
     asking_topics: bool,
+    asking_footing: bool,
 }
 
 /// What goes into the next manifest beside its records.
@@ -159,11 +160,13 @@ struct InFlight {
     cut_at: Instant,
 }
 
-/// What came back from a question to the broker.
+/// What came back from a question that was asked beside the loop.
 #[derive(Debug)]
 enum Answer {
     Topics(Box<discover::Look>),
     Watermarks(discover::Watermarks),
+    /// Whether the log still stands in the store.
+    Footing(Result<(), Error>),
 }
 
 /// What the loop woke up for.
@@ -227,17 +230,26 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             next_watermarks: Instant::now(),
             asking_watermarks: false,
             asking_topics: false,
+            asking_footing: false,
         }
     }
 
     /// Streams until `stop`, or until it is caught up. On `stop` what was fetched is still committed; when `abandon`
-    /// fires as well, it is left for the next start.
+    /// fires as well, it is left for the next start, whatever is being waited for.
     ///
     /// Not cancel safe in the sense that work is lost; dropped at any point, the backup is whole.
     ///
     /// # Errors
     /// [`Error`] where going on would be wrong. A store or a broker that fails is waited for.
-    pub async fn run(mut self, stop: CancellationToken, abandon: CancellationToken) -> Result<(), Error> {
+    pub async fn run(self, stop: CancellationToken, abandon: CancellationToken) -> Result<(), Error> {
+        tokio::select! {
+            biased;
+            done = Box::pin(self.stream(stop)) => done,
+            () = abandon.cancelled() => Err(Error::StoppedEarly),
+        }
+    }
+
+    async fn stream(mut self, stop: CancellationToken) -> Result<(), Error> {
         let mut tick = interval(self.parts.settings.commit_interval);
         let mut fill = interval(FILL_CHECK.min(self.parts.settings.commit_interval));
         let mut topics = interval(self.parts.settings.metadata_interval);
@@ -246,8 +258,9 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => Event::Stop,
-                done = produced(&mut self.in_flight) => { self.commit_next(done?, &abandon).await?; Event::Produced }
+                done = produced(&mut self.in_flight) => { self.commit_next(done?).await?; Event::Produced }
                 Some(answer) = self.asking.join_next() => Event::Answer(unpack(answer)),
+                // Before the ticks, which may always be due; it only sends questions off, and holds none of them up.
                 _ = topics.tick() => Event::Topics,
                 _ = tick.tick(), if settled => Event::Tick,
                 _ = fill.tick(), if settled => Event::Fill,
@@ -255,19 +268,19 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             match event {
                 Event::Stop => break,
                 Event::Topics => {
-                    self.stand_firm().await?;
+                    self.ask_footing();
                     self.ask_topics();
                 }
                 Event::Answer(answer) => self.take_answer(answer).await?,
-                Event::Tick => self.tick(&abandon).await?,
-                Event::Fill if self.is_due_early() => self.tick(&abandon).await?,
+                Event::Tick => self.tick().await?,
+                Event::Fill if self.is_due_early() => self.tick().await?,
                 Event::Fill | Event::Produced => {}
             }
             if self.until == Until::CaughtUp && self.is_caught_up() {
                 break;
             }
         }
-        self.finish(&abandon).await
+        self.finish().await
     }
 
     /// A cut is due early when the next one needs the room that this one takes, when one waits to be settled, and, for
@@ -283,14 +296,14 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     }
 
     /// What is due at a commit interval: faults, a cut, a heartbeat, a look at the watermarks.
-    async fn tick(&mut self, abandon: &CancellationToken) -> Result<(), Error> {
-        self.handle_faults().await;
+    async fn tick(&mut self) -> Result<(), Error> {
+        self.handle_faults().await?;
         self.cut().await?;
         let idle = self.in_flight.is_empty() && self.unsettled.is_none();
         let due = self.last_commit.elapsed() >= self.parts.settings.heartbeat_interval;
         if idle && due {
             let draft = self.draft();
-            self.commit(draft, self.parts.clock.now(), "heartbeat", None, abandon).await?;
+            self.commit(draft, self.parts.clock.now(), "heartbeat", None).await?;
         }
         self.ask_watermarks();
         Ok(())
@@ -327,10 +340,11 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         let mut until: Option<TimestampMs> = None;
         for (key, standing) in standings {
             absent.remove(&key);
+            let behind_for = self.reason_behind(&key, standing);
             if let Some(start) = self.ledger.get_mut(&key) {
                 start.until = standing.until;
             }
-            match standing.behind {
+            match behind_for {
                 Some(reason) => behind.push(behind_entry(&key, standing.until, reason)),
                 None => until = [until, standing.until].into_iter().flatten().min(),
             }
@@ -348,6 +362,20 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         Frontier { until, behind }
     }
 
+    /// Why a partition is behind. One that delivers what is corrupt is assigned anew again and again, so that its slot knows
+    /// little: it stands still until it has brought something, or is captured up to a later look than before.
+    fn reason_behind(&mut self, key: &PartitionKey, standing: Standing) -> Option<BehindReason> {
+        if self.told_faults.get(key) != Some(&Fault::Corrupt) || standing.behind == Some(BehindReason::Unreachable) {
+            return standing.behind;
+        }
+        let before = self.ledger.get(key).and_then(|start| start.until);
+        if standing.behind.is_none() && standing.until > before {
+            self.told_faults.remove(key);
+            return None;
+        }
+        Some(BehindReason::Corrupt)
+    }
+
     fn is_caught_up(&self) -> bool {
         let Some(goal) = &self.goal else { return false };
         let committed = self.in_flight.is_empty() && self.unsettled.is_none() && self.pending.is_empty();
@@ -361,7 +389,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     }
 
     /// Stops fetching, then brings what was fetched into the log.
-    async fn finish(mut self, abandon: &CancellationToken) -> Result<(), Error> {
+    async fn finish(mut self) -> Result<(), Error> {
         self.asking.shutdown().await;
         self.sight_once_more().await;
         let assigned: Vec<TopicPartition> = {
@@ -374,27 +402,21 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         }
         loop {
             while !self.in_flight.is_empty() {
-                tokio::select! {
-                    biased;
-                    () = abandon.cancelled() => return Err(Error::StoppedEarly),
-                    done = produced(&mut self.in_flight) => self.commit_next(done?, abandon).await?,
-                }
+                let done = produced(&mut self.in_flight).await?;
+                self.commit_next(done).await?;
             }
             self.cut().await?;
             if self.in_flight.is_empty() && self.unsettled.is_none() {
                 break;
             }
             if self.in_flight.is_empty() {
-                tokio::select! {
-                    () = abandon.cancelled() => return Err(Error::StoppedEarly),
-                    () = tokio::time::sleep(Duration::from_millis(200)) => {}
-                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
         let frontier = self.frontier();
         if frontier != self.parts.writer.state().frontier {
             let draft = self.draft();
-            self.commit(draft, self.parts.clock.now(), "heartbeat", None, abandon).await?;
+            self.commit(draft, self.parts.clock.now(), "heartbeat", None).await?;
         }
         tracing::info!(sequence = %self.parts.writer.next_sequence(), "everything fetched is committed");
         Ok(())

@@ -132,7 +132,11 @@ impl SimBroker {
     ) -> Result<BTreeMap<TopicPartition, Result<Offset, Refusal>>, Unreachable> {
         self.answer(|cluster| {
             let told = partitions.iter().map(|(topic, partition)| {
-                let found = cluster.partition(topic, partition.get()).ok_or(Refusal::Unknown);
+                let refused = cluster.refused.as_ref().filter(|(refused, _)| refused == topic);
+                let found = match refused {
+                    Some((_, refusal)) => Err(*refusal),
+                    None => cluster.partition(topic, partition.get()).ok_or(Refusal::Unknown),
+                };
                 ((topic.clone(), *partition), found.map(|found| Offset::new(of(found))))
             });
             told.collect()

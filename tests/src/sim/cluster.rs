@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use strimzi_backup_format::ids::{Offset, TimestampMs, TopicId, TopicName};
 use strimzi_backup_format::record::{Header, Record, TimestampType};
+use strimzi_backup_streamer::source::Refusal;
 
 use super::dice::Dice;
 
@@ -187,6 +188,8 @@ pub struct Cluster {
     pub lives: Vec<Life>,
     /// Whether nobody reaches it at the moment.
     pub unreachable: bool,
+    /// The topic whose partitions it does not tell the bounds of, and why.
+    pub refused: Option<(TopicName, Refusal)>,
 }
 
 impl Cluster {

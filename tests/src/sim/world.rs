@@ -13,6 +13,7 @@ use strimzi_backup_format::coverage::recoverable_until;
 use strimzi_backup_format::ids::{PartitionKey, TimestampMs};
 use strimzi_backup_format::job::Job;
 use strimzi_backup_format::state::State;
+use strimzi_backup_streamer::stream::Until;
 use tokio::time::Instant;
 
 use super::clock;
@@ -44,6 +45,8 @@ pub struct World {
     pub metadata_millis: u64,
     /// Bytes that a writer may hold.
     pub budget: usize,
+    /// When the next writer ends by itself.
+    pub until: Until,
 }
 
 impl World {
@@ -53,8 +56,17 @@ impl World {
         let cluster: Arc<Mutex<Cluster>> = Arc::default();
         let oracle = Oracle::new(Arc::clone(&store), Arc::clone(&cluster));
         let around = Surroundings { store, cluster, weather: Arc::default(), began: Instant::now(), sabotage };
-        let (writers, excluded) = (Vec::new(), Vec::new());
-        Self { around, writers, oracle, dice: Dice::new(seed), excluded, metadata_millis: 3_000, budget: 1 << 20 }
+        let (writers, excluded, until) = (Vec::new(), Vec::new(), Until::Stopped);
+        Self {
+            around,
+            writers,
+            oracle,
+            dice: Dice::new(seed),
+            excluded,
+            metadata_millis: 3_000,
+            budget: 1 << 20,
+            until,
+        }
     }
 
     /// The wall clock.
@@ -93,7 +105,7 @@ impl World {
 
     /// Starts a writer, as Kubernetes starts a pod.
     pub fn start(&mut self, name: &str, kill: Option<Kill>) -> Result<()> {
-        let plan = Plan { name: name.to_owned(), job: self.job()?, budget: self.budget, kill };
+        let plan = Plan { name: name.to_owned(), job: self.job()?, budget: self.budget, kill, until: self.until };
         let dice = self.dice.fork();
         self.writers.push(Writer::start(&self.around, plan, dice));
         Ok(())

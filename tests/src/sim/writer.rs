@@ -48,6 +48,8 @@ pub struct Plan {
     pub budget: usize,
     /// When its store kills it.
     pub kill: Option<Kill>,
+    /// When it ends by itself.
+    pub until: Until,
 }
 
 /// What writers share.
@@ -255,7 +257,11 @@ impl Process {
             metrics: Arc::clone(&self.metrics),
             proven: false.into(),
         };
-        let writer = claimant.claim(&self.stop).await?;
+        let writer = tokio::select! {
+            biased;
+            writer = claimant.claim() => writer?,
+            () = self.stop.cancelled() => return Ok(()),
+        };
         self.epoch.store(writer.epoch().get(), Ordering::Relaxed);
         let options = EncodeOptions::new(writer.state().backup, Codec::None)?;
         let buffers: Arc<Mutex<Buffers>> = Arc::default();
@@ -287,7 +293,7 @@ impl Process {
             status: Arc::new(Status::default()),
         };
         let deadline = AbortOnDropHandle::new(tokio::spawn(grace(self.stop.clone(), self.abandon.clone())));
-        let streamed = Stream::new(parts, Until::Stopped).run(self.stop, self.abandon).await;
+        let streamed = Stream::new(parts, plan.until).run(self.stop, self.abandon).await;
         drop((poller, deadline));
         streamed
     }

@@ -137,6 +137,45 @@ fn readers_find_nothing_where_nothing_is_and_make_nothing() -> Result<()> {
 }
 
 #[test]
+fn all_that_a_job_names_and_that_is_not_there_is_told_at_once() -> Result<()> {
+    let dir = RunDir::new("at-once")?;
+    let server = S3Server::start()?;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let gone = |name: &str| json!(dir.path().join(name));
+    let job = job(&dir)?
+        .into_s3(&server, "x")
+        .set("/storage/s3/accessKeyIdFile", gone("no-key-id"))
+        .set("/storage/s3/secretAccessKeyFile", gone("no-secret"))
+        .set("/cluster/tls/caFiles", json!([gone("no-ca")]))
+        .set(
+            "/cluster/authentication",
+            json!({"type": "scram-sha-512", "username": "u", "passwordFile": gone("no-password")}),
+        )
+        .set("/http/address", json!(address));
+    let output = fails(&job, 2)?;
+    says(&output, &["no-key-id", "no-secret", "no-ca", "no-password", &address, "another process"])?;
+    ensure!(output.lines().filter(|line| line.starts_with("error: ")).count() == 1, "in one line\n{output}");
+    Ok(())
+}
+
+#[test]
+fn a_policy_that_leaves_the_manifests_out_ends_the_start() -> Result<()> {
+    let dir = RunDir::new("policy")?;
+    let server = S3Server::start()?;
+    let denying = Front::start(&server.address(), |head| {
+        let denied = head.method == "PUT" && head.path.contains("/manifests/");
+        if denied { Verdict::Refuse(403, "AccessDenied") } else { Verdict::Forward }
+    })?;
+    let job = job(&dir)?.into_s3(&server, "x").set("/storage/s3/endpoint", json!(denying.endpoint()));
+    let output = fails(&job, 1)?;
+    let last = output.lines().last().unwrap_or_default();
+    says(last, &["error: ", "s3://backup/x", "credentials allow", "manifests/", "AccessDenied"])?;
+    ensure!(!output.contains("trying until it succeeds"), "it is not tried again\n{output}");
+    Ok(())
+}
+
+#[test]
 fn a_taken_http_address_is_named() -> Result<()> {
     let dir = RunDir::new("address")?;
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;

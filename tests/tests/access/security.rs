@@ -196,8 +196,12 @@ fn a32_a_topic_that_may_not_be_read_is_told_and_holds_nothing_else_up() -> Resul
     deny("--add")?;
     let files = Files::new()?;
     let password = files.write("password", SCRAM_BACKUP.1)?;
-    let mut streamer: Streamer =
-        scram(&scenario.job, broker, "scram-sha-512", SCRAM_BACKUP.0, &password)?.stream(&[])?;
+    let job = scram(&scenario.job, broker, "scram-sha-512", SCRAM_BACKUP.0, &password)?;
+    // Who asks for all there is now is told that this cannot be.
+    let (code, _, err) = job.run(&["stream", "--until-caught-up"])?;
+    let last = err.lines().last().unwrap_or_default();
+    ensure!(code == 1 && last.contains("s-open-denied"), "{code}\n{err}");
+    let mut streamer: Streamer = job.stream(&[])?;
     scenario.wait_rows("s-open", 0, 50)?;
     streamer.wait_metric("strimzi_backup_kafka_errors_total{kind=\"Denied\"}", |count| count >= 1.0)?;
     scenario.wait_backup("the denied topic behind", |backup| Ok(!backup.behind("s-open-denied").is_empty()))?;

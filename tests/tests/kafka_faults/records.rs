@@ -229,7 +229,7 @@ fn stands_still_at_a_spoilt_batch(name: &str, spoil: impl Fn(&mut [u8])) -> Resu
     scenario.wait_rows(&good, 0, 50)?;
     scenario.wait_rows(&bad, 0, 9)?;
     streamer.wait_metric("strimzi_backup_kafka_errors_total{kind=\"Corrupt\"}", |count| count >= 5.0)?;
-    scenario.wait_backup("the partition behind", |backup| Ok(backup.behind(&bad) == ["Backlog"]))?;
+    scenario.wait_backup("the partition behind", |backup| Ok(backup.behind(&bad) == ["Corrupt"]))?;
     client.produce(&good, &numbered(50..60))?;
     scenario.wait_rows(&good, 0, 60)?;
     let log = streamer.log();

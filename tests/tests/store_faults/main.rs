@@ -3,3 +3,4 @@
 mod outages;
 mod ownership;
 mod room;
+mod stops;

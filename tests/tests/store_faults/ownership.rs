@@ -1,6 +1,7 @@
 //! Prefixes that are not this job's, were exchanged, rolled back or written by a newer release: nothing is written there.
 
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -11,6 +12,12 @@ use strimzi_backup_tests::run_dir::RunDir;
 use strimzi_backup_tests::s3::S3Server;
 use strimzi_backup_tests::scenario::{Scenario, copy_dir, numbered, shared_broker, tree};
 use strimzi_backup_tests::streamer::Job;
+
+/// What a crashed write of somebody else has left long ago.
+fn plant_leftover(store: &Path) -> Result<()> {
+    let file = std::fs::File::create(store.join("manifests/x#1"))?;
+    Ok(file.set_modified(SystemTime::now() - Duration::from_secs(3600))?)
+}
 
 /// Insists that `stream` refuses with a code and these words, and leaves the store as it is.
 fn refuses(job: &Job, store: &Path, code: i32, words: &[&str]) -> Result<()> {
@@ -37,8 +44,11 @@ fn filled(name: &str) -> Result<Scenario> {
 fn a09_a_second_job_on_the_same_prefix_is_refused_by_name() -> Result<()> {
     let scenario = filled("a09")?;
     let other = scenario.job.clone().set("/name", json!("another-job"));
+    plant_leftover(&scenario.job.backup_dir())?;
     refuses(&other, &scenario.job.backup_dir(), 4, &["another-job", "use another prefix"])?;
-    scenario.job.catch_up()
+    scenario.job.catch_up()?;
+    ensure!(!scenario.job.backup_dir().join("manifests/x#1").exists(), "the owner tidies up");
+    Ok(())
 }
 
 #[test]
@@ -46,6 +56,7 @@ fn a10_the_backup_of_another_cluster_is_refused_by_its_id() -> Result<()> {
     let scenario = filled("a10")?;
     let other = KafkaBroker::start()?;
     let job = scenario.job.clone().set("/cluster/bootstrapServers", json!(other.bootstrap()));
+    plant_leftover(&scenario.job.backup_dir())?;
     refuses(&job, &scenario.job.backup_dir(), 4, &[other.cluster_id(), shared_broker()?.cluster_id()])
 }
 
