@@ -76,6 +76,13 @@ impl Job {
         self
     }
 
+    /// The same job on a host of that name: the name of a writer. Needs root, or user namespaces.
+    #[must_use]
+    pub fn on_host(self, name: &str) -> Self {
+        let script = format!("hostname {name} && exec \"$@\"");
+        self.under(&[&unshare("--uts")[..], &["sh", "-c", &script, "sh"]].concat())
+    }
+
     /// The folder that a job into a directory writes to.
     pub fn backup_dir(&self) -> PathBuf {
         self.dir.join("backup")
@@ -167,6 +174,12 @@ impl Job {
         ensure!(code == 0, "inspect ended with {code}\n{err}");
         serde_json::from_str(&out).context("inspect prints JSON")
     }
+}
+
+/// The command that runs another one in a namespace of its own, with the rights of root there.
+pub fn unshare(kind: &str) -> Vec<&str> {
+    let user: &[&str] = if rustix::process::getuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
+    [&["unshare", kind], user].concat()
 }
 
 /// A running `strimzi-backup stream`.

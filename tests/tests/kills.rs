@@ -8,12 +8,15 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 use strimzi_backup_format::segment::decode::SegmentReader;
 use strimzi_backup_tests::backup::Backup;
 use strimzi_backup_tests::client::{KafkaClient, Record};
+use strimzi_backup_tests::front::{Front, Head, Verdict};
+use strimzi_backup_tests::http;
 use strimzi_backup_tests::run_dir::RunDir;
 use strimzi_backup_tests::s3::S3Server;
 use strimzi_backup_tests::scenario::{Scenario, noise, numbered, shared_broker, tree, wait_backup};
@@ -158,47 +161,112 @@ fn parts_of_uploads(server: &S3Server) -> Result<usize> {
         .count())
 }
 
+/// The steps of an upload in parts, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    /// The part of this number, from 1.
+    Part(usize),
+    /// The request that makes an object of the parts.
+    Complete,
+    /// The manifest that names the object.
+    Manifest,
+}
+
+impl Step {
+    fn of(head: &Head) -> Option<Step> {
+        let (path, query) = head.path.split_once('?').unwrap_or((&head.path, ""));
+        let part = query.split('&').find_map(|pair| pair.strip_prefix("partNumber=")?.parse().ok());
+        match (head.method.as_str(), part) {
+            ("PUT", Some(part)) => Some(Step::Part(part)),
+            ("PUT", None) if path.contains("/manifests/") => Some(Step::Manifest),
+            ("POST", _) if query.contains("uploadId=") => Some(Step::Complete),
+            _ => None,
+        }
+    }
+}
+
+/// Lets an upload go on up to a step and holds every request after it half-way.
+struct Gate {
+    last: Step,
+    /// The first step that was held.
+    held: Option<Step>,
+    /// Manifests before the upload's own pass.
+    completed: bool,
+}
+
+impl Gate {
+    fn at(last: Step) -> Gate {
+        Gate { last, held: None, completed: false }
+    }
+
+    fn judge(&mut self, head: &Head) -> Verdict {
+        let Some(step) = Step::of(head) else { return Verdict::Forward };
+        if step <= self.last || (step == Step::Manifest && !self.completed) {
+            self.completed |= step == Step::Complete;
+            return Verdict::Forward;
+        }
+        self.held.get_or_insert(step);
+        Verdict::Stall(head.bytes / 2)
+    }
+}
+
+/// The segments of a store, whether a manifest names them or not.
+fn segments_in(root: &Path) -> Result<usize> {
+    let files = tree(root)?;
+    Ok(files.keys().filter(|path| path.extension().is_some_and(|extension| extension == "parquet")).count())
+}
+
 #[test]
 fn a02_kills_in_the_middle_of_a_multipart_upload_show_nothing_half() -> Result<()> {
     let broker = shared_broker()?;
     let client = broker.client();
     client.create_topic("a02", 1, &[("max.message.bytes", "2097152")])?;
-    let records: Vec<Record> = (0..60).map(|number| Record::value(noise(number + 1, 1_000_000)).partition(0)).collect();
+    let records: Vec<Record> = (0..80).map(|number| Record::value(noise(number + 1, 1_000_000)).partition(0)).collect();
     client.clone().property("message.max.bytes", "2000000").produce("a02", &records)?;
     let server = S3Server::start()?;
-    let toxiproxy = Toxiproxy::start()?;
-    let proxy = toxiproxy.proxy("s3", &server.address())?;
+    let gate = Arc::new(Mutex::new(Gate::at(Step::Manifest)));
+    let judge = Arc::clone(&gate);
+    let front = Front::start(&server.address(), move |head| judge.lock().judge(head))?;
     let dir = RunDir::new("a02")?;
+    // A third of the budget, 64 MiB, is cut at once; nothing but that cuts before.
     let job = Job::new(dir.path(), &broker.bootstrap())
         .into_s3(&server, "a02")
-        .set("/storage/s3/endpoint", json!(format!("http://{}", proxy.address())))
+        .set("/storage/s3/endpoint", json!(front.endpoint()))
         .set("/topics/include", json!(["a02"]))
-        .set("/backup/commitInterval", json!("5s"))
+        .set("/backup/commitInterval", json!("1m"))
+        .set("/backup/metadataInterval", json!("1m"))
         .set("/backup/compression", json!("none"));
     let root = server.root_dir().join(server.bucket()).join("a02");
-    // A part of 8 MiB takes a second, so that a kill meets the parts it wants to meet.
-    proxy.add_toxic("slow", "bandwidth", Direction::Upstream, &json!({"rate": 8_192}))?;
-    for parts in [0, 1, 2, 3] {
+    let kill_behind = |last: Step| -> Result<Step> {
         let before = parts_of_uploads(&server)?;
+        *gate.lock() = Gate::at(last);
         let mut streamer = job.stream(&[])?;
-        let what = format!("{parts} parts of an upload");
-        if parts == 0 {
-            streamer.wait_metric("strimzi_backup_buffered_bytes", |bytes| bytes > 30e6)?;
-        } else {
-            wait::wait_until(&what, Duration::from_secs(60), || Ok(parts_of_uploads(&server)? >= before + parts))?;
-        }
+        let held = wait::wait_for(&format!("a request after {last:?}"), Duration::from_secs(60), || {
+            let Some(held) = gate.lock().held else { return Ok(None) };
+            let Step::Part(parts) = last else { return Ok(Some(held)) };
+            // The parts before it are on their way side by side.
+            let all_there = matches!(held, Step::Complete) || parts_of_uploads(&server)? >= before + parts;
+            Ok(all_there.then_some(held))
+        })?;
         streamer.process.kill_9()?;
-        // A slow start may have committed the first few records; whatever the log names must be whole.
-        let held = Backup::open(&root)?.records("a02", 0)?.len();
-        ensure!(held < records.len(), "the kill came in the middle");
+        ensure!(Backup::open(&root)?.records("a02", 0)?.is_empty(), "killed behind {last:?}: no record is there yet");
+        Ok(held)
+    };
+    let mut parts = 0;
+    while kill_behind(Step::Part(parts))? != Step::Complete {
+        ensure!(segments_in(&root)? == 0, "killed in the middle of a part behind {parts}: no object is there");
+        parts += 1;
     }
-    proxy.remove_toxic("slow")?;
+    println!("killed behind each of {parts} parts, and before the upload was completed");
+    ensure!(parts >= 8 && segments_in(&root)? == 0, "{parts} parts, no object");
+    ensure!(kill_behind(Step::Complete)? == Step::Manifest, "killed before the manifest");
+    ensure!(segments_in(&root)? == 1, "the object is there, and nothing names it");
+    *gate.lock() = Gate::at(Step::Manifest);
     job.catch_up()?;
     let backup = Backup::open(&root)?;
     ensure!(backup.equals_topic(&client, "a02")? == records.len(), "every record, once");
-    let largest = backup.segments()?.iter().map(|segment| segment.bytes).max();
-    ensure!(largest.is_some_and(|bytes| bytes > 16 << 20), "an upload of several parts: {largest:?}");
-    assert_few_orphans(&root, &backup, 4)
+    ensure!(segments_in(&root)? == backup.objects()?.len() + 1, "one orphan, tried again under another name");
+    assert_few_orphans(&root, &backup, 1)
 }
 
 #[test]
@@ -221,6 +289,40 @@ fn a06_of_two_streamers_the_older_is_fenced_and_ends_with_3() -> Result<()> {
     newer.wait_metric("strimzi_backup_epoch", |epoch| epoch == 2.0)?;
     newer.stop()?;
     ensure!(scenario.backup()?.equals_topic(client, topic)? == 200, "every record, once");
+    Ok(())
+}
+
+#[test]
+fn a06_a_fenced_streamer_that_is_started_again_on_its_host_stands_by_and_does_not_fight() -> Result<()> {
+    let topic = "a06h";
+    let scenario = Scenario::shared(topic)?;
+    let client = &scenario.client;
+    client.create_topic(topic, 1, &[])?;
+    let loser = scenario.job.clone().on_host("a06-loser");
+    let mut fenced = loser.stream(&[])?;
+    fenced.ready()?;
+    let mut winner = scenario.job.clone().on_host("a06-winner").stream(&[])?;
+    winner.ready()?;
+    client.produce(topic, &numbered(0..10))?;
+    ensure!(fenced.exit_code()? == 3, "{}", fenced.process.tail());
+    let mut rows = 10;
+    // As a pod whose container is started again and again: it keeps its name.
+    for _ in 0..3 {
+        let mut again = loser.stream(&[])?;
+        again.wait_log("another writer took this backup over and is alive; standing by")?;
+        ensure!(again.process.stderr().contains("a06-winner"), "it says who\n{}", again.process.tail());
+        let ready = http::get(&again.http()?, "/readyz")?;
+        ensure!(ready.status == 503 && ready.body.contains("not claimed"), "{ready:?}");
+        client.produce(topic, &numbered(rows..rows + 10))?;
+        rows += 10;
+        scenario.wait_rows(topic, 0, u64::try_from(rows)?)?;
+        ensure!(again.process.is_running(), "it waits\n{}", again.process.tail());
+        again.process.kill_9()?;
+    }
+    ensure!(winner.metric("strimzi_backup_epoch")? == 2.0, "the winner keeps its epoch");
+    ensure!(winner.metric("strimzi_backup_recent_claims")? == 2.0, "nobody has claimed since");
+    winner.stop()?;
+    ensure!(scenario.backup()?.equals_topic(client, topic)? == rows, "every record, once");
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use strimzi_backup_format::manifest::TopicEventKind;
 use strimzi_backup_tests::backup::same;
+use strimzi_backup_tests::client::ReadRecord;
 use strimzi_backup_tests::kafka::KafkaBroker;
 use strimzi_backup_tests::scenario::{Scenario, copy_dir, numbered};
 
@@ -35,63 +36,73 @@ impl Replica {
     }
 }
 
-fn assert_two_histories(
-    scenario: &Scenario,
-    topic: &str,
-    first: &[strimzi_backup_tests::client::ReadRecord],
-) -> Result<()> {
-    let backup = scenario.backup()?;
-    same(&backup.records(topic, 0)?, first, topic)?;
-    same(&backup.records(topic, 1)?, &scenario.client.read_all(topic)?, topic)?;
-    let began: Vec<TopicEventKind> = backup.topic(topic)?.lives.iter().map(|life| life.began).collect();
-    ensure!(began == [TopicEventKind::Added, TopicEventKind::Truncated], "{began:?}");
-    ensure!(backup.gaps(topic).is_empty(), "{:?}", backup.gaps(topic));
-    Ok(())
+/// A topic of 150 records, and a copy of its replica from when there were 100.
+struct Diverged {
+    broker: KafkaBroker,
+    scenario: Scenario,
+    replica: Replica,
+    /// The 150 records.
+    first: Vec<ReadRecord>,
+}
+
+impl Diverged {
+    fn new(topic: &str) -> Result<Self> {
+        let mut broker = KafkaBroker::start()?;
+        let scenario = Scenario::on(&broker, topic)?;
+        scenario.client.create_topic(topic, 1, &[])?;
+        scenario.client.produce(topic, &numbered(0..100))?;
+        let replica = Replica::of(&broker, topic);
+        replica.keep(&mut broker)?;
+        scenario.client.produce(topic, &numbered(100..150))?;
+        let first = scenario.client.read_all(topic)?;
+        Ok(Self { broker, scenario, replica, first })
+    }
+
+    /// The copy takes over, without the last 50 records.
+    fn elect(&mut self) -> Result<()> {
+        self.replica.elect(&mut self.broker)
+    }
+
+    fn assert_two_histories(&self, topic: &str) -> Result<()> {
+        let backup = self.scenario.backup()?;
+        same(&backup.records(topic, 0)?, &self.first, topic)?;
+        same(&backup.records(topic, 1)?, &self.scenario.client.read_all(topic)?, topic)?;
+        let began: Vec<TopicEventKind> = backup.topic(topic)?.lives.iter().map(|life| life.began).collect();
+        ensure!(began == [TopicEventKind::Added, TopicEventKind::Truncated], "{began:?}");
+        ensure!(backup.gaps(topic).is_empty(), "{:?}", backup.gaps(topic));
+        Ok(())
+    }
 }
 
 #[test]
 fn a44_a_log_cut_back_while_streaming_is_a_truncation_and_both_histories_stay() -> Result<()> {
     let topic = "a44";
-    let mut broker = KafkaBroker::start()?;
-    let scenario = Scenario::on(&broker, topic)?;
-    let client = &scenario.client;
-    client.create_topic(topic, 1, &[])?;
-    client.produce(topic, &numbered(0..100))?;
-    let replica = Replica::of(&broker, topic);
-    replica.keep(&mut broker)?;
-    client.produce(topic, &numbered(100..150))?;
-    let first = client.read_all(topic)?;
-    let mut streamer = scenario.job.stream(&[])?;
-    scenario.wait_rows(topic, 0, 150)?;
-    replica.elect(&mut broker)?;
-    ensure!(client.watermarks(topic, 0)?.1 == 100, "the log was cut back");
+    let mut diverged = Diverged::new(topic)?;
+    let mut streamer = diverged.scenario.job.stream(&[])?;
+    diverged.scenario.wait_rows(topic, 0, 150)?;
+    diverged.elect()?;
+    let Diverged { scenario, .. } = &diverged;
+    ensure!(scenario.client.watermarks(topic, 0)?.1 == 100, "the log was cut back");
     streamer.wait_log("TruncationDetected")?;
     scenario.wait_rows(topic, 1, 100)?;
-    client.produce(topic, &numbered(900..930))?;
+    scenario.client.produce(topic, &numbered(900..930))?;
     scenario.wait_rows(topic, 1, 130)?;
     streamer.stop()?;
-    assert_two_histories(&scenario, topic, &first)
+    diverged.assert_two_histories(topic)
 }
 
 #[test]
 fn a44_other_records_at_the_same_offsets_are_told_apart_by_the_leader_epoch() -> Result<()> {
     let topic = "a44b";
-    let mut broker = KafkaBroker::start()?;
-    let scenario = Scenario::on(&broker, topic)?;
-    let client = &scenario.client;
-    client.create_topic(topic, 1, &[])?;
-    client.produce(topic, &numbered(0..100))?;
-    let replica = Replica::of(&broker, topic);
-    replica.keep(&mut broker)?;
-    client.produce(topic, &numbered(100..150))?;
-    let first = client.read_all(topic)?;
-    scenario.job.catch_up()?;
-    replica.elect(&mut broker)?;
+    let mut diverged = Diverged::new(topic)?;
+    diverged.scenario.job.catch_up()?;
+    diverged.elect()?;
+    let Diverged { scenario, .. } = &diverged;
     // Longer than before: by its offsets alone nothing is wrong with this log.
-    client.produce(topic, &numbered(5000..5100))?;
+    scenario.client.produce(topic, &numbered(5000..5100))?;
     let mut streamer = scenario.job.stream(&[])?;
     streamer.wait_log("TruncationDetected")?;
     scenario.wait_rows(topic, 1, 200)?;
     streamer.stop()?;
-    assert_two_histories(&scenario, topic, &first)
+    diverged.assert_two_histories(topic)
 }

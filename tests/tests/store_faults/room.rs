@@ -9,7 +9,7 @@ use strimzi_backup_tests::backup::Backup;
 use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::process::run;
 use strimzi_backup_tests::scenario::{Scenario, copy_dir, noise};
-use strimzi_backup_tests::streamer::{PATIENCE, Streamer};
+use strimzi_backup_tests::streamer::{PATIENCE, Streamer, unshare};
 use strimzi_backup_tests::wait;
 
 /// A streamer into a file system of 16 MiB that only it sees and that ends with it.
@@ -23,11 +23,8 @@ impl Confined {
         let mount = scenario.dir().join("mount");
         std::fs::create_dir(&mount)?;
         let script = "mount -t tmpfs -o size=16m backup \"$0\" && exec \"$@\"";
-        let user: &[&str] = if rustix::process::getuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
-        let mut wrapper = vec!["unshare", "--mount"];
-        wrapper.extend(user);
         let mount_text = mount.display().to_string();
-        wrapper.extend(["sh", "-c", script, &mount_text]);
+        let wrapper = [&unshare("--mount")[..], &["sh", "-c", script, &mount_text]].concat();
         let job = scenario.job.clone().set("/storage/filesystem/path", json!(mount.join("backup")));
         let mut streamer = job.under(&wrapper).stream(&[])?;
         streamer.ready()?;
@@ -125,8 +122,9 @@ fn a62_directories_that_were_removed_while_idle_are_made_again() -> Result<()> {
     Ok(())
 }
 
-/// What the process may hold at most, in MiB, when nothing compresses: twice the budget, and its fixed costs.
-const DEFAULT_BUDGET_PEAK: u64 = 2 * 256 + 128;
+/// What the process may hold at most, in MiB, when nothing compresses: what docs/operations.md promises for the default,
+/// and twice the least budget with the fixed costs.
+const DEFAULT_BUDGET_PEAK: u64 = 512;
 const SMALL_BUDGET_PEAK: u64 = 2 * 64 + 128;
 
 /// The most memory a process has held, in bytes.
