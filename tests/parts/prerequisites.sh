@@ -54,6 +54,7 @@ check_part() { # part, whether it has to be installed
       need_version java "$(version_of java -version)" 17 apt:openjdk-17-jre-headless
       need openssl openssl
       need setpriv util-linux
+      need hostname hostname
       ! "$installing" || need mvn maven
       ;;
     versitygw | toxiproxy)

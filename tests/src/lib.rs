@@ -10,6 +10,7 @@
 //! | [`process`], [`ports`], [`run_dir`], [`wait`] | processes, ports, files and deadlines |
 //! | [`kafka`] | one broker, or a cluster of three |
 //! | [`s3`], [`azure`] | object stores |
+//! | [`far_store`] | an S3 server that can be cut off |
 //! | [`toxiproxy`], [`front`] | network faults between any two of them, refused requests before an S3 server |
 //! | [`certs`] | a CA, broker and client certificates |
 //! | [`client`] | fills, reads and changes topics and groups |
@@ -27,6 +28,7 @@ pub mod certs;
 pub mod client;
 pub mod demo;
 pub mod duckdb;
+pub mod far_store;
 pub mod front;
 pub mod http;
 pub mod kafka;

@@ -101,6 +101,11 @@ pub fn numbered(range: std::ops::Range<usize>) -> Vec<Record> {
     range.map(|number| Record::new(format!("key-{number}"), format!("value {number}")).partition(0)).collect()
 }
 
+/// Records of 100 kB for partition 0 that do not compress.
+pub fn bulky(range: std::ops::Range<u64>) -> Vec<Record> {
+    range.map(|number| Record::new(format!("{number}"), noise(number + 1, 100_000)).partition(0)).collect()
+}
+
 /// Incompressible bytes, the same for the same seed.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     // Neighbouring seeds begin far apart, and none at zero, where this generator would stay.

@@ -179,7 +179,7 @@ impl Job {
 /// The command that runs another one in a namespace of its own, with the rights of root there.
 pub fn unshare(kind: &str) -> Vec<&str> {
     let user: &[&str] = if rustix::process::getuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
-    [&["unshare", kind], user].concat()
+    [&["unshare", kind][..], user].concat()
 }
 
 /// A running `strimzi-backup stream`.

@@ -68,10 +68,11 @@ fn scram(job: &Job, broker: &KafkaBroker, kind: &str, user: &str, password: &Val
     Ok(job.set("/cluster/tls", tls(broker.certs()?)).set("/cluster/authentication", authentication))
 }
 
-/// A token that a broker for tests accepts: unsigned, for an hour.
-fn token(user: &str) -> String {
+/// A token that a broker for tests accepts as long as it lasts: unsigned, issued two hours ago.
+fn token(user: &str, lasts_seconds: u64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let claims = json!({"sub": user, "iat": now - 1, "exp": now + 3600});
+    let issued = now - 7200;
+    let claims = json!({"sub": user, "iat": issued, "exp": issued + lasts_seconds});
     let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}.", encode(json!({"alg": "none"})), encode(claims))
 }
@@ -102,7 +103,7 @@ fn streams_by_every_kind_of_authentication() -> Result<()> {
     let ssl = scenario.job.clone().set("/cluster/bootstrapServers", json!(broker.bootstrap_ssl()?));
     jobs.push(("mTLS", ssl.set("/cluster/tls", mutual).set("/cluster/authentication", json!({"type": "tls"}))));
     let oauth = scenario.job.clone().set("/cluster/bootstrapServers", json!(broker.bootstrap_oauth()?));
-    let bearer = json!({"type": "oauthbearer", "tokenFile": files.write("token", &token(SCRAM_BACKUP.0))?});
+    let bearer = json!({"type": "oauthbearer", "tokenFile": files.write("token", &token(SCRAM_BACKUP.0, 3 * 3600))?});
     jobs.push(("oauthbearer", oauth.set("/cluster/tls", tls(certs)).set("/cluster/authentication", bearer)));
     for (number, (kind, job)) in jobs.into_iter().enumerate() {
         let store = scenario.dir().join(format!("store-{number}"));
@@ -145,6 +146,39 @@ fn a_wrong_password_or_ca_ends_with_one_message() -> Result<()> {
 }
 
 #[test]
+fn a_wrong_token_ends_with_one_message() -> Result<()> {
+    let broker = secure_broker()?;
+    let scenario = scenario("s-token")?;
+    let files = Files::new()?;
+    let job = scenario.job.clone().set("/cluster/bootstrapServers", json!(broker.bootstrap_oauth()?));
+    let job = job.set("/cluster/tls", tls(broker.certs()?));
+    let (expired, nonsense) = (token(SCRAM_BACKUP.0, 3600), "not-a-token");
+    for (name, text) in [("expired", expired.as_str()), ("nonsense", nonsense)] {
+        let bearer = json!({"type": "oauthbearer", "tokenFile": files.write(name, text)?});
+        refused(&job.clone().set("/cluster/authentication", bearer), &[text], &["token", "uthentication"])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_refused_client_certificate_ends_with_one_message() -> Result<()> {
+    let broker = secure_broker()?;
+    let scenario = scenario("s-client")?;
+    let stranger = Certs::generate(&scenario.dir().join("other-ca"))?;
+    let ours = tls(broker.certs()?);
+    let theirs = json!({
+        "caFiles": [broker.certs()?.ca()], "certificateFile": stranger.certificate("backup"),
+        "keyFile": stranger.key("backup"),
+    });
+    let job = scenario.job.clone().set("/cluster/bootstrapServers", json!(broker.bootstrap_ssl()?));
+    // None at all, and one of a CA that the broker does not know.
+    for tls in [ours, theirs] {
+        refused(&job.clone().set("/cluster/tls", tls), &[], &["certificate", "TLS", "SSL"])?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_broker_that_does_not_answer_ends_the_start_with_its_address() -> Result<()> {
     let scenario = scenario("s-nobody")?;
     let unused = strimzi_backup_tests::ports::Port::reserve()?;
@@ -176,6 +210,35 @@ fn a31_a_rotated_password_is_taken_from_its_file_without_a_restart() -> Result<(
     scenario.wait_rows(topic, 0, 100)?;
     let output = format!("{}{}", streamer.process.stdout(), streamer.process.stderr());
     shows_none_of(&output, &[READER.1, "rotated-secret"])?;
+    streamer.stop()?;
+    ensure!(scenario.backup()?.equals_topic(&scenario.client, topic)? == 100, "every record, once");
+    Ok(())
+}
+
+#[test]
+fn a30_a_renewed_client_certificate_is_taken_from_its_files_without_a_restart() -> Result<()> {
+    let topic = "s-renewed";
+    let broker = secure_broker()?;
+    let scenario = scenario(topic)?;
+    let (certs, files) = (broker.certs()?, Files::new()?);
+    certs.sign("nobody")?;
+    let put = |name: &str| -> Result<[Value; 2]> {
+        let read = |path| std::fs::read_to_string(path).map(|text| text.trim_end().to_owned());
+        let certificate = files.write("certificate", &read(certs.certificate(name))?)?;
+        Ok([certificate, files.write("key", &read(certs.key(name))?)?])
+    };
+    let [certificate, key] = put("nobody")?;
+    let mutual = json!({"caFiles": [certs.ca()], "certificateFile": certificate, "keyFile": key});
+    let job = scenario.job.clone().set("/cluster/bootstrapServers", json!(broker.bootstrap_ssl()?));
+    let job = job.set("/cluster/tls", mutual).set("/cluster/authentication", json!({"type": "tls"}));
+    let mut streamer = job.stream(&[])?;
+    // Who comes with the first certificate sees nothing: what is read later is read under the second.
+    streamer.wait_log("no topic matches")?;
+    put(SCRAM_BACKUP.0)?;
+    streamer.wait_log("credentials changed; connected anew")?;
+    scenario.wait_rows(topic, 0, 50)?;
+    scenario.client.produce(topic, &numbered(50..100))?;
+    scenario.wait_rows(topic, 0, 100)?;
     streamer.stop()?;
     ensure!(scenario.backup()?.equals_topic(&scenario.client, topic)? == 100, "every record, once");
     Ok(())

@@ -1,10 +1,16 @@
 //! Topics that come, go, come back and grow.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::{Result, ensure};
+use serde_json::json;
 use strimzi_backup_format::manifest::TopicEventKind;
-use strimzi_backup_tests::backup::same;
+use strimzi_backup_tests::backup::{Backup, same};
 use strimzi_backup_tests::client::Record;
-use strimzi_backup_tests::scenario::{Scenario, numbered};
+use strimzi_backup_tests::front::{Front, Verdict};
+use strimzi_backup_tests::s3::S3Server;
+use strimzi_backup_tests::scenario::{Scenario, bulky, numbered, wait_backup};
 
 #[test]
 fn a41_a_deleted_topic_keeps_what_was_captured_and_the_log_says_that_it_went() -> Result<()> {
@@ -28,6 +34,44 @@ fn a41_a_deleted_topic_keeps_what_was_captured_and_the_log_says_that_it_went() -
     let before = held.until();
     scenario.wait_backup("time goes on", |backup| Ok(backup.until() > before))?;
     streamer.stop()
+}
+
+#[test]
+fn a41_what_a_deleted_topic_still_held_is_a_gap() -> Result<()> {
+    let topic = "a41g";
+    let scenario = Scenario::shared(topic)?;
+    let client = &scenario.client;
+    client.create_topic(topic, 1, &[])?;
+    client.produce(topic, &bulky(0..1000))?;
+    let read = client.read_all(topic)?;
+    let server = S3Server::start()?;
+    let full = Arc::new(AtomicBool::new(true));
+    let judge = Arc::clone(&full);
+    let front = Front::start(&server.address(), move |head| {
+        let refused = head.path.contains(".parquet") && judge.load(Ordering::Relaxed);
+        if refused { Verdict::Refuse(507, "QuotaExceeded") } else { Verdict::Forward }
+    })?;
+    let job = scenario.job.clone().into_s3(&server, "a41").set("/storage/s3/endpoint", json!(front.endpoint()));
+    let mut streamer = job.set("/backup/memoryBudget", json!("64Mi")).stream(&[])?;
+    streamer.wait_metric("strimzi_backup_buffered_bytes", |bytes| bytes > 47e6)?;
+    // What was fetched is held; the rest goes with the topic.
+    client.delete_topic(topic)?;
+    full.store(false, Ordering::Relaxed);
+    let root = server.root_dir().join(server.bucket()).join("a41");
+    wait_backup(&root, "the end of the topic in the log", |backup| {
+        Ok(backup.topic(topic)?.newest().1.is_some_and(|life| life.deleted.is_some()) && !backup.gaps(topic).is_empty())
+    })?;
+    streamer.wait_metric("strimzi_backup_lost_offsets_total{kind=\"TopicDeleted\"}", |lost| lost > 0.0)?;
+    streamer.stop()?;
+    let backup = Backup::open(&root)?;
+    let held = backup.records(topic, 0)?;
+    let from = i64::try_from(held.len())?;
+    ensure!(
+        from > 100 && backup.gaps(topic) == [(0, 0, from, 1000, "TopicDeleted")],
+        "{from}: {:?}",
+        backup.gaps(topic)
+    );
+    same(&held, &read[..held.len()], topic).map(drop)
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use strimzi_backup_tests::client::{KafkaClient, Record};
+use strimzi_backup_tests::far_store::FarStore;
 use strimzi_backup_tests::kafka::KafkaBroker;
-use strimzi_backup_tests::scenario::{Scenario, noise, numbered};
+use strimzi_backup_tests::scenario::{Scenario, bulky, noise, numbered};
 use strimzi_backup_tests::wait;
 
 #[test]
@@ -82,6 +83,46 @@ fn a46_holes_of_compaction_are_no_gaps() -> Result<()> {
         ensure!(held.contains(&record), "record {} is missing", record.offset);
     }
     ensure!(backup.position(topic, 0, 0) == Some(client.watermarks(topic, 0)?.1), "past the holes at the end");
+    Ok(())
+}
+
+#[test]
+fn a46_segments_compacted_away_before_the_reader_comes_to_them_are_no_gap() -> Result<()> {
+    let topic = "a46r";
+    let scenario = Scenario::shared(topic)?;
+    let client = &scenario.client;
+    let configs = [
+        ("cleanup.policy", "compact"),
+        ("segment.bytes", "1048576"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("min.compaction.lag.ms", "86400000"),
+    ];
+    client.create_topic(topic, 1, &configs)?;
+    let three_keys = |range: std::ops::Range<u64>| -> Vec<Record> {
+        let keys = b"abc".iter().cycle();
+        bulky(range).into_iter().zip(keys).map(|(record, key)| Record { key: Some(vec![*key]), ..record }).collect()
+    };
+    let store = FarStore::start()?;
+    let mut streamer = store.job(&scenario.job).set("/backup/memoryBudget", json!("64Mi")).stream(&[])?;
+    streamer.ready()?;
+    client.produce(topic, &three_keys(0..20))?;
+    store.wait_rows(topic, 20)?;
+    store.proxy.disable()?;
+    client.produce(topic, &three_keys(20..1200))?;
+    streamer.wait_metric("strimzi_backup_buffered_bytes", |bytes| bytes > 47e6)?;
+    // The reader stands in the middle of a log of which only the newest segment and a record of each key will be left.
+    client.alter_topic_config(topic, "min.compaction.lag.ms", "0")?;
+    wait::wait_until("compaction", Duration::from_secs(60), || Ok(client.read_all(topic)?.len() < 100))?;
+    let left = client.read_all(topic)?;
+    store.proxy.enable()?;
+    store.wait_backup("the end", |backup| Ok(backup.position(topic, 0, 0) == Some(1200)))?;
+    streamer.stop()?;
+    let backup = store.backup()?;
+    ensure!(backup.gaps(topic).is_empty(), "{:?}", backup.gaps(topic));
+    let held = backup.records(topic, 0)?;
+    ensure!(held.len() < 1100, "whole segments were gone before they were read: {} records", held.len());
+    let missing = left.iter().find(|record| !held.contains(record));
+    ensure!(missing.is_none(), "record {:?} is missing", missing.map(|record| record.offset));
     Ok(())
 }
 
@@ -267,4 +308,10 @@ fn a50_an_unknown_codec_stops_its_partition_loudly() -> Result<()> {
         let checksum = crc32c(&batch[21..]);
         batch[17..21].copy_from_slice(&checksum.to_be_bytes());
     })
+}
+
+#[test]
+fn a50_an_unknown_record_version_stops_its_partition_loudly() -> Result<()> {
+    // The version is before what the checksum covers.
+    stands_still_at_a_spoilt_batch("a50v", |batch| batch[16] = 3)
 }

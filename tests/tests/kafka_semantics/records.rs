@@ -11,11 +11,12 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;
 use strimzi_backup_format::ids::{LeaderEpoch, Offset, PartitionId};
+use strimzi_backup_format::job::Cluster;
 use strimzi_backup_format::record::RecordRef;
-use strimzi_backup_streamer::kafka::{Assignment, Error, OffsetSpec, PartitionFault, Sink};
+use strimzi_backup_streamer::kafka::{Assignment, Error, Kafka, OffsetSpec, PartitionFault, Sink};
 use strimzi_backup_tests::kafka::KafkaBroker;
 
-use super::{QUIET, Recorder, SOON, at, block_on, broker, connect, name, numbered};
+use super::{QUIET, Recorder, SOON, at, block_on, broker, cluster, connect, name, numbered, tuning};
 
 #[test]
 fn a45_the_end_is_the_last_stable_offset_and_aborted_records_are_hidden() -> Result<()> {

@@ -1,5 +1,7 @@
-//! Others who read: query engines the segments, monitoring the metrics, and the conformance suite the stores.
+//! Others who read: query engines the segments, monitoring the metrics, people the terminal, and the conformance suite the
+//! stores.
 
 mod metrics;
 mod query;
 mod stores;
+mod terminal;

@@ -1,13 +1,16 @@
 //! Health and metrics: ready only when it is, and every metric moves in a scenario in which everything happens.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
 use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::front::{Front, Verdict};
 use strimzi_backup_tests::http;
-use strimzi_backup_tests::kafka::KafkaBroker;
+use strimzi_backup_tests::kafka::{BrokerOptions, KafkaBroker};
+use strimzi_backup_tests::ports::Port;
 use strimzi_backup_tests::s3::S3Server;
 use strimzi_backup_tests::scenario::{Scenario, noise, numbered};
 use strimzi_backup_tests::streamer::{PATIENCE, Streamer};
@@ -112,6 +115,40 @@ fn every_metric_moves() -> Result<()> {
     streamer.stop()
 }
 
+/// A store that refuses everything until it is opened.
+struct ShutStore {
+    server: S3Server,
+    front: Front,
+    shut: Arc<AtomicBool>,
+}
+
+impl ShutStore {
+    fn start() -> Result<Self> {
+        let server = S3Server::start()?;
+        let shut = Arc::new(AtomicBool::new(true));
+        let judge = Arc::clone(&shut);
+        let front = Front::start(&server.address(), move |_| {
+            if judge.load(Ordering::Relaxed) { Verdict::Refuse(503, "SlowDown") } else { Verdict::Forward }
+        })?;
+        Ok(Self { server, front, shut })
+    }
+
+    /// A streamer that has asked its broker and now waits for this store.
+    fn waiting_streamer(&self, scenario: &Scenario) -> Result<(Streamer, String)> {
+        let job = scenario.job.clone().into_s3(&self.server, "r");
+        let mut streamer = job.set("/storage/s3/endpoint", json!(self.front.endpoint())).stream(&[])?;
+        streamer.wait_metric("strimzi_backup_store_failing", |failing| failing == 1.0)?;
+        let address = streamer.http()?;
+        let answer = http::get(&address, "/readyz")?;
+        ensure!(answer.status == 503 && answer.body.contains("not claimed"), "{answer:?}");
+        Ok((streamer, address))
+    }
+
+    fn open(&self) {
+        self.shut.store(false, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_request_that_never_ends_does_not_keep_the_process_alive() -> Result<()> {
     use std::io::Write as _;
@@ -125,29 +162,40 @@ fn a_request_that_never_ends_does_not_keep_the_process_alive() -> Result<()> {
 }
 
 #[test]
-fn not_ready_before_the_log_is_claimed_and_the_first_fetch_answered() -> Result<()> {
+fn not_ready_before_the_log_is_claimed() -> Result<()> {
     let scenario = Scenario::shared("ready")?;
     scenario.client.create_topic("ready", 1, &[])?;
-    let server = S3Server::start()?;
-    let shut = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let judge = std::sync::Arc::clone(&shut);
-    let front = Front::start(&server.address(), move |_| {
-        if judge.load(std::sync::atomic::Ordering::Relaxed) {
-            Verdict::Refuse(503, "SlowDown")
-        } else {
-            Verdict::Forward
-        }
-    })?;
-    let job = scenario.job.clone().into_s3(&server, "r").set("/storage/s3/endpoint", json!(front.endpoint()));
-    let mut streamer = job.stream(&[])?;
-    let address = streamer.http()?;
-    streamer.wait_metric("strimzi_backup_store_failing", |failing| failing == 1.0)?;
-    let answer = http::get(&address, "/readyz")?;
-    ensure!(answer.status == 503 && answer.body.contains("not claimed"), "{answer:?}");
+    let store = ShutStore::start()?;
+    let (mut streamer, address) = store.waiting_streamer(&scenario)?;
     ensure!(http::get(&address, "/livez")?.status == 200, "alive meanwhile");
     ensure!(http::get(&address, "/nothing")?.status == 404, "nothing else is served");
-    shut.store(false, std::sync::atomic::Ordering::Relaxed);
+    store.open();
     streamer.ready()?;
     ensure!(http::get(&address, "/readyz")?.body == "ok\n", "ready");
+    streamer.stop()
+}
+
+#[test]
+fn not_ready_before_the_broker_has_told_its_topics_and_answered_a_fetch() -> Result<()> {
+    let (toxiproxy, port) = (Toxiproxy::start()?, Port::reserve()?);
+    let broker = KafkaBroker::start_with(&BrokerOptions::default().advertised(&port.address()))?;
+    let proxy = toxiproxy.proxy_on(port, "kafka", &broker.listener_address())?;
+    let scenario = Scenario::on(&broker, "ready")?;
+    scenario.client.create_topic("ready", 1, &[])?;
+    let store = ShutStore::start()?;
+    let (mut streamer, address) = store.waiting_streamer(&scenario)?;
+    proxy.disable()?;
+    store.open();
+    streamer.wait_log("claimed the manifest log")?;
+    wait::wait_until("the claim to show", PATIENCE, || {
+        let answer = http::get(&address, "/readyz")?;
+        ensure!(answer.status == 503, "ready without a broker: {answer:?}");
+        Ok(answer.body.contains("topics are not known"))
+    })?;
+    streamer.wait_metric("strimzi_backup_kafka_unreachable", |unreachable| unreachable == 1.0)?;
+    ensure!(http::get(&address, "/readyz")?.status == 503, "not ready");
+    ensure!(http::get(&address, "/livez")?.status == 200, "alive meanwhile");
+    proxy.enable()?;
+    streamer.ready()?;
     streamer.stop()
 }

@@ -32,11 +32,6 @@ fn expected(record: &ReadRecord) -> Value {
     })
 }
 
-/// What a consumer reads, without the headers of records whose headers no query engine can show.
-fn consumer_view(scenario: &Scenario, topic: &str) -> Result<Vec<Value>> {
-    Ok(scenario.client.read_all(topic)?.iter().map(expected).collect())
-}
-
 fn assert_equal(found: &[Value], wanted: &[Value], who: &str) -> Result<()> {
     ensure!(found.len() == wanted.len(), "{who} reads {} records, a consumer {}", found.len(), wanted.len());
     for (found, wanted) in found.iter().zip(wanted) {
@@ -55,12 +50,20 @@ fn assert_equal(found: &[Value], wanted: &[Value], who: &str) -> Result<()> {
     Ok(())
 }
 
-/// A topic with a segment of its own, and one with a few odd records that lies in intake.
-fn filled(name: &str) -> Result<(Scenario, String, String)> {
+/// Two topics with segments of their own, of which the second holds odd records, and one whose odd records lie in intake.
+struct Filled {
+    scenario: Scenario,
+    big: String,
+    odd: String,
+    small: String,
+}
+
+fn filled(name: &str) -> Result<Filled> {
     let scenario = Scenario::shared(name)?;
-    let (big, odd) = (format!("{name}-big"), format!("{name}-odd"));
+    let [big, odd, small] = ["big", "odd", "small"].map(|kind| format!("{name}-{kind}"));
     scenario.client.create_topic(&big, 3, &[])?;
     scenario.client.create_topic(&odd, 1, &[])?;
+    scenario.client.create_topic(&small, 1, &[])?;
     let records: Vec<Record> = (0..4000)
         .map(|n| Record::new(format!("key-{n}"), format!("{{\"order\": {n}}}").repeat(10)).header("n", Some(b"1")))
         .collect();
@@ -76,15 +79,33 @@ fn filled(name: &str) -> Result<(Scenario, String, String)> {
         bare().timestamp(1_700_000_000_123),
         Record { value: Some(vec![0, 255, 10]), ..bare() },
     ];
-    scenario.client.produce(&odd, &odd_records)?;
+    scenario.client.produce(&small, &odd_records)?;
+    let weight = Record { value: Some(vec![b'x'; 100_000]), ..bare() };
+    scenario.client.produce(&odd, &[&odd_records[..], &[weight]].concat())?;
     scenario.job.clone().set("/backup/topicSegmentBytes", json!("64Ki")).catch_up()?;
-    Ok((scenario, big, odd))
+    let filled = Filled { scenario, big, odd, small };
+    let own = filled.files("topics/")?;
+    let has_own = |topic: &str| own.iter().any(|path| path.display().to_string().contains(&format!("/topic={topic}/")));
+    ensure!(has_own(&filled.big) && has_own(&filled.odd) && !has_own(&filled.small), "{own:?}");
+    Ok(filled)
 }
 
-fn files(scenario: &Scenario, below: &str) -> Result<Vec<PathBuf>> {
-    let objects = scenario.backup()?.objects()?;
-    let files = objects.iter().filter(|object| object.starts_with(below));
-    Ok(files.map(|object| scenario.job.backup_dir().join(object)).collect())
+impl Filled {
+    fn files(&self, below: &str) -> Result<Vec<PathBuf>> {
+        let objects = self.scenario.backup()?.objects()?;
+        let files = objects.iter().filter(|object| object.starts_with(below));
+        Ok(files.map(|object| self.scenario.job.backup_dir().join(object)).collect())
+    }
+
+    /// The folder of all topic segments.
+    fn topics(&self) -> PathBuf {
+        self.scenario.job.backup_dir().join("topics")
+    }
+
+    /// What a consumer reads, without the headers of records whose headers no query engine can show.
+    fn consumer_view(&self, topic: &str) -> Result<Vec<Value>> {
+        Ok(self.scenario.client.read_all(topic)?.iter().map(expected).collect())
+    }
 }
 
 fn list(files: &[PathBuf]) -> String {
@@ -94,19 +115,24 @@ fn list(files: &[PathBuf]) -> String {
 
 #[test]
 fn duckdb_reads_what_a_consumer_reads_with_hive_partitioning() -> Result<()> {
-    let (scenario, big, odd) = filled("duck")?;
+    let filled = filled("duck")?;
     let columns = "\"partition\", \"offset\", epoch_ms(timestamp) AS timestamp, timestamp_type AS type, key, value, \
                    headers::STRUCT(key VARCHAR, value BLOB)[] AS headers";
-    let glob = scenario.job.backup_dir().join(format!("topics/topic={big}/**/*.parquet"));
-    let topics = format!(
-        "SELECT {columns} FROM read_parquet('{}', hive_partitioning = true) WHERE topic = '{big}' AND date <= \
-         current_date ORDER BY ALL",
-        glob.display()
-    );
-    assert_equal(&plain(duckdb::query(&topics)?)?, &consumer_view(&scenario, &big)?, "DuckDB")?;
-    let intake = list(&files(&scenario, "intake/")?);
-    let sql = format!("SELECT {columns} FROM read_parquet({intake}) WHERE topic = '{odd}' ORDER BY ALL");
-    assert_equal(&plain(duckdb::query(&sql)?)?, &consumer_view(&scenario, &odd)?, "DuckDB")?;
+    let glob = filled.topics().join("**/*.parquet");
+    let order = "ORDER BY \"partition\", \"offset\"";
+    for topic in [&filled.big, &filled.odd] {
+        // The topic is a column of the files and a key of their folders.
+        let sql = format!(
+            "SELECT {columns} FROM read_parquet('{}', hive_partitioning = true) WHERE topic = '{topic}' AND date <= \
+             current_date {order}",
+            glob.display()
+        );
+        assert_equal(&plain(duckdb::query(&sql)?)?, &filled.consumer_view(topic)?, "DuckDB")?;
+    }
+    let intake = list(&filled.files("intake/")?);
+    let small = &filled.small;
+    let sql = format!("SELECT {columns} FROM read_parquet({intake}) WHERE topic = '{small}' {order}");
+    assert_equal(&plain(duckdb::query(&sql)?)?, &filled.consumer_view(small)?, "DuckDB")?;
     let types = duckdb::query(&format!("DESCRIBE SELECT * FROM read_parquet({intake})"))?;
     let of = |name: &str| {
         let column = types.iter().find(|column| column["column_name"] == name);
@@ -130,10 +156,9 @@ fn plain(rows: Vec<Value>) -> Result<Vec<Value>> {
 
 const PYARROW: &str = r"
 import json, sys
-import pyarrow as pa, pyarrow.parquet as pq, pyarrow.compute as pc, pyarrow.dataset as ds
+import pyarrow as pa, pyarrow.compute as pc, pyarrow.dataset as ds
 topic, hive, paths = sys.argv[1], sys.argv[2] == 'hive', sys.argv[3:]
-dataset = ds.dataset(paths[0] if hive else paths, format='parquet',
-                     partitioning=ds.partitioning(pa.schema([('date', pa.string()), ('hour', pa.string())]), flavor='hive') if hive else None)
+dataset = ds.dataset(paths[0], format='parquet', partitioning='hive') if hive else ds.dataset(paths, format='parquet')
 table = dataset.to_table(filter=pc.field('topic') == topic)
 table = table.sort_by([('partition', 'ascending'), ('offset', 'ascending')])
 show = lambda data: None if data is None else bytes(data).hex()
@@ -149,14 +174,17 @@ print(json.dumps(rows))
 
 #[test]
 fn pyarrow_reads_what_a_consumer_reads() -> Result<()> {
-    let (scenario, big, odd) = filled("arrow")?;
-    let root = scenario.job.backup_dir().join(format!("topics/topic={big}")).display().to_string();
-    let rows: Vec<Value> = serde_json::from_str(&run_python(PYARROW, &[&big, "hive", &root])?)?;
-    assert_equal(&rows, &consumer_view(&scenario, &big)?, "pyarrow")?;
-    let intake: Vec<String> = files(&scenario, "intake/")?.iter().map(|path| path.display().to_string()).collect();
-    let arguments: Vec<&str> = [odd.as_str(), "files"].into_iter().chain(intake.iter().map(String::as_str)).collect();
+    let filled = filled("arrow")?;
+    let root = filled.topics().display().to_string();
+    for topic in [&filled.big, &filled.odd] {
+        let rows: Vec<Value> = serde_json::from_str(&run_python(PYARROW, &[topic, "hive", &root])?)?;
+        assert_equal(&rows, &filled.consumer_view(topic)?, "pyarrow")?;
+    }
+    let intake: Vec<String> = filled.files("intake/")?.iter().map(|path| path.display().to_string()).collect();
+    let small = filled.small.as_str();
+    let arguments: Vec<&str> = [small, "files"].into_iter().chain(intake.iter().map(String::as_str)).collect();
     let rows: Vec<Value> = serde_json::from_str(&run_python(PYARROW, &arguments)?)?;
-    assert_equal(&rows, &consumer_view(&scenario, &odd)?, "pyarrow")
+    assert_equal(&rows, &filled.consumer_view(small)?, "pyarrow")
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What becomes of the streamer when its store is slow, full, gone, emptied, somebody else's, or lies.
 
+mod broken;
 mod outages;
 mod ownership;
 mod room;

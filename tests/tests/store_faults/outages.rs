@@ -7,21 +7,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde_json::json;
 use strimzi_backup_tests::backup::{Backup, same};
-use strimzi_backup_tests::client::{KafkaClient, Record};
+use strimzi_backup_tests::client::KafkaClient;
+use strimzi_backup_tests::far_store::FarStore;
 use strimzi_backup_tests::front::{Front, Verdict};
 use strimzi_backup_tests::http;
 use strimzi_backup_tests::s3::S3Server;
-use strimzi_backup_tests::scenario::{Scenario, noise, numbered, wait_backup};
+use strimzi_backup_tests::scenario::{Scenario, bulky, numbered, wait_backup};
 use strimzi_backup_tests::streamer::Job;
-use strimzi_backup_tests::toxiproxy::{Direction, Toxiproxy};
+use strimzi_backup_tests::toxiproxy::Direction;
 use strimzi_backup_tests::wait;
 
 const MIB: f64 = 1_048_576.0;
-
-/// Records of 100 kB that do not compress.
-fn bulky(range: std::ops::Range<u64>) -> Vec<Record> {
-    range.map(|number| Record::new(format!("{number}"), noise(number + 1, 100_000)).partition(0)).collect()
-}
 
 fn root(server: &S3Server, name: &str) -> std::path::PathBuf {
     server.root_dir().join(server.bucket()).join(name)
@@ -80,28 +76,24 @@ fn a14_an_outage_longer_than_retention_is_a_gap_with_exact_offsets() -> Result<(
     let scenario = Scenario::shared(name)?;
     let client = &scenario.client;
     client.create_topic(name, 1, &[("segment.bytes", "1048576"), ("retention.bytes", "-1")])?;
-    let server = S3Server::start()?;
-    let toxiproxy = Toxiproxy::start()?;
-    let proxy = toxiproxy.proxy("s3", &server.address())?;
-    let job = scenario.job.clone().into_s3(&server, name).set("/backup/memoryBudget", json!("64Mi"));
-    let job = job.set("/storage/s3/endpoint", json!(format!("http://{}", proxy.address())));
-    let mut streamer = job.stream(&[])?;
+    let store = FarStore::start()?;
+    let mut streamer = store.job(&scenario.job).set("/backup/memoryBudget", json!("64Mi")).stream(&[])?;
     streamer.ready()?;
     client.produce(name, &bulky(0..20))?;
-    wait_rows(&server, name, 20)?;
-    proxy.disable()?;
+    store.wait_rows(name, 20)?;
+    store.proxy.disable()?;
     // Far more than is buffered while the store is away, and then all but the last is taken by retention.
     client.produce(name, &bulky(20..2000))?;
     streamer.wait_metric("strimzi_backup_buffered_bytes", |bytes| bytes > 40.0 * MIB)?;
     let all = client.read_all(name)?;
     client.alter_topic_config(name, "retention.bytes", "5242880")?;
     wait::wait_until("retention", Duration::from_secs(60), || Ok(client.watermarks(name, 0)?.0 > 1800))?;
-    proxy.enable()?;
+    store.proxy.enable()?;
     streamer.wait_metric("strimzi_backup_lost_offsets_total{kind=\"RetentionOverrun\"}", |lost| lost > 0.0)?;
     client.produce(name, &bulky(2000..2020))?;
-    wait_backup(&root(&server, name), "the end", |backup| Ok(backup.position(name, 0, 0) == Some(2020)))?;
+    store.wait_backup("the end", |backup| Ok(backup.position(name, 0, 0) == Some(2020)))?;
     streamer.stop()?;
-    let backup = Backup::open(&root(&server, name))?;
+    let backup = store.backup()?;
     let [(0, 0, from, to, "RetentionOverrun")] = backup.gaps(name)[..] else {
         anyhow::bail!("one gap: {:?}", backup.gaps(name));
     };
@@ -115,17 +107,48 @@ fn a14_an_outage_longer_than_retention_is_a_gap_with_exact_offsets() -> Result<(
 }
 
 #[test]
+fn a39_headroom_low_fires_before_the_gap() -> Result<()> {
+    let name = "a39h";
+    let scenario = Scenario::shared(name)?;
+    let client = &scenario.client;
+    client.create_topic(name, 1, &[("segment.bytes", "1048576"), ("retention.bytes", "-1")])?;
+    let store = FarStore::start()?;
+    let mut streamer = store.job(&scenario.job).set("/backup/memoryBudget", json!("64Mi")).stream(&[])?;
+    streamer.ready()?;
+    client.produce(name, &bulky(0..20))?;
+    store.wait_rows(name, 20)?;
+    store.proxy.disable()?;
+    client.produce(name, &bulky(20..2000))?;
+    streamer.wait_metric("strimzi_backup_buffered_bytes", |bytes| bytes > 47.0 * MIB)?;
+    ensure!(streamer.metric("strimzi_backup_headroom_low_partitions")? == 0.0, "retention is far away yet");
+    // About 500 records are held and 1500 lie before the reader; retention comes up behind it, to within 100.
+    let held = streamer.metric("strimzi_backup_buffered_bytes")? / 100_100.0;
+    client.alter_topic_config(name, "retention.bytes", &format!("{:.0}", (1980.0 - held + 90.0) * 100_100.0))?;
+    streamer.wait_metric("strimzi_backup_headroom_low_partitions", |low| low == 1.0)?;
+    streamer.wait_log("HeadroomLow")?;
+    let start_at_the_warning = client.watermarks(name, 0)?.0;
+    client.alter_topic_config(name, "retention.bytes", "5242880")?;
+    wait::wait_until("retention", Duration::from_secs(60), || Ok(client.watermarks(name, 0)?.0 > 1800))?;
+    store.proxy.enable()?;
+    store.wait_backup("the end", |backup| Ok(backup.position(name, 0, 0) == Some(2000)))?;
+    streamer.wait_metric("strimzi_backup_headroom_low_partitions", |low| low == 0.0)?;
+    streamer.stop()?;
+    let backup = store.backup()?;
+    let [(0, 0, from, _, "RetentionOverrun")] = backup.gaps(name)[..] else {
+        anyhow::bail!("one gap: {:?}", backup.gaps(name));
+    };
+    ensure!(start_at_the_warning < from, "nothing was lost yet at {start_at_the_warning}, the gap begins at {from}");
+    Ok(())
+}
+
+#[test]
 fn a15_a_slow_a_trickling_and_a_stalled_store_are_lived_through() -> Result<()> {
     let name = "a15";
     let scenario = Scenario::shared(name)?;
     let client = &scenario.client;
     client.create_topic(name, 1, &[])?;
-    let server = S3Server::start()?;
-    let toxiproxy = Toxiproxy::start()?;
-    let proxy = toxiproxy.proxy("s3", &server.address())?;
-    let job = scenario.job.clone().into_s3(&server, name);
-    let job = job.set("/storage/s3/endpoint", json!(format!("http://{}", proxy.address())));
-    let mut streamer = job.stream(&[])?;
+    let store = FarStore::start()?;
+    let mut streamer = store.job(&scenario.job).stream(&[])?;
     streamer.ready()?;
     let address = streamer.http()?;
     let toxics = [
@@ -134,23 +157,23 @@ fn a15_a_slow_a_trickling_and_a_stalled_store_are_lived_through() -> Result<()> 
     ];
     let mut produced = 0;
     for (kind, direction, attributes) in toxics {
-        proxy.add_toxic(kind, kind, direction, &attributes)?;
+        store.proxy.add_toxic(kind, kind, direction, &attributes)?;
         client.produce(name, &numbered(produced..produced + 100))?;
         produced += 100;
-        wait_rows(&server, name, u64::try_from(produced)?)?;
-        proxy.remove_toxic(kind)?;
+        store.wait_rows(name, u64::try_from(produced)?)?;
+        store.proxy.remove_toxic(kind)?;
     }
     // Swallows every answer: each call runs into its deadline, and the process stays answerable meanwhile.
-    proxy.add_toxic("stall", "timeout", Direction::Downstream, &json!({"timeout": 0}))?;
+    store.proxy.add_toxic("stall", "timeout", Direction::Downstream, &json!({"timeout": 0}))?;
     client.produce(name, &numbered(produced..produced + 100))?;
     streamer.wait_metric("strimzi_backup_store_failing", |failing| failing == 1.0)?;
     let asked = Instant::now();
     ensure!(http::get(&address, "/livez")?.status == 200, "alive while the store stalls");
     ensure!(asked.elapsed() < Duration::from_secs(2), "answered late");
-    proxy.remove_toxic("stall")?;
-    wait_rows(&server, name, 300)?;
+    store.proxy.remove_toxic("stall")?;
+    store.wait_rows(name, 300)?;
     streamer.stop()?;
-    ensure!(Backup::open(&root(&server, name))?.equals_topic(client, name)? == 300, "every record, once");
+    ensure!(store.backup()?.equals_topic(client, name)? == 300, "every record, once");
     Ok(())
 }
 

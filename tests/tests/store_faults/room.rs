@@ -8,7 +8,7 @@ use serde_json::json;
 use strimzi_backup_tests::backup::Backup;
 use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::process::run;
-use strimzi_backup_tests::scenario::{Scenario, copy_dir, noise};
+use strimzi_backup_tests::scenario::{Scenario, bulky, copy_dir, noise};
 use strimzi_backup_tests::streamer::{PATIENCE, Streamer, unshare};
 use strimzi_backup_tests::wait;
 
@@ -56,10 +56,6 @@ impl Confined {
         let rows_now = || self.backup().map_or(0, |backup| backup.rows(topic, 0));
         wait::wait_until("records", PATIENCE, || Ok(rows_now() >= rows))
     }
-}
-
-fn bulky(range: std::ops::Range<u64>) -> Vec<Record> {
-    range.map(|number| Record::new(format!("{number}"), noise(number + 1, 100_000)).partition(0)).collect()
 }
 
 #[test]
