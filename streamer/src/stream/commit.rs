@@ -9,6 +9,7 @@ use strimzi_backup_format::ids::{Nonce, Sequence, TimestampMs};
 use strimzi_backup_format::layout::{self, ObjectKey};
 use strimzi_backup_format::manifest::Segment;
 use strimzi_backup_format::manifest::log::{self, Draft, Prepared};
+use strimzi_backup_format::state::{Head, State};
 use strimzi_backup_format::store::Store;
 use tokio::time::Instant;
 
@@ -73,7 +74,9 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             let object = layout::manifest(prepared.manifest().shard, prepared.manifest().sequence);
             self.parts.metrics.store_failed("commit", &object, &error, self.parts.clock.now());
             tokio::time::sleep(backoff.next(self.parts.clock.as_ref())).await;
-            self.footing().check().await?;
+            let stands = self.footing().check().await;
+            self.take_footing(stands)?;
+            self.watch_retention().await;
         }
         self.parts.metrics.store_recovered();
         Ok(())
@@ -82,9 +85,12 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     /// What the log stands on now, to be looked at after a failure, and once in a metadata interval.
     fn footing(&self) -> Footing {
         let state = self.parts.writer.state();
-        let mut must_stand = vec![(layout::identity(), state.identity)];
-        must_stand.extend(state.head.map(|head| (layout::manifest(state.shard, head.sequence), head.sha256)));
-        Footing { store: self.parts.writer.store().clone(), must_stand }
+        let (shard, identity, head) = (state.shard, state.identity, state.head);
+        let seen = self.seen_head.filter(|seen| head.is_none_or(|head| head.sequence != seen.sequence));
+        let mut must_stand = vec![(layout::identity(), identity)];
+        let heads = [seen, head].into_iter().flatten();
+        must_stand.extend(heads.map(|head| (layout::manifest(shard, head.sequence), head.sha256)));
+        Footing { store: self.parts.writer.store().clone(), must_stand, head }
     }
 
     /// Looks beside the loop whether the log still stands, unless somebody looks already.
@@ -93,6 +99,12 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             let footing = self.footing();
             self.asking.spawn(async move { Answer::Footing(footing.check().await) });
         }
+    }
+
+    /// Notes the newest manifest that was seen to stand.
+    pub(super) fn take_footing(&mut self, stands: Result<Option<Head>, Error>) -> Result<(), Error> {
+        self.seen_head = stands?.or(self.seen_head);
+        Ok(())
     }
 
     /// Tells the world what is committed now.
@@ -137,43 +149,51 @@ impl<B: Broker, C: Clock> Stream<B, C> {
 }
 
 /// The objects that every later manifest builds on. A bucket that was emptied or exchanged takes the next manifest as if
-/// nothing had been before it, and one that was deleted lets uploads wait for ever.
+/// nothing had been before it, and one that was deleted lets uploads wait for ever. One that was set back may hold our newest
+/// manifest by now, but not the one that was the newest at the last look.
 #[derive(Debug)]
 struct Footing {
     store: Store,
     must_stand: Vec<(ObjectKey, Sha256)>,
+    /// The newest manifest when it was asked.
+    head: Option<Head>,
 }
 
 impl Footing {
-    async fn check(&self) -> Result<(), Error> {
+    /// Gives the newest manifest where everything is seen to stand.
+    async fn check(&self) -> Result<Option<Head>, Error> {
+        let mut all_stand = true;
         for (key, digest) in &self.must_stand {
-            if self.is_gone(key, *digest).await {
-                return Err(Error::Vanished { object: key.to_string() });
+            match self.stands(key, *digest).await {
+                Some(true) => {}
+                Some(false) => return Err(Error::Vanished { object: key.to_string() }),
+                None => all_stand = false,
             }
         }
-        Ok(())
+        Ok(self.head.filter(|_| all_stand))
     }
 
-    async fn is_gone(&self, key: &ObjectKey, digest: Sha256) -> bool {
+    /// Whether an object is there as it was written; `None` where the store does not tell.
+    async fn stands(&self, key: &ObjectKey, digest: Sha256) -> Option<bool> {
         for look in 1..=LOOKS_UNTIL_GONE {
             let found = match self.store.inner.get(&key.below(&self.store.prefix)).await {
                 Ok(object) => object.bytes().await,
                 Err(error) => Err(error),
             };
             match found {
-                Ok(bytes) if Sha256::of(&bytes) == digest => return false,
+                Ok(bytes) if Sha256::of(&bytes) == digest => return Some(true),
                 Ok(_) | Err(object_store::Error::NotFound { .. }) => {
                     tokio::time::sleep(Duration::from_millis(200) * look).await;
                 }
-                // It cannot be told: the commit is tried again, and fails again as long as the store does.
-                Err(_) => return false,
+                // The commit is tried again, and fails again as long as the store does.
+                Err(_) => return None,
             }
         }
-        true
+        Some(false)
     }
 }
 
-fn recent_claims(state: &strimzi_backup_format::state::State, now: TimestampMs) -> i64 {
+fn recent_claims(state: &State, now: TimestampMs) -> i64 {
     let recent = state.claims.iter().filter(|claim| now.millis_since(claim.observed_at) < RECENT_MILLIS);
     i64::try_from(recent.count()).unwrap_or(i64::MAX)
 }

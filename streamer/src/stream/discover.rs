@@ -66,6 +66,12 @@ async fn look<B: Broker>(
     Ok(Topics { described, overrides, log_starts })
 }
 
+async fn watermarks<B: Broker>(broker: &B, asked_at: TimestampMs, slots: Vec<(u32, TopicPartition)>) -> Watermarks {
+    let partitions: Vec<TopicPartition> = slots.iter().map(|(_, partition)| partition.clone()).collect();
+    let told = patient(broker.high_watermarks(&partitions)).await;
+    Watermarks { asked_at, slots, told }
+}
+
 async fn patient<T>(question: impl Future<Output = Result<T, Unreachable>>) -> Result<T, String> {
     match tokio::time::timeout(PATIENCE, question).await {
         Ok(Ok(told)) => Ok(told),
@@ -84,8 +90,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         let broker = Arc::clone(&self.parts.broker);
         let known: BTreeSet<TopicName> = self.catalog.live().cloned().collect();
         let selection = self.parts.selection.clone();
-        let lagging = self.parts.buffers.lock().lagging();
-        let lagging: Vec<TopicPartition> = lagging.into_iter().map(|(_, key)| (key.topic, key.partition)).collect();
+        let lagging = self.lagging();
         let asked_at = self.parts.clock.now();
         self.asking.spawn(async move {
             let told = patient(look(broker.as_ref(), known, &lagging, |topic| selection.selects(topic))).await;
@@ -98,10 +103,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         if self.asking_watermarks || Instant::now() < self.next_watermarks {
             return;
         }
-        let slots: Vec<(u32, TopicPartition)> = {
-            let buffers = self.parts.buffers.lock();
-            buffers.assigned().map(|(slot, key)| (slot, (key.topic.clone(), key.partition))).collect()
-        };
+        let slots = self.assigned();
         if slots.is_empty() {
             return;
         }
@@ -110,11 +112,31 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         self.next_watermarks = Instant::now() + spacing;
         let broker = Arc::clone(&self.parts.broker);
         let asked_at = self.parts.clock.now();
-        self.asking.spawn(async move {
-            let partitions: Vec<TopicPartition> = slots.iter().map(|(_, partition)| partition.clone()).collect();
-            let told = patient(broker.high_watermarks(&partitions)).await;
-            Answer::Watermarks(Watermarks { asked_at, slots, told })
-        });
+        self.asking.spawn(async move { Answer::Watermarks(watermarks(broker.as_ref(), asked_at, slots).await) });
+    }
+
+    /// Looks how close retention is to what is not read yet, while a store that fails holds everything else up: that is when
+    /// retention overtakes.
+    pub(super) async fn watch_retention(&mut self) {
+        let (broker, asked_at, slots) = (Arc::clone(&self.parts.broker), self.parts.clock.now(), self.assigned());
+        let ends = tokio::time::timeout(LAST_PATIENCE, watermarks(broker.as_ref(), asked_at, slots)).await;
+        if let Ok(ends) = ends {
+            self.take_watermarks(ends);
+        }
+        let starts = tokio::time::timeout(LAST_PATIENCE, broker.log_starts(&self.lagging())).await;
+        if let Ok(Ok(starts)) = starts {
+            self.watch_headroom(&starts);
+        }
+    }
+
+    fn assigned(&self) -> Vec<(u32, TopicPartition)> {
+        let buffers = self.parts.buffers.lock();
+        buffers.assigned().map(|(slot, key)| (slot, (key.topic.clone(), key.partition))).collect()
+    }
+
+    fn lagging(&self) -> Vec<TopicPartition> {
+        let lagging = self.parts.buffers.lock().lagging();
+        lagging.into_iter().map(|(_, key)| (key.topic, key.partition)).collect()
     }
 
     /// A last look at the watermarks, so that the log ends with what it really holds up to.
@@ -141,7 +163,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             }
             Answer::Footing(stands) => {
                 self.asking_footing = false;
-                stands?;
+                self.take_footing(stands)?;
             }
             Answer::Watermarks(watermarks) => {
                 self.asking_watermarks = false;

@@ -32,7 +32,7 @@ use strimzi_backup_format::job::{BackupSettings, TopicSelection};
 use strimzi_backup_format::manifest::log::{Draft, LogWriter};
 use strimzi_backup_format::manifest::{Behind, BehindReason, Frontier, Gap, Hole, PartitionPosition, Segment};
 use strimzi_backup_format::segment;
-use strimzi_backup_format::state::State;
+use strimzi_backup_format::state::{Head, State};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -119,6 +119,8 @@ pub struct Stream<B, C> {
     confirmed: BTreeMap<TopicName, Instant>,
     /// Ends last seen of partitions whose topic id could not be confirmed.
     unconfirmed_ends: BTreeMap<PartitionKey, Offset>,
+    /// The newest manifest at the last look whether the log still stands.
+    seen_head: Option<Head>,
     until: Until,
     /// Events of the client at the last look whether a cut is due early.
     events_seen: u64,
@@ -166,7 +168,7 @@ enum Answer {
     Topics(Box<discover::Look>),
     Watermarks(discover::Watermarks),
     /// Whether the log still stands in the store.
-    Footing(Result<(), Error>),
+    Footing(Result<Option<Head>, Error>),
 }
 
 /// What the loop woke up for.
@@ -209,6 +211,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             topic_segment_bytes: bytes(parts.settings.topic_segment_bytes),
         };
         Self {
+            seen_head: state.head,
             parts,
             policy,
             catalog,
@@ -269,6 +272,8 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 Event::Stop => break,
                 Event::Topics => {
                     self.ask_footing();
+                    // The tick asks for them too, but not while the store holds up all the cuts that may be in flight.
+                    self.ask_watermarks();
                     self.ask_topics();
                 }
                 Event::Answer(answer) => self.take_answer(answer).await?,
