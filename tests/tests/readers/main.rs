@@ -1,6 +1,7 @@
 //! Others who read: query engines the segments, monitoring the metrics, people the terminal, and the conformance suite the
 //! stores.
 
+mod gcs;
 mod metrics;
 mod query;
 mod stores;
