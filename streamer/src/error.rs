@@ -14,11 +14,11 @@ pub mod exit {
     pub const DONE: u8 = 0;
     /// Failed.
     pub const FAILED: u8 = 1;
-    /// Bad configuration or usage; nothing was touched.
+    /// Bad configuration or usage, or a store that a backup must not be kept in; no backup was touched.
     pub const USAGE: u8 = 2;
     /// Another writer has taken the backup over.
     pub const FENCED: u8 = 3;
-    /// The backup is damaged, or is not this job's.
+    /// The backup is damaged, is not this job's, or was written by a newer release.
     pub const DAMAGED: u8 = 4;
 }
 
@@ -142,6 +142,8 @@ impl Error {
         match self {
             Self::Job(_) | Self::ReadJob { .. } | Self::Usage(_) | Self::Open(_) => exit::USAGE,
             Self::Kafka(crate::kafka::Error::Configuration(_)) | Self::Several(_) => exit::USAGE,
+            // Another store or prefix is needed: trying again would end the same.
+            Self::Probe(error) if !error.is_retryable() => exit::USAGE,
             Self::Log(log::Error::Fenced { .. }) => exit::FENCED,
             Self::Log(log::Error::Corrupt { .. }) | Self::Foreign(_) => exit::DAMAGED,
             Self::Vanished { .. } | Self::Findings(_) => exit::DAMAGED,

@@ -110,11 +110,12 @@ fn a17_a_store_that_ignores_create_once_is_refused() -> Result<()> {
     let job = scenario.job.clone().into_s3(&server, "a17").set("/storage/s3/endpoint", json!(front.endpoint()));
     let (code, _, err) = job.run(&["stream", "--until-caught-up"])?;
     let last = err.lines().last().unwrap_or_default();
-    ensure!(code == 1 && last.starts_with("error: "), "code {code}\n{err}");
+    ensure!(code == 2 && last.starts_with("error: "), "code {code}\n{err}");
     ensure!(last.contains("If-None-Match") || last.contains("overwr"), "the reason is named: {last}");
     let left: Vec<_> = tree(&server.root_dir().join("backup/a17"))?.into_keys().collect();
     let backup = left.iter().any(|path| path.starts_with("manifests") || path.ends_with("backup.json"));
     ensure!(!backup, "no backup was begun: {left:?}");
+    ensure!(left == [Path::new("probe/create-once")], "nothing is left but what it was tried on: {left:?}");
     Ok(())
 }
 
