@@ -13,6 +13,8 @@ mod render;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use serde::Serialize;
 use strimzi_backup_format::checkpoint::{MANIFESTS_PER_BLOCK, RUNS_PER_BLOCK};
 use strimzi_backup_format::coverage::{self, Coverage};
@@ -26,6 +28,14 @@ use crate::error::Error;
 /// The newest manifests that rates are taken from, where the log has as many: minutes of a busy backup, half an hour of
 /// an idle one.
 const SAMPLE: usize = 64;
+
+/// Less time than this between the first manifest and the last says nothing of an hour.
+const LEAST_MILLIS: u64 = 1_000;
+
+/// What one look at the log reads: the identity and the newest manifest.
+const GETS_PER_LOOK: f64 = 2.0;
+
+const SECONDS_PER_HOUR: f64 = 3_600.0;
 
 const MILLIS_PER_HOUR: f64 = 3_600_000.0;
 
@@ -53,13 +63,16 @@ impl Default for Prices {
     }
 }
 
-/// How many requests the writer makes, from its newest manifests. A failure's retries are not in the log.
+/// How many requests the writer makes, from its newest manifests and its job. What a start reads, and a failure's
+/// retries, are not in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Requests {
     /// How many manifests the rates are taken from.
     pub sampled_manifests: usize,
-    /// The time they span, in seconds.
+    /// How many of them begin a run of the streamer: the more, the less the rates say of one that runs through.
+    pub sampled_starts: usize,
+    /// The time they span, in seconds; what is said of an hour or a month is extrapolated from it.
     pub sampled_seconds: u64,
     /// Manifests an hour.
     pub manifests_per_hour: f64,
@@ -67,9 +80,11 @@ pub struct Requests {
     pub segments_per_hour: f64,
     /// Checkpoints an hour.
     pub checkpoints_per_hour: f64,
+    /// How often an hour the writer looks whether its log still stands, by `backup.metadataInterval`.
+    pub looks_per_hour: f64,
     /// Requests an hour that are charged as PUT. Streaming lists nothing.
     pub puts_per_hour: f64,
-    /// Requests an hour that are charged as GET: each upload is confirmed by a HEAD.
+    /// Requests an hour that are charged as GET: each upload is confirmed by a HEAD, each look reads two documents.
     pub gets_per_hour: f64,
 }
 
@@ -140,20 +155,19 @@ impl Inspection {
     }
 }
 
-/// Looks at the backup in `store` at `now`.
+/// Looks at the backup in `store` at `now`; `looks` is the writer's `backup.metadataInterval`.
 ///
 /// # Errors
 /// [`Error::NoBackup`] or [`Error::Read`].
-pub async fn run(store: &Store, prices: Prices, now: TimestampMs) -> Result<Inspection, Error> {
+pub async fn run(store: &Store, prices: Prices, looks: Duration, now: TimestampMs) -> Result<Inspection, Error> {
     let log = reader::open(store, Shard::ONLY).await?;
     let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
     let sample = sample(store, &log).await?;
-    Ok(resolve(store, &log, &sample, prices, now))
+    Ok(resolve(store, &log, requests(&sample, looks), prices, now))
 }
 
-fn resolve(store: &Store, log: &Log, sample: &[Manifest], prices: Prices, now: TimestampMs) -> Inspection {
+fn resolve(store: &Store, log: &Log, requests: Option<Requests>, prices: Prices, now: TimestampMs) -> Inspection {
     let coverage = coverage::resolve(&log.identity, &log.state, now);
-    let requests = requests(sample);
     let monthly_cost = Cost::new(&prices, requests.as_ref(), coverage.totals.bytes);
     let ignored = log.ignored.iter().cloned();
     Inspection {
@@ -186,10 +200,10 @@ async fn sample(store: &Store, log: &Log) -> Result<Vec<Manifest>, Error> {
 }
 
 /// Rates over the time from the first manifest of the sample, which only marks its start, to the last.
-fn requests(sample: &[Manifest]) -> Option<Requests> {
+fn requests(sample: &[Manifest], looks: Duration) -> Option<Requests> {
     let (first, rest) = sample.split_first()?;
     let millis = rest.last()?.observed_at.millis_since(first.observed_at);
-    if millis == 0 {
+    if millis < LEAST_MILLIS {
         return None;
     }
     let per_hour = |count: u64| real(count) * MILLIS_PER_HOUR / real(millis);
@@ -200,15 +214,18 @@ fn requests(sample: &[Manifest]) -> Option<Requests> {
         (manifests_per_hour / real(MANIFESTS_PER_BLOCK)).max(per_hour(runs as u64) / real(RUNS_PER_BLOCK as u64));
     let segments_per_hour = per_hour(segments().count() as u64);
     let uploads_per_hour = per_hour(segments().map(|segment| puts(segment.bytes)).sum());
+    let looks_per_hour = SECONDS_PER_HOUR / looks.as_secs_f64();
     Some(Requests {
         sampled_manifests: sample.len(),
+        sampled_starts: rest.iter().filter(|manifest| manifest.claim.is_some()).count(),
         sampled_seconds: millis / 1000,
         manifests_per_hour,
         segments_per_hour,
         checkpoints_per_hour,
+        looks_per_hour,
         puts_per_hour: manifests_per_hour + uploads_per_hour + checkpoints_per_hour,
-        // Before a checkpoint the identity and the newest manifest are read again.
-        gets_per_hour: segments_per_hour + 2.0 * checkpoints_per_hour,
+        // A checkpoint is preceded by a look of its own.
+        gets_per_hour: segments_per_hour + GETS_PER_LOOK * (looks_per_hour + checkpoints_per_hour),
     })
 }
 

@@ -1,15 +1,16 @@
 //! `segments`: which objects hold a slice of the backup, for a query engine or a script.
 //!
-//! Owns: the slice, and the three forms it is printed in. Does not own: finding segments ([`Log::segments`]), or where
-//! the store is. Reads the log and nothing else; no segment is opened.
+//! Owns: the slice, and the forms it is printed in (SQL in `duckdb.rs`). Does not own: finding segments
+//! ([`Log::segments`]), or where the store is. Reads the log and nothing else; no segment is opened.
 //!
 //! Invariant: every record of the slice is in one of the objects named. They may hold others too: a file is never cut
 //! to a slice, so the `duckdb` form filters by the columns.
 
-use std::fmt;
+mod duckdb;
 
 use serde::Serialize;
 use strimzi_backup_format::ids::{Lineage, PartitionId, Shard, TimestampMs, TopicName};
+use strimzi_backup_format::job::Location;
 use strimzi_backup_format::layout::ObjectKey;
 use strimzi_backup_format::manifest::reader::{self, Log};
 use strimzi_backup_format::manifest::{Run, Segment};
@@ -37,7 +38,7 @@ pub enum Format {
     Paths,
     /// A JSON array of [`Entry`].
     Json,
-    /// A statement for DuckDB that reads exactly the slice.
+    /// SQL for DuckDB that reads exactly the slice.
     DuckDb,
 }
 
@@ -97,16 +98,16 @@ pub fn parse_time(text: &str) -> Result<TimestampMs, NotATime> {
     Ok(TimestampMs::new(time.timestamp_millis()))
 }
 
-/// Finds the slice and prints its objects.
+/// Finds the slice and prints its objects; `place` is where the job says that `store` is.
 ///
 /// # Errors
 /// [`Error::NoBackup`], [`Error::Usage`] where the slice is inside out or names a topic that the backup does not have,
 /// [`Error::Read`].
-pub async fn run(store: &Store, slice: &Slice, format: Format) -> Result<String, Error> {
+pub async fn run(store: &Store, place: &Location, slice: &Slice, format: Format) -> Result<String, Error> {
     let log = reader::open(store, Shard::ONLY).await?;
     let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
     let entries = select(store, &log, slice).await?;
-    Ok(render(store, slice, &entries, format))
+    Ok(render(store, place, slice, &entries, format))
 }
 
 /// The objects of the slice, in the order they were committed.
@@ -155,14 +156,14 @@ impl From<Run> for RunEntry {
 }
 
 /// Prints entries.
-pub fn render(store: &Store, slice: &Slice, entries: &[Entry], format: Format) -> String {
+fn render(store: &Store, place: &Location, slice: &Slice, entries: &[Entry], format: Format) -> String {
     match format {
         Format::Paths => entries.iter().map(|entry| location(store, &entry.object) + "\n").collect(),
         Format::Json => {
             // These structures have text keys and finite numbers only, which is all that serde_json asks for.
             serde_json::to_string_pretty(entries).unwrap_or_default() + "\n"
         }
-        Format::DuckDb => Statement { store, slice, entries }.to_string(),
+        Format::DuckDb => duckdb::Script { store, place, slice, entries }.to_string(),
     }
 }
 
@@ -177,45 +178,6 @@ pub fn location(store: &Store, object: &ObjectKey) -> String {
             format!("az://{account}.blob.core.windows.net/{}/{object}", rest.trim_end_matches('/'))
         }
         Kind::S3 | Kind::Gcs | Kind::Memory => format!("{}/{object}", store.description.trim_end_matches('/')),
-    }
-}
-
-/// The columns as DuckDB reads them, for a slice without a file: `read_parquet` refuses an empty list.
-const NO_ROWS: &str = "SELECT NULL::VARCHAR AS topic, NULL::INTEGER AS lineage, NULL::INTEGER AS partition, \
-    NULL::BIGINT AS \"offset\", NULL::TIMESTAMPTZ AS \"timestamp\", NULL::VARCHAR AS timestamp_type, \
-    NULL::BLOB AS \"key\", NULL::BLOB AS \"value\", NULL::STRUCT(\"key\" VARCHAR, \"value\" BLOB)[] AS headers, \
-    NULL::BLOB AS headers_raw, NULL::BIGINT AS timestamp_raw WHERE false;\n";
-
-struct Statement<'a> {
-    store: &'a Store,
-    slice: &'a Slice,
-    entries: &'a [Entry],
-}
-
-impl fmt::Display for Statement<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { store, slice, entries } = self;
-        if entries.is_empty() {
-            return f.write_str(NO_ROWS);
-        }
-        f.write_str("SELECT * FROM read_parquet([\n")?;
-        for (at, entry) in entries.iter().enumerate() {
-            let comma = if at + 1 < entries.len() { "," } else { "" };
-            writeln!(f, "  '{}'{comma}", location(store, &entry.object).replace('\'', "''"))?;
-        }
-        // Only some of the paths are in Hive style: what they say is in the columns of every file anyway.
-        f.write_str("], hive_partitioning = false)")?;
-        let mut conditions = Vec::new();
-        if !slice.topics.is_empty() {
-            let names: Vec<String> = slice.topics.iter().map(|topic| format!("'{topic}'")).collect();
-            conditions.push(format!("topic IN ({})", names.join(", ")));
-        }
-        conditions.extend(slice.from.map(|from| format!("\"timestamp\" >= TIMESTAMPTZ '{}'", from.to_rfc3339())));
-        conditions.extend(slice.to.map(|to| format!("\"timestamp\" < TIMESTAMPTZ '{}'", to.to_rfc3339())));
-        if !conditions.is_empty() {
-            write!(f, "\nWHERE {}", conditions.join("\n  AND "))?;
-        }
-        f.write_str(";\n")
     }
 }
 
@@ -264,26 +226,5 @@ mod tests {
         ] {
             assert_eq!(location(&store(kind, description), object), format!("{start}/{object}"));
         }
-    }
-
-    #[test]
-    fn the_statement_reads_the_slice_and_quotes_what_it_must() {
-        let slice = Slice {
-            topics: vec![TopicName::new("orders").expect("topic")],
-            from: Some(TimestampMs::new(1_770_966_000_000)),
-            to: Some(TimestampMs::new(1_770_966_000_250)),
-        };
-        let store = store(Kind::Filesystem(PathBuf::from("/o'hara")), "file:///o'hara");
-        let sql = render(&store, &slice, &entries(), Format::DuckDb);
-        assert_eq!(
-            sql,
-            "SELECT * FROM read_parquet([\n  \
-             '/o''hara/intake/2026-02-13/07/0000-0000000003-00000000000000000042-0000.parquet',\n  \
-             '/o''hara/topics/topic=orders/date=2026-02-13/hour=07/0000-0000000003-00000000000000000042-0001.parquet'\n\
-             ], hive_partitioning = false)\n\
-             WHERE topic IN ('orders')\n  AND \"timestamp\" >= TIMESTAMPTZ '2026-02-13T07:00:00.000Z'\n  \
-             AND \"timestamp\" < TIMESTAMPTZ '2026-02-13T07:00:00.250Z';\n"
-        );
-        assert!(render(&store, &slice, &[], Format::DuckDb).contains("WHERE false"));
     }
 }

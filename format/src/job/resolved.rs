@@ -319,6 +319,11 @@ pub struct HttpSettings {
 }
 
 impl S3 {
+    /// The region, where the document or `AWS_REGION` names one.
+    pub fn known_region(&self) -> Option<String> {
+        self.region.clone().or_else(|| std::env::var("AWS_REGION").ok())
+    }
+
     /// Whether plain text is allowed: only where the endpoint asks for it.
     pub fn allow_http(&self) -> bool {
         is_plain_http(self.endpoint.as_deref())

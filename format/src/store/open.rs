@@ -178,7 +178,7 @@ fn open_s3(s3: &job::S3) -> Result<Store, OpenError> {
         .with_allow_http(s3.allow_http())
         .with_retry(retry())
         .with_client_options(client_options(s3.allow_http(), s3.ca_file.as_ref())?);
-    if let Some(region) = s3.region.clone().or_else(|| std::env::var("AWS_REGION").ok()) {
+    if let Some(region) = s3.known_region() {
         builder = builder.with_region(region);
     }
     if let Some(endpoint) = &s3.endpoint {

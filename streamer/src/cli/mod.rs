@@ -1,5 +1,7 @@
 //! The command line: arguments, and which function each command is.
 
+mod manual;
+
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -23,24 +25,13 @@ use crate::verify::{self, Level, Progress};
     name = "strimzi-backup",
     version,
     about = "Continuous backup of Kafka topics into object storage",
-    after_help = EXIT_CODES
+    after_help = manual::ALL
 )]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
-
-const EXIT_CODES: &str = "Exit codes:
-  0  done
-  1  failed; trying again may help
-  2  bad configuration or usage: all faults are listed, nothing was touched
-  3  fenced: another writer has taken this backup over
-  4  the backup is damaged, or belongs to another job or cluster
-
-Environment:
-  RUST_LOG   what is logged to standard error, such as info or strimzi_backup_streamer=debug
-  AWS_*, AZURE_*, GOOGLE_*   credentials of stores, where the job document names no files";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -49,6 +40,7 @@ pub enum Command {
     ///
     /// Goes on where the backup's log ends. On SIGTERM or Ctrl-C what was fetched is still committed; a second signal
     /// ends at once, and nothing is lost by that either: the next start fetches again what is not in the log.
+    #[command(after_long_help = manual::STREAM)]
     Stream {
         /// The job document.
         #[command(flatten)]
@@ -59,7 +51,9 @@ pub enum Command {
     },
     /// Say on one screen what is protected, since when, until when, how far behind, and what is missing.
     ///
-    /// Reads the store alone; the broker may be gone.
+    /// Reads the store alone; the broker may be gone. Requests and their price are extrapolated from the newest manifests, over
+    /// the time that is printed beside them.
+    #[command(after_long_help = manual::INSPECT)]
     Inspect {
         /// The job document.
         #[command(flatten)]
@@ -80,6 +74,7 @@ pub enum Command {
     /// List the segments that hold a slice of topics and time.
     ///
     /// A slice is the records with FROM <= timestamp < TO. Segments are Parquet files: every engine reads them in place.
+    #[command(after_long_help = manual::SEGMENTS)]
     Segments {
         /// The job document.
         #[command(flatten)]
@@ -93,7 +88,7 @@ pub enum Command {
         /// The first timestamp that is not part of the slice any more.
         #[arg(long, value_name = "TIME", value_parser = segments::parse_time)]
         to: Option<TimestampMs>,
-        /// Paths, JSON, or a statement for DuckDB that reads the slice.
+        /// Paths, JSON, or SQL for DuckDB that reads the slice.
         #[arg(long, value_enum, default_value_t = SegmentsOutput::Text)]
         output: SegmentsOutput,
     },
@@ -102,6 +97,7 @@ pub enum Command {
     /// Level 1 checks the chain of manifests, and that every segment is there with its size. Level 2 also reads every
     /// segment and compares its SHA-256. Level 3 also decodes every record and accounts for every offset. Ends with 0
     /// only if everything holds; each finding names object, topic, partition and offsets.
+    #[command(after_long_help = manual::VERIFY)]
     Verify {
         /// The job document.
         #[command(flatten)]
@@ -142,7 +138,7 @@ pub enum SegmentsOutput {
     Text,
     /// Objects with their runs.
     Json,
-    /// A statement for DuckDB.
+    /// SQL that reaches the store, without any key, and reads the slice.
     Duckdb,
 }
 
@@ -168,22 +164,25 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             crate::app::stream(job, until, stop, abandon).await
         }
         Command::Inspect { job, output, price_put, price_get, price_storage } => {
-            let store = store::open(&job.read()?.storage)?;
+            let job = job.read()?;
+            let store = store::open(&job.storage)?;
             let prices = Prices { put: price_put, get: price_get, storage: price_storage };
-            let found = inspect::run(&store, prices, SystemClock.now()).await?;
+            let found = inspect::run(&store, prices, job.backup.metadata_interval, SystemClock.now()).await?;
             match output {
                 Output::Text => print(&found.to_string()),
                 Output::Json => print(&found.to_json()),
             }
         }
         Command::Segments { job, topic, from, to, output } => {
-            let store = store::open(&job.read()?.storage)?;
+            let storage = job.read()?.storage;
+            let store = store::open(&storage)?;
             let format = match output {
                 SegmentsOutput::Text => segments::Format::Paths,
                 SegmentsOutput::Json => segments::Format::Json,
                 SegmentsOutput::Duckdb => segments::Format::DuckDb,
             };
-            print(&segments::run(&store, &Slice { topics: topic, from, to }, format).await?)
+            let slice = Slice { topics: topic, from, to };
+            print(&segments::run(&store, &storage.location, &slice, format).await?)
         }
         Command::Verify { job, level, output, parallelism } => {
             let store = store::open(&job.read()?.storage)?;
@@ -234,6 +233,7 @@ mod tests {
     #[test]
     fn help_reads_as_it_was_agreed() {
         let mut command = Arguments::command().term_width(100);
+        command.build();
         let mut text = command.render_long_help().to_string();
         for name in ["stream", "inspect", "segments", "verify"] {
             let subcommand = command.find_subcommand_mut(name).expect("a command of that name");

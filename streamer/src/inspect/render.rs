@@ -7,7 +7,7 @@ use strimzi_backup_format::coverage::{Coverage, Recoverable, TopicCondition};
 use strimzi_backup_format::ids::{PartitionKey, TimestampMs};
 use strimzi_backup_format::manifest::{Behind, Gap};
 
-use super::{Cost, Inspection, Prices, real};
+use super::{Cost, Inspection, Prices, Requests, real};
 
 /// How many lines a list gets before it is cut: the screen stays one screen. The JSON has all.
 const SHOWN: usize = 8;
@@ -138,19 +138,25 @@ impl Inspection {
     fn requests(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Cost { puts, gets, storage } = self.monthly_cost;
         match &self.requests {
-            None => line(f, "requests", format_args!("unknown: the log is too short to tell"))?,
+            None => {
+                line(f, "requests", format_args!("unknown: the log is too short to tell"))?;
+                line(
+                    f,
+                    "price",
+                    format_args!("${storage:.2} a month for storage; what requests cost is not known yet"),
+                )?;
+            }
             Some(requests) => {
-                let (each, sampled) = (requests, requests.sampled_manifests);
                 let over = span(requests.sampled_seconds);
+                line(f, "requests", format_args!("{}, {}", rates(requests), basis(requests)))?;
+                let total = self.monthly_cost.total();
                 let text = format_args!(
-                    "{:.0} puts and {:.0} gets an hour, by the last {sampled} manifests over {over}",
-                    each.puts_per_hour, each.gets_per_hour
+                    "${total:.2} a month, if it went on like those {over}: storage ${storage:.2}, puts ${puts:.2}, gets \
+                     ${gets:.2}"
                 );
-                line(f, "requests", text)?;
+                line(f, "price", text)?;
             }
         }
-        let total = self.monthly_cost.total();
-        line(f, "price", format_args!("${total:.2} a month: storage ${storage:.2}, puts ${puts:.2}, gets ${gets:.2}"))?;
         let Prices { put, get, storage } = self.prices;
         note(f, format_args!("at ${put} and ${get} for 1,000 puts and gets, ${storage} for a GB and month"))
     }
@@ -168,6 +174,20 @@ impl Inspection {
             self.ignored_checkpoints.iter().map(|ignored| format!("{}: {}", ignored.object, ignored.reason)).collect();
         list(f, &lines)
     }
+}
+
+fn rates(requests: &Requests) -> String {
+    format!("{:.0} puts and {:.0} gets an hour", requests.puts_per_hour, requests.gets_per_hour)
+}
+
+/// What the rates are taken from: a few seconds with several starts in them say little of a month.
+fn basis(requests: &Requests) -> String {
+    let Requests { sampled_manifests, sampled_starts, sampled_seconds, .. } = requests;
+    let starts = match sampled_starts {
+        0 => String::new(),
+        starts => format!(", {starts} of them starts of a streamer"),
+    };
+    format!("by the last {sampled_manifests} manifests over {}{starts}", span(*sampled_seconds))
 }
 
 fn line(f: &mut fmt::Formatter<'_>, word: &str, text: fmt::Arguments<'_>) -> fmt::Result {

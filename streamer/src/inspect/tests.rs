@@ -9,12 +9,14 @@ use strimzi_backup_format::ids::{
 };
 use strimzi_backup_format::layout::{self, SegmentName, SegmentPlace};
 use strimzi_backup_format::manifest::{
-    Behind, BehindReason, Frontier, Gap, GapReason, Run, Segment, TopicDescription, TopicEventKind,
+    Behind, BehindReason, Claim, Frontier, Gap, GapReason, Run, Segment, TopicDescription, TopicEventKind,
 };
 use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::state::{ClaimRecord, Head, Interval, Life, Position, State, TopicState, Totals};
 
 use super::*;
+
+const LOOKS: Duration = Duration::from_secs(30);
 
 const START: i64 = 1_770_966_000_000;
 
@@ -152,26 +154,48 @@ fn requests_are_those_of_an_hour_and_count_parts() {
         manifest(9, 24, &[]),
         manifest(10, 36, &[mib, 20 * mib]),
     ];
-    let requests = requests(&sample).expect("rates");
+    let requests = requests(&sample, LOOKS).expect("rates");
     assert_eq!((requests.sampled_manifests, requests.sampled_seconds), (4, 36));
     assert_eq!((requests.manifests_per_hour, requests.segments_per_hour), (300.0, 300.0));
     let checkpoints = 300.0 / 256.0;
     assert_eq!(requests.checkpoints_per_hour, checkpoints);
     // Two puts of one request, and one of three parts with its start and its end.
     assert_eq!(requests.puts_per_hour, 300.0 + 700.0 + checkpoints);
-    assert_eq!(requests.gets_per_hour, 300.0 + 2.0 * checkpoints);
-    assert_eq!(super::requests(&sample[..1]), None);
-    assert_eq!(super::requests(&[]), None);
+    // Twice a minute, and before each checkpoint, the identity and the newest manifest are read.
+    assert_eq!(requests.looks_per_hour, 120.0);
+    assert_eq!(requests.gets_per_hour, 300.0 + 240.0 + 2.0 * checkpoints);
+    assert_eq!(super::requests(&sample[..1], LOOKS), None);
+    assert_eq!(super::requests(&[], LOOKS), None);
+    let often = super::requests(&sample, Duration::from_secs(1)).expect("rates");
+    assert_eq!(often.gets_per_hour, 300.0 + 7200.0 + 2.0 * checkpoints);
+}
+
+#[test]
+fn the_screen_says_what_a_price_is_extrapolated_from() {
+    let mut sample: Vec<Manifest> = (0..5).map(|n| manifest(1 + n, 2 * n as i64, &[1 << 20])).collect();
+    for started in [0, 2, 3] {
+        sample[started].claim = Some(Claim { writer: "backup-0".to_owned(), software: "0.1.0".to_owned() });
+    }
+    let text = resolve(&store(), &log(), requests(&sample, LOOKS), Prices::default(), at(7212)).to_string();
+    assert!(text.contains("by the last 5 manifests over 8 s, 2 of them starts of a streamer\n"), "{text}");
+    assert!(text.contains(" a month, if it went on like those 8 s: storage "), "{text}");
+    // Half a second says nothing of a month.
+    for (n, manifest) in sample.iter_mut().enumerate() {
+        manifest.observed_at = at(0).plus_millis(100 * n as i64);
+    }
+    assert_eq!(requests(&sample, LOOKS), None);
 }
 
 #[test]
 fn prices_are_the_users() {
     let requests = Requests {
         sampled_manifests: 2,
+        sampled_starts: 0,
         sampled_seconds: 1,
         manifests_per_hour: 0.0,
         segments_per_hour: 0.0,
         checkpoints_per_hour: 0.0,
+        looks_per_hour: 0.0,
         puts_per_hour: 1000.0,
         gets_per_hour: 2000.0,
     };
@@ -185,7 +209,7 @@ fn the_screen_answers_the_questions() {
     let mut log = log();
     log.ignored.push(("checkpoints/0000/00000000000000001000-0badf00d.json.zst".to_owned(), "it is gone".to_owned()));
     let sample: Vec<Manifest> = (0..4).map(|n| manifest(1231 + n, 7185 + 5 * n as i64, &[1 << 20])).collect();
-    let found = resolve(&store(), &log, &sample, Prices::default(), at(7212));
+    let found = resolve(&store(), &log, requests(&sample, LOOKS), Prices::default(), at(7212));
     insta::assert_snapshot!(found.to_string(), @r#"
     backup      "orders-dr" of Kafka cluster 4L6g3nShT-eMCtK--X86sw, id 00000000-0000-0000-0000-00000000002a, under s3://bucket/orders
     protected   from 2026-02-13T07:00:30.000Z until 2026-02-13T08:56:40.000Z, 3 min 32 s behind now, without 1 partitions in their first copy
@@ -201,8 +225,8 @@ fn the_screen_answers_the_questions() {
                 orders-0 [100, 200): RetentionOverrun, found 2026-02-13T07:10:00.000Z
     writer      backup-0, epoch 3, manifest 1234 12 s ago
     anchor      backup 00000000-0000-0000-0000-00000000002a, sequence 1234, sha256 9f2e6d33a3717ee826353a404ba4618d1aeeb6879ad7936bce8ed5f46814924d
-    requests    1443 puts and 726 gets an hour, by the last 4 manifests over 15 s
-    price       $5.55 a month: storage $0.07, puts $5.27, gets $0.21
+    requests    1443 puts and 966 gets an hour, by the last 4 manifests over 15 s
+    price       $5.62 a month, if it went on like those 15 s: storage $0.07, puts $5.27, gets $0.28
                 at $0.005 and $0.0004 for 1,000 puts and gets, $0.023 for a GB and month
     ignored     1 checkpoints; the log was read without them
                 checkpoints/0000/00000000000000001000-0badf00d.json.zst: it is gone
@@ -222,7 +246,7 @@ fn the_screen_answers_the_questions() {
 fn a_backup_that_has_just_begun_says_so() {
     let mut log = log();
     log.state = State::empty(backup(), Shard::ONLY, Sha256::of(b"identity"));
-    let text = resolve(&store(), &log, &[], Prices::default(), at(10)).to_string();
+    let text = resolve(&store(), &log, None, Prices::default(), at(10)).to_string();
     insta::assert_snapshot!(text, @r#"
     backup      "orders-dr" of Kafka cluster 4L6g3nShT-eMCtK--X86sw, id 00000000-0000-0000-0000-00000000002a, under s3://bucket/orders
     protected   no: nothing is complete yet
@@ -232,14 +256,14 @@ fn a_backup_that_has_just_begun_says_so() {
     gaps        none
     writer      none yet
     requests    unknown: the log is too short to tell
-    price       $0.00 a month: storage $0.00, puts $0.00, gets $0.00
+    price       $0.00 a month for storage; what requests cost is not known yet
                 at $0.005 and $0.0004 for 1,000 puts and gets, $0.023 for a GB and month
     "#);
 }
 
 #[test]
 fn a_silent_writer_is_noticed() {
-    let text = resolve(&store(), &log(), &[], Prices::default(), at(7200 + 3 * 86_400)).to_string();
+    let text = resolve(&store(), &log(), None, Prices::default(), at(7200 + 3 * 86_400)).to_string();
     assert!(text.contains("manifest 1234 3 d 0 h ago; nobody writes: is the streamer running?"), "{text}");
     assert!(text.contains("3 d 0 h behind now"), "{text}");
 }

@@ -2,6 +2,7 @@
 //! stores.
 
 mod gcs;
+mod manual;
 mod metrics;
 mod query;
 mod stores;

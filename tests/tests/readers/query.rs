@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use strimzi_backup_tests::client::{ReadRecord, Record};
 use strimzi_backup_tests::duckdb;
 use strimzi_backup_tests::python::run_python;
-use strimzi_backup_tests::scenario::Scenario;
+use strimzi_backup_tests::s3::S3Server;
+use strimzi_backup_tests::scenario::{Scenario, numbered, shows_none_of};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -140,6 +141,34 @@ fn duckdb_reads_what_a_consumer_reads_with_hive_partitioning() -> Result<()> {
     };
     ensure!(of("timestamp") == "TIMESTAMP WITH TIME ZONE", "timestamp is {}", of("timestamp"));
     ensure!(of("key") == "BLOB" && of("offset") == "BIGINT" && of("topic") == "VARCHAR", "{types:?}");
+    Ok(())
+}
+
+#[test]
+fn duckdb_runs_what_segments_prints_of_an_s3_store() -> Result<()> {
+    let server = S3Server::start()?;
+    let scenario = Scenario::shared("remote")?;
+    for topic in ["remote-wanted", "remote-other"] {
+        scenario.client.create_topic(topic, 1, &[])?;
+        scenario.client.produce(topic, &numbered(0..300))?;
+    }
+    let job = scenario.job.clone().into_s3(&server, "deep/prefix");
+    job.catch_up()?;
+    let (code, sql, err) = job.run(&["segments", "--topic", "remote-wanted", "--output", "duckdb"])?;
+    ensure!(code == 0, "{code}\n{err}");
+    shows_none_of(&sql, &[server.access_key(), server.secret_key()])?;
+    // The keys alone: region, endpoint and the style of its URLs are in what was printed.
+    let mut keys = server.environment();
+    keys.retain(|(name, _)| ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].contains(&name.as_str()));
+    let mut rows = duckdb::query_s3(&sql, &keys)?;
+    rows.sort_by_key(|row| row["offset"].as_i64());
+    let wanted = scenario.client.read_all("remote-wanted")?;
+    ensure!(rows.len() == wanted.len(), "{} records of {}", rows.len(), wanted.len());
+    for (row, record) in rows.iter().zip(&wanted) {
+        let held = (&row["topic"], &row["offset"], &row["value"]);
+        let read = (&json!("remote-wanted"), &json!(record.offset), &json!(record.value.as_deref().map(hex)));
+        ensure!(held == read, "DuckDB reads {held:?}\nKafka {read:?}");
+    }
     Ok(())
 }
 

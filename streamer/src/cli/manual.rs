@@ -1,0 +1,76 @@
+//! What `--help` says after the options: examples, each of which a test runs, and exit codes.
+
+/// Of the program as a whole.
+pub(super) const ALL: &str = "\
+Exit codes:
+  0  done
+  1  failed; trying again may help
+  2  bad configuration or usage: all faults are listed, nothing was touched;
+     or a store that ignores create-once, where no more than the probe's object stays
+  3  fenced: another writer has taken this backup over
+  4  the backup is damaged, belongs to another job or cluster, or was written by a newer release
+
+Environment:
+  RUST_LOG   what is logged to standard error, such as info or strimzi_backup_streamer=debug
+  AWS_*, AZURE_*, GOOGLE_*   credentials of stores, where the job document names no files";
+
+/// Of `stream`.
+pub(super) const STREAM: &str = "\
+Examples:
+  Until SIGTERM; whatever started it starts it again when it ended with 1:
+    strimzi-backup stream --config job.yaml
+  Once, from a timer, up to what Kafka holds now:
+    strimzi-backup stream --config job.yaml --until-caught-up
+
+Exit codes:
+  0  stopped by a signal, or caught up: everything fetched is in the backup
+  1  failed, or stopped before the store took the last records: start again, nothing is lost
+  2  bad configuration or usage: all faults are listed, nothing was touched;
+     or a store that ignores create-once, where no more than the probe's object stays
+  3  fenced: another writer has taken this backup over
+  4  the backup is damaged, belongs to another job or cluster, or was written by a newer release";
+
+/// Of `inspect`.
+pub(super) const INSPECT: &str = "\
+Examples:
+  One screen:
+    strimzi-backup inspect --config job.yaml
+  With the prices of another store, for a program:
+    strimzi-backup inspect --config job.yaml --output json \\
+      --price-put 0.0065 --price-get 0.0005 --price-storage 0.018
+
+Exit codes:
+  0  done, however the backup stands
+  1  the store did not answer, or there is no backup yet
+  2  bad configuration or usage: all faults are listed
+  4  the backup's log is damaged, or was written by a newer release";
+
+/// Of `segments`.
+pub(super) const SEGMENTS: &str = "\
+Examples:
+  The files that hold an hour of a topic:
+    strimzi-backup segments --config job.yaml --topic orders \\
+      --from 2026-02-13T07:00:00Z --to 2026-02-13T08:00:00Z
+  The same as SQL, which DuckDB runs:
+    strimzi-backup segments --config job.yaml --topic orders \\
+      --from 2026-02-13T07:00:00Z --to 2026-02-13T08:00:00Z --output duckdb > orders.sql
+
+Exit codes:
+  0  done, also where nothing is in the slice
+  1  the store did not answer, or there is no backup yet
+  2  bad configuration or usage: all faults are listed; also a topic that the backup does not have
+  4  the backup's log is damaged, or was written by a newer release";
+
+/// Of `verify`.
+pub(super) const VERIFY: &str = "\
+Examples:
+  Quickly, from a timer:
+    strimzi-backup verify --config job.yaml
+  Every byte and every record, with the report kept:
+    strimzi-backup verify --config job.yaml --level 3 --output json > report.json
+
+Exit codes:
+  0  everything holds
+  1  the store did not answer for everything, or there is no backup yet; nothing damaged was found
+  2  bad configuration or usage: all faults are listed
+  4  the backup is damaged, does not hold storage.anchor, or was written by a newer release";

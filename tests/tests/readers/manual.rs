@@ -1,0 +1,50 @@
+//! The examples of `--help` do what they say.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use strimzi_backup_tests::binary;
+use strimzi_backup_tests::process::run;
+use strimzi_backup_tests::scenario::{Scenario, numbered};
+
+/// The command lines below `Examples:`, those over several lines in one.
+fn examples(help: &str) -> Vec<String> {
+    let shown = help.split("Examples:\n").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap_or_default();
+    let joined = shown.replace("\\\n", " ");
+    let lines = joined.lines().map(str::trim).filter(|line| line.starts_with("strimzi-backup "));
+    lines.map(str::to_owned).collect()
+}
+
+/// Runs a line in a shell that finds the program, in a folder that has the job document.
+fn shell(line: &str, folder: &Path) -> Result<String> {
+    let programs = binary::strimzi_backup()?.parent().context("a folder of the program")?.display().to_string();
+    let path = format!("{programs}:{}", std::env::var("PATH").unwrap_or_default());
+    run(line, Command::new("sh").args(["-c", line]).env("PATH", path).current_dir(folder))
+}
+
+#[test]
+fn every_example_of_the_help_runs() -> Result<()> {
+    let scenario = Scenario::shared("manual")?;
+    scenario.client.create_topic("orders", 1, &[])?;
+    scenario.client.produce("orders", &numbered(0..10))?;
+    let job = scenario.job.clone().set("/topics/include", json!(["orders"]));
+    std::fs::copy(job.write()?, scenario.dir().join("job.yaml"))?;
+    for (command, least) in [("stream", 2), ("inspect", 2), ("segments", 2), ("verify", 2)] {
+        let help = shell(&format!("strimzi-backup {command} --help"), scenario.dir())?;
+        let lines = examples(&help);
+        ensure!(lines.len() == least && help.contains("\nExit codes:\n  0  "), "{command}:\n{help}");
+        for line in lines {
+            ensure!(line.starts_with(&format!("strimzi-backup {command} --config job.yaml")), "{line}");
+            if line == "strimzi-backup stream --config job.yaml" {
+                let mut streamer = job.stream(&[])?;
+                streamer.ready()?;
+                streamer.stop()?;
+            } else {
+                shell(&line, scenario.dir())?;
+            }
+        }
+    }
+    Ok(())
+}
