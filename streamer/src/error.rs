@@ -142,8 +142,8 @@ impl Error {
         match self {
             Self::Job(_) | Self::ReadJob { .. } | Self::Usage(_) | Self::Open(_) => exit::USAGE,
             Self::Kafka(crate::kafka::Error::Configuration(_)) | Self::Several(_) => exit::USAGE,
-            // Another store or prefix is needed: trying again would end the same.
-            Self::Probe(error) if !error.is_retryable() => exit::USAGE,
+            // Another store is needed: trying again would end the same.
+            Self::Probe(ProbeError::IgnoresCreate { .. } | ProbeError::Unsupported { .. }) => exit::USAGE,
             Self::Log(log::Error::Fenced { .. }) => exit::FENCED,
             Self::Log(log::Error::Corrupt { .. }) | Self::Foreign(_) => exit::DAMAGED,
             Self::Vanished { .. } | Self::Findings(_) => exit::DAMAGED,
