@@ -171,9 +171,10 @@ fn a_refused_client_certificate_ends_with_one_message() -> Result<()> {
         "keyFile": stranger.key("backup"),
     });
     let job = scenario.job.clone().set("/cluster/bootstrapServers", json!(broker.bootstrap_ssl()?));
-    // None at all, and one of a CA that the broker does not know.
+    // None at all, and one of a CA that the broker does not know. By TLS 1.3 the client has finished its handshake before
+    // the broker looks, so that all it sees is a connection that ends.
     for tls in [ours, theirs] {
-        refused(&job.clone().set("/cluster/tls", tls), &[], &["certificate", "TLS", "SSL"])?;
+        refused(&job.clone().set("/cluster/tls", tls), &[], &["the listener's security"])?;
     }
     Ok(())
 }

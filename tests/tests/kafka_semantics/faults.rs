@@ -67,6 +67,10 @@ fn a41_a_deleted_topic_is_reported_for_its_partitions() -> Result<()> {
     for (topic, description) in described {
         assert_eq!(description.is_err_and(|error| error.is_unknown()), topic.as_str() == "deleted");
     }
+    // Also where nothing else is asked for: that a partition is gone is an answer, not a question that failed.
+    let gone = [(name("deleted")?, PartitionId::new(0))];
+    let starts = block_on(kafka.list_offsets(&gone, OffsetSpec::LogStart))??;
+    assert!(starts.len() == 1 && starts[0].1.is_err(), "{starts:?}");
     client.produce("stays", &numbered(0..1, 0))?;
     seen.poll_until(&kafka, "a record of the other", |seen| seen.offsets(1) == [0])?;
     Ok(())
