@@ -173,9 +173,18 @@ impl Kafka {
             for chunk in partitions.chunks(PARTITIONS_PER_REQUEST) {
                 let asked: Vec<(&str, i32)> =
                     chunk.iter().map(|(topic, partition)| (topic.as_str(), partition.get())).collect();
-                let found = Queue::new(&inner.client, REQUEST_TIMEOUT)
-                    .list_offsets(&asked, query)
-                    .map_err(|code| Error::of_request(DOING, Code::new(code)))?;
+                let found = match Queue::new(&inner.client, REQUEST_TIMEOUT).list_offsets(&asked, query) {
+                    Ok(found) => found,
+                    // None of them has a leader, as after their topic was deleted: each is answered so, and the request
+                    // did not fail.
+                    Err(code) if Code::new(code) == Code::NOENT => {
+                        let nothing =
+                            |partition: &(TopicName, PartitionId)| (partition.clone(), Err(broker_error(code)));
+                        answers.extend(chunk.iter().map(nothing));
+                        continue;
+                    }
+                    Err(code) => return Err(Error::of_request(DOING, Code::new(code))),
+                };
                 answers.extend(found.into_iter().filter_map(|(topic, partition, offset)| {
                     let offset = offset.map(Offset::new).map_err(broker_error);
                     Some(((TopicName::new(topic).ok()?, PartitionId::new(partition)), offset))

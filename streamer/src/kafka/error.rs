@@ -38,6 +38,7 @@ impl Code {
     pub const NOT_IMPLEMENTED: Self = Self(-170);
     pub const AUTHENTICATION: Self = Self(-169);
     pub const TIMED_OUT_QUEUE: Self = Self(-166);
+    pub const NOENT: Self = Self(-156);
     pub const FATAL: Self = Self(-150);
     pub const AUTO_OFFSET_RESET: Self = Self(-140);
     pub const OFFSET_OUT_OF_RANGE: Self = Self(1);

@@ -119,6 +119,9 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     /// retention overtakes.
     pub(super) async fn watch_retention(&mut self) {
         let (broker, asked_at, slots) = (Arc::clone(&self.parts.broker), self.parts.clock.now(), self.assigned());
+        if slots.is_empty() {
+            return;
+        }
         let ends = tokio::time::timeout(LAST_PATIENCE, watermarks(broker.as_ref(), asked_at, slots)).await;
         if let Ok(ends) = ends {
             self.take_watermarks(ends);
