@@ -11,8 +11,10 @@ pub fn row(cells: &[String]) {
     println!("| {} |", cells.join(" | "));
 }
 
-/// The middle of some numbers; NaN of none.
+/// The middle of some numbers, between the two middle ones where their count is even; NaN of none.
 pub fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
-    numbers.get(numbers.len() / 2).copied().unwrap_or(f64::NAN)
+    let at = |index: usize| numbers.get(index).copied().unwrap_or(f64::NAN);
+    let half = numbers.len() / 2;
+    if numbers.len() % 2 == 1 { at(half) } else { f64::midpoint(at(half.wrapping_sub(1)), at(half)) }
 }

@@ -252,7 +252,7 @@ async fn read_tail(store: &Store, shard: Shard, log: &mut Log) -> Result<(), Err
             }
         }
         if let Some(end) = missing {
-            return nothing_beyond(store, shard, end).await;
+            return nothing_beyond(store, shard, end, first.saturating_add(WINDOW)).await;
         }
     }
 }
@@ -261,11 +261,14 @@ fn hole_error(shard: Shard, hole: Sequence, witness: &ObjectKey) -> Error {
     Error::Missing { object: layout::manifest(shard, hole).to_string(), witness: witness.to_string() }
 }
 
-/// Fails where a manifest stands far beyond the end: then the end is a hole, and writing there would fork the log.
-async fn nothing_beyond(store: &Store, shard: Shard, end: Sequence) -> Result<(), Error> {
-    let beyond = LOOK_BEYOND.map(|step| Sequence::new(end.get().saturating_add(step)));
-    let found: Vec<_> = futures::stream::iter(beyond)
+/// Fails where a manifest stands beyond the end: then the end is a hole, and writing there would fork the log. Up to
+/// `unread` all slots have been looked at; so many as a window has are looked at wherever the end lies in its own.
+async fn nothing_beyond(store: &Store, shard: Shard, end: Sequence, unread: u64) -> Result<(), Error> {
+    let near = unread..end.get().saturating_add(WINDOW);
+    let far = LOOK_BEYOND.map(|step| end.get().saturating_add(step));
+    let found: Vec<_> = futures::stream::iter(near.chain(far))
         .map(|sequence| async move {
+            let sequence = Sequence::new(sequence);
             let key = layout::manifest(shard, sequence);
             match store.inner.head(&key.below(&store.prefix)).await {
                 Ok(_) => Ok(Some(key)),
@@ -273,7 +276,7 @@ async fn nothing_beyond(store: &Store, shard: Shard, end: Sequence) -> Result<()
                 Err(source) => Err(Error::Store { object: key.to_string(), source }),
             }
         })
-        .buffered(LOOK_BEYOND.len())
+        .buffered(usize::try_from(WINDOW).unwrap_or(1))
         .try_collect()
         .await?;
     match found.into_iter().flatten().next() {

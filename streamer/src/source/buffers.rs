@@ -288,7 +288,8 @@ impl Buffers {
     /// The client found something wrong with a partition.
     pub fn fault(&mut self, slot: u32, fault: Fault) {
         if let Some(slot) = self.slot(slot) {
-            slot.fault = Some(fault);
+            // Out of range is told once: nothing that comes after it may take its place.
+            slot.fault = if slot.fault == Some(Fault::OutOfRange) { slot.fault } else { Some(fault) };
         }
     }
 

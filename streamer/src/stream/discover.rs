@@ -25,6 +25,10 @@ const LAST_PATIENCE: Duration = Duration::from_secs(3);
 /// How long the broker may take to tell where the logs of new partitions start.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a topic must be unknown before it counts as deleted. A broker that lost its controller may still answer from
+/// what it knew, and is shut out after `broker.session.timeout.ms`, 9 s by default.
+const UNKNOWN_UNTIL_DELETED: Duration = Duration::from_secs(10);
+
 /// One look at the whole cluster.
 #[derive(Debug)]
 pub(super) struct Look {
@@ -199,13 +203,14 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         };
         self.parts.metrics.kafka_unreachable.set(0);
         self.watch_headroom(&log_starts);
+        self.unknown.retain(|topic, _| described.get(topic).is_some_and(Result::is_err));
         for (topic, told) in &described {
             match told {
                 Ok(seen) => match overrides.get(topic) {
                     Some(config) => self.catalog.observe(topic, seen, config),
                     None => self.catalog.observe(topic, seen, &self.known_config(topic)),
                 },
-                Err(Refusal::Unknown) => self.catalog.deleted(topic),
+                Err(Refusal::Unknown) => self.is_unknown(topic),
                 Err(Refusal::NoId) => return Err(Error::NoTopicId(topic.clone())),
                 Err(refusal) => tracing::warn!(%topic, ?refusal, "the broker does not describe the topic"),
             }
@@ -217,6 +222,8 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         for (key, end) in std::mem::take(&mut self.unconfirmed_ends) {
             if self.catalog.is_gone(&key) {
                 self.lose(&key, end, GapReason::TopicDeleted);
+            } else if self.unknown.contains_key(&key.topic) {
+                self.unconfirmed_ends.insert(key, end);
             }
         }
         if self.start_wanted(&denied).await {
@@ -231,6 +238,15 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         }
         self.parts.status.watched();
         Ok(())
+    }
+
+    /// A topic that the broker does not know is deleted once it has been unknown for so long that no broker can be behind:
+    /// its end is then given up for lost.
+    fn is_unknown(&mut self, topic: &TopicName) {
+        let since = *self.unknown.entry(topic.clone()).or_insert_with(Instant::now);
+        if since.elapsed() >= UNKNOWN_UNTIL_DELETED {
+            self.catalog.deleted(topic);
+        }
     }
 
     /// Warns of partitions that retention is about to overtake: the last moment to do something about a gap.

@@ -114,10 +114,17 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         let Ok(Ok(ends)) = ends else { return self.put_back(&slots) };
         let mut recreated = BTreeSet::new();
         for (slot, key) in slots {
-            let same = described.get(&key.topic).and_then(|told| told.as_ref().ok());
-            if same.is_none_or(|seen| self.catalog.id(&key.topic) != Some(&seen.id)) {
-                recreated.insert(key.topic.clone());
-                continue;
+            match described.get(&key.topic) {
+                Some(Ok(seen)) if self.catalog.id(&key.topic) == Some(&seen.id) => {}
+                Some(Ok(_)) => {
+                    recreated.insert(key.topic.clone());
+                    continue;
+                }
+                // The client tells it only once, and the topic may turn out to be the same.
+                _ => {
+                    self.put_back(&[(slot, key)]);
+                    continue;
+                }
             }
             let partition = (key.topic.clone(), key.partition);
             let bounds = log_starts.get(&partition).copied().zip(ends.get(&partition).copied().and_then(Result::ok));

@@ -117,6 +117,8 @@ pub struct Stream<B, C> {
     returning: BTreeSet<PartitionKey>,
     /// When each topic was last seen under the id that the catalog knows.
     confirmed: BTreeMap<TopicName, Instant>,
+    /// Since when the broker does not know a topic that the catalog holds for alive.
+    unknown: BTreeMap<TopicName, Instant>,
     /// Ends last seen of partitions whose topic id could not be confirmed.
     unconfirmed_ends: BTreeMap<PartitionKey, Offset>,
     /// The newest manifest at the last look whether the log still stands.
@@ -225,6 +227,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             told_faults: BTreeMap::new(),
             returning,
             confirmed: BTreeMap::new(),
+            unknown: BTreeMap::new(),
             unconfirmed_ends: BTreeMap::new(),
             until,
             events_seen: 0,

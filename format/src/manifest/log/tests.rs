@@ -7,8 +7,8 @@ use super::*;
 use crate::ids::BackupId;
 use crate::manifest::reader;
 use crate::sample::{
-    at, captured, claimed, commit, empty_log, empty_state, faulty, identity, key, nonce, prepare, prepare_claim, run, segment,
-    unclaimed,
+    at, captured, claimed, commit, empty_log, empty_state, faulty, identity, key, nonce, prepare, prepare_claim, run,
+    segment, unclaimed,
 };
 use crate::store::faulty::{Decision, Fault, FaultControl, Op};
 

@@ -310,3 +310,37 @@ async fn a_writer_that_takes_over_goes_on_with_the_blocks_and_the_open_block_of_
     assert_eq!((log.tail.len(), log.blocks.len(), &log.state), (0, 2, next.state()));
     assert_eq!(bases(&log.segments(&store, None, None).await.expect("readable")), [0, 100, 200, 300]);
 }
+
+/// The key at which the log is found broken while each of `gone` is missing.
+async fn broken_at(store: &Store, gone: &[u64]) -> Option<String> {
+    let mut kept = Vec::new();
+    for sequence in gone {
+        let path = layout::manifest(Shard::ONLY, Sequence::new(*sequence)).below(&store.prefix);
+        kept.push((path.clone(), store.inner.get(&path).await.expect("there").bytes().await.expect("bytes")));
+        store.inner.delete(&path).await.expect("delete");
+    }
+    let read = open(store, Shard::ONLY).await;
+    for (path, bytes) in kept {
+        store.inner.put(&path, bytes.into()).await.expect("put back");
+    }
+    match read {
+        Ok(_) => None,
+        Err(Error::Missing { object, .. }) => Some(object),
+        Err(other) => Some(other.to_string()),
+    }
+}
+
+#[tokio::test]
+async fn a58_a_hole_is_found_wherever_it_lies_and_the_end_is_none() {
+    const LAST: u64 = 100;
+    let store = Store::memory();
+    history(&store, 99, &[]).await;
+    assert_eq!(broken_at(&store, &[]).await, None);
+    for hole in 1..LAST {
+        let named = layout::manifest(Shard::ONLY, Sequence::new(hole)).to_string();
+        assert_eq!(broken_at(&store, &[hole]).await, Some(named.clone()), "one is missing");
+        let wide: Vec<u64> = (hole..LAST.min(hole + WINDOW - 1)).collect();
+        assert_eq!(broken_at(&store, &wide).await, Some(named), "{} are missing", wide.len());
+    }
+    assert_eq!(broken_at(&store, &[LAST]).await, None, "nothing tells a log cut short from a shorter one");
+}
