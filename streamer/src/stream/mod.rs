@@ -21,6 +21,7 @@ mod commit;
 mod discover;
 mod faults;
 mod settle;
+mod watermarks;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -168,7 +169,7 @@ struct InFlight {
 #[derive(Debug)]
 enum Answer {
     Topics(Box<discover::Look>),
-    Watermarks(discover::Watermarks),
+    Watermarks(watermarks::Watermarks),
     /// Whether the log still stands in the store.
     Footing(Result<Option<Head>, Error>),
 }
