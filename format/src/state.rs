@@ -18,7 +18,7 @@ use crate::manifest::{
 };
 
 /// How many of the newest claims the state remembers: enough to see two writers fight.
-const CLAIMS_KEPT: usize = 16;
+const CLAIMS_KEPT: usize = 128;
 
 /// What a log says, up to and with its `head`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

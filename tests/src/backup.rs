@@ -14,7 +14,7 @@ use strimzi_backup_format::manifest::reader::{self, Log};
 use strimzi_backup_format::record::TimestampType;
 use strimzi_backup_format::segment::decode::SegmentReader;
 use strimzi_backup_format::state::TopicState;
-use strimzi_backup_format::store::{Kind, Store};
+use strimzi_backup_format::store::{Kind, PART_BYTES, Store};
 
 use crate::client::{Header, KafkaClient, ReadRecord};
 
@@ -39,6 +39,7 @@ impl Backup {
             description: dir.display().to_string(),
             kind: Kind::Filesystem(dir.to_owned()),
             anchor: None,
+            part_bytes: PART_BYTES,
         };
         let log = block_on(reader::open(&store, Shard::ONLY))?.context("there is a backup")?;
         Ok(Self { store, log })

@@ -4,6 +4,10 @@
 
 #[path = "../src/sim/mod.rs"]
 mod sim;
+#[path = "sim_cases/store.rs"]
+mod store;
+#[path = "sim_cases/writers.rs"]
+mod writers;
 
 use std::time::Duration;
 
@@ -11,8 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use futures::TryStreamExt as _;
 use object_store::ObjectStoreExt as _;
 use sim::simulate;
-use sim::weather::{Kill, Weather};
-use sim::world::World;
+use sim::world::{WHOLE, World};
 use sim::writer::Ending;
 use strimzi_backup_format::ids::TopicName;
 use strimzi_backup_format::manifest::{GapReason, TopicEventKind};
@@ -45,64 +48,10 @@ fn is_fenced(world: &World, number: usize) -> bool {
     matches!(&world.writers[number].ending, Some(Ending::Returned(Err((3, _)))))
 }
 
-/// Streams for a while with one writer; gives back how many calls to the store it made.
-async fn stream_killed_at(kill: Option<Kill>) -> Result<u64> {
-    let mut world = world();
-    world.start("a", kill)?;
-    for _ in 0..3 {
-        world.pass(1_100).await;
-        world.produce(5);
-    }
-    world.pass(8_000).await;
-    stop(&mut world, 0);
-    world.pass(2_000).await;
-    world.reap().await?;
-    world.settle().await?;
-    Ok(world.writers[0].control.calls().len() as u64)
-}
-
-#[test]
-fn a01_killed_at_each_store_call_before_and_after_its_effect() -> Result<()> {
-    let calls = simulate(|| stream_killed_at(None))?;
-    ensure!(calls > 60, "only {calls} calls");
-    for at_call in 0..calls {
-        for after in [false, true] {
-            let kill = Kill { at_call, after };
-            simulate(|| stream_killed_at(Some(kill))).with_context(|| format!("{kill:?}"))?;
-        }
-    }
-    Ok(())
-}
-
-/// Streams on through scripted answers to creates; the writer must not even notice.
-fn survives(script: &[(Op, Decision)]) -> Result<()> {
-    simulate(|| async {
-        let mut world = world();
-        world.start("a", None)?;
-        world.pass(3_000).await;
-        world.writers[0].control.script(script.iter().cloned());
-        for _ in 0..2 * script.len() {
-            world.produce(3);
-            world.pass(3_000).await;
-        }
-        world.pass(60_000).await;
-        world.reap().await?;
-        ensure!(world.writers[0].is_running(), "it ended: {:?}", world.writers[0].ending);
-        stop(&mut world, 0);
-        world.settle().await
-    })
-}
-
-const LIES: [Fault; 4] = [Fault::Timeout, Fault::Unavailable, Fault::AlreadyExists, Fault::Precondition];
-
-#[test]
-fn a03_a_create_that_landed_and_lost_its_answer_is_our_own_commit() -> Result<()> {
-    survives(&LIES.map(|fault| (Op::Create, Decision::FailAfter(fault))))
-}
-
-#[test]
-fn a04_a_409_that_wrote_nothing_is_put_again() -> Result<()> {
-    survives(&LIES.map(|fault| (Op::Create, Decision::FailBefore(fault))))
+/// How many rows are committed, and the newest epoch.
+async fn progress(world: &mut World) -> Result<(u64, u64)> {
+    world.oracle.follow().await?;
+    Ok((world.oracle.rows_by_epoch.values().sum(), world.state()?.epoch().get()))
 }
 
 #[test]
@@ -179,63 +128,11 @@ fn a07_a_writer_that_was_frozen_for_an_hour_fences_itself() -> Result<()> {
 }
 
 #[test]
-fn a08_64_writers_fork_nothing_and_lose_nothing() -> Result<()> {
-    simulate(|| async {
-        let mut world = world();
-        for number in 0..64 {
-            world.start(&format!("writer-{number}"), None)?;
-            if number % 3 == 0 {
-                world.pass(700).await;
-            }
-            world.produce(1);
-        }
-        let began = world.now();
-        world.oracle.follow().await?;
-        let before = world.state()?.next_sequence();
-        while world.now().millis_since(began) < 3_600_000 {
-            world.pass(60_000).await;
-            world.produce(2);
-            world.reap().await?;
-            let alive = world.running().len();
-            if alive > 2 {
-                // Whoever was fenced stands by when Kubernetes starts it again; the one that writes is lost now and then.
-                world.running().swap_remove(0).kill().await?;
-            }
-            if alive < 4 {
-                world.start("late", None)?;
-            }
-        }
-        world.settle().await?;
-        ensure!(world.state()?.next_sequence() > before, "no progress");
-        Ok(())
-    })
-}
-
-#[test]
-fn a13_slow_down_of_every_second_call_for_half_an_hour() -> Result<()> {
-    simulate(|| async {
-        let mut world = world();
-        world.budget = 20_000;
-        world.start("a", None)?;
-        world.pass(10_000).await;
-        world.around.weather.lock().faults = 50;
-        for _ in 0..180 {
-            world.produce(10);
-            world.pass(10_000).await;
-            world.reap().await?;
-        }
-        *world.around.weather.lock() = Weather::default();
-        world.pass(30_000).await;
-        world.oracle.follow().await?;
-        ensure!(world.state()?.epoch().get() == 1 && world.writers[0].is_running(), "the writer did not last");
-        world.settle().await
-    })
-}
-
-#[test]
 fn a15_every_call_takes_half_a_minute() -> Result<()> {
     simulate(|| async {
         let mut world = world();
+        // Each part would be a call of its own.
+        world.part_bytes = WHOLE;
         world.start("a", None)?;
         world.pass(10_000).await;
         world.writers[0].control.set_latency(Duration::from_secs(30));
@@ -252,33 +149,6 @@ fn a15_every_call_takes_half_a_minute() -> Result<()> {
         ensure!(lag < 400_000, "{lag} ms behind: {frontier:?}");
         world.settle().await
     })
-}
-
-#[test]
-fn a16_and_a21_broken_and_wrong_bodies_at_any_byte_are_read_again() -> Result<()> {
-    for byte in (0..700).step_by(23) {
-        for spoilt in [Decision::BreakBody(byte), Decision::FlipBit(byte), Decision::Truncate(byte)] {
-            simulate(|| async {
-                let mut world = world();
-                world.start("a", None)?;
-                world.pass(5_000).await;
-                world.writers[0].kill().await?;
-                world.start("a", None)?;
-                world.writers[1].control.script([(Op::Get, Decision::Pass), (Op::Get, spoilt.clone())]);
-                world.pass(30_000).await;
-                world.reap().await?;
-                ensure!(world.writers[1].is_running(), "it ended: {:?}", world.writers[1].ending);
-                world.settle().await
-            })
-            .with_context(|| format!("{spoilt:?}"))?;
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn a20_a_segment_that_is_not_there_after_its_upload_is_uploaded_again() -> Result<()> {
-    survives(&[(Op::Head, Decision::Stale), (Op::Head, Decision::Stale), (Op::Head, Decision::Stale)])
 }
 
 #[test]

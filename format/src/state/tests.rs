@@ -129,18 +129,18 @@ async fn a_position_keeps_its_first_offset_its_extremes_in_time_and_its_rows() {
 }
 
 #[tokio::test]
-async fn the_newest_16_claims_are_remembered() {
+async fn the_newest_128_claims_are_remembered() {
     let mut writer = writer().await;
     let state = &mut writer.state().clone();
-    for epoch in 2..=20 {
+    for epoch in 2..=132 {
         let mut next = prepare(&writer, Draft::default()).manifest().clone();
         (next.epoch, next.sequence, next.previous) = (Epoch::new(epoch), state.next_sequence(), state.next_previous());
         next.claim = Some(Claim { writer: format!("pod-{epoch}"), software: "0.1.0".to_owned() });
         state.fold(&next, Sha256::of(b"claim")).expect("legal");
     }
     let claims: Vec<u64> = state.claims.iter().map(|claim| claim.epoch.get()).collect();
-    assert_eq!(claims, (5..=20).collect::<Vec<_>>());
-    assert_eq!((state.claims[15].writer.as_str(), state.epoch()), ("pod-20", Epoch::new(20)));
+    assert_eq!(claims, (5..=132).collect::<Vec<_>>());
+    assert_eq!((state.claims[127].writer.as_str(), state.epoch()), ("pod-132", Epoch::new(132)));
     commit(&mut writer, Draft::default()).await;
     assert_eq!(writer.state().claims.len(), 1);
 }

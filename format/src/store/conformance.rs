@@ -15,7 +15,7 @@ use object_store::{MultipartUpload as _, ObjectStore, ObjectStoreExt, PutMode, P
 
 use super::create_once::{Outcome, create_once};
 use super::faulty::{Decision, Fault, FaultyStore, Op};
-use super::{ErrorKind, PART_BYTES, get_checked, probe, upload};
+use super::{ErrorKind, PART_BYTES, StoreError, get_checked, probe};
 use crate::checksum::Sha256;
 
 const RACERS: usize = 16;
@@ -45,6 +45,10 @@ pub async fn run(store: Arc<dyn ObjectStore>, prefix: &Path) -> Result<(), Broke
     ranges(store.as_ref(), &at("ranges")).await?;
     listing(store.as_ref(), &at("listing")).await?;
     spoilt_reads(&store, &at("spoilt")).await
+}
+
+async fn upload(store: &dyn ObjectStore, key: &Path, body: Vec<Bytes>) -> Result<(), StoreError> {
+    super::upload(store, key, body, PART_BYTES).await
 }
 
 fn check(holds: bool, promise: impl Into<String>) -> Result<(), Broken> {

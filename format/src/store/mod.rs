@@ -55,6 +55,8 @@ pub struct Store {
     pub kind: Kind,
     /// What the log there must at least hold, as the job says. Whoever opens the log checks it.
     pub anchor: Option<Anchor>,
+    /// The size of a part, and up to which an object is put in one request; [`PART_BYTES`] but in tests.
+    pub part_bytes: usize,
 }
 
 /// The kinds of store, where they differ for a caller.
@@ -81,6 +83,7 @@ impl Store {
             description: "memory://".to_owned(),
             kind: Kind::Memory,
             anchor: None,
+            part_bytes: PART_BYTES,
         }
     }
 
@@ -100,6 +103,22 @@ impl Store {
     #[must_use]
     pub fn with_inner(&self, inner: Arc<dyn ObjectStore>) -> Self {
         Self { inner, ..self.clone() }
+    }
+
+    /// The same place with parts of another size; tests.
+    ///
+    /// # Panics
+    /// Where a store that is more than memory would refuse parts of this size.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn with_part_bytes(&self, part_bytes: usize) -> Self {
+        let smallest = if self.kind == Kind::Memory { 1 } else { transfer::SMALLEST_PART_BYTES };
+        assert!(
+            part_bytes >= smallest,
+            "parts of {part_bytes} bytes, and {} takes none below {smallest}",
+            self.description
+        );
+        Self { part_bytes, ..self.clone() }
     }
 
     /// Removes what crashed writes left in a directory store and says how many files; 0 for the others.

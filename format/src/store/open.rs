@@ -17,7 +17,7 @@ use object_store::path::Path;
 use object_store::{BackoffConfig, Certificate, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
 
 use super::credentials::{self, CredentialError};
-use super::{Kind, Store};
+use super::{Kind, PART_BYTES, Store};
 use crate::job;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -245,7 +245,8 @@ fn open_gcs(gcs: &job::Gcs) -> Result<Store, OpenError> {
 }
 
 fn opened(store: impl ObjectStore, prefix: &str, description: String, kind: Kind) -> Store {
-    Store { inner: Arc::new(store), prefix: Path::from(prefix), description, kind, anchor: None }
+    let (inner, prefix) = (Arc::new(store), Path::from(prefix));
+    Store { inner, prefix, description, kind, anchor: None, part_bytes: PART_BYTES }
 }
 
 fn place(scheme: &str, bucket: &str, prefix: &str) -> String {

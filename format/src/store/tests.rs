@@ -1,3 +1,4 @@
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,13 +9,13 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use super::faulty::{Decision, Fault, FaultyStore, Op};
 use super::*;
+use crate::checksum::Sha256;
 use crate::identity::Identity;
 use crate::ids::{BackupId, ClusterId, Nonce, Sequence, Shard, TimestampMs};
 use crate::job::{self, Job};
 use crate::layout;
-use crate::manifest::Claim;
-use crate::manifest::log::{self, Draft, LogWriter};
-use crate::manifest::reader;
+use crate::manifest::log::{self, Draft, LogWriter, Prepared};
+use crate::manifest::{Claim, reader};
 
 fn local() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().expect("folder");
@@ -109,20 +110,109 @@ async fn a22_no_room_is_told_apart_and_passes_once_there_is_some() {
     let store = faulty();
     store.control().set_full(true);
     let key = Path::from("segment");
-    let error = upload(&store, &key, vec![Bytes::from_static(b"x")]).await.expect_err("full");
+    let error = upload(&store, &key, vec![Bytes::from_static(b"x")], PART_BYTES).await.expect_err("full");
     assert_eq!(error.kind(), ErrorKind::Full);
     assert!(error.is_retryable());
     store.control().set_full(false);
-    upload(&store, &key, vec![Bytes::from_static(b"x")]).await.expect("room again");
+    upload(&store, &key, vec![Bytes::from_static(b"x")], PART_BYTES).await.expect("room again");
 }
 
 #[tokio::test]
 async fn a23_a_missing_bucket_is_told_apart_and_not_retried() {
     let store = faulty();
     store.control().script([(Op::Put, Decision::FailBefore(Fault::NotFound))]);
-    let error = upload(&store, &Path::from("segment"), vec![Bytes::from_static(b"x")]).await.expect_err("gone");
+    let error =
+        upload(&store, &Path::from("segment"), vec![Bytes::from_static(b"x")], PART_BYTES).await.expect_err("gone");
     assert_eq!(error.kind(), ErrorKind::NoBucket);
     assert!(!error.is_retryable());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a16_a_segment_reset_at_any_byte_of_its_get_is_read_again_and_never_half_believed() {
+    let store = faulty();
+    let body = Bytes::from_static(include_bytes!("../../tests/golden/segment-v1.parquet"));
+    let (key, size, digest) = (Path::from("segment"), body.len() as u64, Sha256::of(&body));
+    upload(&store, &key, vec![body.clone()], PART_BYTES).await.expect("put");
+    for byte in 0..=body.len() {
+        store.control().script([(Op::Get, Decision::BreakBody(byte))]);
+        assert_eq!(get_checked(&store, &key, size, digest).await.expect("read again"), body);
+    }
+    store.control().set_plan(|call| {
+        if call.op == Op::Get {
+            Decision::BreakBody(usize::try_from(call.number).unwrap_or(0) % 999)
+        } else {
+            Decision::Pass
+        }
+    });
+    let error = get_checked(&store, &key, size, digest).await.expect_err("broken each time");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a16_a_segment_reset_at_any_byte_of_its_put_is_not_there_until_it_is_put_again() {
+    let body: Bytes = (0..=255).collect();
+    for (op, part_bytes) in [(Op::Put, PART_BYTES), (Op::Part, 100), (Op::Complete, 100)] {
+        for byte in 0..=body.len() {
+            let (store, key) = (faulty(), Path::from("segment"));
+            store.control().script([(op, Decision::BreakBody(byte))]);
+            let error = upload(&store, &key, vec![body.clone()], part_bytes).await.expect_err("reset");
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            let landed = op == Op::Complete || (op == Op::Put && byte == body.len());
+            assert_eq!(store.inner().head(&key).await.is_ok(), landed, "{op:?} at {byte}");
+            upload(&store, &key, vec![body.clone()], part_bytes).await.expect("put again");
+            assert_eq!(store.inner().get(&key).await.expect("there").bytes().await.expect("whole"), body);
+        }
+    }
+}
+
+/// The first manifest of a backup, ready to be committed.
+async fn first_manifest(store: &Store) -> (LogWriter, Prepared) {
+    let nobody = uuid::Uuid::nil();
+    let identity = Identity::new(BackupId::new(nobody), "orders", ClusterId::new("c"), TimestampMs::new(0));
+    log::create_identity(store, &identity).await.expect("identity");
+    let found = reader::open(store, Shard::ONLY).await.expect("readable").expect("a backup");
+    let writer = LogWriter::new(store.clone(), Shard::ONLY, found);
+    let claim = Claim { writer: "a".to_owned(), software: "1".to_owned() };
+    let prepared = writer.prepare_claim(claim, Nonce::new(nobody), TimestampMs::new(0)).expect("prepared");
+    (writer, prepared)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a16_a_manifest_reset_at_any_byte_of_its_create_or_get_is_found_out_and_committed_once() {
+    for byte in 0.. {
+        let mut arrived = false;
+        for answer in [Decision::BreakBody(byte), Decision::FailAfter(Fault::Reset)] {
+            let faulty = faulty();
+            let store = Store::memory().with_inner(Arc::new(faulty.clone()));
+            let (mut writer, prepared) = first_manifest(&store).await;
+            let reset = (Op::Get, Decision::BreakBody(byte));
+            faulty.control().script([(Op::Create, answer), reset.clone()]);
+            let error = writer.commit(&prepared).await.expect_err("neither answer came");
+            assert!(error.is_retryable(), "{error}");
+            let standing = layout::manifest(Shard::ONLY, Sequence::FIRST).below(&store.prefix);
+            arrived = faulty.inner().head(&standing).await.is_ok_and(|meta| meta.size <= byte as u64);
+            writer.commit(&prepared).await.expect("found out, or put again");
+            assert_eq!(writer.state().head.map(|head| head.sequence), Some(Sequence::FIRST));
+            faulty.control().script([reset]);
+            let broken = reader::manifest(&store, Shard::ONLY, Sequence::FIRST).await.expect_err("reset");
+            assert!(matches!(broken, reader::Error::Store { .. }), "{broken}");
+            let read = reader::manifest(&store, Shard::ONLY, Sequence::FIRST).await.expect("read").expect("there");
+            assert_eq!(read.0, *prepared.manifest());
+            assert!(faulty.control().unused().is_empty());
+        }
+        if arrived {
+            assert!(byte > 100, "a manifest of {byte} bytes");
+            return;
+        }
+    }
+}
+
+#[test]
+fn parts_that_a_real_store_would_refuse_cannot_be_asked_for() {
+    let (_folder, store) = local();
+    assert_eq!(store.part_bytes, PART_BYTES);
+    assert_eq!(Store::memory().with_part_bytes(1).part_bytes, 1);
+    assert!(std::panic::catch_unwind(AssertUnwindSafe(|| store.with_part_bytes((5 << 20) - 1))).is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,7 +255,9 @@ async fn the_same_seed_gives_the_same_faults() {
 #[tokio::test]
 async fn leftovers_of_crashed_writes_are_swept_and_nothing_else() {
     let (folder, store) = local();
-    upload(store.inner.as_ref(), &Path::from("a/b/kept"), vec![Bytes::from_static(b"x")]).await.expect("put");
+    upload(store.inner.as_ref(), &Path::from("a/b/kept"), vec![Bytes::from_static(b"x")], PART_BYTES)
+        .await
+        .expect("put");
     let root = &folder.path().join("backup");
     assert_eq!(store.kind, Kind::Filesystem(root.clone()));
     for name in ["a/b/kept#1", "a/gone#22", "kept#x", "#"] {

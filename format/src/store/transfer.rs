@@ -15,34 +15,43 @@ use crate::checksum::Sha256;
 
 /// The size of a part, and up to which an object is put in one request: at the 60 s a request may take, 140 kB/s suffice.
 pub const PART_BYTES: usize = 8 << 20;
+/// S3 refuses an upload whose parts, other than the last, are smaller.
+pub(super) const SMALLEST_PART_BYTES: usize = 5 << 20;
+const _: () = assert!(PART_BYTES >= SMALLEST_PART_BYTES, "every real store takes parts of this size");
 /// Parts of one object under way at once. Callers upload several objects at once; this only hides latency.
 const PARTS_IN_FLIGHT: usize = 4;
 /// Reads of one object before its bytes count as corrupt: a flipped bit in transit does not come three times.
 const READS: u32 = 3;
 const PAUSE_BETWEEN_READS: Duration = Duration::from_millis(100);
 
-/// Puts an object under a name that only this writer uses, and confirms by its size that it stands there whole.
+/// Puts an object under a name that only this writer uses, and confirms by its size that it stands there whole. What is
+/// larger than `part_bytes` goes in parts of that size.
 ///
 /// Trying again with the same bytes is safe. Cancelled, it may leave an unfinished multipart upload, which a lifecycle
 /// rule of the bucket removes (docs/providers.md).
 ///
 /// # Errors
 /// [`StoreError`]; [`ErrorKind::Incomplete`] where the store said done and the object is missing or has another size.
-pub async fn upload(store: &dyn ObjectStore, key: &Path, body: Vec<Bytes>) -> Result<(), StoreError> {
+pub async fn upload(
+    store: &dyn ObjectStore,
+    key: &Path,
+    body: Vec<Bytes>,
+    part_bytes: usize,
+) -> Result<(), StoreError> {
     let size: usize = body.iter().map(Bytes::len).sum();
-    if size <= PART_BYTES {
+    if size <= part_bytes {
         let payload = PutPayload::from_iter(body);
         store.put(key, payload).await.map_err(|error| StoreError::writing("put", key, error))?;
     } else {
-        upload_parts(store, key, body).await?;
+        upload_parts(store, key, parts(body, part_bytes)).await?;
     }
     confirm(store, key, size as u64).await
 }
 
-async fn upload_parts(store: &dyn ObjectStore, key: &Path, body: Vec<Bytes>) -> Result<(), StoreError> {
+async fn upload_parts(store: &dyn ObjectStore, key: &Path, parts: Vec<PutPayload>) -> Result<(), StoreError> {
     let failed = |error| StoreError::writing("put", key, error);
     let mut upload = store.put_multipart(key).await.map_err(failed)?;
-    let outcome = match put_parts(upload.as_mut(), parts(body)).await {
+    let outcome = match put_parts(upload.as_mut(), parts).await {
         Ok(()) => upload.complete().await.map(|_| ()),
         Err(error) => Err(error),
     };
@@ -64,12 +73,12 @@ async fn put_parts(upload: &mut dyn MultipartUpload, parts: Vec<PutPayload>) -> 
     in_flight.try_collect().await
 }
 
-/// Cuts the body into parts of [`PART_BYTES`], the last one shorter, without copying. All but the last must be equal for
-/// some stores.
-fn parts(body: Vec<Bytes>) -> Vec<PutPayload> {
+/// Cuts the body into parts of that size, the last one shorter, without copying. All but the last must be equal for some
+/// stores.
+fn parts(body: Vec<Bytes>, part_bytes: usize) -> Vec<PutPayload> {
     let mut parts = Vec::new();
     let mut part: Vec<Bytes> = Vec::new();
-    let mut room = PART_BYTES;
+    let mut room = part_bytes;
     for mut piece in body {
         while !piece.is_empty() {
             let taken = piece.split_to(piece.len().min(room));
@@ -77,7 +86,7 @@ fn parts(body: Vec<Bytes>) -> Vec<PutPayload> {
             part.push(taken);
             if room == 0 {
                 parts.push(PutPayload::from_iter(std::mem::take(&mut part)));
-                room = PART_BYTES;
+                room = part_bytes;
             }
         }
     }

@@ -122,7 +122,7 @@ async fn upload<C: Clock>(shop: &Workshop<C>, object: layout::ObjectKey, encoded
     let key = object.below(&shop.store.prefix);
     let backoff = Backoff::new();
     loop {
-        match store::upload(shop.store.inner.as_ref(), &key, parts.clone()).await {
+        match store::upload(shop.store.inner.as_ref(), &key, parts.clone(), shop.store.part_bytes).await {
             Ok(()) => break,
             Err(error) => {
                 shop.metrics.store_failed("upload", &object, &error, shop.clock.now());

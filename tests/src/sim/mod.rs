@@ -21,6 +21,7 @@ pub mod weather;
 pub mod world;
 pub mod writer;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use anyhow::Result;
@@ -35,11 +36,20 @@ pub fn simulate<T, F: Future<Output = Result<T>>>(scenario: impl FnOnce() -> F) 
     runtime.block_on(async { scenario().await })
 }
 
-/// Runs the random schedule of a seed. Gives back the digest of the store's content.
-pub fn run_seed(seed: u64, sabotage: Option<Sabotage>) -> Result<Sha256> {
+/// What came of a seed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// The digest of the store's content.
+    pub digest: Sha256,
+    /// What happened in it: the calls that writers made, what became of topics, why offsets are missing.
+    pub seen: BTreeSet<String>,
+}
+
+/// Runs the random schedule of a seed.
+pub fn run_seed(seed: u64, sabotage: Option<Sabotage>) -> Result<History> {
     simulate(|| async move {
         let mut world = World::new(seed, sabotage);
         world.run().await?;
-        world.digest().await
+        Ok(History { digest: world.digest().await?, seen: world.seen() })
     })
 }

@@ -1,17 +1,20 @@
 //! The oracle: reads the backup as a restore would and holds it against everything Kafka ever held.
 //!
 //! It checks the log link by link (I3), every offset between first capture and position (I1, P5), every record byte for
-//! byte (P6), every gap for what it claims, and `recoverable.until` of every single manifest (P10).
+//! byte (P6), every gap for what it claims, and `recoverable.until` of every single manifest (P10). Whatever stands in the
+//! store is whole, also where no manifest names it (A02).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::TryStreamExt as _;
+use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use parking_lot::Mutex;
 use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::ids::{PartitionKey, Sequence, Shard, TimestampMs};
+use strimzi_backup_format::layout::{self, ObjectKey};
 use strimzi_backup_format::manifest::{GapReason, Manifest, Segment, TopicEventKind, reader};
 use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::record::Record;
@@ -46,6 +49,8 @@ pub struct Oracle {
     read: usize,
     /// The rows committed in each epoch.
     pub rows_by_epoch: BTreeMap<u64, u64>,
+    /// The kinds of topic events and of gaps in the log.
+    pub seen: BTreeSet<String>,
     /// What stood in the store at the last check; nothing of it may change or go (P3).
     objects: BTreeMap<String, Sha256>,
 }
@@ -62,6 +67,7 @@ impl Oracle {
             records: Records::new(),
             read: 0,
             rows_by_epoch: BTreeMap::new(),
+            seen: BTreeSet::new(),
             objects: BTreeMap::new(),
         }
     }
@@ -98,6 +104,8 @@ impl Oracle {
         state.fold(manifest, digest)?;
         tracing::debug!(%epoch, sequence = %manifest.sequence, at = %manifest.observed_at, gaps = ?manifest.gaps,
             topics = ?manifest.topics, positions = ?manifest.positions, "manifest");
+        self.seen.extend(manifest.topics.iter().map(|event| format!("{:?}", event.event)));
+        self.seen.extend(manifest.gaps.iter().map(|gap| format!("{:?}", gap.reason)));
         for segment in &manifest.segments {
             *self.rows_by_epoch.entry(epoch.get()).or_default() += segment.rows;
             for run in &segment.runs {
@@ -124,6 +132,7 @@ impl Oracle {
         let names = |segments: &[Segment]| segments.iter().map(|segment| segment.object.clone()).collect::<Vec<_>>();
         ensure!(names(&listed) == names(&self.segments), "the reader lists other segments than the log");
         self.read_segments().await?;
+        self.read_orphans().await?;
         let cluster = self.cluster.lock();
         let mut keys: Vec<&PartitionKey> = self.tiles.keys().collect();
         keys.extend(log.state.positions.keys());
@@ -165,6 +174,27 @@ impl Oracle {
             ensure!(rows == segment.rows, "{} has {rows} rows", segment.object);
         }
         self.read = self.segments.len();
+        Ok(())
+    }
+
+    /// What no manifest names may be a segment that was uploaded and not committed, and that is whole, or one of the
+    /// objects that no manifest ever names.
+    async fn read_orphans(&self) -> Result<()> {
+        let named: BTreeSet<&str> = self.segments.iter().map(|segment| segment.object.as_str()).collect();
+        for key in self.objects.keys().filter(|key| !named.contains(key.as_str())) {
+            if key.as_str() == layout::identity().as_str() || key.starts_with("probe/") {
+                continue;
+            }
+            let place = ObjectKey::try_from(key.clone()).ok().and_then(|key| key.segment());
+            if place.is_none() {
+                let known = layout::manifest_sequence(key).or_else(|| layout::checkpoint_sequence(key));
+                ensure!(known.is_some(), "{key} is no object of a backup");
+                continue;
+            }
+            let bytes = self.store.inner.get(&Path::from(key.as_str())).await?.bytes().await?;
+            let whole = SegmentReader::open(bytes).and_then(|reader| reader.rows().try_for_each(|row| row.map(drop)));
+            whole.with_context(|| format!("{key} is visible, and not whole"))?;
+        }
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use strimzi_backup_format::ids::TopicName;
 
 use super::dice::Dice;
 use super::weather::{Kill, Weather};
-use super::world::World;
+use super::world::{PARTS, WHOLE, World};
 
 const TOPICS: [&str; 4] = ["orders", "payments", "a.b_c", "late"];
 const NAMES: [&str; 3] = ["a", "a", "b"];
@@ -48,6 +48,7 @@ impl World {
             self.change_kafka();
         }
         self.change_weather();
+        self.part_bytes = [PARTS, 3_000, WHOLE][self.dice.index(3)];
         self.start("a", None)
     }
 

@@ -80,7 +80,7 @@ fn decide(call: &Call, weather: Weather, dice: &mut Dice) -> Decision {
         return Decision::Pass;
     }
     let place = usize::try_from(dice.below(600)).unwrap_or(0);
-    match (call.op, dice.below(9)) {
+    match (call.op, dice.below(10)) {
         (Op::Create, 0 | 1) => Decision::FailBefore(Fault::AlreadyExists),
         (Op::Create, 2) => Decision::FailBefore(Fault::Precondition),
         (Op::Create, 3) => Decision::FailAfter(Fault::AlreadyExists),
@@ -90,6 +90,7 @@ fn decide(call: &Call, weather: Weather, dice: &mut Dice) -> Decision {
         (Op::Get, 2) => Decision::BreakBody(place),
         (Op::Get | Op::Head, 3) if weather.misleads => Decision::Stale,
         (op, 4..=6) if op.writes() => Decision::FailAfter(Fault::Timeout),
+        (op, 9) if op.writes() => Decision::BreakBody(3 * place),
         (_, 7) => Decision::Delay(Duration::from_secs(dice.below(30)), Box::new(Decision::Pass)),
         (_, 8) => Decision::FailBefore(Fault::Timeout),
         _ => Decision::FailBefore(Fault::Unavailable),

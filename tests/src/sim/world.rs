@@ -1,5 +1,6 @@
 //! A world: one Kafka cluster, one store, any number of writers, and the oracle that looks on.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -43,11 +44,20 @@ pub struct World {
     pub excluded: Vec<String>,
     /// How often a writer looks for topics, in milliseconds.
     pub metadata_millis: u64,
+    /// How often a writer shows that it is alive, in milliseconds.
+    pub heartbeat_millis: u64,
     /// Bytes that a writer may hold.
     pub budget: usize,
     /// When the next writer ends by itself.
     pub until: Until,
+    /// The size of a part: [`PARTS`] or [`WHOLE`], or in between.
+    pub part_bytes: usize,
 }
+
+/// A segment of the simulation, which has a few kilobytes, goes in several parts.
+pub const PARTS: usize = 1_000;
+/// A segment of the simulation goes in one request.
+pub const WHOLE: usize = 1 << 20;
 
 impl World {
     /// An empty world.
@@ -57,16 +67,9 @@ impl World {
         let oracle = Oracle::new(Arc::clone(&store), Arc::clone(&cluster));
         let around = Surroundings { store, cluster, weather: Arc::default(), began: Instant::now(), sabotage };
         let (writers, excluded, until) = (Vec::new(), Vec::new(), Until::Stopped);
-        Self {
-            around,
-            writers,
-            oracle,
-            dice: Dice::new(seed),
-            excluded,
-            metadata_millis: 3_000,
-            budget: 1 << 20,
-            until,
-        }
+        let (metadata_millis, heartbeat_millis) = (3_000, 5_000);
+        let (budget, part_bytes, dice) = (1 << 20, PARTS, Dice::new(seed));
+        Self { around, writers, oracle, dice, excluded, metadata_millis, heartbeat_millis, budget, until, part_bytes }
     }
 
     /// The wall clock.
@@ -83,8 +86,8 @@ impl World {
         let text = format!(
             "{{cluster: {{bootstrapServers: 'sim:1'}}, storage: {{type: filesystem, filesystem: {{path: /sim}}}}, \
              topics: {{include: ['.*'], exclude: {:?}}}, \
-             backup: {{commitInterval: 1s, heartbeatInterval: 5s, metadataInterval: {}ms}}}}",
-            self.excluded, self.metadata_millis
+             backup: {{commitInterval: 1s, heartbeatInterval: {}ms, metadataInterval: {}ms}}}}",
+            self.excluded, self.heartbeat_millis, self.metadata_millis
         );
         let mut job: Job = text.parse()?;
         // Below what a document may ask for, so that a few records already make several segments.
@@ -105,7 +108,8 @@ impl World {
 
     /// Starts a writer, as Kubernetes starts a pod.
     pub fn start(&mut self, name: &str, kill: Option<Kill>) -> Result<()> {
-        let plan = Plan { name: name.to_owned(), job: self.job()?, budget: self.budget, kill, until: self.until };
+        let (name, job, until) = (name.to_owned(), self.job()?, self.until);
+        let plan = Plan { name, job, budget: self.budget, part_bytes: self.part_bytes, kill, until };
         let dice = self.dice.fork();
         self.writers.push(Writer::start(&self.around, plan, dice));
         Ok(())
@@ -205,6 +209,12 @@ impl World {
         let objects = oracle::listing(&self.around.store).await?;
         let text: Vec<String> = objects.into_iter().map(|(key, digest)| format!("{key} {digest}")).collect();
         Ok(Sha256::of(text.join("\n").as_bytes()))
+    }
+
+    /// What happened in it.
+    pub fn seen(&self) -> BTreeSet<String> {
+        let calls = self.writers.iter().flat_map(|writer| writer.control.calls());
+        calls.map(|call| format!("{:?}", call.op)).chain(self.oracle.seen.iter().cloned()).collect()
     }
 
     /// The digest of the newest manifest's state, which there must be.

@@ -46,6 +46,8 @@ pub struct Plan {
     pub job: Job,
     /// Bytes it may hold.
     pub budget: usize,
+    /// The size of a part, and up to which its store takes a segment in one request.
+    pub part_bytes: usize,
     /// When its store kills it.
     pub kill: Option<Kill>,
     /// When it ends by itself.
@@ -162,7 +164,7 @@ impl Writer {
         };
         let world = Process {
             clock: Arc::new(SimClock::new(around.began, dice.fork())),
-            store: Store::memory().with_inner(store),
+            store: Store::memory().with_inner(store).with_part_bytes(plan.part_bytes),
             cluster: Arc::clone(&around.cluster),
             late_by: i64::from(around.sabotage == Some(Sabotage::ResumeElsewhere)),
             metrics: Arc::clone(&this.metrics),

@@ -60,6 +60,8 @@ pub enum Fault {
     Timeout,
     /// 503.
     Unavailable,
+    /// The connection is gone.
+    Reset,
     /// 409, or the refusal of a create.
     AlreadyExists,
     /// 412.
@@ -80,6 +82,7 @@ impl Fault {
         let source = "injected".into();
         match self {
             Self::Timeout => io(std::io::ErrorKind::TimedOut, "injected timeout"),
+            Self::Reset => io(std::io::ErrorKind::ConnectionReset, "injected connection reset"),
             Self::Unavailable => io(std::io::ErrorKind::Other, "injected 503 slow down"),
             Self::QuotaFull => io(std::io::ErrorKind::StorageFull, "injected 507 quota exceeded"),
             Self::AlreadyExists => Error::AlreadyExists { path: path_text, source },
@@ -109,7 +112,8 @@ pub enum Decision {
     FlipBit(usize),
     /// A read's body ends, without an error, after so many bytes.
     Truncate(usize),
-    /// A read's body fails after so many bytes.
+    /// The connection is reset after so many bytes of the body. A read fails there. A write that did not arrive whole has
+    /// no effect, and one that did, or that has no body, has its effect and loses its answer.
     BreakBody(usize),
     /// So much later, the other.
     Delay(Duration, Box<Decision>),
@@ -207,6 +211,11 @@ impl FaultControl {
         );
     }
 
+    /// What of the script no call has used yet.
+    pub fn unused(&self) -> Vec<(Op, Decision)> {
+        self.state.lock().script.iter().cloned().collect()
+    }
+
     /// No plan and no script any more.
     pub fn clear(&self) {
         let mut state = self.state.lock();
@@ -288,8 +297,8 @@ impl FaultControl {
         (state.latency, decision)
     }
 
-    /// Everything that happens before the call.
-    pub(super) async fn enter(&self, op: Op, path: &Path) -> Result<Effect> {
+    /// Everything that happens before the call, whose request has a body of so many bytes.
+    pub(super) async fn enter(&self, op: Op, path: &Path, body: usize) -> Result<Effect> {
         let (mut delay, mut decision) = self.decide(op, path);
         while let Decision::Delay(longer, then) = decision {
             delay += longer;
@@ -306,7 +315,9 @@ impl FaultControl {
             Decision::Stale if !op.writes() => Ok(Effect::Stale),
             Decision::FlipBit(byte) => Ok(Effect::FlipBit(byte)),
             Decision::Truncate(length) => Ok(Effect::Truncate(length)),
-            Decision::BreakBody(length) => Ok(Effect::BreakBody(length)),
+            Decision::BreakBody(length) if !op.writes() => Ok(Effect::BreakBody(length)),
+            Decision::BreakBody(length) if length < body => Err(Fault::Reset.error(path)),
+            Decision::BreakBody(_) => Ok(Effect::FailAfter(Fault::Reset)),
             Decision::Pass | Decision::Stale | Decision::Delay(..) => Ok(Effect::None),
         }
     }
@@ -340,6 +351,7 @@ fn random_fault(op: Op, random: &mut SplitMix) -> Decision {
         (_, 3) => Decision::FailBefore(Fault::Timeout),
         (_, 4) => Decision::Delay(Duration::from_secs(30), Box::new(Decision::Pass)),
         (op, 5) if op.writes() => Decision::FailAfter(Fault::Timeout),
+        (op, 2) if op.writes() => Decision::BreakBody(place),
         _ => Decision::FailBefore(Fault::Unavailable),
     }
 }

@@ -51,14 +51,25 @@ impl FaultyStore {
     }
 }
 
-/// Runs one call with its faults around it. Faults of the body are left to the caller, who gets the effect.
+/// Runs one call with its faults around it. Faults of the answer's body are left to the caller, who gets the effect.
 async fn run<T>(
     control: &FaultControl,
     op: Op,
     path: &Path,
     call: impl Future<Output = Result<T>> + Send,
 ) -> Result<(T, Effect)> {
-    let effect = control.enter(op, path).await?;
+    run_sending(control, op, path, 0, call).await
+}
+
+/// The same for a call whose request has a body of so many bytes.
+async fn run_sending<T>(
+    control: &FaultControl,
+    op: Op,
+    path: &Path,
+    body: usize,
+    call: impl Future<Output = Result<T>> + Send,
+) -> Result<(T, Effect)> {
+    let effect = control.enter(op, path, body).await?;
     if effect == Effect::Stale {
         return Err(Fault::NotFound.error(path));
     }
@@ -84,8 +95,9 @@ impl ObjectStore for FaultyStore {
         if op == Op::Create && self.control.ignores_create() {
             opts.mode = PutMode::Overwrite;
         }
+        let size = payload.content_length();
         let call = self.inner.put_opts(location, payload, opts);
-        run_plain(&self.control, op, location, call).await
+        Ok(run_sending(&self.control, op, location, size, call).await?.0)
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -103,7 +115,7 @@ impl ObjectStore for FaultyStore {
         let (meta, range, attributes, extensions) =
             (result.meta.clone(), result.range.clone(), result.attributes.clone(), result.extensions.clone());
         let (body, broken) = effect.spoil(result.bytes().await?);
-        let pieces = [Ok(body)].into_iter().chain(broken.then(|| Err(Fault::Timeout.error(location))));
+        let pieces = [Ok(body)].into_iter().chain(broken.then(|| Err(Fault::Reset.error(location))));
         let payload = GetResultPayload::Stream(stream::iter(pieces.collect::<Vec<_>>()).boxed());
         Ok(GetResult { payload, meta, range, attributes, extensions })
     }
@@ -116,7 +128,7 @@ impl ObjectStore for FaultyStore {
         {
             let (body, broken) = effect.spoil(std::mem::take(first));
             if broken {
-                return Err(Fault::Timeout.error(location));
+                return Err(Fault::Reset.error(location));
             }
             *first = body;
         }
@@ -170,7 +182,7 @@ fn listing(
 ) -> BoxStream<'static, Result<ObjectMeta>> {
     let path = prefix.clone().unwrap_or_default();
     let start = async move {
-        let effect = store.control.enter(Op::List, &path).await?;
+        let effect = store.control.enter(Op::List, &path, 0).await?;
         if effect == Effect::Stale {
             return Ok(stream::empty().boxed());
         }
@@ -202,13 +214,14 @@ struct FaultyUpload {
 #[async_trait]
 impl MultipartUpload for FaultyUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let size = data.content_length();
         let call = self.inner.put_part(data);
         let (control, location) = (self.control.clone(), self.location.clone());
-        Box::pin(async move { run_plain(&control, Op::Part, &location, call).await })
+        Box::pin(async move { Ok(run_sending(&control, Op::Part, &location, size, call).await?.0) })
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        Ok(run(&self.control, Op::Complete, &self.location, self.inner.complete()).await?.0)
+        run_plain(&self.control, Op::Complete, &self.location, self.inner.complete()).await
     }
 
     async fn abort(&mut self) -> Result<()> {
