@@ -217,7 +217,10 @@ impl MultipartUpload for FaultyUpload {
         let size = data.content_length();
         let call = self.inner.put_part(data);
         let (control, location) = (self.control.clone(), self.location.clone());
-        Box::pin(async move { Ok(run_sending(&control, Op::Part, &location, size, call).await?.0) })
+        Box::pin(async move {
+            run_sending(&control, Op::Part, &location, size, call).await?;
+            Ok(())
+        })
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
