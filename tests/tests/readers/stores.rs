@@ -14,7 +14,7 @@ use strimzi_backup_tests::scenario::{Scenario, numbered};
 pub(crate) fn open(storage: &Value) -> Result<Store> {
     let document = json!({"cluster": {"bootstrapServers": "127.0.0.1:9092"}, "storage": storage});
     let job: JobDocument = document.to_string().parse().map_err(|faults| anyhow!("{faults}"))?;
-    Ok(store::open(&job.storage)?)
+    Ok(store::open_to_write(&job.storage)?)
 }
 
 async fn conforms(storage: &Value) -> Result<()> {
