@@ -1,14 +1,15 @@
 //! What was fetched and not yet cut: a slot per assigned partition, against one byte budget for the process.
 //!
-//! Filled by the one thread that polls the client, emptied by [`Buffers::cut`]. Every assignment gets a slot of its own,
-//! never used again, so that an event of an earlier assignment of the same partition cannot be taken for one of the
-//! present.
+//! Filled by the one thread that polls the client, emptied by [`Buffers::cut`]. Every assignment gets a slot of its own, so
+//! that an event of an earlier assignment of the same partition cannot be taken for one of the present.
 
 use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::ids::{LeaderEpoch, Offset, PartitionKey, TimestampMs};
 use strimzi_backup_format::manifest::{BehindReason, LastRecord};
 use strimzi_backup_format::record::RecordRef;
 use strimzi_backup_format::segment::batch::{Batch, BatchBuilder};
+
+use super::slots::Slots;
 
 /// What a record costs beside its bytes while it is buffered: offsets, timestamp, lengths, null bits.
 const RECORD_OVERHEAD_BYTES: usize = 48;
@@ -72,6 +73,8 @@ pub struct Standing {
     pub until: Option<TimestampMs>,
     /// Why it is not captured up to the newest look at the broker; `None` where it is.
     pub behind: Option<BehindReason>,
+    /// Whether the client told that nothing readable lies behind the position.
+    pub at_end: bool,
 }
 
 #[derive(Debug)]
@@ -113,8 +116,13 @@ impl Sightings {
         self.newest.map(|(_, end)| end)
     }
 
-    fn see(&mut self, at: TimestampMs, high_watermark: Offset) {
-        self.refused = false;
+    fn see(&mut self, at: TimestampMs, position: Offset, high_watermark: Offset) {
+        // What was read lay below the high watermark. That it is lower now means another log, or a leader that does not
+        // know yet: either way it proves nothing.
+        self.refused = high_watermark < position;
+        if self.refused {
+            return;
+        }
         self.newest = Some((at, high_watermark));
         if self.wanted.is_none() {
             self.wanted = self.newest;
@@ -161,8 +169,7 @@ pub struct Closed {
 /// What was fetched and not yet cut.
 #[derive(Debug, Default)]
 pub struct Buffers {
-    /// By number; a closed slot leaves its place empty for good.
-    slots: Vec<Option<Box<Slot>>>,
+    slots: Slots<Box<Slot>>,
     now: Option<TimestampMs>,
     charged: usize,
     /// Everything fetched since the start, for metrics.
@@ -184,7 +191,7 @@ impl Buffers {
     /// Opens a slot.
     pub fn open(&mut self, start: Start) -> u32 {
         let bucket = Bucket::of(start.highest_timestamp.unwrap_or(TimestampMs::new(0)));
-        self.slots.push(Some(Box::new(Slot {
+        self.slots.insert(Box::new(Slot {
             key: start.key,
             base: start.offset,
             next: start.offset,
@@ -200,21 +207,20 @@ impl Buffers {
             fault: None,
             diverged: false,
             frontier: Sightings { reached: start.until, ..Sightings::default() },
-        })));
-        u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        }))
     }
 
     fn slot(&mut self, slot: u32) -> Option<&mut Slot> {
-        self.slots.get_mut(slot as usize)?.as_deref_mut()
+        self.slots.get_mut(slot).map(Box::as_mut)
     }
 
     fn slots(&mut self) -> impl Iterator<Item = (u32, &mut Slot)> {
-        (0..).zip(&mut self.slots).filter_map(|(number, slot)| Some((number, slot.as_deref_mut()?)))
+        self.slots.iter_mut().map(|(number, slot)| (number, slot.as_mut()))
     }
 
     /// Closes a slot and drops what it holds.
     pub fn close(&mut self, slot: u32) -> Option<Closed> {
-        let slot = self.slots.get_mut(slot as usize)?.take()?;
+        let slot = self.slots.remove(slot)?;
         self.charged = self.charged.saturating_sub(slot.charged);
         let high_watermark = slot.frontier.newest.map(|(_, offset)| offset);
         Some(Closed { high_watermark, charged: slot.charged })
@@ -229,7 +235,7 @@ impl Buffers {
     pub fn record(&mut self, slot: u32, record: &RecordRef<'_>) -> usize {
         self.fetched.events += 1;
         let now = self.now;
-        let Some(slot) = self.slots.get_mut(slot as usize).and_then(|slot| slot.as_deref_mut()) else { return 0 };
+        let Some(slot) = self.slots.get_mut(slot) else { return 0 };
         if slot.diverged {
             return 0;
         }
@@ -333,14 +339,20 @@ impl Buffers {
 
     /// The slots in use.
     pub fn assigned(&self) -> impl Iterator<Item = (u32, &PartitionKey)> {
-        (0..).zip(&self.slots).filter_map(|(number, slot)| slot.as_deref().map(|slot| (number, &slot.key)))
+        self.slots.iter().map(|(number, slot)| (number, &slot.key))
     }
 
-    /// Notes the high watermark that the broker told for a question asked at `asked_at`; `None`: it refused.
-    pub fn sighted(&mut self, slot: u32, asked_at: TimestampMs, high_watermark: Option<Offset>) {
+    /// How far each slot is filled.
+    pub fn positions(&self) -> impl Iterator<Item = (u32, &PartitionKey, Offset)> {
+        self.slots.iter().map(|(number, slot)| (number, &slot.key, slot.next))
+    }
+
+    /// Notes the high watermark that the broker told for a question asked at `asked_at`, when the slot was filled up to
+    /// `position`; `None`: it refused.
+    pub fn sighted(&mut self, slot: u32, asked_at: TimestampMs, position: Offset, high_watermark: Option<Offset>) {
         if let Some(slot) = self.slot(slot) {
             match high_watermark {
-                Some(offset) => slot.frontier.see(asked_at, offset),
+                Some(offset) => slot.frontier.see(asked_at, position, offset),
                 None => slot.frontier.refused = true,
             }
         }
@@ -421,6 +433,6 @@ impl Slot {
             None if until.is_none() => Some(BehindReason::Backlog),
             None => None,
         };
-        Standing { until, behind }
+        Standing { until, behind, at_end }
     }
 }

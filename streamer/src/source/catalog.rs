@@ -8,14 +8,17 @@ use strimzi_backup_format::ids::{Lineage, PartitionId, PartitionKey, TopicId, To
 use strimzi_backup_format::manifest::{TopicDescription, TopicEvent, TopicEventKind};
 use strimzi_backup_format::state::State;
 
-use super::Described;
+use super::{Described, Refusal};
 
 /// Where a partition that was never captured begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
     /// It was there before the backup, or is read anew: at the log's start, whatever went before is no loss of ours.
     LogStart,
-    /// It appeared while we watched: at offset 0, and what is gone by now is a gap.
+    /// Its topic was not to be seen at an earlier look. Where its log starts at 0, it is new; otherwise it was there all
+    /// along and hidden from us, and begins at the log's start.
+    Appeared,
+    /// It came into being while we watched: at offset 0, and what is gone by now is a gap.
     Zero,
 }
 
@@ -40,8 +43,9 @@ struct Entry {
 }
 
 impl Catalog {
-    /// As the log has it.
-    pub fn from_state(state: &State) -> Self {
+    /// As the log has it. `inherits` says of which partitions without a position the log claims that they are captured up
+    /// to some instant: they appeared after it.
+    pub fn from_state(state: &State, inherits: impl Fn(&PartitionKey) -> bool) -> Self {
         let topics = state.topics.iter().filter_map(|(name, topic)| {
             let (_, life) = topic.newest();
             let life = life?;
@@ -55,7 +59,7 @@ impl Catalog {
             };
             Some((name.clone(), entry))
         });
-        Self { topics: topics.collect(), begins: begins(state), ..Self::default() }
+        Self { topics: topics.collect(), begins: begins(state, inherits), ..Self::default() }
     }
 
     /// The topics that are selected and, as far as is known, exist.
@@ -135,7 +139,7 @@ impl Catalog {
         };
         match self.topics.get_mut(topic) {
             None => {
-                let begin = if self.watched { Begin::Zero } else { Begin::LogStart };
+                let begin = if self.watched { Begin::Appeared } else { Begin::LogStart };
                 let mut entry = Entry {
                     id: seen.id.clone(),
                     lives: 0,
@@ -165,6 +169,22 @@ impl Catalog {
         }
     }
 
+    /// Whether nothing is left to take in of what the broker says: each topic is known as it is described. One that may
+    /// not be seen does not exist for us; one that is listed and for the moment not described may be anything.
+    pub fn covers<'a>(
+        &self,
+        described: impl IntoIterator<Item = (&'a TopicName, &'a Result<Described, Refusal>)>,
+    ) -> bool {
+        described.into_iter().all(|(topic, told)| match (self.topics.get(topic), told) {
+            (Some(entry), Ok(seen)) => {
+                !entry.deleted && entry.id == seen.id && entry.description.partitions == seen.partitions
+            }
+            // What is known of it stands still, and counts as out of reach.
+            (Some(_), Err(_)) | (None, Err(Refusal::Denied)) => true,
+            (None, _) => false,
+        })
+    }
+
     /// One look at the whole cluster is done.
     pub fn watched(&mut self) {
         self.watched = true;
@@ -179,20 +199,20 @@ impl Catalog {
     }
 
     /// A partition's log was cut back below what was captured: it starts a life of its own, read from its log's start.
-    pub fn truncated(&mut self, key: &PartitionKey) {
-        if let Some(entry) = self.topics.get_mut(&key.topic) {
-            let lineage = Lineage::new(entry.lives);
-            entry.lives += 1;
-            entry.current.insert(key.partition, lineage);
-            self.begins.insert(PartitionKey { lineage, ..key.clone() }, Begin::LogStart);
-            let event = TopicEvent {
-                lineage,
-                partition: Some(key.partition),
-                description: None,
-                ..entry.event(&key.topic, TopicEventKind::Truncated)
-            };
-            self.events.push(event);
-        }
+    pub fn truncated(&mut self, key: &PartitionKey) -> Option<PartitionKey> {
+        let entry = self.topics.get_mut(&key.topic)?;
+        let next_life = PartitionKey { lineage: Lineage::new(entry.lives), ..key.clone() };
+        entry.lives += 1;
+        entry.current.insert(key.partition, next_life.lineage);
+        self.begins.insert(next_life.clone(), Begin::LogStart);
+        let event = TopicEvent {
+            lineage: next_life.lineage,
+            partition: Some(key.partition),
+            description: None,
+            ..entry.event(&key.topic, TopicEventKind::Truncated)
+        };
+        self.events.push(event);
+        Some(next_life)
     }
 
     /// The events that the log has not heard of; forgotten here, so the caller must commit them.
@@ -206,21 +226,22 @@ impl Catalog {
     }
 }
 
-/// Partitions of re-created topics that the log knows of, and nothing of theirs: they began at offset 0 as we watched.
-fn begins(state: &State) -> BTreeMap<PartitionKey, Begin> {
-    let recreated = state
-        .topics
-        .iter()
-        .filter(|(_, topic)| topic.newest().1.is_some_and(|life| life.began == TopicEventKind::Recreated));
-    let keys = recreated.flat_map(|(name, topic)| {
-        let key = |(partition, lineage): (&PartitionId, &Lineage)| PartitionKey {
-            topic: name.clone(),
-            lineage: *lineage,
-            partition: *partition,
-        };
-        topic.current.iter().map(key)
+/// Where the partitions begin that the log knows of, and nothing of theirs.
+fn begins(state: &State, inherits: impl Fn(&PartitionKey) -> bool) -> BTreeMap<PartitionKey, Begin> {
+    let keys = state.topics.iter().flat_map(|(name, topic)| {
+        topic.current.iter().filter_map(move |(partition, lineage)| {
+            let life = topic.lives.get(usize::try_from(lineage.get()).ok()?)?;
+            let key = PartitionKey { topic: name.clone(), lineage: *lineage, partition: *partition };
+            Some((key, life.began))
+        })
     });
-    keys.filter(|key| state.position(key).is_none()).map(|key| (key, Begin::Zero)).collect()
+    let unread = keys.filter(|(key, _)| state.position(key).is_none());
+    let begin = |(key, began): (PartitionKey, TopicEventKind)| match began {
+        TopicEventKind::Recreated => Some((key, Begin::Zero)),
+        TopicEventKind::Added if inherits(&key) => Some((key, Begin::Appeared)),
+        _ => None,
+    };
+    unread.filter_map(begin).collect()
 }
 
 impl Entry {
@@ -292,6 +313,32 @@ mod tests {
         assert_eq!(kinds(&mut catalog), [TopicEventKind::Added, TopicEventKind::Changed]);
         catalog.observe(&topic("a"), &described("x", 3), &BTreeMap::new());
         assert!(!catalog.has_events());
+    }
+
+    #[test]
+    fn what_appears_later_is_new_or_was_hidden() {
+        let mut catalog = Catalog::default();
+        catalog.observe(&topic("a"), &described("x", 1), &BTreeMap::new());
+        catalog.watched();
+        catalog.observe(&topic("b"), &described("y", 1), &BTreeMap::new());
+        assert_eq!(catalog.begin(&key("b", 0, 0)), Begin::Appeared);
+        catalog.observe(&topic("b"), &described("z", 1), &BTreeMap::new());
+        assert_eq!(catalog.begin(&key("b", 1, 0)), Begin::Zero);
+    }
+
+    #[test]
+    fn a_look_is_complete_only_if_it_brings_nothing_new_and_leaves_nothing_out() {
+        let mut catalog = Catalog::default();
+        catalog.observe(&topic("a"), &described("x", 1), &BTreeMap::new());
+        let covers = |told| catalog.covers([(&topic("a"), &Ok(described("x", 1))), (&topic("b"), &told)]);
+        assert!(covers(Err(Refusal::Denied)));
+        assert!(!covers(Err(Refusal::Unavailable)) && !covers(Err(Refusal::Unknown)));
+        assert!(!covers(Ok(described("y", 1))));
+        let covers = |told| catalog.covers([(&topic("a"), &told)]);
+        assert!(covers(Ok(described("x", 1))) && covers(Err(Refusal::Unavailable)));
+        assert!(!covers(Ok(described("x", 2))) && !covers(Ok(described("y", 1))));
+        catalog.deleted(&topic("a"));
+        assert!(!catalog.covers([(&topic("a"), &Ok(described("x", 1)))]));
     }
 
     #[test]

@@ -16,6 +16,7 @@
 pub mod buffers;
 pub mod catalog;
 pub mod live;
+mod slots;
 
 use std::collections::BTreeMap;
 use std::future::Future;

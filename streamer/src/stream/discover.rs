@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strimzi_backup_format::ids::{LeaderEpoch, Offset, PartitionKey, TimestampMs, TopicName};
+use strimzi_backup_format::job::TopicSelection;
 use strimzi_backup_format::manifest::{Gap, GapReason, PartitionPosition};
 use strimzi_backup_format::offset_range::OffsetRange;
 use tokio::time::Instant;
@@ -30,6 +31,7 @@ const UNKNOWN_UNTIL_DELETED: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Look {
     asked_at: TimestampMs,
+    asked: Instant,
     told: Result<Topics, String>,
 }
 
@@ -41,17 +43,26 @@ struct Topics {
     log_starts: BTreeMap<TopicPartition, Result<Offset, Refusal>>,
 }
 
+/// What the broker says of every topic that is selected or known.
+pub(super) async fn describe_all<B: Broker>(
+    broker: &B,
+    known: BTreeSet<TopicName>,
+    selection: &TopicSelection,
+) -> Result<BTreeMap<TopicName, Result<Described, Refusal>>, Unreachable> {
+    let listed = broker.topics().await?;
+    // Known topics that are not listed any more are asked for by name: only a clear "unknown" counts as deleted.
+    let mut topics = known;
+    topics.extend(listed.into_iter().filter(|topic| selection.selects(topic)));
+    broker.describe(&topics.into_iter().collect::<Vec<_>>()).await
+}
+
 async fn look<B: Broker>(
     broker: &B,
     known: BTreeSet<TopicName>,
     lagging: &[TopicPartition],
-    selects: impl Fn(&TopicName) -> bool,
+    selection: &TopicSelection,
 ) -> Result<Topics, Unreachable> {
-    let mut topics: BTreeSet<TopicName> = broker.topics().await?.into_iter().filter(|topic| selects(topic)).collect();
-    // Known topics that are not listed any more are asked for by name: only a clear "unknown" counts as deleted.
-    topics.extend(known);
-    let topics: Vec<TopicName> = topics.into_iter().collect();
-    let described = broker.describe(&topics).await?;
+    let described = describe_all(broker, known, selection).await?;
     let alive: Vec<TopicName> =
         described.iter().filter(|(_, told)| told.is_ok()).map(|(topic, _)| topic.clone()).collect();
     let overrides = broker.overrides(&alive).await?;
@@ -76,13 +87,13 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         }
         self.reconnect();
         let broker = Arc::clone(&self.parts.broker);
-        let known: BTreeSet<TopicName> = self.catalog.live().cloned().collect();
+        let known = self.catalog.live().cloned().collect();
         let selection = self.parts.selection.clone();
         let lagging = self.lagging();
-        let asked_at = self.parts.clock.now();
+        let (asked_at, asked) = (self.parts.clock.now(), Instant::now());
         self.asking.spawn(async move {
-            let told = patient(look(broker.as_ref(), known, &lagging, |topic| selection.selects(topic))).await;
-            Answer::Topics(Box::new(Look { asked_at, told }))
+            let told = patient(look(broker.as_ref(), known, &lagging, &selection)).await;
+            Answer::Topics(Box::new(Look { asked_at, asked, told }))
         });
     }
 
@@ -108,7 +119,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         Ok(())
     }
 
-    async fn take_topics(&mut self, Look { asked_at, told }: Look) -> Result<(), Error> {
+    async fn take_topics(&mut self, Look { asked_at, asked, told }: Look) -> Result<(), Error> {
         let Topics { described, overrides, log_starts } = match told {
             Ok(told) => told,
             Err(error) => {
@@ -130,7 +141,8 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 Err(refusal) => tracing::warn!(%topic, ?refusal, "the broker does not describe the topic"),
             }
         }
-        self.confirm(&described);
+        self.confirm(&described, asked);
+        self.inherit();
         let denied: BTreeSet<&TopicName> =
             described.iter().filter(|(_, told)| told.is_err()).map(|(topic, _)| topic).collect();
         self.stop_unwanted();
@@ -141,9 +153,9 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 self.unconfirmed_ends.insert(key, end);
             }
         }
-        if self.start_wanted(&denied).await {
+        if self.start_wanted(&denied).await && self.catalog.covers(&described) {
             self.catalog.watched();
-            self.watched_at = Some(asked_at);
+            self.watched_at = self.watched_at.max(Some(asked_at));
             if self.until == Until::CaughtUp && self.goal.is_none() {
                 self.set_goal(&described).await?;
             }
@@ -161,6 +173,20 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         let since = *self.unknown.entry(topic.clone()).or_insert_with(Instant::now);
         if since.elapsed() >= UNKNOWN_UNTIL_DELETED {
             self.catalog.deleted(topic);
+        }
+    }
+
+    /// What appeared in the meantime was not there at the last complete look, so nothing of it was there to be missed.
+    /// Nobody looked at topics that were not selected.
+    fn inherit(&mut self) {
+        let Some(watched_at) = self.watched_at else { return };
+        let unread = self.catalog.wanted().into_iter().filter(|key| !self.ledger.contains_key(key));
+        let appeared: Vec<PartitionKey> = unread
+            .filter(|key| self.catalog.begin(key) != Begin::LogStart)
+            .filter(|key| !self.returning.iter().any(|returning| returning.topic == key.topic))
+            .collect();
+        for key in appeared {
+            self.inherited.entry(key).or_insert(watched_at);
         }
     }
 
@@ -227,29 +253,30 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     async fn starts(&mut self, missing: Vec<PartitionKey>) -> Option<Vec<Start>> {
         let unknown: Vec<PartitionKey> = missing
             .iter()
-            .filter(|key| !self.ledger.contains_key(key) && self.catalog.begin(key) == Begin::LogStart)
+            .filter(|key| !self.ledger.contains_key(key) && self.catalog.begin(key) != Begin::Zero)
             .cloned()
             .collect();
         let log_starts = self.log_starts(&unknown).await?;
-        let starts = missing.into_iter().filter_map(|key| {
-            if let Some(start) = self.ledger.get(&key) {
-                return Some(start.clone());
-            }
-            let (offset, until) = match self.catalog.begin(&key) {
-                // It appeared after the last look: at that instant nothing of it was there to be missed.
-                Begin::Zero => (Offset::new(0), self.watched_at),
-                Begin::LogStart => match log_starts.get(&(key.topic.clone(), key.partition)) {
-                    Some(log_start) => (*log_start, None),
-                    // Behind as unreachable until the next look, which asks again.
-                    None => {
-                        tracing::warn!(partition = %key, "the broker does not tell where its log starts; not read yet");
-                        return None;
-                    }
-                },
-            };
-            Some(Start { key, offset, last_record: None, highest_timestamp: None, until })
+        let starts = missing.into_iter().filter_map(|key| match self.ledger.get(&key) {
+            Some(start) => Some(start.clone()),
+            None => self.first_start(key, &log_starts),
         });
         Some(starts.collect())
+    }
+
+    /// Where a partition is to be read from of which nothing is held.
+    fn first_start(&self, key: PartitionKey, log_starts: &BTreeMap<TopicPartition, Offset>) -> Option<Start> {
+        let log_start = log_starts.get(&(key.topic.clone(), key.partition)).copied();
+        let begin = self.catalog.begin(&key);
+        let offset = if begin == Begin::Zero { Some(Offset::new(0)) } else { log_start };
+        let Some(offset) = offset else {
+            // Behind as unreachable until the next look, which asks again.
+            tracing::warn!(partition = %key, "the broker does not tell where its log starts; not read yet");
+            return None;
+        };
+        let was_there = begin == Begin::Appeared && offset > Offset::new(0);
+        let until = self.inherited.get(&key).copied().filter(|_| !was_there);
+        Some(Start { key, offset, last_record: None, highest_timestamp: None, until })
     }
 
     pub(super) async fn log_starts(&self, keys: &[PartitionKey]) -> Option<BTreeMap<TopicPartition, Offset>> {
@@ -299,6 +326,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             if !self.ledger.contains_key(&start.key) {
                 // The first position enters the log before its first record, so that a loss in between is a gap.
                 self.pending.positions.insert(start.key.clone(), first_position(&start));
+                self.inherited.remove(&start.key);
                 self.ledger.insert(start.key.clone(), start);
             }
         }

@@ -73,9 +73,9 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             self.tell(&key, position, fault);
             match fault {
                 Fault::OutOfRange => out_of_range.push((slot, key)),
+                // First into a cut with what was read before it: the position is behind that, and to assign anew drops it.
+                Fault::Corrupt | Fault::Denied if self.is_holding(slot) => self.parts.buffers.lock().fault(slot, fault),
                 // The client stands still behind bytes that fail their checksum until it is assigned anew.
-                // Not while a cut of it waits to be settled: the position is behind that one, and would be read twice.
-                Fault::Corrupt if self.unsettled.is_some() => self.parts.buffers.lock().fault(slot, fault),
                 Fault::Corrupt => self.read_on(slot, &key),
                 Fault::Unknown => self.ask_topics(),
                 Fault::Denied if self.until == Until::CaughtUp => return Err(Error::Denied { topic: key.topic }),
@@ -101,8 +101,8 @@ impl<B: Broker, C: Clock> Stream<B, C> {
 
     async fn resolve(&mut self, slots: Vec<(u32, PartitionKey)>) {
         // Everything read so far goes into a cut first: the decision is about the position behind it.
-        if !self.in_order_to_decide(&slots) {
-            return;
+        if slots.iter().any(|(slot, _)| self.is_holding(*slot)) {
+            return self.put_back(&slots);
         }
         let topics = topics_of(slots.iter().map(|(_, key)| key));
         let described = tokio::time::timeout(PATIENCE, self.parts.broker.describe(&topics)).await;
@@ -138,17 +138,9 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         }
     }
 
-    /// Whether these partitions have nothing buffered and nothing on its way to be settled.
-    fn in_order_to_decide(&mut self, slots: &[(u32, PartitionKey)]) -> bool {
-        let waiting = self.unsettled.is_some();
-        let mut buffers = self.parts.buffers.lock();
-        let buffered = slots.iter().any(|(slot, _)| buffers.holds_records(*slot));
-        if waiting || buffered {
-            for (slot, _) in slots {
-                buffers.fault(*slot, Fault::OutOfRange);
-            }
-        }
-        !(waiting || buffered)
+    /// Whether a partition has something buffered, or on its way to be settled.
+    fn is_holding(&self, slot: u32) -> bool {
+        self.unsettled.is_some() || self.parts.buffers.lock().holds_records(slot)
     }
 
     /// The broker does not tell: the fault stands, and is looked into at the next tick.
@@ -183,7 +175,9 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 );
                 self.suspects.remove(key);
                 self.close(slot, key);
-                self.catalog.truncated(key);
+                let until = self.ledger.get(key).and_then(|start| start.until);
+                let next_life = self.catalog.truncated(key);
+                self.inherited.extend(next_life.zip(until));
                 self.ask_topics();
             }
             Decision::ReadOn => self.read_on(slot, key),

@@ -20,6 +20,7 @@
 mod commit;
 mod discover;
 mod faults;
+mod frontier;
 mod settle;
 mod watermarks;
 
@@ -31,9 +32,9 @@ use parking_lot::Mutex;
 use strimzi_backup_format::ids::{Offset, PartitionKey, TimestampMs, TopicName};
 use strimzi_backup_format::job::{BackupSettings, TopicSelection};
 use strimzi_backup_format::manifest::log::{Draft, LogWriter};
-use strimzi_backup_format::manifest::{Behind, BehindReason, Frontier, Gap, Hole, PartitionPosition, Segment};
+use strimzi_backup_format::manifest::{Gap, Hole, PartitionPosition, Segment};
 use strimzi_backup_format::segment;
-use strimzi_backup_format::state::{Head, State};
+use strimzi_backup_format::state::Head;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +46,7 @@ use crate::error::Error;
 use crate::metrics::{KindLabel, Metrics};
 use crate::pipeline::plan::Policy;
 use crate::pipeline::produce::Workshop;
-use crate::source::buffers::{Buffers, Fault, PartitionCut, Standing, Start};
+use crate::source::buffers::{Buffers, Fault, PartitionCut, Start};
 use crate::source::catalog::Catalog;
 use crate::source::{Broker, TopicPartition};
 use crate::status::Status;
@@ -108,8 +109,12 @@ pub struct Stream<B, C> {
     pending: Pending,
     /// Questions to the broker and the store that run beside the loop.
     asking: JoinSet<Answer>,
-    /// When the last complete look at the cluster's topics was asked for.
+    /// When the last complete look at the cluster's topics was asked for: what came into being later is not known, so
+    /// nothing is claimed beyond.
     watched_at: Option<TimestampMs>,
+    /// What partitions that are not read yet count as captured up to: they did not exist at that instant, or the life
+    /// before was captured up to it.
+    inherited: BTreeMap<PartitionKey, TimestampMs>,
     /// Partitions found out of range although they seem to be in range; cleared when they bring something.
     suspects: BTreeSet<PartitionKey>,
     /// The fault last told of each partition that brings nothing, so that the log says it once.
@@ -188,26 +193,11 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     /// A streamer that goes on where the log ends.
     pub fn new(parts: Parts<B, C>, until: Until) -> Self {
         let state = parts.writer.state();
-        let mut catalog = Catalog::from_state(state);
+        let inherited = frontier::inherited(state);
+        let mut catalog = Catalog::from_state(state, |key| inherited.contains_key(key));
         catalog.select(|topic| parts.selection.selects(topic));
         let returning = catalog.returned();
-        let behind_until: BTreeMap<PartitionKey, Option<TimestampMs>> =
-            state.frontier.behind.iter().map(|behind| (behind.key(), behind.until)).collect();
-        let ledger = state.positions.iter().map(|(key, position)| {
-            let start = Start {
-                key: key.clone(),
-                offset: position.next_offset,
-                last_record: position.last_record,
-                highest_timestamp: position.highest_timestamp,
-                until: if is_followed(state, key) {
-                    behind_until.get(key).copied().unwrap_or(state.frontier.until)
-                } else {
-                    None
-                },
-            };
-            (key.clone(), start)
-        });
-        let ledger = ledger.collect();
+        let ledger = frontier::ledger(state);
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         let policy = Policy {
             segment_bytes: bytes(parts.settings.segment_bytes),
@@ -215,6 +205,8 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         };
         Self {
             seen_head: state.head,
+            watched_at: state.frontier.until,
+            inherited,
             parts,
             policy,
             catalog,
@@ -223,7 +215,6 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             in_flight: VecDeque::new(),
             pending: Pending::default(),
             asking: JoinSet::new(),
-            watched_at: None,
             suspects: BTreeSet::new(),
             told_faults: BTreeMap::new(),
             returning,
@@ -341,50 +332,6 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         Draft { segments: Vec::new(), gaps, holes, topics, positions: positions.into_values().collect(), frontier }
     }
 
-    /// Up to when everything is captured by the positions of the last cut.
-    fn frontier(&mut self) -> Frontier {
-        let standings = self.parts.buffers.lock().standings();
-        let mut absent = self.catalog.wanted();
-        let mut behind = Vec::new();
-        let mut until: Option<TimestampMs> = None;
-        for (key, standing) in standings {
-            absent.remove(&key);
-            let behind_for = self.reason_behind(&key, standing);
-            if let Some(start) = self.ledger.get_mut(&key) {
-                start.until = standing.until;
-            }
-            match behind_for {
-                Some(reason) => behind.push(behind_entry(&key, standing.until, reason)),
-                None => until = [until, standing.until].into_iter().flatten().min(),
-            }
-        }
-        for key in absent {
-            let until = self.ledger.get(&key).and_then(|start| start.until);
-            behind.push(behind_entry(&key, until, BehindReason::Unreachable));
-        }
-        behind.sort_by(|a, b| (&a.topic, a.lineage, a.partition).cmp(&(&b.topic, b.lineage, b.partition)));
-        let until = until.or_else(|| match behind.iter().filter_map(|behind| behind.until).max() {
-            Some(newest) => Some(newest),
-            None if behind.is_empty() => self.watched_at,
-            None => None,
-        });
-        Frontier { until, behind }
-    }
-
-    /// Why a partition is behind. One that delivers what is corrupt is assigned anew again and again, so that its slot knows
-    /// little: it stands still until it has brought something, or is captured up to a later look than before.
-    fn reason_behind(&mut self, key: &PartitionKey, standing: Standing) -> Option<BehindReason> {
-        if self.told_faults.get(key) != Some(&Fault::Corrupt) || standing.behind == Some(BehindReason::Unreachable) {
-            return standing.behind;
-        }
-        let before = self.ledger.get(key).and_then(|start| start.until);
-        if standing.behind.is_none() && standing.until > before {
-            self.told_faults.remove(key);
-            return None;
-        }
-        Some(BehindReason::Corrupt)
-    }
-
     fn is_caught_up(&self) -> bool {
         let Some(goal) = &self.goal else { return false };
         let committed = self.in_flight.is_empty() && self.unsettled.is_none() && self.pending.is_empty();
@@ -464,20 +411,6 @@ fn unpack<T>(joined: Result<T, tokio::task::JoinError>) -> T {
         Ok(done) => done,
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),
     }
-}
-
-/// Whether the log's frontier speaks for a partition. It does not for what was excluded or taken for deleted: that may
-/// come back, and then what it is captured up to is not known.
-fn is_followed(state: &State, key: &PartitionKey) -> bool {
-    state
-        .topics
-        .get(&key.topic)
-        .is_some_and(|topic| topic.is_live() && topic.current.get(&key.partition) == Some(&key.lineage))
-}
-
-fn behind_entry(key: &PartitionKey, until: Option<TimestampMs>, reason: BehindReason) -> Behind {
-    let PartitionKey { topic, lineage, partition } = key.clone();
-    Behind { topic, lineage, partition, until, reason }
 }
 
 /// The topics of some partitions, each once.

@@ -42,6 +42,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     pub(super) async fn settle(&mut self) -> Result<(), Error> {
         let Some(Unsettled { parts, observed_at, mut charge }) = self.unsettled.take() else { return Ok(()) };
         let topics = topics_of(parts.iter().map(|part| &part.key));
+        let asked = Instant::now();
         let answers = match self.describe(&topics).await {
             Ok(answers) => answers,
             Err(()) => {
@@ -49,7 +50,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 return Ok(());
             }
         };
-        self.confirm(&answers);
+        self.confirm(&answers, asked);
         let (kept, dropped): (Vec<PartitionCut>, _) =
             parts.into_iter().partition(|part| self.verdict(part, answers.get(&part.key.topic)) == Verdict::Keep);
         self.refetch(&dropped);
@@ -79,13 +80,23 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         }
     }
 
-    /// Notes which topics were seen under the id we know.
-    pub(super) fn confirm(&mut self, answers: &BTreeMap<TopicName, Result<Described, Refusal>>) {
-        for (topic, answer) in answers {
-            if answer.as_ref().is_ok_and(|seen| self.catalog.id(topic) == Some(&seen.id)) {
-                self.confirmed.insert(topic.clone(), Instant::now());
+    /// Notes which topics were seen under the id we know, in an answer to a question asked at `asked`.
+    pub(super) fn confirm(&mut self, answers: &BTreeMap<TopicName, Result<Described, Refusal>>, asked: Instant) {
+        for topic in answers.keys() {
+            if self.is_same_life(topic, answers) {
+                let at = self.confirmed.entry(topic.clone()).or_insert(asked);
+                *at = asked.max(*at);
             }
         }
+    }
+
+    /// Whether the broker told the topic's id, and it is the one that we know.
+    pub(super) fn is_same_life(
+        &self,
+        topic: &TopicName,
+        answers: &BTreeMap<TopicName, Result<Described, Refusal>>,
+    ) -> bool {
+        answers.get(topic).is_some_and(|told| told.as_ref().is_ok_and(|seen| self.catalog.id(topic) == Some(&seen.id)))
     }
 
     /// Whether a topic was seen under the id we know so lately that a life between then and now would have been seen too.

@@ -1,32 +1,58 @@
 //! How far the broker is ahead of what is read, and how close retention is behind it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use strimzi_backup_format::ids::{Offset, TimestampMs};
+use strimzi_backup_format::ids::{Offset, TimestampMs, TopicName};
+use strimzi_backup_format::job::TopicSelection;
 use tokio::time::Instant;
 
-use super::discover::patient;
+use super::discover::{describe_all, patient};
 use super::{Answer, Stream, WATERMARK_SPACING};
 use crate::clock::Clock;
-use crate::source::{Broker, Refusal, TopicPartition};
+use crate::source::{Broker, Described, Refusal, TopicPartition};
 
 /// How long the broker may take to tell watermarks while everything else waits to end.
 const LAST_PATIENCE: Duration = Duration::from_secs(3);
 
-/// The high watermarks of the partitions that were read when they were asked for.
+/// A question for the high watermarks of everything that is read.
 #[derive(Debug)]
-pub(super) struct Watermarks {
+pub(super) struct Question {
     asked_at: TimestampMs,
-    slots: Vec<(u32, TopicPartition)>,
-    told: Result<BTreeMap<TopicPartition, Result<Offset, Refusal>>, String>,
+    asked: Instant,
+    /// How far each slot was filled.
+    slots: Vec<(u32, TopicPartition, Offset)>,
+    known: BTreeSet<TopicName>,
+    selection: TopicSelection,
 }
 
-async fn watermarks<B: Broker>(broker: &B, asked_at: TimestampMs, slots: Vec<(u32, TopicPartition)>) -> Watermarks {
-    let partitions: Vec<TopicPartition> = slots.iter().map(|(_, partition)| partition.clone()).collect();
-    let told = patient(broker.high_watermarks(&partitions)).await;
-    Watermarks { asked_at, slots, told }
+/// The answer.
+#[derive(Debug)]
+pub(super) struct Watermarks {
+    question: Question,
+    told: Result<Told, String>,
+}
+
+#[derive(Debug)]
+struct Told {
+    high_watermarks: BTreeMap<TopicPartition, Result<Offset, Refusal>>,
+    described: BTreeMap<TopicName, Result<Described, Refusal>>,
+}
+
+impl Question {
+    /// Topic ids are asked for after the watermarks. Ids are never used twice: seen under the same id before and after, a
+    /// topic was of that life in between. And topics and partitions that nobody knows yet have no watermark to be asked for.
+    async fn ask<B: Broker>(self, broker: &B) -> Watermarks {
+        let partitions: Vec<TopicPartition> = self.slots.iter().map(|(_, partition, _)| partition.clone()).collect();
+        let told = patient(async {
+            let high_watermarks = broker.high_watermarks(&partitions).await?;
+            let described = describe_all(broker, self.known.clone(), &self.selection).await?;
+            Ok(Told { high_watermarks, described })
+        });
+        let told = told.await;
+        Watermarks { question: self, told }
+    }
 }
 
 impl<B: Broker, C: Clock> Stream<B, C> {
@@ -35,38 +61,38 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         if self.asking_watermarks || Instant::now() < self.next_watermarks {
             return;
         }
-        let slots = self.assigned();
-        if slots.is_empty() {
-            return;
-        }
+        let Some(question) = self.question() else { return };
         self.asking_watermarks = true;
-        let spacing = WATERMARK_SPACING.saturating_mul(u32::try_from(slots.len()).unwrap_or(u32::MAX));
+        let spacing = WATERMARK_SPACING.saturating_mul(u32::try_from(question.slots.len()).unwrap_or(u32::MAX));
         self.next_watermarks = Instant::now() + spacing;
         let broker = Arc::clone(&self.parts.broker);
-        let asked_at = self.parts.clock.now();
-        self.asking.spawn(async move { Answer::Watermarks(watermarks(broker.as_ref(), asked_at, slots).await) });
+        self.asking.spawn(async move { Answer::Watermarks(question.ask(broker.as_ref()).await) });
+    }
+
+    fn question(&self) -> Option<Question> {
+        let slots: Vec<_> = {
+            let buffers = self.parts.buffers.lock();
+            let filled = buffers.positions();
+            filled.map(|(slot, key, position)| (slot, (key.topic.clone(), key.partition), position)).collect()
+        };
+        let (asked_at, asked) = (self.parts.clock.now(), Instant::now());
+        let known = self.catalog.live().cloned().collect();
+        let selection = self.parts.selection.clone();
+        (!slots.is_empty()).then_some(Question { asked_at, asked, slots, known, selection })
     }
 
     /// Looks how close retention is to what is not read yet, while a store that fails holds everything else up: that is when
     /// retention overtakes.
     pub(super) async fn watch_retention(&mut self) {
-        let (broker, asked_at, slots) = (Arc::clone(&self.parts.broker), self.parts.clock.now(), self.assigned());
-        if slots.is_empty() {
-            return;
-        }
-        let ends = tokio::time::timeout(LAST_PATIENCE, watermarks(broker.as_ref(), asked_at, slots)).await;
-        if let Ok(ends) = ends {
+        let broker = Arc::clone(&self.parts.broker);
+        let Some(question) = self.question() else { return };
+        if let Ok(ends) = tokio::time::timeout(LAST_PATIENCE, question.ask(broker.as_ref())).await {
             self.take_watermarks(ends);
         }
         let starts = tokio::time::timeout(LAST_PATIENCE, broker.log_starts(&self.lagging())).await;
         if let Ok(Ok(starts)) = starts {
             self.watch_headroom(&starts);
         }
-    }
-
-    fn assigned(&self) -> Vec<(u32, TopicPartition)> {
-        let buffers = self.parts.buffers.lock();
-        buffers.assigned().map(|(slot, key)| (slot, (key.topic.clone(), key.partition))).collect()
     }
 
     pub(super) fn lagging(&self) -> Vec<TopicPartition> {
@@ -86,16 +112,25 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         }
     }
 
-    pub(super) fn take_watermarks(&mut self, Watermarks { asked_at, slots, told }: Watermarks) {
-        let told = match told {
+    pub(super) fn take_watermarks(&mut self, Watermarks { question, told }: Watermarks) {
+        let Told { high_watermarks, described } = match told {
             Ok(told) => told,
             Err(error) => return self.broker_failed(&error),
         };
         self.parts.metrics.kafka_unreachable.set(0);
-        let mut buffers = self.parts.buffers.lock();
-        for (slot, partition) in slots {
-            let high_watermark = told.get(&partition).and_then(|answer| answer.ok());
-            buffers.sighted(slot, asked_at, high_watermark);
+        self.confirm(&described, question.asked);
+        {
+            let mut buffers = self.parts.buffers.lock();
+            for (slot, partition, position) in question.slots {
+                let told = high_watermarks.get(&partition).and_then(|answer| answer.ok());
+                let told = told.filter(|_| self.is_same_life(&partition.0, &described));
+                buffers.sighted(slot, question.asked_at, position, told);
+            }
+        }
+        if self.catalog.covers(&described) {
+            self.watched_at = self.watched_at.max(Some(question.asked_at));
+        } else {
+            self.ask_topics();
         }
     }
 

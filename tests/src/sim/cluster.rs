@@ -156,6 +156,12 @@ impl Partition {
         self.epoch += 1;
     }
 
+    /// The log that there was at an instant, and those that took its place when it was truncated.
+    pub fn since(&self, instant: TimestampMs) -> impl Iterator<Item = &Log> {
+        let branches = self.branches.iter().filter(move |branch| branch.gone_at > Some(instant));
+        branches.chain(std::iter::once(&self.log))
+    }
+
     /// All logs that this partition ever had, the newest first.
     pub fn logs(&self) -> impl Iterator<Item = &Log> {
         std::iter::once(&self.log).chain(self.branches.iter().rev())

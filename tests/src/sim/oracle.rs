@@ -13,7 +13,8 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use parking_lot::Mutex;
 use strimzi_backup_format::checksum::Sha256;
-use strimzi_backup_format::ids::{PartitionKey, Sequence, Shard, TimestampMs};
+use strimzi_backup_format::ids::{Lineage, PartitionId, PartitionKey, Sequence, Shard, TimestampMs};
+use strimzi_backup_format::job::TopicSelection;
 use strimzi_backup_format::layout::{self, ObjectKey};
 use strimzi_backup_format::manifest::{GapReason, Manifest, Segment, TopicEventKind, reader};
 use strimzi_backup_format::offset_range::OffsetRange;
@@ -32,6 +33,9 @@ enum Tile {
     Gap(GapReason),
 }
 
+/// What the writer of each epoch selects, and since when.
+pub type Selections = Arc<Mutex<BTreeMap<u64, (TimestampMs, TopicSelection)>>>;
+
 type Tiles = BTreeMap<PartitionKey, Vec<(OffsetRange, Tile)>>;
 type Records = BTreeMap<PartitionKey, BTreeMap<i64, Record>>;
 
@@ -47,6 +51,8 @@ pub struct Oracle {
     records: Records,
     /// Segments whose records are in `records` already.
     read: usize,
+    /// What each writer selects; written by the writers.
+    pub selections: Selections,
     /// The rows committed in each epoch.
     pub rows_by_epoch: BTreeMap<u64, u64>,
     /// The kinds of topic events and of gaps in the log.
@@ -66,6 +72,7 @@ impl Oracle {
             tiles: Tiles::new(),
             records: Records::new(),
             read: 0,
+            selections: Selections::default(),
             rows_by_epoch: BTreeMap::new(),
             seen: BTreeSet::new(),
             objects: BTreeMap::new(),
@@ -119,7 +126,10 @@ impl Oracle {
             self.tiles.entry(hole.key()).or_default().push((hole.range, Tile::Hole));
         }
         self.segments.extend(manifest.segments.iter().cloned());
-        check_honesty(state, &self.cluster.lock()).context("recoverable.until is not honest")
+        let cluster = self.cluster.lock();
+        check_honesty(state, &cluster).context("recoverable.until is not honest")?;
+        let selection = self.selections.lock().get(&epoch.get()).filter(|_| manifest.claim.is_none()).cloned();
+        selection.map_or(Ok(()), |(since, selection)| check_unknown(state, &cluster, since, &selection))
     }
 
     /// Checks everything that is in the backup now.
@@ -304,23 +314,57 @@ fn check_honesty(state: &State, cluster: &Cluster) -> Result<()> {
             let key = PartitionKey { topic: name.clone(), lineage: *lineage, partition: *partition };
             let Some(until) = claimed_until(state, &key) else { continue };
             let (_, life) = lives(&key, state, cluster)?;
-            let held = state.position(&key).map_or(0, |position| position.next_offset.get());
             let number = usize::try_from(partition.get()).unwrap_or(usize::MAX);
             let Some(partition) = life.partitions.get(number) else { continue };
-            let mut logs = partition.logs().map(|log| is_held(log, until, held));
-            if !logs.any(|held| held) {
-                let log = &partition.log;
-                let beyond = log.entries.get(usize::try_from(held).unwrap_or(0)).map(|entry| entry.appended_at);
-                bail!(
-                    "{key} claims to be captured until {until}; its position is {held}, appended at {beyond:?}, log {}-{} \
-                     gone at {:?}, {} branches; frontier {:?}",
-                    log.start,
-                    log.high_watermark(),
-                    log.gone_at,
-                    partition.branches.len(),
-                    state.frontier
-                );
+            let positions = positions(state, &key, life);
+            // What a truncation took before it was read, Kafka itself lost.
+            let held = |log| positions.iter().any(|position| is_held(log, until, *position));
+            ensure!(
+                partition.since(until).any(held),
+                "{key} claims to be captured until {until}; its positions are {positions:?}, log {}-{} gone at {:?}, {} \
+                 branches; frontier {:?}",
+                partition.log.start,
+                partition.log.high_watermark(),
+                partition.log.gone_at,
+                partition.branches.len(),
+                state.frontier
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Where every lineage of a partition stands that is of one life of its topic: what one held of a log that was truncated
+/// since is held, also while the next one begins anew.
+fn positions(state: &State, key: &PartitionKey, life: &Life) -> Vec<i64> {
+    let lives = state.topics.get(&key.topic).map_or(&[][..], |topic| &topic.lives);
+    let lineages = (0..).zip(lives).filter(|(_, held)| held.topic_id == life.id);
+    let position = |lineage| state.position(&PartitionKey { lineage: Lineage::new(lineage), ..key.clone() });
+    lineages.map(|(lineage, _)| position(lineage).map_or(0, |position| position.next_offset.get())).collect()
+}
+
+/// Whether what is claimed also holds for the topics, lives and partitions that the log does not know of.
+fn check_unknown(state: &State, cluster: &Cluster, since: TimestampMs, selection: &TopicSelection) -> Result<()> {
+    for life in cluster.alive().filter(|life| selection.selects(&life.topic)) {
+        let topic = state.topics.get(&life.topic);
+        let held =
+            topic.filter(|topic| topic.is_live() && topic.newest().1.is_some_and(|held| held.topic_id == life.id));
+        for (number, partition) in (0..).map(PartitionId::new).zip(&life.partitions) {
+            if held.is_some_and(|topic| topic.current.contains_key(&number)) {
+                continue;
             }
+            let lineage = topic.and_then(|topic| topic.current.get(&number)).copied();
+            let key = lineage.map(|lineage| PartitionKey { topic: life.topic.clone(), lineage, partition: number });
+            let until = key.map_or(state.frontier.until, |key| claimed_until(state, &key));
+            // Who selects it now did not then.
+            let Some(until) = until.filter(|until| *until >= since) else { continue };
+            ensure!(
+                partition.since(until).any(|log| is_held(log, until, 0)),
+                "{}-{number} ({:?}) had records at {until}, up to which all is claimed to be captured: {:?}",
+                life.topic,
+                life.id,
+                state.frontier
+            );
         }
     }
     Ok(())

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use strimzi_backup_format::ids::TopicName;
+use strimzi_backup_format::ids::{TimestampMs, TopicName};
 
+use super::cluster::{Cluster, Partition};
 use super::dice::Dice;
 use super::weather::{Kill, Weather};
 use super::world::{PARTS, WHOLE, World};
@@ -65,9 +66,15 @@ impl World {
             (1, Some(name)) => {
                 cluster.delete(&name, now);
                 cluster.create(topic, 1 + dice.index(3), now);
+                fill(&mut cluster, &name, now, dice);
             }
             (2, Some(name)) => cluster.grow(&name),
-            (0..=2, None) => cluster.create(topic, 1 + dice.index(3), now),
+            (0..=2, None) => {
+                cluster.create(topic, 1 + dice.index(3), now);
+                if let Ok(name) = TopicName::new(topic) {
+                    fill(&mut cluster, &name, now, dice);
+                }
+            }
             (3, _) => cluster.unreachable = true,
             (4 | 5, _) => cluster.unreachable = false,
             (choice, _) => {
@@ -133,16 +140,18 @@ impl World {
     }
 }
 
+/// Some topics have records before anyone has seen them.
+fn fill(cluster: &mut Cluster, topic: &TopicName, now: TimestampMs, dice: &mut Dice) {
+    if let Some(partition) = cluster.partition_mut(topic, 0) {
+        (0..dice.below(5)).for_each(|_| partition.produce(now, false, dice));
+    }
+}
+
 fn random_kill(dice: &mut Dice) -> Option<Kill> {
     dice.once_in(2).then(|| Kill { at_call: dice.below(140), after: dice.once_in(2) })
 }
 
-fn change_partition(
-    partition: &mut super::cluster::Partition,
-    choice: u64,
-    now: strimzi_backup_format::ids::TimestampMs,
-    dice: &mut Dice,
-) {
+fn change_partition(partition: &mut Partition, choice: u64, now: TimestampMs, dice: &mut Dice) {
     let end = partition.log.high_watermark();
     match choice {
         6 | 7 => partition.delete_before(dice.between(partition.log.start, end + 1)),

@@ -65,7 +65,9 @@ impl World {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let cluster: Arc<Mutex<Cluster>> = Arc::default();
         let oracle = Oracle::new(Arc::clone(&store), Arc::clone(&cluster));
-        let around = Surroundings { store, cluster, weather: Arc::default(), began: Instant::now(), sabotage };
+        let selections = Arc::clone(&oracle.selections);
+        let (weather, began) = (Arc::default(), Instant::now());
+        let around = Surroundings { store, cluster, selections, weather, began, sabotage };
         let (writers, excluded, until) = (Vec::new(), Vec::new(), Until::Stopped);
         let (metadata_millis, heartbeat_millis) = (3_000, 5_000);
         let (budget, part_bytes, dice) = (1 << 20, PARTS, Dice::new(seed));

@@ -18,6 +18,7 @@ use strimzi_backup_format::store::Store;
 use strimzi_backup_format::store::faulty::{FaultControl, FaultyStore};
 use strimzi_backup_streamer::budget::Budget;
 use strimzi_backup_streamer::claim::Claimant;
+use strimzi_backup_streamer::clock::Clock as _;
 use strimzi_backup_streamer::error::{self, Error, exit};
 use strimzi_backup_streamer::metrics::Metrics;
 use strimzi_backup_streamer::pipeline::produce::{Pool, Workshop};
@@ -34,6 +35,7 @@ use super::broker::{SimBroker, Sink};
 use super::clock::SimClock;
 use super::cluster::Cluster;
 use super::dice::Dice;
+use super::oracle::Selections;
 use super::sabotage::{Sabotage, SabotagedStore};
 use super::weather::{self, Kill, Weather};
 
@@ -61,6 +63,8 @@ pub struct Surroundings {
     pub store: Arc<dyn ObjectStore>,
     /// Kafka.
     pub cluster: Arc<Mutex<Cluster>>,
+    /// What each writer selects.
+    pub selections: Selections,
     /// The store's weather.
     pub weather: Arc<Mutex<Weather>>,
     /// When the world began.
@@ -166,6 +170,7 @@ impl Writer {
             clock: Arc::new(SimClock::new(around.began, dice.fork())),
             store: Store::memory().with_inner(store).with_part_bytes(plan.part_bytes),
             cluster: Arc::clone(&around.cluster),
+            selections: Arc::clone(&around.selections),
             late_by: i64::from(around.sabotage == Some(Sabotage::ResumeElsewhere)),
             metrics: Arc::clone(&this.metrics),
             budget: Arc::clone(&this.budget),
@@ -239,6 +244,7 @@ struct Process {
     clock: Arc<SimClock>,
     store: Store,
     cluster: Arc<Mutex<Cluster>>,
+    selections: Selections,
     late_by: i64,
     metrics: Arc<Metrics>,
     budget: Arc<Budget>,
@@ -265,6 +271,7 @@ impl Process {
             () = self.stop.cancelled() => return Ok(()),
         };
         self.epoch.store(writer.epoch().get(), Ordering::Relaxed);
+        self.selections.lock().insert(writer.epoch().get(), (self.clock.now(), plan.job.topics.clone()));
         let options = EncodeOptions::new(writer.state().backup, Codec::None)?;
         let buffers: Arc<Mutex<Buffers>> = Arc::default();
         let sink =

@@ -39,7 +39,6 @@ fn a08_64_writers_for_an_hour_fork_nothing_and_lose_nothing() -> Result<()> {
         pass_with_all(&mut world, &names, 5_000).await?;
         for window in 0..6 {
             let (rows, epoch) = progress(&mut world).await?;
-            println!("window {window} {:?} {:?}", world.state()?.next_sequence(), epoch);
             pass_with_all(&mut world, &names, 300_000).await?;
             // The one that writes is lost, or does not move for so long that another one takes over.
             let (_, writing) = progress(&mut world).await?;
