@@ -128,24 +128,22 @@ impl RowGroupReader {
         if range.end.checked_sub(range.start) != Some(bytes.len() as u64) {
             return Err(Error::damaged("the bytes are not those of the row group"));
         }
-        let pieces = vec![(range.start, bytes)];
-        let all_rows = 0..footer.rows_of(number);
-        let this = Self::of_pieces(footer, number, pieces, std::slice::from_ref(&all_rows))?;
+        let pieces = Pieces::new(footer, vec![(range.start, bytes)]);
         for page in footer.pages.group(number).iter().flat_map(ColumnPages::all) {
-            page.check(&this.bytes.page(page)?).map_err(Error::damaged)?;
+            page.check(&pieces.page(page)?).map_err(Error::damaged)?;
         }
-        Ok(this)
+        let all_rows = 0..footer.rows_of(number);
+        Self::of_pieces(footer, number, pieces, std::slice::from_ref(&all_rows))
     }
 
-    /// Takes pieces of the file, sorted and apart, that hold the pages of `rows` of row group `number`, whose checksums were
-    /// compared, after a look at what these pages announce.
+    /// Takes pieces that hold the pages of `rows` of row group `number`, whose checksums were compared, after a look at what
+    /// these pages announce.
     pub(crate) fn of_pieces(
         footer: &SegmentFooter,
         number: usize,
-        pieces: Vec<(u64, Bytes)>,
+        bytes: Pieces,
         rows: &[Range<u64>],
     ) -> Result<Self, Error> {
-        let bytes = Pieces { pieces: pieces.into(), file_size: footer.file_size() };
         let mut unpacked = 0;
         for column in footer.pages.group(number) {
             unpacked += check_column(&bytes, column, rows)?;
@@ -210,13 +208,17 @@ fn check_column(bytes: &Pieces, column: &ColumnPages, rows: &[Range<u64>]) -> Re
 
 /// Pieces of the file that were fetched, addressed by their place in it.
 #[derive(Clone, Debug)]
-struct Pieces {
-    /// Sorted and apart.
+pub(crate) struct Pieces {
     pieces: Arc<[(u64, Bytes)]>,
     file_size: u64,
 }
 
 impl Pieces {
+    /// Pieces with the places they begin at, sorted and apart.
+    pub(crate) fn new(footer: &SegmentFooter, pieces: Vec<(u64, Bytes)>) -> Self {
+        Self { pieces: pieces.into(), file_size: footer.file_size() }
+    }
+
     fn from(&self, start: u64) -> Result<Bytes, ParquetError> {
         let after = self.pieces.partition_point(|(piece, _)| *piece <= start);
         let found = after.checked_sub(1).and_then(|at| self.pieces.get(at)).and_then(|(piece, bytes)| {

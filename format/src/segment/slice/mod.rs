@@ -21,7 +21,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 
 use super::Error;
-use super::decode::{Part, Row, RowGroupReader, Rows};
+use super::decode::{Part, Pieces, Row, RowGroupReader, Rows};
 use super::footer::SegmentFooter;
 use super::page_map::Page;
 use crate::ids::{Offset, TimestampMs};
@@ -161,7 +161,7 @@ impl SliceReader {
 
 fn read(footer: &SegmentFooter, group: usize, pieces: Vec<(u64, Bytes)>, parts: Vec<Part>) -> Result<Rows, Error> {
     let rows = plan::rows_of(&parts);
-    RowGroupReader::of_pieces(footer, group, pieces, &rows)?.read(parts)
+    RowGroupReader::of_pieces(footer, group, Pieces::new(footer, pieces), &rows)?.read(parts)
 }
 
 /// The pieces of an object that is there as a whole.
