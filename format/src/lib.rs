@@ -21,7 +21,7 @@
 //! - **P10** there is one resolved view of what is protected ([`coverage`]).
 //!
 //! This crate knows neither a Kafka client nor Kubernetes nor a clock: instants, ids and retries come from its callers.
-//! Only [`store`] and [`manifest`] do I/O, through the `object_store` crate.
+//! Only [`store`] and [`manifest`] call the `object_store` crate; [`segment::slice`] reads through [`store`].
 
 pub mod bucket;
 pub mod checkpoint;
@@ -40,5 +40,6 @@ pub mod record;
 mod sample;
 pub mod schema;
 pub mod segment;
+pub mod slice;
 pub mod state;
 pub mod store;

@@ -76,6 +76,7 @@ pub(crate) fn segment(runs: Vec<Run>) -> Segment {
         bytes: 1000,
         sha256: Sha256::of(b"a segment"),
         footer_bytes: 100,
+        footer_sha256: Sha256::of(b"its footer"),
         rows: runs.iter().map(|run| run.rows).sum(),
         raw_bytes: 3000,
         runs,

@@ -89,6 +89,8 @@ pub struct Segment {
     pub sha256: Sha256,
     /// Bytes from the start of the page index to the end of the file: one range request reads footer and indexes.
     pub footer_bytes: u64,
+    /// SHA-256 of these bytes: with it and the page checksums they hold, a part of the segment can be checked.
+    pub footer_sha256: Sha256,
     /// Its records.
     pub rows: u64,
     /// Bytes of keys, values and headers before encoding.

@@ -1,22 +1,30 @@
 //! From the bytes of a segment back to records.
 //!
-//! Owns: reading whole row groups, given their bytes; checking each row against the run it belongs to. Does not own:
-//! fetching bytes, or which row groups a restore needs.
+//! Owns: reading row groups, given the bytes of all or some of their pages; checking each row against the run it belongs
+//! to. Does not own: fetching bytes, or which pages a restore needs ([`super::slice`]).
 //!
 //! Invariants: a record that comes out is byte for byte the one that went in (P6); a row that contradicts its run ends the
 //! reading with an error (P9); no panic and no unbounded allocation whatever the bytes.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use bytes::{Buf as _, Bytes};
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection, RowSelectionPolicy,
+};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::footer::{MAX_ROW_GROUP_BYTES, SegmentFooter, check_limit};
+use super::footer::{MAX_ROW_GROUP_BYTES, MAX_ROW_GROUP_VALUES, SegmentFooter, check_limit};
+use super::page_map::{ColumnPages, Page};
 use super::rows::Columns;
+use super::slice::Wanted;
 use super::{Error, pages};
 use crate::ids::{Offset, PartitionKey};
 use crate::manifest::Run;
 use crate::record::Record;
+use crate::schema::STORED;
 
 /// Rows decoded at a time. Values are shared with their pages, so this bounds little more than the fixed-width columns.
 const BATCH_ROWS: usize = 1024;
@@ -72,6 +80,13 @@ impl SegmentReader {
         self.row_group(run.row_group as usize)?.records(run)
     }
 
+    /// The same, as if the table of page checksums had been made for its bytes.
+    #[cfg(test)]
+    pub(crate) fn signed(mut self) -> Self {
+        Arc::make_mut(&mut self.footer.pages).sign(&self.bytes);
+        self
+    }
+
     fn row_group(&self, number: usize) -> Result<RowGroupReader, Error> {
         let range = self.footer.row_group_range(number).ok_or_else(|| Error::damaged("there is no such row group"))?;
         let range =
@@ -93,36 +108,45 @@ fn fused(rows: impl Iterator<Item = Result<Row, Error>>) -> impl Iterator<Item =
     })
 }
 
-/// One row group, of which only its own bytes were fetched ([`SegmentFooter::row_group_range`]).
+/// One row group, of which only some bytes were fetched.
 #[derive(Clone, Debug)]
 pub struct RowGroupReader {
     footer: SegmentFooter,
     number: usize,
-    bytes: GroupBytes,
+    bytes: Pieces,
 }
 
 impl RowGroupReader {
-    /// Takes the bytes of row group `number`, after a look at what its pages announce.
+    /// Takes all bytes of row group `number` ([`SegmentFooter::row_group_range`]), after a look at the checksums of its
+    /// pages and at what they announce.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where there is no such row group, it is of another length or its pages contradict the footer;
-    /// [`Error::TooLarge`] where they would unpack to more than a reader accepts.
+    /// [`Error::Damaged`] where there is no such row group, it is of another length, a page does not have its checksum or
+    /// contradicts the footer; [`Error::TooLarge`] where its pages would unpack to more than a reader accepts.
     pub fn new(footer: &SegmentFooter, number: usize, bytes: Bytes) -> Result<Self, Error> {
         let range = footer.row_group_range(number).ok_or_else(|| Error::damaged("there is no such row group"))?;
         if range.end.checked_sub(range.start) != Some(bytes.len() as u64) {
             return Err(Error::damaged("the bytes are not those of the row group"));
         }
-        let bytes = GroupBytes { start: range.start, bytes, file_size: footer.file_size() };
+        let pieces = Pieces::new(footer, vec![(range.start, bytes)]);
+        for page in footer.pages.group(number).iter().flat_map(ColumnPages::all) {
+            page.check(&pieces.page(page)?).map_err(Error::damaged)?;
+        }
+        let all_rows = 0..footer.rows_of(number);
+        Self::of_pieces(footer, number, pieces, std::slice::from_ref(&all_rows))
+    }
+
+    /// Takes pieces that hold the pages of `rows` of row group `number`, whose checksums were compared, after a look at what
+    /// these pages announce.
+    pub(crate) fn of_pieces(
+        footer: &SegmentFooter,
+        number: usize,
+        bytes: Pieces,
+        rows: &[Range<u64>],
+    ) -> Result<Self, Error> {
         let mut unpacked = 0;
-        for column in footer.reader.metadata().row_group(number).columns() {
-            let (start, len) = column.byte_range();
-            let len = usize::try_from(len).unwrap_or(usize::MAX);
-            let chunk = bytes.get_bytes(start, len).map_err(Error::Decode)?;
-            let announced = pages::check_chunk(&chunk)?;
-            if i64::try_from(announced.data_values) != Ok(column.num_values()) {
-                return Err(Error::damaged("the pages of a column do not hold as many values as the footer says"));
-            }
-            unpacked += announced.unpacked;
+        for column in footer.pages.group(number) {
+            unpacked += check_column(&bytes, column, rows)?;
             check_limit("row group bytes", unpacked, MAX_ROW_GROUP_BYTES)?;
         }
         Ok(Self { footer: footer.clone(), number, bytes })
@@ -133,8 +157,7 @@ impl RowGroupReader {
     /// # Errors
     /// [`Error::Decode`] where the Parquet reader refuses the columns.
     pub fn rows(&self) -> Result<Rows, Error> {
-        let runs: Vec<Run> = self.footer.runs_of(self.number).cloned().collect();
-        self.read(runs)
+        self.read(self.footer.runs_of(self.number).map(Part::whole).collect())
     }
 
     /// The records of one of its runs.
@@ -142,54 +165,82 @@ impl RowGroupReader {
     /// # Errors
     /// As [`RowGroupReader::rows`], or [`Error::Damaged`] where the footer knows no such run.
     pub fn records(&self, run: &Run) -> Result<Rows, Error> {
-        if !self.footer.runs_of(self.number).any(|known| known == run) {
-            return Err(Error::Damaged(format!("the footer knows no run {} of {}", run.range, run.key())));
-        }
-        self.read(vec![run.clone()])
+        self.footer.check_knows(run)?;
+        self.read(vec![Part::whole(run)])
     }
 
-    fn read(&self, runs: Vec<Run>) -> Result<Rows, Error> {
-        let first = runs.first().map_or(0, |run| run.first_row);
-        let rows: u64 = runs.iter().map(|run| run.rows).sum();
-        let fit = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
+    /// The wanted records of parts that follow each other.
+    pub(crate) fn read(&self, parts: Vec<Part>) -> Result<Rows, Error> {
+        let fit = |row: u64| usize::try_from(row).unwrap_or(usize::MAX);
+        let rows = parts.iter().flat_map(|part| &part.rows).map(|rows| fit(rows.start)..fit(rows.end));
+        let selection = RowSelection::from_consecutive_ranges(rows, fit(self.footer.rows_of(self.number)));
         let reader = pages::contain(|| {
             ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), self.footer.reader.clone())
                 .with_row_groups(vec![self.number])
                 .with_batch_size(BATCH_ROWS)
-                .with_offset(fit(first))
-                .with_limit(fit(rows))
+                .with_row_selection(selection)
+                // A mask would have rows decoded whose pages were not fetched.
+                .with_row_selection_policy(RowSelectionPolicy::Selectors)
                 .build()
                 .map_err(Error::Decode)
         })?;
-        Ok(Rows { reader, columns: None, row: 0, runs: runs.into_iter(), current: None })
+        Ok(Rows { reader, columns: None, row: 0, parts: parts.into_iter(), current: None })
     }
 }
 
-/// The bytes of a row group, addressed by their place in the file.
+/// What the pages of a column that are read for `rows` unpack to.
+fn check_column(bytes: &Pieces, column: &ColumnPages, rows: &[Range<u64>]) -> Result<u64, Error> {
+    let (mut unpacked, mut values) = (0_u64, 0_u64);
+    for page in column.of_rows(rows) {
+        let announced = pages::check_page(&bytes.page(page)?)?;
+        let span = page.rows.end - page.rows.start;
+        let fits = if announced.dictionary { page.is_dictionary() } else { announced.values >= span };
+        let exact = page.is_dictionary() || STORED.column(page.leaf).max_rep_level() > 0 || announced.values == span;
+        if !fits || !exact {
+            return Err(Error::damaged("a page does not hold as many values as the page index says"));
+        }
+        unpacked = unpacked.saturating_add(announced.unpacked);
+        values = values.saturating_add(if announced.dictionary { 0 } else { announced.values });
+    }
+    check_limit("page values", values, MAX_ROW_GROUP_VALUES)?;
+    Ok(unpacked)
+}
+
+/// Pieces of the file that were fetched, addressed by their place in it.
 #[derive(Clone, Debug)]
-struct GroupBytes {
-    start: u64,
-    bytes: Bytes,
+pub(crate) struct Pieces {
+    pieces: Arc<[(u64, Bytes)]>,
     file_size: u64,
 }
 
-impl GroupBytes {
+impl Pieces {
+    /// Pieces with the places they begin at, sorted and apart.
+    pub(crate) fn new(footer: &SegmentFooter, pieces: Vec<(u64, Bytes)>) -> Self {
+        Self { pieces: pieces.into(), file_size: footer.file_size() }
+    }
+
     fn from(&self, start: u64) -> Result<Bytes, ParquetError> {
-        let at = start.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
-        match at {
-            Some(at) if at <= self.bytes.len() => Ok(self.bytes.slice(at..)),
-            _ => Err(ParquetError::EOF(format!("byte {start} is outside the row group"))),
-        }
+        let after = self.pieces.partition_point(|(piece, _)| *piece <= start);
+        let found = after.checked_sub(1).and_then(|at| self.pieces.get(at)).and_then(|(piece, bytes)| {
+            let at = usize::try_from(start - piece).ok()?;
+            (at <= bytes.len()).then(|| bytes.slice(at..))
+        });
+        found.ok_or_else(|| ParquetError::EOF(format!("byte {start} is outside what was fetched")))
+    }
+
+    fn page(&self, page: &Page) -> Result<Bytes, Error> {
+        let len = usize::try_from(page.bytes.end - page.bytes.start).unwrap_or(usize::MAX);
+        self.get_bytes(page.bytes.start, len).map_err(Error::Decode)
     }
 }
 
-impl Length for GroupBytes {
+impl Length for Pieces {
     fn len(&self) -> u64 {
         self.file_size
     }
 }
 
-impl ChunkReader for GroupBytes {
+impl ChunkReader for Pieces {
     type T = bytes::buf::Reader<Bytes>;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
@@ -199,50 +250,68 @@ impl ChunkReader for GroupBytes {
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
         let mut bytes = self.from(start)?;
         if length > bytes.len() {
-            return Err(ParquetError::EOF(format!("{length} bytes at {start} are outside the row group")));
+            return Err(ParquetError::EOF(format!("{length} bytes at {start} are outside what was fetched")));
         }
         bytes.truncate(length);
         Ok(bytes)
     }
 }
 
+/// What is read of one run.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) wanted: Wanted,
+    /// The rows that may be wanted, sorted and apart, in the row group.
+    pub(crate) rows: Vec<Range<u64>>,
+}
+
+impl Part {
+    fn whole(run: &Run) -> Self {
+        let rows = run.first_row..run.first_row.saturating_add(run.rows);
+        Self { wanted: Wanted::all(run.clone()), rows: vec![rows] }
+    }
+}
+
 /// The run that rows are being read of.
 struct CurrentRun {
     key: PartitionKey,
-    run: Run,
+    wanted: Wanted,
+    /// Rows still to be read.
     left: u64,
     /// The lowest offset the next row may have.
     next: Offset,
 }
 
 impl CurrentRun {
-    fn new(run: Run) -> Self {
-        Self { key: run.key(), left: run.rows, next: run.range.base(), run }
+    fn new(part: Part) -> Self {
+        let left = part.rows.iter().map(|rows| rows.end - rows.start).sum();
+        Self { key: part.wanted.run.key(), left, next: part.wanted.run.range.base(), wanted: part.wanted }
     }
 }
 
-/// Records of one row group, in order. The first error is the last item.
+/// Wanted records of one row group, in order. The first error is the last item.
 pub struct Rows {
     reader: ParquetRecordBatchReader,
     columns: Option<Columns>,
     row: usize,
-    runs: std::vec::IntoIter<Run>,
+    parts: std::vec::IntoIter<Part>,
     current: Option<CurrentRun>,
 }
 
 impl std::fmt::Debug for Rows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Rows of {} more runs", self.runs.len())
+        write!(f, "Rows of {} more runs", self.parts.len())
     }
 }
 
 impl Rows {
-    fn advance(&mut self) -> Result<Option<Row>, Error> {
+    /// The next row, which may be one that is not wanted: then its place is taken and nothing else.
+    fn advance(&mut self) -> Result<Option<Option<Row>>, Error> {
         while self.current.as_ref().is_none_or(|current| current.left == 0) {
-            let Some(run) = self.runs.next() else {
+            let Some(part) = self.parts.next() else {
                 return Ok(None);
             };
-            self.current = Some(CurrentRun::new(run));
+            self.current = Some(CurrentRun::new(part));
         }
         while self.columns.as_ref().is_none_or(|columns| self.row >= columns.rows()) {
             let batch = pages::contain(|| self.reader.next().transpose().map_err(|error| Error::Decode(error.into())))?;
@@ -255,11 +324,14 @@ impl Rows {
         };
         let row = self.row;
         self.row += 1;
-        columns.check(row, &current.key, current.run.range, current.next)?;
-        let record = columns.record(row)?;
+        columns.check(row, &current.key, current.wanted.run.range, current.next)?;
+        let offset = columns.offset(row);
         current.left -= 1;
-        current.next = record.offset.next();
-        Ok(Some((current.key.clone(), record)))
+        current.next = offset.next();
+        if !current.wanted.holds(offset, columns.timestamp(row)?) {
+            return Ok(Some(None));
+        }
+        Ok(Some(Some((current.key.clone(), columns.record(row)?))))
     }
 }
 
@@ -267,11 +339,16 @@ impl Iterator for Rows {
     type Item = Result<Row, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let row = self.advance().transpose();
-        if matches!(row, Some(Err(_))) {
-            self.current = None;
-            self.runs = Vec::new().into_iter();
+        loop {
+            match self.advance() {
+                Ok(Some(None)) => {}
+                Ok(row) => return row.flatten().map(Ok),
+                Err(error) => {
+                    self.current = None;
+                    self.parts = Vec::new().into_iter();
+                    return Some(Err(error));
+                }
+            }
         }
-        row
     }
 }

@@ -1,6 +1,6 @@
 //! From batches to the bytes of a segment.
 //!
-//! Owns: whole row groups as independent jobs, their order in the file, the footer's facts and the digest. Does not own:
+//! Owns: whole row groups as independent jobs, their order in the file, the footer's facts and the digests. Does not own:
 //! how columns are encoded ([`super::row_group`]) or which rows share a row group.
 //!
 //! Invariants: runs are sorted and do not overlap, over the whole segment; each record lies in its run and after the
@@ -15,6 +15,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::writer::SerializedFileWriter;
 
 use super::batch::Batch;
+use super::checksums::PageDigests;
 use super::options::new_file;
 pub use super::options::{Codec, EncodeOptions};
 use super::row_group::{Chunk, RowGroupEncoder};
@@ -176,7 +177,9 @@ impl SegmentWriter {
     /// # Errors
     /// [`Error::Encode`] where the Parquet writer refuses its settings.
     pub fn new(options: &EncodeOptions) -> Result<Self, Error> {
-        let file = new_file(Parts::default(), options)?;
+        let mut file = new_file(Parts::default(), options)?;
+        // What the file begins with is no page.
+        file.flush().map_err(|error| Error::Encode(error.into()))?;
         Ok(Self { file, backup: options.backup, runs: Vec::new(), rows: 0, raw_bytes: 0, row_groups: 0 })
     }
 
@@ -188,6 +191,7 @@ impl SegmentWriter {
         if let (Some(previous), Some(first)) = (self.runs.last(), group.runs.first()) {
             check_order(previous, &first.key(), first.range)?;
         }
+        self.file.inner_mut().pages.expect(group.chunks.iter().flat_map(Chunk::page_sizes));
         let mut writer = self.file.next_row_group().map_err(Error::Encode)?;
         for chunk in group.chunks {
             chunk.append_to(&mut writer).map_err(Error::Encode)?;
@@ -212,16 +216,18 @@ impl SegmentWriter {
     /// [`Error::TooLarge`] where the footer exceeds what a reader accepts, else [`Error::Encode`].
     pub fn finish(mut self) -> Result<EncodedSegment, Error> {
         let indexes_at = self.bytes();
-        for (key, value) in footer::facts(self.backup, &self.runs)? {
+        self.file.flush().map_err(|error| Error::Encode(error.into()))?;
+        let checksums = self.file.inner_mut().begin_footer()?;
+        for (key, value) in footer::facts(self.backup, &self.runs, &checksums)? {
             self.file.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
         self.file.finish().map_err(Error::Encode)?;
         let bytes = self.bytes();
-        let (parts, sha256) = std::mem::take(self.file.inner_mut()).finish();
+        let (parts, sha256, footer_sha256) = std::mem::take(self.file.inner_mut()).finish();
         let footer_bytes = bytes - indexes_at;
         footer::check_limit("footer bytes", footer_bytes, footer::MAX_FOOTER_BYTES)?;
         let (rows, raw_bytes, runs) = (self.rows, self.raw_bytes, self.runs);
-        Ok(EncodedSegment { parts, bytes, sha256, footer_bytes, rows, raw_bytes, runs })
+        Ok(EncodedSegment { parts, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs })
     }
 }
 
@@ -236,6 +242,8 @@ pub struct EncodedSegment {
     pub sha256: Sha256,
     /// Bytes from the start of the page index to the end.
     pub footer_bytes: u64,
+    /// The digest of these.
+    pub footer_sha256: Sha256,
     /// Its records.
     pub rows: u64,
     /// Bytes of keys, values and headers before encoding.
@@ -250,12 +258,22 @@ struct Parts {
     full: Vec<Bytes>,
     current: Vec<u8>,
     digest: Sha256Hasher,
+    pages: PageDigests,
+    footer: Sha256Hasher,
+    in_footer: bool,
 }
 
 impl Parts {
-    fn finish(mut self) -> (Vec<Bytes>, Sha256) {
+    /// Says that all pages are written, and gives their checksums.
+    fn begin_footer(&mut self) -> Result<Vec<u32>, Error> {
+        self.in_footer = true;
+        std::mem::take(&mut self.pages).finish()
+    }
+
+    /// The blocks, their digest, and that of the footer.
+    fn finish(mut self) -> (Vec<Bytes>, Sha256, Sha256) {
         self.seal();
-        (self.full, self.digest.finish())
+        (self.full, self.digest.finish(), self.footer.finish())
     }
 
     fn seal(&mut self) {
@@ -276,6 +294,10 @@ impl Write for Parts {
             self.current.reserve(bytes.len().max(PART_BYTES));
         }
         self.digest.update(bytes);
+        self.pages.update(bytes);
+        if self.in_footer {
+            self.footer.update(bytes);
+        }
         self.current.extend_from_slice(bytes);
         Ok(bytes.len())
     }

@@ -4,7 +4,8 @@
 //! footer fit to be believed. Does not own: the rows ([`super::decode`]).
 //!
 //! Invariants: of a [`SegmentFooter`] that parsed, each row group lies inside the file and before the footer, has the
-//! columns of [`crate::schema`], and its runs cover its rows exactly, sorted and without overlap.
+//! columns of [`crate::schema`], its runs cover its rows exactly, sorted and without overlap, and its pages are as
+//! [`super::page_map`] says.
 
 use std::io::Read as _;
 use std::ops::Range;
@@ -12,10 +13,12 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
-use super::{Error, pages};
+use super::page_map::PageMap;
+use super::{Error, checksums, pages};
 use crate::ids::BackupId;
 use crate::manifest::Run;
 use crate::schema::{READ, SCHEMA_VERSION, STORED};
@@ -45,13 +48,18 @@ const TAIL_BYTES: usize = 8;
 const KEY_SCHEMA_VERSION: &str = "strimzi_backup.schema_version";
 const KEY_BACKUP: &str = "strimzi_backup.backup";
 const KEY_RUNS: &str = "strimzi_backup.runs";
+const KEY_CHECKSUMS: &str = "strimzi_backup.page_crc32c";
 
 pub(crate) fn check_limit(what: &'static str, found: u64, limit: u64) -> Result<(), Error> {
     if found > limit { Err(Error::TooLarge { what, found, limit }) } else { Ok(()) }
 }
 
 /// What the key-value metadata of a segment says.
-pub(crate) fn facts(backup: BackupId, runs: &[Run]) -> Result<[(&'static str, String); 3], Error> {
+pub(crate) fn facts(
+    backup: BackupId,
+    runs: &[Run],
+    page_checksums: &[u32],
+) -> Result<[(&'static str, String); 4], Error> {
     let json = serde_json::to_vec(runs).map_err(Error::damaged)?;
     check_limit("runs", json.len() as u64, MAX_RUNS_BYTES)?;
     let packed = zstd::bulk::compress(&json, 3).map_err(Error::damaged)?;
@@ -59,6 +67,7 @@ pub(crate) fn facts(backup: BackupId, runs: &[Run]) -> Result<[(&'static str, St
         (KEY_SCHEMA_VERSION, SCHEMA_VERSION.to_string()),
         (KEY_BACKUP, backup.to_string()),
         (KEY_RUNS, BASE64.encode(packed)),
+        (KEY_CHECKSUMS, checksums::to_text(page_checksums)),
     ])
 }
 
@@ -69,10 +78,11 @@ pub struct SegmentFooter {
     file_size: u64,
     backup: BackupId,
     runs: Arc<[Run]>,
+    pub(crate) pages: Arc<PageMap>,
 }
 
 impl SegmentFooter {
-    /// Reads the footer from the last bytes of a file of `file_size` bytes. [`crate::manifest::Segment::footer_bytes`]
+    /// Reads page index and footer from the last bytes of a file of `file_size` bytes. [`crate::manifest::Segment::footer_bytes`]
     /// says how many suffice.
     ///
     /// # Errors
@@ -93,13 +103,16 @@ impl SegmentFooter {
             check_row_group(group, data_end)?;
         }
         check_runs(&metadata, &runs)?;
+        let page_checksums = checksums::from_text(fact(&metadata, KEY_CHECKSUMS)?)?;
+        let metadata = with_page_index(metadata, tail, file_size)?;
+        let pages = pages::contain(|| PageMap::new(&metadata, &page_checksums))?;
         let options = ArrowReaderOptions::new()
             .with_skip_arrow_metadata(true)
             .with_page_index_policy(PageIndexPolicy::Skip)
             .with_schema(Arc::clone(&READ));
         let reader =
             pages::contain(|| ArrowReaderMetadata::try_new(Arc::new(metadata), options).map_err(Error::Decode))?;
-        Ok(Self { reader, file_size, backup, runs: runs.into() })
+        Ok(Self { reader, file_size, backup, runs: runs.into(), pages: Arc::new(pages) })
     }
 
     /// The backup it belongs to.
@@ -115,6 +128,20 @@ impl SegmentFooter {
     /// The runs of one row group.
     pub(crate) fn runs_of(&self, row_group: usize) -> impl Iterator<Item = &Run> {
         self.runs.iter().filter(move |run| run.row_group as usize == row_group)
+    }
+
+    /// Fails unless `run` is one of its runs.
+    pub(crate) fn check_knows(&self, run: &Run) -> Result<(), Error> {
+        if self.runs_of(run.row_group as usize).any(|known| known == run) {
+            return Ok(());
+        }
+        Err(Error::Damaged(format!("the footer knows no run {} of {}", run.range, run.key())))
+    }
+
+    /// The rows of a row group; 0 where there is no such row group.
+    pub(crate) fn rows_of(&self, row_group: usize) -> u64 {
+        let group = self.reader.metadata().row_groups().get(row_group);
+        group.and_then(|group| u64::try_from(group.num_rows()).ok()).unwrap_or(0)
     }
 
     /// How many row groups it has.
@@ -158,6 +185,32 @@ fn parse_metadata(tail: &[u8], file_size: u64) -> Result<ParquetMetaData, Error>
         return Err(Error::TailTooShort { needed });
     };
     ParquetMetaDataReader::decode_metadata(&rest[at..]).map_err(Error::Decode)
+}
+
+/// Reads the page index, which lies before the footer.
+fn with_page_index(metadata: ParquetMetaData, tail: &[u8], file_size: u64) -> Result<ParquetMetaData, Error> {
+    let columns = || metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
+    let ranges = || columns().flat_map(|column| [column.column_index_range(), column.offset_index_range()]).flatten();
+    let Some(start) = ranges().map(|range| range.start).min() else { return Ok(metadata) };
+    let outside = || Error::damaged("the page index lies outside the file");
+    let needed = file_size.checked_sub(start).ok_or_else(outside)?;
+    check_limit("footer bytes", needed, MAX_FOOTER_BYTES)?;
+    let at = |position: u64| usize::try_from(position - start).map_err(|_| outside());
+    let Some(first) = (tail.len() as u64).checked_sub(needed) else {
+        return Err(Error::TailTooShort { needed });
+    };
+    let index = &tail[usize::try_from(first).map_err(|_| outside())?..];
+    for range in ranges() {
+        let bytes = index.get(at(range.start)?..at(range.end.max(range.start))?).ok_or_else(outside)?;
+        pages::check_structure(bytes)?;
+    }
+    let index = Bytes::copy_from_slice(index);
+    pages::contain(|| {
+        let mut reader =
+            ParquetMetaDataReader::new_with_metadata(metadata).with_page_index_policy(PageIndexPolicy::Required);
+        reader.read_page_indexes_sized(&index, file_size).map_err(Error::Decode)?;
+        reader.finish().map_err(Error::Decode)
+    })
 }
 
 fn fact<'a>(metadata: &'a ParquetMetaData, key: &str) -> Result<&'a str, Error> {

@@ -8,17 +8,20 @@
 //! or in memory beyond [`footer::MAX_ROW_GROUP_BYTES`] (P9).
 
 pub mod batch;
+pub(crate) mod checksums;
 pub(crate) mod columns;
 pub mod decode;
 pub mod encode;
 pub mod footer;
 pub(crate) mod headers;
 pub(crate) mod options;
+pub(crate) mod page_map;
 pub(crate) mod pages;
 pub(crate) mod plain;
 pub(crate) mod row_group;
 pub(crate) mod rows;
 pub(crate) mod run_lengths;
+pub mod slice;
 #[cfg(test)]
 mod tests;
 

@@ -1,6 +1,6 @@
-//! A look at the page headers of a column chunk before the Parquet reader may believe them.
+//! A look at Thrift-encoded page headers and indexes before the Parquet reader may believe them.
 //!
-//! Owns: the walk over Thrift-encoded page headers and the limits on what they announce; the containment of panics.
+//! Owns: the walk over their structures and the limits on what a page announces; the containment of panics.
 //! Does not own: what is inside the pages.
 //!
 //! The Parquet reader allocates what a page header announces before it looks at the page, so a few bytes could ask for
@@ -22,35 +22,37 @@ pub(crate) fn contain<T>(read: impl FnOnce() -> Result<T, Error>) -> Result<T, E
         .unwrap_or_else(|_| Err(Error::damaged("the Parquet reader cannot make sense of it")))
 }
 
-/// What the pages of one column chunk announce, in sum.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// What a page announces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Announced {
-    /// Values in data pages.
-    pub(crate) data_values: u64,
-    /// Values in dictionary pages.
-    dictionary_values: u64,
+    pub(crate) dictionary: bool,
+    /// Values, those that are null as well.
+    pub(crate) values: u64,
     /// Bytes after decompression.
     pub(crate) unpacked: u64,
 }
 
-/// Walks the pages of a column chunk.
-pub(crate) fn check_chunk(mut chunk: &[u8]) -> Result<Announced, Error> {
-    let mut sum = Announced::default();
-    while !chunk.is_empty() {
-        let mut header = Header::default();
-        header.read(&mut Thrift { bytes: &mut chunk })?;
-        let (Ok(packed), Ok(unpacked)) = (usize::try_from(header.packed), u64::try_from(header.unpacked)) else {
-            return Err(Error::damaged("a page announces a negative size"));
-        };
-        let values = u64::try_from(header.values).map_err(|_| Error::damaged("a page announces a negative count"))?;
-        let count = if header.dictionary { &mut sum.dictionary_values } else { &mut sum.data_values };
-        *count = count.saturating_add(values);
-        sum.unpacked = sum.unpacked.saturating_add(unpacked);
-        check_limit("page values", sum.data_values.max(sum.dictionary_values), MAX_ROW_GROUP_VALUES)?;
-        check_limit("page bytes", sum.unpacked, MAX_ROW_GROUP_BYTES)?;
-        chunk = chunk.get(packed..).ok_or_else(|| Error::damaged("a page is longer than its column chunk"))?;
+/// Reads the header of a page that is `page` from its first to its last byte.
+pub(crate) fn check_page(page: &[u8]) -> Result<Announced, Error> {
+    let mut body = page;
+    let mut header = Header::default();
+    header.read(&mut Thrift { bytes: &mut body })?;
+    let (Ok(packed), Ok(unpacked)) = (usize::try_from(header.packed), u64::try_from(header.unpacked)) else {
+        return Err(Error::damaged("a page announces a negative size"));
+    };
+    let values = u64::try_from(header.values).map_err(|_| Error::damaged("a page announces a negative count"))?;
+    if packed != body.len() {
+        return Err(Error::damaged("a page has another size than the page index says"));
     }
-    Ok(sum)
+    check_limit("page values", values, MAX_ROW_GROUP_VALUES)?;
+    check_limit("page bytes", unpacked, MAX_ROW_GROUP_BYTES)?;
+    Ok(Announced { dictionary: header.dictionary, values, unpacked })
+}
+
+/// Fails unless `bytes` begin with a structure that is all there. The Parquet reader allocates as many entries of a page
+/// index as its list announces, before it looks for the first.
+pub(crate) fn check_structure(mut bytes: &[u8]) -> Result<(), Error> {
+    Thrift { bytes: &mut bytes }.skip(Thrift::STRUCT, MAX_DEPTH)
 }
 
 /// The fields of a Parquet `PageHeader` that size allocations.
@@ -114,7 +116,7 @@ impl Thrift<'_, '_> {
     }
 
     fn skip(&mut self, kind: u8, depth: u8) -> Result<(), Error> {
-        let depth = depth.checked_sub(1).ok_or_else(|| Error::damaged("a page header nests too deep"))?;
+        let depth = depth.checked_sub(1).ok_or_else(|| Error::damaged("a page header or index nests too deep"))?;
         match kind {
             1 | 2 => Ok(()), // a boolean, whose value is its kind
             3 => self.byte().map(drop),
@@ -133,7 +135,7 @@ impl Thrift<'_, '_> {
                 Ok(())
             }
             // Maps (11) occur nowhere in page headers.
-            _ => Err(Error::damaged("a page header holds a field of no known kind")),
+            _ => Err(Error::damaged("a page header or index holds a field of no known kind")),
         }
     }
 
@@ -151,13 +153,14 @@ impl Thrift<'_, '_> {
     }
 
     fn byte(&mut self) -> Result<u8, Error> {
-        let (first, rest) = self.bytes.split_first().ok_or_else(|| Error::damaged("a page header is cut short"))?;
+        let (first, rest) =
+            self.bytes.split_first().ok_or_else(|| Error::damaged("a page header or index is cut short"))?;
         *self.bytes = rest;
         Ok(*first)
     }
 
     fn take(&mut self, len: usize) -> Result<(), Error> {
-        *self.bytes = self.bytes.get(len..).ok_or_else(|| Error::damaged("a page header is cut short"))?;
+        *self.bytes = self.bytes.get(len..).ok_or_else(|| Error::damaged("a page header or index is cut short"))?;
         Ok(())
     }
 
@@ -170,7 +173,7 @@ impl Thrift<'_, '_> {
                 return Ok(bits);
             }
         }
-        Err(Error::damaged("a number in a page header has no end"))
+        Err(Error::damaged("a number in a page header or index has no end"))
     }
 
     /// A signed number, zig-zag.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow_array::ArrayRef;
 use arrow_schema::FieldRef;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::writer::SerializedRowGroupWriter;
 
@@ -38,9 +39,23 @@ impl Chunk {
     }
 
     pub(crate) fn bytes(&self) -> u64 {
+        self.close().bytes_written
+    }
+
+    /// The size of each of its pages, in the order of the file: what the data pages leave is the dictionary, which comes
+    /// first.
+    pub(crate) fn page_sizes(&self) -> Vec<u64> {
+        let locations = self.close().offset_index.iter().flat_map(|index| index.page_locations());
+        let data: Vec<u64> =
+            locations.map(|page| u64::try_from(page.compressed_page_size).unwrap_or_default()).collect();
+        let dictionary = self.bytes().saturating_sub(data.iter().sum());
+        [dictionary].into_iter().filter(|size| *size > 0).chain(data).collect()
+    }
+
+    fn close(&self) -> &ColumnCloseResult {
         match self {
-            Self::Arrow(chunk) => chunk.close().bytes_written,
-            Self::Plain(chunk) => chunk.close.bytes_written,
+            Self::Arrow(chunk) => chunk.close(),
+            Self::Plain(chunk) => &chunk.close,
         }
     }
 }

@@ -108,7 +108,7 @@ impl Columns {
 
     /// Whether the row is one that its run may hold.
     pub(crate) fn check(&self, row: usize, key: &PartitionKey, range: OffsetRange, next: Offset) -> Result<(), Error> {
-        let offset = Offset::new(self.offset.value(row));
+        let offset = self.offset(row);
         let same = self.topic.value(row) == key.topic.as_str()
             && self.lineage.value(row) == key.lineage.get()
             && self.partition.value(row) == key.partition.get();
@@ -118,10 +118,14 @@ impl Columns {
         Err(Error::Damaged(format!("the row of offset {offset} does not belong to run {} of {key}", range)))
     }
 
+    pub(crate) fn offset(&self, row: usize) -> Offset {
+        Offset::new(self.offset.value(row))
+    }
+
     pub(crate) fn record(&self, row: usize) -> Result<Record, Error> {
         let kind = self.timestamp_type.value(row);
         Ok(Record {
-            offset: Offset::new(self.offset.value(row)),
+            offset: self.offset(row),
             timestamp: self.timestamp(row)?,
             timestamp_type: TimestampType::parse(kind)
                 .ok_or_else(|| Error::Damaged(format!("there is no timestamp type {kind:?}")))?,
@@ -131,7 +135,8 @@ impl Columns {
         })
     }
 
-    fn timestamp(&self, row: usize) -> Result<TimestampMs, Error> {
+    /// The exact timestamp.
+    pub(crate) fn timestamp(&self, row: usize) -> Result<TimestampMs, Error> {
         let shown = self.timestamp.value(row);
         if self.timestamp_raw.is_null(row) {
             return Ok(TimestampMs::new(shown));

@@ -24,6 +24,7 @@ use crate::schema::column;
 
 mod hostile;
 mod property;
+mod slice;
 
 const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip(6), Codec::Snappy, Codec::Lz4, Codec::Zstd(1)];
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/segment-v1.parquet");

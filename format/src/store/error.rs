@@ -85,9 +85,9 @@ impl StoreError {
 /// What was expected of an object, and what came.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}, found {found}")]
-pub(super) struct Mismatch {
-    pub(super) expected: String,
-    pub(super) found: String,
+pub(crate) struct Mismatch {
+    pub(crate) expected: String,
+    pub(crate) found: String,
 }
 
 impl ErrorKind {

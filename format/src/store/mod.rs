@@ -38,8 +38,10 @@ use object_store::{GetResult, ObjectStore, ObjectStoreExt as _};
 use crate::job::Anchor;
 use crate::layout::ObjectKey;
 
+pub(crate) use error::Mismatch;
 pub use error::{ErrorKind, StoreError};
 pub use open::{OpenError, open, open_to_write};
+pub(crate) use transfer::{Meter, get_verified, has_digest};
 pub use transfer::{PART_BYTES, get_checked, upload};
 
 /// An opened store and the place in it.

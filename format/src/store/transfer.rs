@@ -2,12 +2,14 @@
 //!
 //! Does not own the retry loops of an outage: an upload is one try, a get a few, and each names what failed.
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, TryStreamExt as _};
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 
 use super::error::Mismatch;
 use super::{ErrorKind, StoreError};
@@ -114,10 +116,51 @@ async fn confirm(store: &dyn ObjectStore, key: &Path, size: u64) -> Result<(), S
 /// # Errors
 /// [`StoreError`]; [`ErrorKind::Corrupt`] where the bytes stay wrong, [`ErrorKind::NotFound`] where there are none.
 pub async fn get_checked(store: &dyn ObjectStore, key: &Path, size: u64, sha256: Sha256) -> Result<Bytes, StoreError> {
+    get_verified(store, key, size, None, &Meter::default(), |bytes| has_digest(bytes, sha256)).await
+}
+
+/// Compares the digest of some bytes with the expected one.
+pub(crate) fn has_digest(bytes: &[u8], expected: Sha256) -> Result<(), Mismatch> {
+    let found = Sha256::of(bytes);
+    if found == expected {
+        return Ok(());
+    }
+    Err(Mismatch { expected: format!("sha256 {expected}"), found: format!("sha256 {found}") })
+}
+
+/// What was asked of a store, and what came.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    requests: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Meter {
+    /// Requests and bytes so far.
+    pub(crate) fn read(&self) -> (u64, u64) {
+        (self.requests.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+}
+
+/// Gets an object of a known size, or a range of it that is not empty, whose bytes `check` accepts; otherwise as
+/// [`get_checked`].
+pub(crate) async fn get_verified(
+    store: &dyn ObjectStore,
+    key: &Path,
+    size: u64,
+    range: Option<Range<u64>>,
+    meter: &Meter,
+    check: impl Fn(&Bytes) -> Result<(), Mismatch> + Send + Sync,
+) -> Result<Bytes, StoreError> {
+    let action = "get";
+    let corrupt = |mismatch| StoreError::found(action, key, ErrorKind::Corrupt, Some(mismatch));
     let mut read = 1;
     loop {
-        let error = match get_once(store, key, size, sha256).await {
-            Ok(bytes) => return Ok(bytes),
+        let error = match get_once(store, key, size, range.clone(), meter).await {
+            Ok(bytes) => match check(&bytes) {
+                Ok(()) => return Ok(bytes),
+                Err(mismatch) => corrupt(mismatch),
+            },
             Err(error) => error,
         };
         let may_pass = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unavailable);
@@ -129,23 +172,30 @@ pub async fn get_checked(store: &dyn ObjectStore, key: &Path, size: u64, sha256:
     }
 }
 
-async fn get_once(store: &dyn ObjectStore, key: &Path, size: u64, sha256: Sha256) -> Result<Bytes, StoreError> {
+async fn get_once(
+    store: &dyn ObjectStore,
+    key: &Path,
+    size: u64,
+    range: Option<Range<u64>>,
+    meter: &Meter,
+) -> Result<Bytes, StoreError> {
     let action = "get";
     let failed = |error| StoreError::new(action, key, error);
-    let corrupt = |expected: String, found: String| {
-        StoreError::found(action, key, ErrorKind::Corrupt, Some(Mismatch { expected, found }))
+    let corrupt = |expected: u64, found: String| {
+        let mismatch = Mismatch { expected: format!("{expected} bytes"), found };
+        StoreError::found(action, key, ErrorKind::Corrupt, Some(mismatch))
     };
-    let found = store.get(key).await.map_err(failed)?;
+    let expected = range.as_ref().map_or(size, |range| range.end.saturating_sub(range.start));
+    let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
+    meter.requests.fetch_add(1, Ordering::Relaxed);
+    let found = store.get_opts(key, options).await.map_err(failed)?;
     if found.meta.size != size {
-        return Err(corrupt(format!("{size} bytes"), format!("{} bytes", found.meta.size)));
+        return Err(corrupt(size, format!("{} bytes", found.meta.size)));
     }
     let bytes = found.bytes().await.map_err(failed)?;
-    if bytes.len() as u64 != size {
-        return Err(corrupt(format!("{size} bytes"), format!("{} bytes of body", bytes.len())));
-    }
-    let digest = Sha256::of(&bytes);
-    if digest != sha256 {
-        return Err(corrupt(format!("sha256 {sha256}"), format!("sha256 {digest}")));
+    meter.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    if bytes.len() as u64 != expected {
+        return Err(corrupt(expected, format!("{} bytes of body", bytes.len())));
     }
     Ok(bytes)
 }

@@ -104,6 +104,7 @@ fn manifest(sequence: u64, seconds: i64, sizes: &[u64]) -> Manifest {
         bytes: *bytes,
         sha256: Sha256::of(b"segment"),
         footer_bytes: 1,
+        footer_sha256: Sha256::of(b"footer"),
         rows: 1,
         raw_bytes: 1,
         runs: vec![Run {

@@ -118,7 +118,7 @@ async fn run_on<T: Send + 'static>(
 }
 
 async fn upload<C: Clock>(shop: &Workshop<C>, object: layout::ObjectKey, encoded: EncodedSegment) -> Segment {
-    let EncodedSegment { parts, bytes, sha256, footer_bytes, rows, raw_bytes, runs } = encoded;
+    let EncodedSegment { parts, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs } = encoded;
     let key = object.below(&shop.store.prefix);
     let backoff = Backoff::new();
     loop {
@@ -131,5 +131,5 @@ async fn upload<C: Clock>(shop: &Workshop<C>, object: layout::ObjectKey, encoded
         }
     }
     shop.metrics.store_recovered();
-    Segment { object, bytes, sha256, footer_bytes, rows, raw_bytes, runs }
+    Segment { object, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs }
 }

@@ -102,6 +102,7 @@ fn intake() -> Segment {
         bytes: 6457,
         sha256: Sha256::of(b"the intake segment"),
         footer_bytes: 1998,
+        footer_sha256: Sha256::of(b"the intake segment's footer"),
         rows: 7,
         raw_bytes: 16_822,
         runs: vec![run(key("customers", 1, 0), 0..3, 0, 3), absurd],
@@ -115,6 +116,7 @@ fn filed() -> Segment {
         bytes: 9_000_000,
         sha256: Sha256::of(b"the topic segment"),
         footer_bytes: 2345,
+        footer_sha256: Sha256::of(b"the topic segment's footer"),
         rows: 5,
         raw_bytes: 30_000_000,
         runs: vec![Run {

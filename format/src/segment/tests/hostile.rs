@@ -3,6 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::super::page_map::PageMap;
 use super::super::{Error, pages};
 use super::*;
 
@@ -24,7 +25,12 @@ fn a57_no_truncation_or_extension_is_taken_for_a_segment() {
     assert!(SegmentReader::open([&bytes[..], b"x"].concat().into()).is_err());
 }
 
-/// Nobody may panic or run away; that changed bytes are noticed is what the SHA-256 in the manifest is for.
+/// Reads bytes as if their writer had made the page checksums for them.
+fn read_forged(bytes: Bytes) {
+    let _ = SegmentReader::open(bytes).map(|reader| reader.signed().rows().count());
+}
+
+/// Nobody may panic or run away; that changed bytes are noticed is what digests and checksums are for.
 #[test]
 fn a60_no_changed_byte_makes_reading_panic() {
     let bytes = whole(&sample());
@@ -32,9 +38,37 @@ fn a60_no_changed_byte_makes_reading_panic() {
         for mask in [0x01, 0x80, 0xff] {
             let mut changed = bytes.to_vec();
             changed[at] ^= mask;
-            let _ = read_all(changed.into());
+            read_forged(changed.into());
         }
     }
+}
+
+#[test]
+fn a57_every_changed_byte_of_a_page_is_found_by_its_checksum() {
+    let bytes = whole(&sample());
+    let end = SegmentFooter::parse(&bytes, bytes.len() as u64).expect("footer").row_group_range(1).expect("group").end;
+    for at in 4..usize::try_from(end).expect("small") {
+        let mut changed = bytes.to_vec();
+        changed[at] ^= 1;
+        let error = read_all(changed.into()).expect_err("changed");
+        assert!(error.to_string().contains("crc32c"), "{error}");
+    }
+}
+
+#[test]
+fn a60_page_checksums_that_are_not_as_many_as_pages_and_bad_page_indexes_are_refused() {
+    let bytes = whole(&sample());
+    let footer = SegmentFooter::parse(&bytes, bytes.len() as u64).expect("footer");
+    let pages = (0..2).flat_map(|group| footer.pages.group(group)).map(|column| column.all().count()).sum::<usize>();
+    let map = |checksums: usize| PageMap::new(footer.reader.metadata(), &vec![0; checksums]).map_err(|e| e.to_string());
+    assert!(map(pages).is_ok());
+    assert!(map(pages - 1).is_err_and(|error| error.contains("fewer page checksums")));
+    assert!(map(pages + 1).is_err_and(|error| error.contains("more page checksums")));
+    let without = ParquetMetaData::clone(footer.reader.metadata()).into_builder().set_page_index(None).build();
+    assert!(PageMap::new(&without, &[]).is_err_and(|error| error.to_string().contains("no page index")));
+    // A list of 2^31 − 1 page locations, none of which follows.
+    let endless = [0x19, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07];
+    assert!(pages::check_structure(&endless).is_err());
 }
 
 #[test]
@@ -42,14 +76,14 @@ fn a60_a_page_that_announces_too_much_is_refused_before_it_is_read() {
     // type 0, unpacked 2^31 − 1, packed 0, data page header { values: n } …
     let page =
         |values: &[u8]| [&[0x15, 0, 0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0x15, 0, 0x2c, 0x15], values, &[0, 0]].concat();
-    let two = [page(&[2]), page(&[2])].concat();
-    assert!(matches!(pages::check_chunk(&two), Err(Error::TooLarge { what: "page bytes", .. })));
+    assert!(pages::check_page(&page(&[2])).is_ok());
     let many = page(&[0xfe, 0xff, 0xff, 0xff, 0x0f]);
-    assert!(matches!(pages::check_chunk(&many), Err(Error::TooLarge { what: "page values", .. })));
-    assert!(pages::check_chunk(&page(&[1])).is_err(), "a negative count");
-    assert!(pages::check_chunk(&[0x15, 0, 0x15, 2, 0x15, 4, 0, 9]).is_err(), "longer than its chunk");
+    assert!(matches!(pages::check_page(&many), Err(Error::TooLarge { what: "page values", .. })));
+    assert!(pages::check_page(&page(&[1])).is_err(), "a negative count");
+    assert!(pages::check_page(&[0x15, 0, 0x15, 2, 0x15, 4, 0, 9]).is_err(), "longer than its bytes");
+    assert!(pages::check_page(&[0x15, 0, 0x15, 2, 0x15, 2, 0, 9, 9]).is_err(), "shorter than its bytes");
     let nested = [0x1c; 64];
-    assert!(pages::check_chunk(&nested).is_err(), "too deep");
+    assert!(pages::check_page(&nested).is_err(), "too deep");
 }
 
 #[test]
@@ -77,6 +111,6 @@ proptest! {
         for (byte, noise) in changed[at..end].iter_mut().zip(&noise) {
             *byte = *noise;
         }
-        let _ = read_all(changed.into());
+        read_forged(changed.into());
     }
 }

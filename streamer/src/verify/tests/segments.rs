@@ -150,6 +150,15 @@ async fn a_manifest_that_tells_another_story_than_its_segment_is_found_by_level_
         "footer is longer",
     )
     .await;
+    assert_only_level_3_sees(
+        orders(),
+        |segment, _| {
+            segment.footer_sha256 = segment.sha256;
+            None
+        },
+        "footer has not the digest",
+    )
+    .await;
 }
 
 #[tokio::test]

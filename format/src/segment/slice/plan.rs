@@ -1,0 +1,227 @@
+//! Which bytes are fetched for which records. Pure.
+
+use std::ops::Range;
+
+use super::Wanted;
+use crate::ids::TimestampMs;
+use crate::manifest::{Run, Segment};
+use crate::schema::{MAX_TIMESTAMP, MIN_TIMESTAMP, column};
+use crate::segment::Error;
+use crate::segment::decode::Part;
+use crate::segment::footer::SegmentFooter;
+use crate::segment::page_map::{self, ColumnPages, Page};
+
+/// A hole up to this size is fetched with what is around it: a request costs more than these bytes.
+pub(super) const MAX_HOLE: u64 = 128 << 10;
+
+/// All holes of a row group together are no more than this share of what is wanted of it, or than one request is worth.
+const WANTED_PER_HOLE: u64 = 5;
+
+/// What is fetched of one row group.
+#[derive(Debug)]
+pub(super) struct GroupPlan {
+    pub(super) number: usize,
+    pub(super) parts: Vec<Part>,
+    /// Sorted and apart.
+    pub(super) pieces: Vec<Piece>,
+}
+
+/// Bytes that are fetched by one request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) range: Range<u64>,
+    /// The pages in it that are needed; between them lies what is not looked at.
+    pub(super) pages: Vec<Page>,
+}
+
+/// About how many bytes of a segment hold a run: its share of the rows. An estimate, since records differ in size; what
+/// is really fetched, only the footer says.
+pub fn estimated_bytes(segment: &Segment, run: &Run) -> u64 {
+    let share = u128::from(segment.bytes) * u128::from(run.rows) / u128::from(segment.rows.max(1));
+    u64::try_from(share).unwrap_or(u64::MAX).min(segment.bytes)
+}
+
+/// Whether the segment is fetched by one request: all of it is wanted, or the footer alone would cost as much. Which share
+/// the manifest cannot tell otherwise: a few rows may be most of the bytes.
+pub(super) fn is_whole(segment: &Segment, wanted: &[Wanted]) -> bool {
+    let all = wanted.len() == segment.runs.len() && wanted.iter().all(Wanted::is_all);
+    all || segment.bytes <= MAX_HOLE
+}
+
+/// Plans all row groups in which something may be wanted.
+pub(super) fn groups(footer: &SegmentFooter, wanted: Vec<Wanted>) -> Result<Vec<GroupPlan>, Error> {
+    check_order(&wanted)?;
+    let mut groups: Vec<GroupPlan> = Vec::new();
+    for wanted in wanted {
+        footer.check_knows(&wanted.run)?;
+        let number = wanted.run.row_group as usize;
+        let rows = rows(footer, number, &wanted);
+        if rows.is_empty() {
+            continue;
+        }
+        let part = Part { wanted, rows };
+        match groups.last_mut().filter(|group| group.number == number) {
+            Some(group) => group.parts.push(part),
+            None => groups.push(GroupPlan { number, parts: vec![part], pieces: Vec::new() }),
+        }
+    }
+    for group in &mut groups {
+        group.pieces = pieces(footer.pages.group(group.number), &rows_of(&group.parts));
+    }
+    Ok(groups)
+}
+
+fn check_order(wanted: &[Wanted]) -> Result<(), Error> {
+    let place = |wanted: &Wanted| (wanted.run.row_group, wanted.run.first_row);
+    match wanted.windows(2).find(|pair| place(&pair[0]) >= place(&pair[1])) {
+        None => Ok(()),
+        Some(pair) => Err(Error::Unsorted {
+            previous: pair[0].run.key(),
+            previous_range: pair[0].run.range,
+            partition: pair[1].run.key(),
+            range: pair[1].run.range,
+        }),
+    }
+}
+
+/// The rows of parts that follow each other, sorted and apart.
+pub(super) fn rows_of(parts: &[Part]) -> Vec<Range<u64>> {
+    let mut rows = Vec::new();
+    parts.iter().flat_map(|part| &part.rows).for_each(|range| push(&mut rows, range.clone()));
+    rows
+}
+
+/// The rows of a run that may be wanted, as far as the bounds of the pages tell.
+fn rows(footer: &SegmentFooter, group: usize, wanted: &Wanted) -> Vec<Range<u64>> {
+    let run = &wanted.run;
+    let mut rows = Vec::new();
+    push(&mut rows, run.first_row..run.first_row.saturating_add(run.rows));
+    let offsets = wanted.offsets;
+    if !wanted.has_all_offsets() {
+        let last = offsets.next_offset().get().saturating_sub(1);
+        rows = narrowed(footer, group, column::OFFSET, &rows, offsets.base().get()..=last);
+    }
+    if !wanted.has_all_timestamps() {
+        let (from, until) = (wanted.from.unwrap_or(run.min_timestamp), wanted.until.unwrap_or(run.max_timestamp));
+        // As the column has them: whatever lies between two instants also lies between the two when all are clamped.
+        let clamped = |instant: TimestampMs| instant.get().clamp(MIN_TIMESTAMP, MAX_TIMESTAMP);
+        rows = narrowed(footer, group, column::TIMESTAMP, &rows, clamped(from)..=clamped(until));
+    }
+    rows
+}
+
+/// Those of `rows` that lie in a page of the column whose bounds meet `values`.
+fn narrowed(
+    footer: &SegmentFooter,
+    group: usize,
+    leaf: usize,
+    rows: &[Range<u64>],
+    values: std::ops::RangeInclusive<i64>,
+) -> Vec<Range<u64>> {
+    let bounds = page_map::bounds(footer.reader.metadata(), group, leaf);
+    let pages = footer.pages.group(group).get(leaf).map_or(&[][..], |column| &column.data);
+    let meets = |page: usize| {
+        let bounds = bounds.and_then(|bounds| Some((bounds.min_values().get(page)?, bounds.max_values().get(page)?)));
+        bounds.is_none_or(|(min, max)| min <= values.end() && values.start() <= max)
+    };
+    let mut narrowed = Vec::new();
+    for range in rows {
+        let first = pages.partition_point(|page| page.rows.end <= range.start);
+        let inside = pages.iter().enumerate().skip(first).take_while(|(_, page)| page.rows.start < range.end);
+        for (_, page) in inside.filter(|(number, _)| meets(*number)) {
+            push(&mut narrowed, range.start.max(page.rows.start)..range.end.min(page.rows.end));
+        }
+    }
+    narrowed
+}
+
+/// Adds a range after those that are there, to the last of them where it goes on.
+fn push(ranges: &mut Vec<Range<u64>>, range: Range<u64>) {
+    match ranges.last_mut() {
+        Some(last) if last.end == range.start => last.end = range.end,
+        _ if range.is_empty() => {}
+        _ => ranges.push(range),
+    }
+}
+
+/// The requests that bring all pages of some rows.
+fn pieces(columns: &[ColumnPages], rows: &[Range<u64>]) -> Vec<Piece> {
+    let mut pages: Vec<Page> = columns.iter().flat_map(|column| column.of_rows(rows)).cloned().collect();
+    pages.sort_by_key(|page| page.bytes.start);
+    let joined = joined_holes(&pages);
+    let mut pieces: Vec<Piece> = Vec::new();
+    for page in pages {
+        match pieces.last_mut() {
+            Some(piece) if page.bytes.start - piece.range.end <= joined => {
+                piece.range.end = page.bytes.end;
+                piece.pages.push(page);
+            }
+            _ => pieces.push(Piece { range: page.bytes.clone(), pages: vec![page] }),
+        }
+    }
+    pieces
+}
+
+/// Up to which size holes are fetched as well: as large as may be, while all of them stay within their share.
+fn joined_holes(pages: &[Page]) -> u64 {
+    let wanted: u64 = pages.iter().map(|page| page.bytes.end - page.bytes.start).sum();
+    let mut left = (wanted / WANTED_PER_HOLE).max(MAX_HOLE);
+    let mut holes: Vec<u64> = pages.windows(2).map(|pair| pair[1].bytes.start - pair[0].bytes.end).collect();
+    holes.sort_unstable();
+    let mut joined = 0;
+    for hole in holes.into_iter().filter(|hole| *hole > 0) {
+        match left.checked_sub(hole) {
+            Some(rest) if hole <= MAX_HOLE => (left, joined) = (rest, hole),
+            // Others of this size may have fitted; all of them do not.
+            _ => return joined.min(hole - 1),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pages that lie at these bytes, and a row each.
+    fn column(leaf: usize, bytes: &[Range<u64>]) -> ColumnPages {
+        let page =
+            |(row, bytes): (u64, &Range<u64>)| Page { bytes: bytes.clone(), rows: row..row + 1, checksum: 0, leaf };
+        ColumnPages { dictionary: None, data: (0..).zip(bytes).map(page).collect() }
+    }
+
+    fn ranges(pieces: &[Piece]) -> Vec<Range<u64>> {
+        pieces.iter().map(|piece| piece.range.clone()).collect()
+    }
+
+    #[test]
+    fn small_holes_are_fetched_and_large_ones_are_not() {
+        let far = 10 + MAX_HOLE;
+        let one = column(0, &[0..10, 10..20, 20..30]);
+        let other = column(1, &[30..40, far + 30..far + 40]);
+        let near = pieces(&[one.clone(), other.clone()], std::slice::from_ref(&(0..1)));
+        assert_eq!(ranges(&near), [0..40]);
+        let both = pieces(&[one, other], &[0..1, 1..2]);
+        assert_eq!(ranges(&both), [0..40, far + 30..far + 40]);
+        assert_eq!(both.iter().map(|piece| piece.pages.len()).collect::<Vec<_>>(), [3, 1]);
+    }
+
+    #[test]
+    fn all_holes_together_stay_below_a_fifth_of_what_is_wanted() {
+        const PAGE: u64 = 240 << 10;
+        let pages: Vec<Range<u64>> =
+            (0..40).map(|at| at * 2 * PAGE..at * 2 * PAGE + 2 * PAGE - (PAGE >> (at % 4))).collect();
+        let wanted: u64 = pages.iter().map(|page| page.end - page.start).sum();
+        let pieces = pieces(&[column(0, &pages)], std::slice::from_ref(&(0..40)));
+        let fetched: u64 = pieces.iter().map(|piece| piece.range.end - piece.range.start).sum();
+        assert!(fetched <= wanted + wanted / 5 && fetched > wanted, "{fetched} for {wanted}");
+        assert!(pieces.len() < 40);
+    }
+
+    #[test]
+    fn ranges_that_meet_become_one() {
+        let mut ranges = Vec::new();
+        [0..5, 5..9, 12..12, 12..14].into_iter().for_each(|range| push(&mut ranges, range));
+        assert_eq!(ranges, [0..9, 12..14]);
+    }
+}
