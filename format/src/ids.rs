@@ -447,7 +447,9 @@ mod tests {
         for legal in ["a", "9", "backup-20260213-020000", "Before.the_upgrade-2", &"x".repeat(128)] {
             assert!(SnapshotId::new(legal).is_ok() && RestoreId::new(legal).is_ok(), "{legal}");
         }
-        for illegal in ["", ".", "..", ".a", "-a", "_a", "a/b", "../x", "a b", "ä", "a\0", "a%2f", "a#1", &"x".repeat(129)] {
+        for illegal in
+            ["", ".", "..", ".a", "-a", "_a", "a/b", "../x", "a b", "ä", "a\0", "a%2f", "a#1", &"x".repeat(129)]
+        {
             let error = SnapshotId::new(illegal).expect_err(illegal).to_string();
             assert!(error.contains(&format!("{illegal:?}")) && error.contains("1 to 128"), "{error}");
             assert!(serde_json::from_value::<RestoreId>(illegal.into()).is_err(), "{illegal:?}");

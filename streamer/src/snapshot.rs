@@ -164,7 +164,8 @@ impl fmt::Display for Taken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Snapshot { id, asked_at, manifest, totals, positions, topics, frontier, .. } = &self.snapshot;
         let (asked, observed) = (asked_at.to_rfc3339(), manifest.observed_at.to_rfc3339());
-        let or_never = |instant: Option<TimestampMs>| instant.map_or("no instant yet".to_owned(), TimestampMs::to_rfc3339);
+        let or_never =
+            |instant: Option<TimestampMs>| instant.map_or("no instant yet".to_owned(), TimestampMs::to_rfc3339);
         writeln!(f, "snapshot    {id}, in {} of {}", layout::snapshot(id), self.storage)?;
         writeln!(f, "boundary    manifest {}, observed {observed}, asked for {asked}", manifest.sequence)?;
         let until = or_never(self.snapshot.recoverable_until);
