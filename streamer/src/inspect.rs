@@ -218,26 +218,27 @@ pub async fn run(store: &Store, prices: Prices, looks: Duration, now: TimestampM
     let sample = sample(store, &log).await?;
     let found = resolve(store, &log, requests(&sample, looks), prices, now);
     let listed = catalog::list(store).await?;
-    let snapshots = snapshots(store, log.identity.backup, &listed).await?;
-    Ok(Inspection { snapshot_count: listed.len(), snapshots, ..found })
+    let snapshot_count = listed.len();
+    let snapshots = snapshots(store, log.identity.backup, listed).await?;
+    Ok(Inspection { snapshot_count, snapshots, ..found })
 }
 
 /// The newest snapshots. One that is damaged is told and hides nothing.
 async fn snapshots(
     store: &Store,
     backup: BackupId,
-    listed: &[catalog::Listed],
+    mut listed: Vec<catalog::Listed>,
 ) -> Result<Vec<SnapshotEntry>, catalog::Error> {
-    let older = listed.len().saturating_sub(SNAPSHOTS);
-    futures::stream::iter(listed.iter().skip(older))
-        .map(|listed| async move {
-            let read = match catalog::load(store, backup, &listed.id).await {
+    let newest = listed.split_off(listed.len().saturating_sub(SNAPSHOTS));
+    futures::stream::iter(newest)
+        .map(|catalog::Listed { id, .. }| async move {
+            let read = match catalog::load(store, backup, &id).await {
                 Ok(Some(snapshot)) => Ok(snapshot),
                 Ok(None) => Err("it was listed and is not there".to_owned()),
                 Err(error) if error.is_retryable() => return Err(error),
                 Err(error) => Err(chain(&error)),
             };
-            Ok(SnapshotEntry::new(listed.id.clone(), read))
+            Ok(SnapshotEntry::new(id, read))
         })
         .buffered(WINDOW)
         .try_collect()

@@ -114,7 +114,7 @@ async fn a_log_that_nobody_writes_fails_after_the_timeout_and_says_where_to_look
     assert!(waited <= TIMEOUT && waited + LOOK >= TIMEOUT, "{waited:?}");
     assert!(control.count(Op::Get) - before < 200, "one request a look");
     assert_eq!(error.exit_code(), exit::FAILED);
-    insta::assert_snapshot!(error.to_string(), @"");
+    insta::assert_snapshot!(error.to_string(), @"no commit came within 2m after 2026-02-13T02:00:00.000Z, when the snapshot was asked for; the newest is manifest 1 of 2026-02-13T01:59:00.000Z, by pod-1; is the streamer running? Look at its log, its /readyz and `strimzi-backup inspect`; if it is, and slow, raise --timeout");
     assert!(snapshots(&store).await.is_empty());
 }
 
@@ -149,7 +149,13 @@ async fn without_an_id_it_is_called_after_the_second_and_says_what_it_is() {
     let (taken, ()) = tokio::join!(run(&store, &job, request, &Stopped), commits(&mut writer, &[(3, 1)]));
     let taken = taken.expect("taken");
     assert_eq!(snapshots(&store).await, ["backup-20260213-020000"]);
-    insta::assert_snapshot!(taken.to_string(), @"");
+    insta::assert_snapshot!(taken.to_string(), @r"
+    snapshot    backup-20260213-020000, in snapshots/backup-20260213-020000.json of s3://bucket/orders
+    boundary    manifest 2, observed 2026-02-13T02:00:01.000Z, asked for 2026-02-13T02:00:00.000Z
+    recoverable from 2026-02-13T02:00:01.000Z until 2026-02-13T02:00:01.000Z
+    holds       0 records, 0 B in 0 segments
+    of          0 topics, 0 partitions of all their lives
+    ");
     let json: serde_json::Value = serde_json::from_str(&taken.to_json()).expect("json");
     assert_eq!((&json["kind"], &json["manifest"]["sequence"]), (&"snapshot".into(), &2.into()));
 }

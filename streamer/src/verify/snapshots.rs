@@ -42,8 +42,8 @@ impl Snapshots {
     /// Reads all that were listed, and reports those that do not hold by themselves.
     pub(super) async fn read(store: &Store, backup: BackupId, listed: &[SnapshotId], report: &mut Report) -> Self {
         let mut legible: BTreeMap<Sequence, Vec<Legible>> = BTreeMap::new();
-        let mut found = futures::stream::iter(listed)
-            .map(|id| async move { (layout::snapshot(id), read(store, backup, id).await) })
+        let mut found = futures::stream::iter(listed.to_vec())
+            .map(|id| async move { (layout::snapshot(&id), read(store, backup, &id).await) })
             .buffered(WINDOW);
         while let Some((key, found)) = found.next().await {
             report.counts.snapshots += 1;

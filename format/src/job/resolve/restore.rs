@@ -5,11 +5,11 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::super::Scalar;
 use super::super::raw::{RawPointInTime, RawRestore, RawRestoreJob, RawTopicMapping};
 use super::super::restore::{
     ExistingTopicPolicy, OnGap, RestoreJob, RestoreSettings, Stop, TopicCreation, TopicTarget, Until,
 };
+use super::super::{Scalar, TopicSelection};
 use super::{Document, Faults, GIB, JobFaults};
 use crate::ids::{IllegalName, RestoreId, SnapshotId, TimestampMs, TopicName};
 use crate::manifest::invariants::MAX_PARTITIONS;
@@ -58,7 +58,7 @@ fn restore(raw: RawRestore, now: TimestampMs, faults: &mut Faults) -> Option<Res
         faults.push("restore.startTimestamp", message);
     }
     let topics = super::topics("restore.topics", raw.topics.unwrap_or_default(), faults);
-    let topic_mapping = topic_mapping(raw.topic_mapping.unwrap_or_default(), faults);
+    let topic_mapping = topic_mapping(raw.topic_mapping.unwrap_or_default(), &topics, faults);
     let creations = [("auto", TopicCreation::Auto), ("manual", TopicCreation::Manual)];
     let policies = [
         ("fail", ExistingTopicPolicy::Fail),
@@ -137,7 +137,12 @@ fn offset_from_end(value: &Scalar, faults: &mut Faults) -> Option<Duration> {
     (faults.0.len() == reported).then_some(offset)
 }
 
-fn topic_mapping(raw: Vec<RawTopicMapping>, faults: &mut Faults) -> BTreeMap<TopicName, TopicTarget> {
+fn topic_mapping(
+    raw: Vec<RawTopicMapping>,
+    topics: &TopicSelection,
+    faults: &mut Faults,
+) -> BTreeMap<TopicName, TopicTarget> {
+    let well_selected = faults.0.iter().all(|fault| !fault.path.starts_with("restore.topics."));
     let mut mapping: BTreeMap<TopicName, TopicTarget> = BTreeMap::new();
     // Where each source and each target was named first.
     let (mut sources, mut targets) = (BTreeMap::new(), BTreeMap::new());
@@ -153,6 +158,11 @@ fn topic_mapping(raw: Vec<RawTopicMapping>, faults: &mut Faults) -> BTreeMap<Top
             faults,
         );
         let partitions = partitions.and_then(|value| self::partitions(&path("partitions"), &value, faults));
+        if let Some(source) = source.as_ref().filter(|source| well_selected && !topics.selects(source)) {
+            let message =
+                format!("{:?} is not chosen by restore.topics, so nothing would go where it says", source.as_str());
+            faults.push(&path("sourceTopic"), message + "; include it there, or take the entry out");
+        }
         if let (Some(source), Some(topic)) = (source, target) {
             mapping.insert(source, TopicTarget { topic, partitions });
         }
@@ -172,7 +182,7 @@ fn mapped_topic(
     let name = faults.required(path, raw)?;
     let topic = named(path, &name, TopicName::new, faults)?;
     if let Some(first) = named_first.get(&topic) {
-        faults.push(path, format!("{topic} {twice}: restore.topicMapping[{first}] names it too"));
+        faults.push(path, format!("{:?} {twice}: restore.topicMapping[{first}] names it too", topic.as_str()));
         return None;
     }
     named_first.insert(topic.clone(), index);

@@ -179,6 +179,17 @@ fn a_topic_goes_where_its_mapping_says_or_under_its_own_name() {
 }
 
 #[test]
+fn a_mapping_of_a_topic_that_is_not_restored_is_refused() {
+    let mapping = "topicMapping: [{sourceTopic: payments, targetTopic: paid}]";
+    let message = faults(&with(&format!("topics: {{include: [orders]}}, {mapping}")));
+    assert!(message.starts_with("restore.topicMapping[0].sourceTopic: \"payments\" is not chosen"), "{message}");
+    let message = faults(&with("topicMapping: [{sourceTopic: __consumer_offsets, targetTopic: copy}]"));
+    assert!(message.contains("\"__consumer_offsets\" is not chosen"), "{message}");
+    let bad = faults(&with(&format!("topics: {{include: ['(']}}, {mapping}")));
+    assert!(bad.starts_with("restore.topics.include[0]") && !bad.contains("not chosen"), "one fault at a time: {bad}");
+}
+
+#[test]
 fn a53_a_restore_takes_whole_names_and_internal_topics_only_by_name() {
     let selects = |more: &str, name: &str| restore(&with(more)).restore.topics.selects(&topic(name));
     assert!(selects("topics: {include: [orders]}", "orders") && !selects("topics: {include: [orders]}", "orders2"));
