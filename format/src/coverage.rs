@@ -2,7 +2,7 @@
 //!
 //! Pure: a folded [`State`] and the present in, facts out.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::identity::Identity;
 use crate::ids::{ClusterId, Lineage, Offset, PartitionId, PartitionKey, TimestampMs, TopicName};
@@ -79,8 +79,8 @@ pub struct TopicCoverage {
 }
 
 /// What is accounted for of a partition: each offset from the first up to the next is held, a legal hole, or in a gap.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PartitionCoverage {
     /// The topic.
     pub topic: TopicName,
@@ -123,7 +123,7 @@ impl TopicCondition {
 /// Resolves what is protected at `now`.
 pub fn resolve(identity: &Identity, state: &State, now: TimestampMs) -> Coverage {
     let until = recoverable_until(state);
-    let positions = || state.positions.values();
+    let (oldest_timestamp, newest_timestamp) = timestamps(state);
     Coverage {
         backup: identity.backup.to_string(),
         name: identity.name.clone(),
@@ -132,11 +132,11 @@ pub fn resolve(identity: &Identity, state: &State, now: TimestampMs) -> Coverage
         writer: state.claims.last().map(|claim| claim.writer.clone()),
         recoverable: Recoverable { from: state.complete_since, until },
         lag_seconds: until.map(|until| now.millis_since(until) / 1000),
-        oldest_timestamp: positions().filter_map(|position| position.lowest_timestamp).min(),
-        newest_timestamp: positions().filter_map(|position| position.highest_timestamp).max(),
+        oldest_timestamp,
+        newest_timestamp,
         behind: state.frontier.behind.clone(),
         topics: state.topics.keys().map(|topic| topic_coverage(state, topic)).collect(),
-        positions: state.positions.iter().map(partition_coverage).collect(),
+        positions: positions(state),
         gaps: state.gaps.clone(),
         totals: state.totals,
     }
@@ -153,6 +153,18 @@ pub fn recoverable_until(state: &State) -> Option<TimestampMs> {
     let slowest = behind.iter().filter_map(|behind| behind.until).min();
     let until = state.frontier.until?;
     Some(slowest.map_or(until, |slowest| slowest.min(until)))
+}
+
+/// The lowest and the highest record timestamp held.
+pub fn timestamps(state: &State) -> (Option<TimestampMs>, Option<TimestampMs>) {
+    let positions = || state.positions.values();
+    let oldest = positions().filter_map(|position| position.lowest_timestamp).min();
+    (oldest, positions().filter_map(|position| position.highest_timestamp).max())
+}
+
+/// What is accounted for of every partition ever captured, by topic.
+pub fn positions(state: &State) -> Vec<PartitionCoverage> {
+    state.positions.iter().map(partition_coverage).collect()
 }
 
 fn partition_coverage((key, position): (&PartitionKey, &Position)) -> PartitionCoverage {

@@ -5,6 +5,9 @@
 //! ```
 //! Any zstd tool skips the second frame, so `zstd -dc` prints the JSON; this reader insists on it, so no single changed
 //! byte goes unseen even in the newest document, whose digest nobody else has recorded yet.
+//!
+//! A document that a person reads is plain JSON instead. Where no other document holds its digest, it is *sealed*: its last
+//! field is the SHA-256 of all bytes before that field's comma.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -22,6 +25,9 @@ pub const MAX_DOCUMENT_BYTES: usize = 512 << 20;
 const SKIPPABLE_MAGIC: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
 const TRAILER_BYTES: usize = 40;
 
+/// What stands between the text of a sealed document and the digest of that text, and what ends it.
+const SEAL: (&str, &str) = (",\"sha256\":\"", "\"}");
+
 /// Which document it is; the first thing a reader checks after the version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -32,6 +38,8 @@ pub enum Kind {
     Manifest,
     /// The state folded up to a manifest.
     Checkpoint,
+    /// A named boundary: where everything stood at a manifest.
+    Snapshot,
 }
 
 impl Kind {
@@ -40,6 +48,7 @@ impl Kind {
             Self::Identity => "identity",
             Self::Manifest => "manifest",
             Self::Checkpoint => "checkpoint",
+            Self::Snapshot => "snapshot",
         }
     }
 }
@@ -85,6 +94,12 @@ pub fn to_json<T: Document>(document: &T) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// [`Error::NewerFormat`] before anything else is looked at, else [`Error::Damaged`].
 pub fn from_json<T: Document>(json: &[u8]) -> Result<T, Error> {
+    check_header::<T>(json)?;
+    serde_json::from_slice(json).map_err(damaged)
+}
+
+/// Looks at version and kind alone, since a newer format may be otherwise in everything else.
+fn check_header<T: Document>(json: &[u8]) -> Result<(), Error> {
     let header: Header = serde_json::from_slice(json).map_err(damaged)?;
     if header.format_version > FORMAT_VERSION {
         return Err(Error::NewerFormat { found: header.format_version });
@@ -92,7 +107,35 @@ pub fn from_json<T: Document>(json: &[u8]) -> Result<T, Error> {
     if header.kind != T::KIND.as_str() {
         return Err(Error::Damaged(format!("a {} document stands where a {} belongs", header.kind, T::KIND.as_str())));
     }
-    serde_json::from_slice(json).map_err(damaged)
+    Ok(())
+}
+
+/// The JSON of a document, sealed by a last field `sha256`.
+///
+/// # Errors
+/// As [`to_json`].
+pub fn seal<T: Document>(document: &T) -> Result<Bytes, Error> {
+    let mut json = to_json(document)?;
+    json.pop();
+    let digest = Sha256::of(&json);
+    json.extend_from_slice(format!("{}{digest}{}", SEAL.0, SEAL.1).as_bytes());
+    Ok(json.into())
+}
+
+/// Reads what [`seal`] wrote.
+///
+/// # Errors
+/// [`Error::NewerFormat`], or [`Error::Damaged`] where a byte is not as it was written.
+pub fn unseal<T: Document>(stored: &[u8]) -> Result<T, Error> {
+    check_header::<T>(stored)?;
+    let seal_bytes = SEAL.0.len() + 64 + SEAL.1.len();
+    let Some((text, seal)) = stored.len().checked_sub(seal_bytes).map(|at| stored.split_at(at)) else {
+        return Err(Error::Damaged(format!("{} bytes are too few for a sealed document", stored.len())));
+    };
+    if seal != format!("{}{}{}", SEAL.0, Sha256::of(text), SEAL.1).as_bytes() {
+        return Err(Error::Damaged("the bytes do not have the digest recorded at their end".to_owned()));
+    }
+    serde_json::from_slice(&[text, b"}"].concat()).map_err(damaged)
 }
 
 /// Refuses an object that is too big to be a document, before it is read.
@@ -191,6 +234,22 @@ mod tests {
     }
 
     #[test]
+    fn a60_every_flipped_bit_and_every_cut_of_a_sealed_document_is_seen() {
+        let stored = seal(&text()).expect("seal");
+        assert_eq!(unseal::<Text>(&stored).expect("unseal"), text());
+        let json: serde_json::Value = serde_json::from_slice(&stored).expect("plain JSON");
+        assert_eq!((&json["text"], json["sha256"].as_str().map(str::len)), (&text().text.into(), Some(64)));
+        for at in 0..stored.len() {
+            assert!(unseal::<Text>(&stored[..at]).is_err(), "cut at {at}");
+            for bit in 0..8 {
+                let mut changed = stored.to_vec();
+                changed[at] ^= 1 << bit;
+                assert!(unseal::<Text>(&changed).is_err(), "byte {at} bit {bit}");
+            }
+        }
+    }
+
+    #[test]
     fn a60_a_decompression_bomb_is_refused_within_its_bound() {
         let mut bomb = zstd::stream::write::Encoder::new(Vec::new(), 1).expect("encoder");
         for _ in 0..=(MAX_DOCUMENT_BYTES >> 20) {
@@ -204,6 +263,8 @@ mod tests {
     fn a12_a_newer_format_is_refused_by_number() {
         let error = from_json::<Text>(br#"{"formatVersion":2,"kind":"somethingNew","x":1}"#).expect_err("newer");
         assert!(matches!(error, Error::NewerFormat { found: 2 }), "{error}");
+        let error = unseal::<Text>(br#"{"formatVersion":3,"kind":"somethingNew"}"#).expect_err("newer");
+        assert!(matches!(error, Error::NewerFormat { found: 3 }), "{error}");
         let other = br#"{"formatVersion":1,"kind":"checkpoint","text":"x"}"#;
         assert!(matches!(from_json::<Text>(other), Err(Error::Damaged(_))));
     }

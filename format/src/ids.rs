@@ -108,6 +108,25 @@ impl TimestampMs {
             .map_or_else(|| format!("{} ms", self.0), |time| time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
     }
 
+    /// Reads an RFC 3339 time with zone, to the millisecond: what [`TimestampMs::to_rfc3339`] writes, and the same
+    /// instant in any other zone.
+    ///
+    /// # Errors
+    /// [`NotATime`] with what is wrong: a missing or unknown zone, a day that does not exist, a leap second, a fraction
+    /// finer than a millisecond, which is refused and not rounded.
+    pub fn from_rfc3339(text: &str) -> Result<Self, NotATime> {
+        let failed = |why: &str| NotATime { text: text.to_owned(), why: why.to_owned() };
+        let time = chrono::DateTime::parse_from_rfc3339(text).map_err(|error| failed(&error.to_string()))?;
+        if text.ends_with("-00:00") {
+            return Err(failed("-00:00 says that the zone is not known; write Z for UTC"));
+        }
+        match time.timestamp_subsec_nanos() {
+            1_000_000_000.. => Err(failed("a leap second is no instant of its own here; write the second after it")),
+            nanos if nanos % 1_000_000 != 0 => Err(failed("record timestamps have milliseconds, and this is finer")),
+            _ => Ok(Self(time.timestamp_millis())),
+        }
+    }
+
     /// This instant moved by `millis`, saturating.
     #[must_use]
     pub const fn plus_millis(self, millis: i64) -> Self {
@@ -120,7 +139,17 @@ impl TimestampMs {
     }
 }
 
-/// A name is not one Kafka could have made.
+/// A text is no instant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{text:?} is not an RFC 3339 time with a zone, such as 2026-02-13T07:00:00Z or 2026-02-13T08:00:00.250+01:00: {why}"
+)]
+pub struct NotATime {
+    text: String,
+    why: String,
+}
+
+/// A name that breaks the rule of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("illegal {kind} {value:?}: {rule}")]
 pub struct IllegalName {
@@ -183,6 +212,94 @@ impl FromStr for TopicName {
 impl From<TopicName> for String {
     fn from(name: TopicName) -> Self {
         name.0.as_ref().to_owned()
+    }
+}
+
+macro_rules! key_part {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// Accepts 1 to 128 of `[a-zA-Z0-9._-]` that begin with a letter or a digit: legal as a part of every key, file
+            /// name and group name.
+            ///
+            /// # Errors
+            /// [`IllegalName`] with the rule it breaks.
+            pub fn new(id: impl Into<String>) -> Result<Self, IllegalName> {
+                let value = id.into();
+                if is_key_part(&value) {
+                    return Ok(Self(value));
+                }
+                let rule = "it must be 1 to 128 of [a-zA-Z0-9._-] and begin with a letter or a digit";
+                Err(IllegalName { kind: $kind, value, rule })
+            }
+
+            /// The id.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IllegalName;
+            fn try_from(id: String) -> Result<Self, IllegalName> {
+                Self::new(id)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IllegalName;
+            fn from_str(id: &str) -> Result<Self, IllegalName> {
+                Self::new(id)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+    };
+}
+
+/// The most bytes of an id: a file name may have 255, of which the store needs some.
+const MOST_ID_BYTES: usize = 128;
+
+fn is_key_part(text: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    text.len() <= MOST_ID_BYTES && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(legal)
+}
+
+key_part!(
+    /// The name of a snapshot, such as `backup-20260213-020000`.
+    SnapshotId,
+    "snapshot id"
+);
+key_part!(
+    /// The name of a restore: who starts one again under its id goes on with it.
+    RestoreId,
+    "restore id"
+);
+
+impl SnapshotId {
+    /// The id of a snapshot that got none: `backup-YYYYMMDD-HHMMSS`, in UTC.
+    pub fn of_instant(asked: TimestampMs) -> Self {
+        use chrono::Datelike as _;
+        // Other years are written with a sign, which no id has.
+        let time = chrono::DateTime::from_timestamp_millis(asked.0).filter(|time| (0..=9999).contains(&time.year()));
+        Self(time.map_or_else(
+            || format!("backup-{}", asked.0.unsigned_abs()),
+            |time| time.format("backup-%Y%m%d-%H%M%S").to_string(),
+        ))
     }
 }
 
@@ -322,6 +439,52 @@ mod tests {
         }
         for illegal in ["", ".", "..", "a/b", "../x", "a b", "ä", "a\0", "a%2f", "a=b", &"x".repeat(250)] {
             assert!(TopicName::new(illegal).is_err(), "{illegal:?}");
+        }
+    }
+
+    #[test]
+    fn ids_of_snapshots_and_restores_are_legal_in_every_key() {
+        for legal in ["a", "9", "backup-20260213-020000", "Before.the_upgrade-2", &"x".repeat(128)] {
+            assert!(SnapshotId::new(legal).is_ok() && RestoreId::new(legal).is_ok(), "{legal}");
+        }
+        for illegal in
+            ["", ".", "..", ".a", "-a", "_a", "a/b", "../x", "a b", "ä", "a\0", "a%2f", "a#1", &"x".repeat(129)]
+        {
+            let error = SnapshotId::new(illegal).expect_err(illegal).to_string();
+            assert!(error.contains(&format!("{illegal:?}")) && error.contains("1 to 128"), "{error}");
+            assert!(serde_json::from_value::<RestoreId>(illegal.into()).is_err(), "{illegal:?}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_without_an_id_is_called_after_its_second_in_utc() {
+        let id = SnapshotId::of_instant(TimestampMs::new(1_770_948_000_999));
+        assert_eq!(id.as_str(), "backup-20260213-020000");
+        let extremes = [TimestampMs::new(i64::MIN), TimestampMs::new(i64::MAX), TimestampMs::new(253_402_300_800_000)];
+        for id in extremes.map(SnapshotId::of_instant) {
+            assert_eq!(SnapshotId::new(id.as_str()), Ok(id));
+        }
+    }
+
+    #[test]
+    fn a75_times_are_rfc_3339_with_a_zone_to_the_millisecond() {
+        let read = TimestampMs::from_rfc3339;
+        assert_eq!(read("2026-02-13T08:00:00.250+01:00"), Ok(TimestampMs::new(1_770_966_000_250)));
+        assert_eq!(read("1969-12-31T23:59:59.999Z"), Ok(TimestampMs::new(-1)));
+        for wrong in [
+            "2026-02-13",
+            "2026-02-13T08:00:00",
+            "2026-02-30T08:00:00Z",
+            "2026-02-13T08:00:00 CET",
+            "2026-02-13T08:00:00-00:00",
+            "2026-12-31T23:59:60Z",
+            "2026-02-13T08:00:00.0001Z",
+            "1770966000000",
+            "now",
+            "",
+        ] {
+            let error = read(wrong).expect_err(wrong).to_string();
+            assert!(error.contains(&format!("{wrong:?}")) && error.contains("RFC 3339"), "{error}");
         }
     }
 

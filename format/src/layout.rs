@@ -4,17 +4,18 @@
 //! backup.json
 //! manifests/<shard>/<sequence:020>.json.zst
 //! checkpoints/<shard>/<sequence:020>-<sha256:8>.json.zst
+//! snapshots/<id>.json
 //! intake/<date>/<hour>/<shard>-<epoch>-<sequence>-<n>.parquet
 //! topics/topic=<t>/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-<n>.parquet
 //! ```
-//! Every name holds the epoch and the sequence of the manifest that will name it, so no two writers ever use one twice.
+//! Every segment's name holds the epoch and the sequence of the manifest that will name it, so no two writers ever use one twice.
 
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::bucket::Bucket;
 use crate::checksum::Sha256;
-use crate::ids::{Epoch, Sequence, Shard, TopicName};
+use crate::ids::{Epoch, Sequence, Shard, SnapshotId, TopicName};
 
 /// The key of an object below the backup's prefix, as manifests name it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -100,6 +101,21 @@ pub fn checkpoints(shard: Shard) -> ObjectKey {
 /// The key of a checkpoint whose stored bytes have `digest`.
 pub fn checkpoint(shard: Shard, sequence: Sequence, digest: &Sha256) -> ObjectKey {
     ObjectKey(format!("checkpoints/{shard}/{:020}-{}.json.zst", sequence.get(), digest.short()))
+}
+
+/// The folder of the snapshots.
+pub fn snapshots() -> ObjectKey {
+    ObjectKey("snapshots".to_owned())
+}
+
+/// The key of a snapshot.
+pub fn snapshot(id: &SnapshotId) -> ObjectKey {
+    ObjectKey(format!("snapshots/{id}.json"))
+}
+
+/// The snapshot a key stands for.
+pub fn snapshot_id(key: &str) -> Option<SnapshotId> {
+    SnapshotId::new(key.strip_prefix("snapshots/")?.strip_suffix(".json")?).ok()
 }
 
 /// The sequence a manifest key (with or without a prefix before it) stands for.
@@ -190,6 +206,12 @@ mod tests {
         let key = checkpoint(Shard::ONLY, Sequence::new(7), &digest);
         assert_eq!(key.as_str(), "checkpoints/0000/00000000000000000007-ba7816bf.json.zst");
         assert_eq!(checkpoint_sequence(key.as_str()), Some(Sequence::new(7)));
+        let id = SnapshotId::new("backup-20260213-020000").expect("legal");
+        assert_eq!(snapshot(&id).as_str(), "snapshots/backup-20260213-020000.json");
+        assert_eq!(snapshot_id(snapshot(&id).as_str()), Some(id));
+        for foreign in ["snapshots/.json", "snapshots/a/b.json", "snapshots/a", "manifests/a.json"] {
+            assert_eq!(snapshot_id(foreign), None, "{foreign}");
+        }
         assert_eq!(manifest_sequence("p/manifests/0000/00000000000000000007.json.zst"), Some(Sequence::new(7)));
     }
 

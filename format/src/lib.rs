@@ -5,6 +5,7 @@
 //!   backup.json                                                identity            identity.rs
 //!   manifests/<shard>/<sequence>.json.zst                      the manifest log    manifest/
 //!   checkpoints/<shard>/<sequence>-<sha256>.json.zst           folded state        checkpoint.rs, state.rs
+//!   snapshots/<id>.json                                        named boundaries    snapshot/
 //!   intake/<date>/<hour>/….parquet                             records of many topics  segment/
 //!   topics/topic=<t>/date=<date>/hour=<hour>/….parquet         records of one topic    segment/
 //! ```
@@ -21,7 +22,7 @@
 //! - **P10** there is one resolved view of what is protected ([`coverage`]).
 //!
 //! This crate knows neither a Kafka client nor Kubernetes nor a clock: instants, ids and retries come from its callers.
-//! Only [`store`] and [`manifest`] call the `object_store` crate; [`segment::slice`] reads through [`store`].
+//! Only [`store`], [`manifest`] and [`snapshot`] call the `object_store` crate; [`segment::slice`] reads through [`store`].
 
 pub mod bucket;
 pub mod checkpoint;
@@ -41,5 +42,6 @@ mod sample;
 pub mod schema;
 pub mod segment;
 pub mod slice;
+pub mod snapshot;
 pub mod state;
 pub mod store;

@@ -2,9 +2,10 @@
 
 pub use strimzi_backup_format::errors::chain;
 use strimzi_backup_format::identity::Mismatch;
-use strimzi_backup_format::ids::TopicName;
+use strimzi_backup_format::ids::{TimestampMs, TopicName};
 use strimzi_backup_format::job::JobFaults;
 use strimzi_backup_format::manifest::{log, reader};
+use strimzi_backup_format::snapshot::catalog;
 use strimzi_backup_format::store::OpenError;
 use strimzi_backup_format::store::probe::ProbeError;
 
@@ -78,6 +79,24 @@ pub enum Error {
     /// There is no backup.
     #[error("there is no backup under {0}; check storage in the job document, or start `strimzi-backup stream` first")]
     NoBackup(String),
+    /// A snapshot cannot be made or read.
+    #[error(transparent)]
+    Snapshot(#[from] catalog::Error),
+    /// Nobody commits what a snapshot could name.
+    #[error(
+        "no commit came within {} after {}, when the snapshot was asked for; {newest}; {}", humantime::format_duration(*timeout),
+        asked.to_rfc3339(), no_commit_way_out(*came)
+    )]
+    NoCommit {
+        /// When it was asked for.
+        asked: TimestampMs,
+        /// How long it was waited for.
+        timeout: std::time::Duration,
+        /// The newest manifest, for people.
+        newest: String,
+        /// How many manifests came that say that they are older.
+        came: usize,
+    },
     /// The prefix was emptied or exchanged while streaming.
     #[error(
         "{object} is gone or changed while streaming; the bucket was deleted, emptied or exchanged: nothing more is written"
@@ -147,10 +166,25 @@ impl Error {
             Self::Log(log::Error::Fenced { .. }) => exit::FENCED,
             Self::Log(log::Error::Corrupt { .. }) | Self::Foreign(_) => exit::DAMAGED,
             Self::Vanished { .. } | Self::Findings(_) => exit::DAMAGED,
+            Self::Snapshot(catalog::Error::Unknown { .. } | catalog::Error::Exists { .. }) => exit::USAGE,
+            Self::Snapshot(error) if error.is_damage() => exit::DAMAGED,
             Self::Read(error) if !error.is_retryable() => exit::DAMAGED,
             _ => exit::FAILED,
         }
     }
+}
+
+/// What to look at where no commit came that is late enough.
+fn no_commit_way_out(came: usize) -> String {
+    if came == 0 {
+        return "is the streamer running? Look at its log, its /readyz and `strimzi-backup inspect`; if it is, and slow, raise \
+                --timeout"
+            .to_owned();
+    }
+    format!(
+        "{came} came meanwhile and say that they are older, so the streamer's clock is behind this one: set them right, or \
+         raise --timeout"
+    )
 }
 
 impl From<OpenError> for Error {

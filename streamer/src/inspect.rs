@@ -1,7 +1,7 @@
 //! `inspect`: one screen that answers "am I protected, since when, until when, how far behind, what is missing and why,
 //! and what does it cost?".
 //!
-//! Reads the log and nothing else: no broker, no segment. What is protected comes from [`coverage::resolve`], the one
+//! Reads the log and the newest snapshots, nothing else: no broker, no segment. What is protected comes from [`coverage::resolve`], the one
 //! resolved view (P10); this module adds what the log says of requests, and what they cost by a table of prices.
 //!
 //! ```text
@@ -15,19 +15,27 @@ mod tests;
 
 use std::time::Duration;
 
+use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use strimzi_backup_format::checkpoint::{MANIFESTS_PER_BLOCK, RUNS_PER_BLOCK};
 use strimzi_backup_format::coverage::{self, Coverage};
-use strimzi_backup_format::ids::{Sequence, Shard, TimestampMs};
+use strimzi_backup_format::ids::{BackupId, Sequence, Shard, SnapshotId, TimestampMs};
 use strimzi_backup_format::manifest::Manifest;
 use strimzi_backup_format::manifest::reader::{self, Log};
+use strimzi_backup_format::snapshot::{Snapshot, catalog};
 use strimzi_backup_format::store::{PART_BYTES, Store};
 
-use crate::error::Error;
+use crate::error::{Error, chain};
 
 /// The newest manifests that rates are taken from, where the log has as many: minutes of a busy backup, half an hour of
 /// an idle one.
 const SAMPLE: usize = 64;
+
+/// The newest snapshots that are read; older ones are counted.
+const SNAPSHOTS: usize = 100;
+
+/// How many of them are read at once.
+const WINDOW: usize = 8;
 
 /// Less time than this between the first manifest and the last says nothing of an hour.
 const LEAST_MILLIS: u64 = 1_000;
@@ -125,6 +133,47 @@ pub struct IgnoredCheckpoint {
     pub reason: String,
 }
 
+/// One snapshot, as far as it could be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotEntry {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its boundary; absent where it could not be read.
+    #[serde(flatten)]
+    pub boundary: Option<Boundary>,
+    /// Why it could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// The boundary that a snapshot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Boundary {
+    /// The manifest's place in the log.
+    pub sequence: Sequence,
+    /// When the manifest was observed.
+    pub observed_at: TimestampMs,
+    /// Records held up to it.
+    pub rows: u64,
+    /// The instant up to which it holds everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<TimestampMs>,
+}
+
+impl SnapshotEntry {
+    fn new(id: SnapshotId, read: Result<Snapshot, String>) -> Self {
+        let boundary = |snapshot: &Snapshot| Boundary {
+            sequence: snapshot.manifest.sequence,
+            observed_at: snapshot.manifest.observed_at,
+            rows: snapshot.totals.rows,
+            until: snapshot.recoverable_until,
+        };
+        Self { id, boundary: read.as_ref().ok().map(boundary), problem: read.err() }
+    }
+}
+
 /// Everything that one screen shows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -145,6 +194,10 @@ pub struct Inspection {
     pub monthly_cost: Cost,
     /// Checkpoints that were not believed.
     pub ignored_checkpoints: Vec<IgnoredCheckpoint>,
+    /// How many snapshots there are.
+    pub snapshot_count: usize,
+    /// The newest 100 of them, oldest first.
+    pub snapshots: Vec<SnapshotEntry>,
 }
 
 impl Inspection {
@@ -158,12 +211,38 @@ impl Inspection {
 /// Looks at the backup in `store` at `now`; `looks` is the writer's `backup.metadataInterval`.
 ///
 /// # Errors
-/// [`Error::NoBackup`] or [`Error::Read`].
+/// [`Error::NoBackup`], [`Error::Read`], or [`Error::Snapshot`] where the store does not answer.
 pub async fn run(store: &Store, prices: Prices, looks: Duration, now: TimestampMs) -> Result<Inspection, Error> {
     let log = reader::open(store, Shard::ONLY).await?;
     let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
     let sample = sample(store, &log).await?;
-    Ok(resolve(store, &log, requests(&sample, looks), prices, now))
+    let found = resolve(store, &log, requests(&sample, looks), prices, now);
+    let listed = catalog::list(store).await?;
+    let snapshot_count = listed.len();
+    let snapshots = snapshots(store, log.identity.backup, listed).await?;
+    Ok(Inspection { snapshot_count, snapshots, ..found })
+}
+
+/// The newest snapshots. One that is damaged is told and hides nothing.
+async fn snapshots(
+    store: &Store,
+    backup: BackupId,
+    mut listed: Vec<catalog::Listed>,
+) -> Result<Vec<SnapshotEntry>, catalog::Error> {
+    let newest = listed.split_off(listed.len().saturating_sub(SNAPSHOTS));
+    futures::stream::iter(newest)
+        .map(|catalog::Listed { id, .. }| async move {
+            let read = match catalog::load(store, backup, &id).await {
+                Ok(Some(snapshot)) => Ok(snapshot),
+                Ok(None) => Err("it was listed and is not there".to_owned()),
+                Err(error) if error.is_retryable() => return Err(error),
+                Err(error) => Err(chain(&error)),
+            };
+            Ok(SnapshotEntry::new(id, read))
+        })
+        .buffered(WINDOW)
+        .try_collect()
+        .await
 }
 
 fn resolve(store: &Store, log: &Log, requests: Option<Requests>, prices: Prices, now: TimestampMs) -> Inspection {
@@ -178,6 +257,8 @@ fn resolve(store: &Store, log: &Log, requests: Option<Requests>, prices: Prices,
         prices,
         monthly_cost,
         ignored_checkpoints: ignored.map(|(object, reason)| IgnoredCheckpoint { object, reason }).collect(),
+        snapshot_count: 0,
+        snapshots: Vec::new(),
     }
 }
 

@@ -5,7 +5,7 @@
 //!                                                ├─ source/    what is fetched, which life of a topic, positions
 //!                                                ├─ pipeline/  cut policy, encoding, uploading
 //!                                                └─ kafka/     the only user of librdkafka
-//!                └▶ inspect.rs, segments.rs, verify/           the store alone
+//!                └▶ inspect.rs, segments.rs, snapshot.rs, verify/   the store alone
 //! ```
 
 pub mod admin;
@@ -20,6 +20,7 @@ pub mod kafka;
 pub mod metrics;
 pub mod pipeline;
 pub mod segments;
+pub mod snapshot;
 pub mod source;
 pub mod status;
 pub mod stream;

@@ -75,29 +75,6 @@ pub struct RunEntry {
     pub max_timestamp: TimestampMs,
 }
 
-/// A text is no instant.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{text:?} is not an RFC 3339 time with a zone, such as 2026-02-13T07:00:00Z or 2026-02-13T08:00:00.250+01:00: {why}"
-)]
-pub struct NotATime {
-    text: String,
-    why: String,
-}
-
-/// Reads an RFC 3339 time with zone, to the millisecond.
-///
-/// # Errors
-/// [`NotATime`] with what is wrong: a missing zone, a day that does not exist, a fraction finer than it can be kept.
-pub fn parse_time(text: &str) -> Result<TimestampMs, NotATime> {
-    let failed = |why: String| NotATime { text: text.to_owned(), why };
-    let time = chrono::DateTime::parse_from_rfc3339(text).map_err(|error| failed(error.to_string()))?;
-    if time.timestamp_subsec_nanos() % 1_000_000 != 0 {
-        return Err(failed("record timestamps have milliseconds, and this is finer".to_owned()));
-    }
-    Ok(TimestampMs::new(time.timestamp_millis()))
-}
-
 /// Finds the slice and prints its objects; `place` is where the job says that `store` is.
 ///
 /// # Errors
@@ -201,18 +178,6 @@ mod tests {
 
     fn store(kind: Kind, description: &str) -> Store {
         Store { kind, description: description.to_owned(), ..Store::memory() }
-    }
-
-    #[test]
-    fn times_need_a_zone_and_no_more_than_milliseconds() {
-        assert_eq!(parse_time("2026-02-13T08:00:00.250+01:00"), Ok(TimestampMs::new(1_770_966_000_250)));
-        assert_eq!(parse_time("1969-12-31T23:59:59.999Z"), Ok(TimestampMs::new(-1)));
-        for wrong in
-            ["2026-02-13", "2026-02-13T08:00:00", "2026-02-30T08:00:00Z", "now", "", "2026-02-13T08:00:00.0001Z"]
-        {
-            let error = parse_time(wrong).expect_err(wrong).to_string();
-            assert!(error.contains(&format!("{wrong:?}")) && error.contains("RFC 3339"), "{error}");
-        }
     }
 
     #[test]

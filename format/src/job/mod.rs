@@ -1,30 +1,35 @@
-//! The job document: what the operator (or a person) tells the streamer to do, as YAML or JSON.
+//! The job document and the restore document: what the operator (or a person) tells the streamer, or a restore, to do, as YAML
+//! or JSON.
 //!
-//! Owns: the document's fields, their defaults, units and ranges, and the one function that turns what was read
-//! ([`RawJob`]) into what the code sees ([`Job`]). Does not own: how a Kafka client or a store is made of it.
+//! Owns: the documents' fields, their defaults, units and ranges, and the functions that turn what was read ([`RawJob`],
+//! [`RawRestoreJob`]) into what the code sees ([`Job`], [`RestoreJob`]). Does not own: how a Kafka client or a store is made
+//! of it, or whether a backup holds what a restore asks for.
 //!
 //! ```text
 //! text ──serde──▶ RawJob ──resolve──▶ Job          every fault of the document in one answer (JobFaults)
+//! text ──serde──▶ RawRestoreJob ──resolve_restore(now)──▶ RestoreJob
 //! ```
 //!
-//! Invariants: an unknown field is refused, never ignored; a `Job` that exists is complete and in range; no secret is
+//! Invariants: an unknown field is refused, never ignored; a `Job` or `RestoreJob` that exists is complete and in range; no secret is
 //! ever part of either form, only the paths of the files that hold them.
 
 mod raw;
 mod resolve;
 mod resolved;
+mod restore;
 mod scalar;
 mod selection;
 
 pub use raw::{
-    RawAnchor, RawAuthentication, RawAzure, RawBackup, RawCluster, RawFilesystem, RawGcs, RawHttp, RawJob, RawS3,
-    RawStorage, RawTls, RawTopics,
+    RawAnchor, RawAuthentication, RawAzure, RawBackup, RawCluster, RawFilesystem, RawGcs, RawHttp, RawJob,
+    RawPointInTime, RawRestore, RawRestoreJob, RawS3, RawStorage, RawTls, RawTopicMapping, RawTopics,
 };
-pub use resolve::{ALLOWED_PROPERTIES, Fault, JobFaults, resolve};
+pub use resolve::{ALLOWED_PROPERTIES, Fault, JobFaults, resolve, resolve_restore};
 pub use resolved::{
     Anchor, Authentication, Azure, AzureCredentials, BackupSettings, Cluster, Compression, Filesystem, Gcs,
     GcsCredentials, HttpSettings, Job, Location, S3, S3Credentials, ScramMechanism, Storage, Tls, Username, defaults,
 };
+pub use restore::{ExistingTopicPolicy, OnGap, RestoreJob, RestoreSettings, Stop, TopicCreation, TopicTarget, Until};
 pub use scalar::Scalar;
 pub use selection::TopicSelection;
 

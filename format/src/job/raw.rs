@@ -232,6 +232,68 @@ raw!(
     }
 );
 
+raw!(
+    /// The whole restore document.
+    RawRestoreJob {
+        /// The Kafka cluster that is restored into; required.
+        cluster: RawCluster,
+        /// Where the backup is kept; required.
+        storage: RawStorage,
+        /// What is restored, and how; required.
+        restore: RawRestore,
+    }
+);
+
+raw!(
+    /// `restore`: see [`super::RestoreSettings`] for every field.
+    RawRestore {
+        /// Required.
+        id: Scalar,
+        /// A snapshot's id.
+        backup_id: Scalar,
+        /// The newest instant if left out.
+        point_in_time: RawPointInTime,
+        /// RFC 3339 with zone.
+        start_timestamp: Scalar,
+        /// Which topics; all but internal ones if left out.
+        topics: RawTopics,
+        /// Other names and other numbers of partitions.
+        topic_mapping: Vec<RawTopicMapping>,
+        /// `auto` or `manual`.
+        topic_creation: String,
+        /// `fail`, `append` or `overwrite`.
+        existing_topic_policy: String,
+        /// `fail` or `accept`.
+        on_gap: String,
+        /// A number.
+        parallelism: Scalar,
+        /// A size, such as `50Mi`: of a second.
+        throttle: Scalar,
+    }
+);
+
+raw!(
+    /// `restore.pointInTime`: exactly one of the fields.
+    RawPointInTime {
+        /// RFC 3339 with zone.
+        timestamp: Scalar,
+        /// A duration, such as `2h`.
+        offset_from_end: Scalar,
+    }
+);
+
+raw!(
+    /// One entry of `restore.topicMapping`.
+    RawTopicMapping {
+        /// Required.
+        source_topic: Scalar,
+        /// Required.
+        target_topic: Scalar,
+        /// A number.
+        partitions: Scalar,
+    }
+);
+
 /// Reads a block whose presence alone means something: `tls:` with nothing after it is present, and read as absent it
 /// would silently send records and passwords in the clear.
 fn present<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {

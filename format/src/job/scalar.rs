@@ -22,7 +22,8 @@ impl Scalar {
         self.0.trim()
     }
 
-    /// A number of bytes: plain, or with one of the suffixes `Ki Mi Gi Ti` (powers of 1024) or `k M G T` (of 1000).
+    /// A number of bytes: plain, or with one of the suffixes `Ki Mi Gi Ti` (powers of 1024, also as `KiB MiB GiB TiB`) or
+    /// `k M G T` (of 1000).
     pub(super) fn bytes(&self) -> Option<u64> {
         let text = self.as_str();
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -33,10 +34,10 @@ impl Scalar {
             "M" => 1_000_000,
             "G" => 1_000_000_000,
             "T" => 1_000_000_000_000,
-            "Ki" => 1 << 10,
-            "Mi" => 1 << 20,
-            "Gi" => 1 << 30,
-            "Ti" => 1 << 40,
+            "Ki" | "KiB" => 1 << 10,
+            "Mi" | "MiB" => 1 << 20,
+            "Gi" | "GiB" => 1 << 30,
+            "Ti" | "TiB" => 1 << 40,
             _ => return None,
         };
         number.parse::<u64>().ok()?.checked_mul(factor)

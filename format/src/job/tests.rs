@@ -1,3 +1,5 @@
+mod restore;
+
 use super::*;
 use crate::ids::TopicName;
 

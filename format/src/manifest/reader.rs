@@ -257,6 +257,23 @@ async fn read_tail(store: &Store, shard: Shard, log: &mut Log) -> Result<(), Err
     }
 }
 
+/// Reads the manifest after the last one of `log` and takes it in; `false` where there is none yet. One request, so that a
+/// log can be followed cheaply; that nothing lies beyond a missing one, [`open`] has looked at.
+///
+/// # Errors
+/// [`Error`]; the log is then as it was.
+pub async fn advance(store: &Store, log: &mut Log) -> Result<bool, Error> {
+    let key = layout::manifest(log.state.shard, log.state.next_sequence());
+    let mut read = 1;
+    loop {
+        let Some(bytes) = get(store, &key).await? else { return Ok(false) };
+        match fold(log, &key, &bytes) {
+            Err(error) if read < READS && !error.is_retryable() => read += 1,
+            done => return done.map(|()| true),
+        }
+    }
+}
+
 fn hole_error(shard: Shard, hole: Sequence, witness: &ObjectKey) -> Error {
     Error::Missing { object: layout::manifest(shard, hole).to_string(), witness: witness.to_string() }
 }

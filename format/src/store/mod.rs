@@ -13,7 +13,8 @@
 //! Invariants: nothing is overwritten that another could have written (P3); bytes leave here only if their size and digest
 //! are the expected ones; no secret is kept longer than its file says it, or printed.
 //!
-//! This is the only module that knows the `object_store` crate's builders, and with `manifest` the only one that calls it.
+//! This is the only module that knows the `object_store` crate's builders, and with `manifest` and `snapshot` the only one that
+//! calls it.
 
 pub mod create_once;
 mod credentials;

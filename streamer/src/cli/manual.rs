@@ -61,6 +61,20 @@ Exit codes:
   2  bad configuration or usage: all faults are listed; also a topic that the backup does not have
   4  the backup's log is damaged, or was written by a newer release";
 
+/// Of `snapshot`.
+pub(super) const SNAPSHOT: &str = "\
+Examples:
+  From a timer, named after the moment:
+    strimzi-backup snapshot --config job.yaml
+  Before an upgrade, with the document kept:
+    strimzi-backup snapshot --config job.yaml --id before-upgrade --output json > before-upgrade.json
+
+Exit codes:
+  0  done: the snapshot is in the store
+  1  no commit came in time, the store did not answer, or there is no backup yet
+  2  bad configuration or usage: all faults are listed; also an id that is taken
+  4  the backup is damaged, belongs to another job, or was written by a newer release";
+
 /// Of `verify`.
 pub(super) const VERIFY: &str = "\
 Examples:

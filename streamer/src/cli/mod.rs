@@ -5,9 +5,10 @@ mod manual;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use strimzi_backup_format::ids::{TimestampMs, TopicName};
+use strimzi_backup_format::ids::{SnapshotId, TimestampMs, TopicName};
 use strimzi_backup_format::job::Job;
 use strimzi_backup_format::store;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::error::Error;
 use crate::inspect::{self, Prices};
 use crate::segments::{self, Slice};
+use crate::snapshot;
 use crate::stream::Until;
 use crate::verify::{self, Level, Progress};
 
@@ -83,14 +85,34 @@ pub enum Command {
         #[arg(long, value_name = "TOPIC")]
         topic: Vec<TopicName>,
         /// The first timestamp, RFC 3339 with zone, such as 2026-02-13T01:30:00.000Z.
-        #[arg(long, value_name = "TIME", value_parser = segments::parse_time)]
+        #[arg(long, value_name = "TIME", value_parser = TimestampMs::from_rfc3339)]
         from: Option<TimestampMs>,
         /// The first timestamp that is not part of the slice any more.
-        #[arg(long, value_name = "TIME", value_parser = segments::parse_time)]
+        #[arg(long, value_name = "TIME", value_parser = TimestampMs::from_rfc3339)]
         to: Option<TimestampMs>,
         /// Paths, JSON, or SQL for DuckDB that reads the slice.
         #[arg(long, value_enum, default_value_t = SegmentsOutput::Text)]
         output: SegmentsOutput,
+    },
+    /// Give a name to a boundary that a restore can stop at.
+    ///
+    /// Waits for the streamer's next commit and writes where everything stood then: positions, topics with their
+    /// configuration, sums. Needs the store alone; the broker may be gone, but a streamer must be running. The snapshot's
+    /// boundary lies at or after the moment of asking, by the clocks of this machine and the streamer's.
+    #[command(after_long_help = manual::SNAPSHOT)]
+    Snapshot {
+        /// The job document.
+        #[command(flatten)]
+        job: JobFile,
+        /// The snapshot's name: 1 to 128 of [a-zA-Z0-9._-], given once. `backup-YYYYMMDD-HHMMSS`, in UTC, where absent.
+        #[arg(long, value_name = "ID")]
+        id: Option<SnapshotId>,
+        /// How long to wait for a commit; above backup.heartbeatInterval.
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "2m")]
+        timeout: Duration,
+        /// How to print the snapshot.
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
     },
     /// Prove that the backup is whole.
     ///
@@ -184,6 +206,15 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             let slice = Slice { topics: topic, from, to };
             print(&segments::run(&store, &storage.location, &slice, format).await?)
         }
+        Command::Snapshot { job, id, timeout, output } => {
+            let job = job.read()?;
+            let store = store::open(&job.storage)?;
+            let taken = snapshot::run(&store, &job, snapshot::Request { id, timeout }, &SystemClock).await?;
+            match output {
+                Output::Text => print(&taken.to_string()),
+                Output::Json => print(&taken.to_json()),
+            }
+        }
         Command::Verify { job, level, output, parallelism } => {
             let store = store::open(&job.read()?.storage)?;
             let options = verify::Options { parallelism, ..verify::Options::default() };
@@ -235,7 +266,7 @@ mod tests {
         let mut command = Arguments::command().term_width(100);
         command.build();
         let mut text = command.render_long_help().to_string();
-        for name in ["stream", "inspect", "segments", "verify"] {
+        for name in ["stream", "inspect", "segments", "snapshot", "verify"] {
             let subcommand = command.find_subcommand_mut(name).expect("a command of that name");
             text.push_str(&format!("\n--- {name} ---\n{}", subcommand.clone().term_width(100).render_long_help()));
         }
@@ -243,10 +274,20 @@ mod tests {
     }
 
     #[test]
+    fn the_timeout_of_a_snapshot_is_the_documented_default() {
+        let arguments = Arguments::try_parse_from(["strimzi-backup", "snapshot", "--config", "x"]).expect("usable");
+        let Command::Snapshot { id: None, timeout, .. } = arguments.command else { panic!("{arguments:?}") };
+        assert_eq!(timeout, snapshot::TIMEOUT);
+    }
+
+    #[test]
     fn usage_faults_name_what_is_wrong() {
         let error = Arguments::try_parse_from(["strimzi-backup", "segments", "--config", "x", "--from", "yesterday"]);
         let text = error.expect_err("no time").to_string();
         assert!(text.contains("yesterday") && text.contains("--from"), "{text}");
+        let error = Arguments::try_parse_from(["strimzi-backup", "snapshot", "--config", "x", "--id", "a/b"]);
+        let text = error.expect_err("no id").to_string();
+        assert!(text.contains("illegal snapshot id \"a/b\"") && text.contains("--id"), "{text}");
         let error = Arguments::try_parse_from(["strimzi-backup", "verify", "--config", "x", "--level", "4"]);
         assert!(error.expect_err("no level").to_string().contains("1, 2 and 3"));
     }

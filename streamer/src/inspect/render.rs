@@ -7,7 +7,7 @@ use strimzi_backup_format::coverage::{Coverage, Recoverable, TopicCondition};
 use strimzi_backup_format::ids::{PartitionKey, TimestampMs};
 use strimzi_backup_format::manifest::{Behind, Gap};
 
-use super::{Cost, Inspection, Prices, Requests, real};
+use super::{Boundary, Cost, Inspection, Prices, Requests, SnapshotEntry, real};
 
 /// How many lines a list gets before it is cut: the screen stays one screen. The JSON has all.
 const SHOWN: usize = 8;
@@ -24,6 +24,7 @@ impl fmt::Display for Inspection {
         self.topics(f)?;
         self.behind(f)?;
         self.gaps(f)?;
+        self.snapshots(f)?;
         self.writer(f)?;
         self.requests(f)?;
         self.checkpoints(f)
@@ -124,6 +125,14 @@ impl Inspection {
         list(f, &gaps.iter().rev().map(describe).collect::<Vec<_>>())
     }
 
+    fn snapshots(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.snapshot_count == 0 {
+            return Ok(());
+        }
+        line(f, "snapshots", format_args!("{}", self.snapshot_count))?;
+        list(f, &self.snapshots.iter().rev().map(describe_snapshot).collect::<Vec<_>>())
+    }
+
     fn writer(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(head) = self.coverage.head else {
             return line(f, "writer", format_args!("none yet"));
@@ -173,6 +182,17 @@ impl Inspection {
         let lines: Vec<String> =
             self.ignored_checkpoints.iter().map(|ignored| format!("{}: {}", ignored.object, ignored.reason)).collect();
         list(f, &lines)
+    }
+}
+
+fn describe_snapshot(SnapshotEntry { id, boundary, problem }: &SnapshotEntry) -> String {
+    match (boundary, problem) {
+        (Some(Boundary { sequence, observed_at, rows, until }), _) => {
+            let until =
+                until.map_or_else(|| "nothing complete yet".to_owned(), |until| format!("until {}", show(until)));
+            format!("{id}: manifest {sequence} of {}, {rows} records, {until}", show(*observed_at))
+        }
+        (None, problem) => format!("{id}: cannot be read: {}", problem.as_deref().unwrap_or("?")),
     }
 }
 

@@ -268,3 +268,35 @@ fn a_silent_writer_is_noticed() {
     assert!(text.contains("manifest 1234 3 d 0 h ago; nobody writes: is the streamer running?"), "{text}");
     assert!(text.contains("3 d 0 h behind now"), "{text}");
 }
+
+#[test]
+fn snapshots_are_listed_newest_first_and_a_damaged_one_says_so() {
+    let entry = |id: &str, seconds: i64, until| SnapshotEntry {
+        id: SnapshotId::new(id).expect("legal"),
+        boundary: Some(Boundary { sequence: Sequence::new(9), observed_at: at(seconds), rows: 1_234, until }),
+        problem: None,
+    };
+    let damaged = SnapshotEntry {
+        id: SnapshotId::new("odd").expect("legal"),
+        boundary: None,
+        problem: Some("snapshots/odd.json is damaged: it is gone".to_owned()),
+    };
+    let found = resolve(&store(), &log(), None, Prices::default(), at(7210));
+    let snapshots = vec![entry("first", 10, None), entry("before-upgrade", 20, Some(at(15))), damaged];
+    let found = Inspection { snapshot_count: 103, snapshots, ..found };
+    let text = found.to_string();
+    let lines: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("snapshots")).take(4).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    snapshots   103
+                odd: cannot be read: snapshots/odd.json is damaged: it is gone
+                before-upgrade: manifest 9 of 2026-02-13T07:00:20.000Z, 1234 records, until 2026-02-13T07:00:15.000Z
+                first: manifest 9 of 2026-02-13T07:00:10.000Z, 1234 records, nothing complete yet
+    ");
+    let json: serde_json::Value = serde_json::from_str(&found.to_json()).expect("json");
+    assert_eq!(json["snapshotCount"], 103);
+    let expected = serde_json::json!({
+        "id": "before-upgrade", "sequence": 9, "observedAt": START + 20_000, "rows": 1234, "until": START + 15_000
+    });
+    assert_eq!(json["snapshots"][1], expected);
+    assert_eq!(json["snapshots"][2]["problem"], "snapshots/odd.json is damaged: it is gone");
+}

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use strimzi_backup_format::checksum::Sha256;
-use strimzi_backup_format::ids::{Sequence, Shard};
+use strimzi_backup_format::ids::{Sequence, Shard, SnapshotId};
 use strimzi_backup_format::layout::{self, ObjectKey};
 use strimzi_backup_format::store::{Store, StoreError};
 
@@ -27,6 +27,8 @@ pub(super) struct Inventory {
     pub(super) manifests: u64,
     /// The shard's checkpoints.
     pub(super) checkpoints: BTreeMap<Sequence, Vec<ObjectKey>>,
+    /// The snapshots.
+    pub(super) snapshots: Vec<SnapshotId>,
     /// All other objects, by the start of their key's digest: keys are long, and there are as many as segments.
     others: HashMap<u128, Listed>,
     /// Bytes of all objects.
@@ -76,6 +78,10 @@ impl Inventory {
             same.sort();
             return;
         }
+        if let Some(id) = layout::snapshot_id(key) {
+            self.snapshots.push(id);
+            return;
+        }
         if key != layout::identity().as_str() && !key.starts_with(PROBE_FOLDER) {
             self.others.insert(fingerprint(key), Listed { size, named: false });
         }
@@ -83,7 +89,7 @@ impl Inventory {
 
     /// Whether nothing of a log is here.
     pub(super) fn is_empty(&self) -> bool {
-        self.manifests == 0 && self.checkpoints.is_empty() && self.others.is_empty()
+        self.manifests == 0 && self.checkpoints.is_empty() && self.snapshots.is_empty() && self.others.is_empty()
     }
 
     /// Notes that a manifest names `key`.

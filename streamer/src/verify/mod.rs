@@ -1,7 +1,7 @@
 //! `verify`: does everything hold that the backup says of itself?
 //!
 //! ```text
-//! list the prefix ─▶ identity ─▶ manifest 1, 2, 3 … ──┬─▶ checkpoints of that sequence: equal to the fold?
+//! list the prefix ─▶ identity ─▶ manifest 1, 2, 3 … ──┬─▶ checkpoints and snapshots of that sequence: equal to the fold?
 //!    inventory.rs      chain.rs      (windows)        ├─▶ its segments: there? whole? records right?    objects.rs
 //!                                                     └─▶ offsets posted                                 ledger.rs
 //!                                      at the end: accounts balanced, checkpoints and anchor reached, orphans counted
@@ -9,7 +9,7 @@
 //!
 //! | level | holds if |
 //! | --- | --- |
-//! | 1 | the chain of manifests from the first, every checkpoint, and every segment is there in its size |
+//! | 1 | the chain of manifests from the first, every checkpoint and snapshot, and every segment is there in its size |
 //! | 2 | and the SHA-256 of every segment is the recorded one |
 //! | 3 | and every record decodes, and is where its manifest says (P5) |
 //!
@@ -25,6 +25,7 @@ mod ledger;
 mod objects;
 mod records;
 pub mod report;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
@@ -49,6 +50,7 @@ use self::inventory::Inventory;
 use self::ledger::Ledger;
 use self::objects::Inspector;
 use self::report::{Finding, FindingKind, Report};
+use self::snapshots::Snapshots;
 use crate::error::{Error, chain as with_causes};
 
 /// How deep a verification looks.
@@ -166,10 +168,12 @@ pub async fn run(store: &Store, level: Level, options: &Options, progress: &Prog
         progress.finish();
         return Ok(report);
     };
+    let snapshots = Snapshots::read(store, chain.state.backup, &inventory.snapshots, &mut report).await;
     let walk = Walk {
         store,
         inspector: Inspector::new(store, chain.state.backup, level, options),
         checkpoints: Checkpoints::new(inventory.checkpoints.clone()),
+        snapshots,
         anchor: store.anchor.map(|anchor| (anchor, false)),
         ledger: Ledger::default(),
         inventory,
@@ -196,6 +200,7 @@ struct Walk<'a> {
     inventory: Inventory,
     chain: Chain,
     checkpoints: Checkpoints,
+    snapshots: Snapshots,
     inspector: Inspector,
     ledger: Ledger,
     /// What the log must hold, and whether it was met.
@@ -227,6 +232,7 @@ impl Walk<'_> {
         }
         self.checkpoints.add(manifest);
         self.checkpoints.check(self.store, &self.chain.state, &mut self.report).await;
+        self.snapshots.check(&self.chain.state, &mut self.report);
         let head = self.chain.state.head.map(|head| (head.sequence, head.sha256));
         if let Some((anchor, met)) = &mut self.anchor
             && anchor.backup == self.chain.state.backup
@@ -255,6 +261,7 @@ impl Walk<'_> {
         self.check_anchor(&newest);
         if self.chain.whole {
             self.checkpoints.close(&self.chain.state, &mut self.report);
+            self.snapshots.close(&self.chain.state, &mut self.report);
             match self.inventory.orphans(self.store).await {
                 Ok(orphans) => self.report.orphans = Some(orphans),
                 Err(error) => {

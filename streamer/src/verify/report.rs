@@ -112,6 +112,8 @@ pub struct Counts {
     pub untrusted_manifests: u64,
     /// Checkpoints read, right or not.
     pub checkpoints: u64,
+    /// Snapshots read, right or not.
+    pub snapshots: u64,
     /// Segments that the manifests name.
     pub segments: u64,
     /// Their bytes.
@@ -313,7 +315,11 @@ impl Report {
     fn write_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { manifests, checkpoints, segments, bytes, partitions, gaps, lost_offsets, .. } = self.counts;
         let size = ByteSize(bytes);
-        write!(f, "looked at    {manifests} manifests, {checkpoints} checkpoints, {segments} segments ({size})")?;
+        write!(f, "looked at    {manifests} manifests, {checkpoints} checkpoints, ")?;
+        if self.counts.snapshots > 0 {
+            write!(f, "{} snapshots, ", self.counts.snapshots)?;
+        }
+        write!(f, "{segments} segments ({size})")?;
         if self.level == Level::Records {
             write!(f, ", {} records", self.counts.decoded_records)?;
         }

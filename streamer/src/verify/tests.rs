@@ -4,6 +4,7 @@ mod documents;
 mod fixture;
 mod mutations;
 mod segments;
+mod snapshots;
 
 use strimzi_backup_format::ids::{Lineage, PartitionId, PartitionKey, TopicName};
 use strimzi_backup_format::store::Store;

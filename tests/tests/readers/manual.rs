@@ -31,10 +31,12 @@ fn every_example_of_the_help_runs() -> Result<()> {
     scenario.client.produce("orders", &numbered(0..10))?;
     let job = scenario.job.clone().set("/topics/include", json!(["orders"]));
     std::fs::copy(job.write()?, scenario.dir().join("job.yaml"))?;
-    for (command, least) in [("stream", 2), ("inspect", 2), ("segments", 2), ("verify", 2)] {
+    for (command, least) in [("stream", 2), ("inspect", 2), ("segments", 2), ("snapshot", 2), ("verify", 2)] {
         let help = shell(&format!("strimzi-backup {command} --help"), scenario.dir())?;
         let lines = examples(&help);
         ensure!(lines.len() == least && help.contains("\nExit codes:\n  0  "), "{command}:\n{help}");
+        // A snapshot waits for a commit.
+        let writer = if command == "snapshot" { Some(job.stream(&[])?) } else { None };
         for line in lines {
             ensure!(line.starts_with(&format!("strimzi-backup {command} --config job.yaml")), "{line}");
             if line == "strimzi-backup stream --config job.yaml" {
@@ -44,6 +46,10 @@ fn every_example_of_the_help_runs() -> Result<()> {
             } else {
                 shell(&line, scenario.dir())?;
             }
+        }
+        if let Some(mut writer) = writer {
+            writer.ready()?;
+            writer.stop()?;
         }
     }
     Ok(())

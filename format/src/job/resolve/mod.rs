@@ -3,9 +3,11 @@
 //! Every fault names its field by path and says the way out, so that a document is put right in one round.
 
 mod cluster;
+mod restore;
 mod storage;
 
 pub use cluster::ALLOWED_PROPERTIES;
+pub use restore::resolve_restore;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -13,6 +15,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
+
+use serde::de::DeserializeOwned;
 
 use super::raw::{RawBackup, RawHttp, RawJob, RawTopics};
 use super::resolved::{BackupSettings, Compression, HttpSettings, Job, defaults};
@@ -49,15 +53,34 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Which document it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Document {
+    Job,
+    Restore,
+}
+
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Job => "job document",
+            Self::Restore => "restore document",
+        })
+    }
+}
+
 /// Everything wrong with a document; never empty.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("job document has {} fault(s): {}", .0.len(), .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-pub struct JobFaults(Vec<Fault>);
+#[error("{document} has {} fault(s): {}", .faults.len(), .faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct JobFaults {
+    document: Document,
+    faults: Vec<Fault>,
+}
 
 impl JobFaults {
     /// The faults, in the document's order of fields.
     pub fn faults(&self) -> &[Fault] {
-        &self.0
+        &self.faults
     }
 }
 
@@ -66,12 +89,16 @@ impl FromStr for Job {
 
     /// Reads a document, YAML or JSON.
     fn from_str(text: &str) -> Result<Self, JobFaults> {
-        let raw = serde_norway::from_str::<RawJob>(text).map_err(|error| {
-            // serde's message names the field's path, the line and the column.
-            JobFaults(vec![Fault { path: String::new(), message: format!("cannot be read: {error}") }])
-        })?;
-        resolve(raw)
+        resolve(read(Document::Job, text)?)
     }
+}
+
+fn read<T: DeserializeOwned>(document: Document, text: &str) -> Result<T, JobFaults> {
+    serde_norway::from_str(text).map_err(|error| {
+        // serde's message names the field's path, the line and the column.
+        let fault = Fault { path: String::new(), message: format!("cannot be read: {error}") };
+        JobFaults { document, faults: vec![fault] }
+    })
 }
 
 /// Turns what was read into what the code sees.
@@ -82,7 +109,7 @@ pub fn resolve(raw: RawJob) -> Result<Job, JobFaults> {
     let mut faults = Faults::default();
     let name = name(raw.name, &mut faults);
     let cluster = faults.required("cluster", raw.cluster).and_then(|raw| cluster::resolve(raw, &mut faults));
-    let topics = topics(raw.topics.unwrap_or_default(), &mut faults);
+    let topics = topics("topics", raw.topics.unwrap_or_default(), &mut faults);
     let storage = faults.required("storage", raw.storage).and_then(|raw| storage::resolve(raw, &mut faults));
     let backup = backup(&raw.backup.unwrap_or_default(), &mut faults);
     let http = http(raw.http.unwrap_or_default(), &mut faults);
@@ -90,7 +117,7 @@ pub fn resolve(raw: RawJob) -> Result<Job, JobFaults> {
         (Some(cluster), Some(storage), Some(http)) if faults.0.is_empty() => {
             Ok(Job { name, cluster, topics, storage, backup, http })
         }
-        _ => Err(JobFaults(faults.0)),
+        _ => Err(JobFaults { document: Document::Job, faults: faults.0 }),
     }
 }
 
@@ -206,13 +233,14 @@ fn name(raw: Option<Scalar>, faults: &mut Faults) -> String {
     name
 }
 
-fn topics(raw: RawTopics, faults: &mut Faults) -> TopicSelection {
+fn topics(path: &str, raw: RawTopics, faults: &mut Faults) -> TopicSelection {
+    let path = |field: &str| format!("{path}.{field}");
     let include = raw.include.unwrap_or_else(|| vec![defaults::INCLUDE.to_owned()]);
     if include.is_empty() {
-        faults.push("topics.include", "is empty and so chooses nothing; leave it out to choose every topic");
+        faults.push(&path("include"), "is empty and so chooses nothing; leave it out to choose every topic");
     }
-    let include = patterns("topics.include", &include, faults);
-    let exclude = patterns("topics.exclude", &raw.exclude.unwrap_or_default(), faults);
+    let include = patterns(&path("include"), &include, faults);
+    let exclude = patterns(&path("exclude"), &raw.exclude.unwrap_or_default(), faults);
     TopicSelection::new(include, exclude)
 }
 
@@ -268,7 +296,7 @@ fn backup(raw: &RawBackup, faults: &mut Faults) -> BackupSettings {
         heartbeat_interval,
         metadata_interval,
         memory_budget_bytes,
-        parallelism: parallelism(raw.parallelism.as_ref(), faults),
+        parallelism: parallelism("backup.parallelism", raw.parallelism.as_ref(), faults),
     }
 }
 
@@ -285,9 +313,9 @@ fn topic_segment_bytes(raw: Option<&Scalar>, segment_bytes: u64, faults: &mut Fa
     bytes
 }
 
-fn parallelism(raw: Option<&Scalar>, faults: &mut Faults) -> NonZeroUsize {
+fn parallelism(path: &str, raw: Option<&Scalar>, faults: &mut Faults) -> NonZeroUsize {
     let default = i64::try_from(defaults::PARALLELISM).unwrap_or(1);
-    let number = faults.integer("backup.parallelism", raw, default, &PARALLELISM_RANGE);
+    let number = faults.integer(path, raw, default, &PARALLELISM_RANGE);
     usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN)
 }
 

@@ -1,6 +1,7 @@
 //! The stored documents of each version, as bytes: read for ever, and still written to the letter.
 //!
-//! They are one backup: the manifest, number 3, follows on [`before`] and folds into the state of the checkpoint.
+//! They are one backup: the manifest, number 3, follows on [`before`] and folds into the state of the checkpoint, which is
+//! that of the snapshot.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,15 +13,17 @@ use super::super::*;
 use crate::checkpoint::{Block, Checkpoint};
 use crate::document::{self, FORMAT_VERSION, Kind};
 use crate::identity::Identity;
-use crate::ids::ClusterId;
+use crate::ids::{ClusterId, SnapshotId};
 use crate::layout::{self, SegmentName, SegmentPlace};
 use crate::sample::{at, behind, gap, hole, key, range, topic};
+use crate::snapshot::{Label, Snapshot};
 use crate::state::{ClaimRecord, Head, Interval, Life, Position, State, TopicState, Totals};
 use crate::store::Store;
 
 const IDENTITY: &str = "identity-v1.json";
 const MANIFEST: &str = "manifest-v1.json.zst";
 const CHECKPOINT: &str = "checkpoint-v1.json.zst";
+const SNAPSHOT: &str = "snapshot-v1.json";
 
 fn path(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests/golden", name].iter().collect()
@@ -334,6 +337,12 @@ fn checkpoint() -> Checkpoint {
     }
 }
 
+fn snapshot() -> Snapshot {
+    let id = SnapshotId::new("backup-20260213-070100").expect("legal");
+    let nonce = Nonce::new(uuid::uuid!("5c3e2f0a-9d1b-4a57-8d43-0e1f6a7b8c9d"));
+    Snapshot::of(&after(), Label { id, nonce, asked_at: at(60) }).expect("a head")
+}
+
 fn json(stored: &Bytes) -> String {
     let json = zstd::stream::decode_all(stored.as_ref()).expect("any zstd tool reads it");
     String::from_utf8(json).expect("text")
@@ -349,6 +358,7 @@ fn a12_golden_documents_of_all_versions_are_read_to_their_values() {
     assert_eq!(document::from_json::<Identity>(&golden(IDENTITY)).expect("read"), identity());
     assert_eq!(document::unpack::<Manifest>(&golden(MANIFEST)).expect("read"), manifest());
     assert_eq!(document::unpack::<Checkpoint>(&golden(CHECKPOINT)).expect("read"), checkpoint());
+    assert_eq!(document::unseal::<Snapshot>(&golden(SNAPSHOT)).expect("read"), snapshot());
 }
 
 /// An older release of the same version refuses a field that it does not know, so none may appear, move or vanish.
@@ -358,6 +368,7 @@ fn a12_documents_of_the_present_version_are_written_to_the_letter_as_the_golden_
     assert_eq!(written(&identity()).as_bytes(), golden(IDENTITY));
     assert_eq!(written(&manifest()), json(&golden(MANIFEST)));
     assert_eq!(written(&checkpoint()), json(&golden(CHECKPOINT)));
+    assert_eq!(document::seal(&snapshot()).expect("sealed"), golden(SNAPSHOT));
     let packed = document::pack(&manifest()).expect("packed");
     assert_eq!(document::unpack::<Manifest>(&packed).expect("unpacked"), manifest());
 }
@@ -390,10 +401,14 @@ async fn a_reader_believes_the_golden_checkpoint_by_the_golden_manifest() {
 #[ignore = "writes the golden files of a new version, once"]
 fn write_golden_documents() {
     let write = |name: &str, bytes: &[u8]| {
-        let mut file = std::fs::File::create_new(path(name)).expect("golden files are never overwritten");
+        let mut file = match std::fs::File::create_new(path(name)) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return,
+            created => created.expect("golden files are never overwritten"),
+        };
         std::io::Write::write_all(&mut file, bytes).expect("write");
     };
     write(IDENTITY, &document::to_json(&identity()).expect("json"));
     write(MANIFEST, &document::pack(&manifest()).expect("packed"));
     write(CHECKPOINT, &document::pack(&checkpoint()).expect("packed"));
+    write(SNAPSHOT, &document::seal(&snapshot()).expect("sealed"));
 }

@@ -19,7 +19,8 @@ use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::document;
 use strimzi_backup_format::identity::Identity;
 use strimzi_backup_format::ids::{
-    BackupId, ClusterId, LeaderEpoch, Nonce, Offset, PartitionKey, Sequence, Shard, TimestampMs, TopicId, TopicName,
+    BackupId, ClusterId, LeaderEpoch, Nonce, Offset, PartitionKey, Sequence, Shard, SnapshotId, TimestampMs, TopicId,
+    TopicName,
 };
 use strimzi_backup_format::job::Anchor;
 use strimzi_backup_format::layout::{self, SegmentName, SegmentPlace};
@@ -35,6 +36,7 @@ use strimzi_backup_format::segment::batch::BatchBuilder;
 use strimzi_backup_format::segment::encode::{
     Codec, EncodeOptions, EncodedSegment, RunInput, SegmentWriter, encode_row_group,
 };
+use strimzi_backup_format::snapshot::{Label, Snapshot, catalog};
 use strimzi_backup_format::store::Store;
 
 use super::key;
@@ -198,6 +200,14 @@ impl Backup {
 
     pub(super) fn rows(&self) -> u64 {
         self.writer.state().totals.rows
+    }
+
+    /// A snapshot of what the log says now.
+    pub(super) async fn snapshot(&mut self, id: &str) -> Snapshot {
+        let (id, nonce, asked_at) = (SnapshotId::new(id).expect("legal"), self.draw(), TimestampMs::new(START));
+        let snapshot = Snapshot::of(self.writer.state(), Label { id, nonce, asked_at }).expect("a head");
+        catalog::create(&self.store, &snapshot).await.expect("created");
+        snapshot
     }
 
     pub(super) fn anchor(&self) -> Anchor {

@@ -1,0 +1,212 @@
+//! Judges a restore document. `cluster`, `storage` and `topics` are judged as those of a job document.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::super::raw::{RawPointInTime, RawRestore, RawRestoreJob, RawTopicMapping};
+use super::super::restore::{
+    ExistingTopicPolicy, OnGap, RestoreJob, RestoreSettings, Stop, TopicCreation, TopicTarget, Until,
+};
+use super::super::{Scalar, TopicSelection};
+use super::{Document, Faults, GIB, JobFaults};
+use crate::ids::{IllegalName, RestoreId, SnapshotId, TimestampMs, TopicName};
+use crate::manifest::invariants::MAX_PARTITIONS;
+
+const OFFSET_RANGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(100 * 365 * 86_400);
+const THROTTLE_RANGE: RangeInclusive<u64> = (64 << 10)..=1024 * GIB;
+
+impl RestoreJob {
+    /// Reads a document, YAML or JSON, at the instant `now`: what lies after it cannot be restored to.
+    ///
+    /// # Errors
+    /// [`JobFaults`] with every fault of the document.
+    pub fn parse(text: &str, now: TimestampMs) -> Result<Self, JobFaults> {
+        resolve_restore(super::read(Document::Restore, text)?, now)
+    }
+}
+
+/// Turns what was read into what the code sees, at the instant `now`.
+///
+/// # Errors
+/// [`JobFaults`] with every fault of the document.
+pub fn resolve_restore(raw: RawRestoreJob, now: TimestampMs) -> Result<RestoreJob, JobFaults> {
+    let mut faults = Faults::default();
+    let cluster = faults.required("cluster", raw.cluster).and_then(|raw| super::cluster::resolve(raw, &mut faults));
+    let storage = faults.required("storage", raw.storage).and_then(|raw| super::storage::resolve(raw, &mut faults));
+    let restore = faults.required("restore", raw.restore).and_then(|raw| restore(raw, now, &mut faults));
+    match (cluster, storage, restore) {
+        (Some(cluster), Some(storage), Some(restore)) if faults.0.is_empty() => {
+            Ok(RestoreJob { cluster, storage, restore })
+        }
+        _ => Err(JobFaults { document: Document::Restore, faults: faults.0 }),
+    }
+}
+
+fn restore(raw: RawRestore, now: TimestampMs, faults: &mut Faults) -> Option<RestoreSettings> {
+    let id = faults.required("restore.id", raw.id);
+    let id = id.and_then(|id| named("restore.id", &id, RestoreId::new, faults));
+    let snapshot = raw.backup_id.and_then(|id| named("restore.backupId", &id, SnapshotId::new, faults));
+    let until = raw.point_in_time.and_then(|raw| until(&raw, now, faults));
+    let start = instant("restore.startTimestamp", raw.start_timestamp.as_ref(), now, faults);
+    if let (Some(start), Some(Until::At(stop))) = (start, until)
+        && start > stop
+    {
+        let (start, stop) = (start.to_rfc3339(), stop.to_rfc3339());
+        let message = format!("{start} is after restore.pointInTime.timestamp, {stop}; nothing would be restored");
+        faults.push("restore.startTimestamp", message);
+    }
+    let topics = super::topics("restore.topics", raw.topics.unwrap_or_default(), faults);
+    let topic_mapping = topic_mapping(raw.topic_mapping.unwrap_or_default(), &topics, faults);
+    let creations = [("auto", TopicCreation::Auto), ("manual", TopicCreation::Manual)];
+    let policies = [
+        ("fail", ExistingTopicPolicy::Fail),
+        ("append", ExistingTopicPolicy::Append),
+        ("overwrite", ExistingTopicPolicy::Overwrite),
+    ];
+    let gaps = [("fail", OnGap::Fail), ("accept", OnGap::Accept)];
+    Some(RestoreSettings {
+        topic_creation: choice("restore.topicCreation", raw.topic_creation.as_deref(), &creations, faults),
+        existing_topic_policy: choice(
+            "restore.existingTopicPolicy",
+            raw.existing_topic_policy.as_deref(),
+            &policies,
+            faults,
+        ),
+        on_gap: choice("restore.onGap", raw.on_gap.as_deref(), &gaps, faults),
+        parallelism: super::parallelism("restore.parallelism", raw.parallelism.as_ref(), faults),
+        throttle_bytes: throttle(raw.throttle.as_ref(), faults),
+        id: id?,
+        stop: Stop { snapshot, until },
+        start,
+        topics,
+        topic_mapping,
+    })
+}
+
+/// A name of its kind, or a fault that says its rule.
+fn named<T>(
+    path: &str,
+    value: &Scalar,
+    new: impl Fn(String) -> Result<T, IllegalName>,
+    faults: &mut Faults,
+) -> Option<T> {
+    new(value.as_str().to_owned()).map_err(|error| faults.push(path, error.to_string())).ok()
+}
+
+fn until(raw: &RawPointInTime, now: TimestampMs, faults: &mut Faults) -> Option<Until> {
+    let at = instant("restore.pointInTime.timestamp", raw.timestamp.as_ref(), now, faults);
+    let from_end = raw.offset_from_end.as_ref().and_then(|value| offset_from_end(value, faults));
+    match (&raw.timestamp, &raw.offset_from_end) {
+        (Some(_), Some(_)) => {
+            faults.push("restore.pointInTime.offsetFromEnd", "is set beside timestamp; keep one of them");
+        }
+        (None, None) => {
+            let message = "is empty; write timestamp or offsetFromEnd, or leave it out to restore the newest";
+            faults.push("restore.pointInTime", message);
+        }
+        _ => {}
+    }
+    at.map(Until::At).or(from_end.map(Until::FromEnd))
+}
+
+/// An instant that is not in the future.
+fn instant(path: &str, value: Option<&Scalar>, now: TimestampMs, faults: &mut Faults) -> Option<TimestampMs> {
+    match TimestampMs::from_rfc3339(value?.as_str()) {
+        Ok(time) if time > now => {
+            let (time, now) = (time.to_rfc3339(), now.to_rfc3339());
+            faults.push(path, format!("{time} is in the future; it is {now} now. Is its zone the right one?"));
+            None
+        }
+        Ok(time) => Some(time),
+        Err(error) => {
+            faults.push(path, error.to_string());
+            None
+        }
+    }
+}
+
+fn offset_from_end(value: &Scalar, faults: &mut Faults) -> Option<Duration> {
+    let path = "restore.pointInTime.offsetFromEnd";
+    let reported = faults.0.len();
+    let offset = faults.duration(path, Some(value), *OFFSET_RANGE.start(), &OFFSET_RANGE);
+    if !offset.subsec_nanos().is_multiple_of(1_000_000) {
+        faults.push(path, format!("{value:?} is finer than a millisecond, which no record timestamp is"));
+    }
+    (faults.0.len() == reported).then_some(offset)
+}
+
+fn topic_mapping(
+    raw: Vec<RawTopicMapping>,
+    topics: &TopicSelection,
+    faults: &mut Faults,
+) -> BTreeMap<TopicName, TopicTarget> {
+    let well_selected = faults.0.iter().all(|fault| !fault.path.starts_with("restore.topics."));
+    let mut mapping: BTreeMap<TopicName, TopicTarget> = BTreeMap::new();
+    // Where each source and each target was named first.
+    let (mut sources, mut targets) = (BTreeMap::new(), BTreeMap::new());
+    for (index, RawTopicMapping { source_topic, target_topic, partitions }) in raw.into_iter().enumerate() {
+        let path = |field: &str| format!("restore.topicMapping[{index}].{field}");
+        let source = mapped_topic(&path("sourceTopic"), source_topic, &mut sources, "is mapped twice", index, faults);
+        let target = mapped_topic(
+            &path("targetTopic"),
+            target_topic,
+            &mut targets,
+            "is the target of two topics, whose records would be mixed",
+            index,
+            faults,
+        );
+        let partitions = partitions.and_then(|value| self::partitions(&path("partitions"), &value, faults));
+        if let Some(source) = source.as_ref().filter(|source| well_selected && !topics.selects(source)) {
+            let message =
+                format!("{:?} is not chosen by restore.topics, so nothing would go where it says", source.as_str());
+            faults.push(&path("sourceTopic"), message + "; include it there, or take the entry out");
+        }
+        if let (Some(source), Some(topic)) = (source, target) {
+            mapping.insert(source, TopicTarget { topic, partitions });
+        }
+    }
+    mapping
+}
+
+/// A topic's name that no entry before has named in the same place.
+fn mapped_topic(
+    path: &str,
+    raw: Option<Scalar>,
+    named_first: &mut BTreeMap<TopicName, usize>,
+    twice: &str,
+    index: usize,
+    faults: &mut Faults,
+) -> Option<TopicName> {
+    let name = faults.required(path, raw)?;
+    let topic = named(path, &name, TopicName::new, faults)?;
+    if let Some(first) = named_first.get(&topic) {
+        faults.push(path, format!("{:?} {twice}: restore.topicMapping[{first}] names it too", topic.as_str()));
+        return None;
+    }
+    named_first.insert(topic.clone(), index);
+    Some(topic)
+}
+
+fn partitions(path: &str, value: &Scalar, faults: &mut Faults) -> Option<NonZeroU32> {
+    let most = i64::try_from(MAX_PARTITIONS).unwrap_or(i64::MAX);
+    let number = faults.integer(path, Some(value), 1, &(1..=most));
+    u32::try_from(number).ok().and_then(NonZeroU32::new)
+}
+
+fn throttle(value: Option<&Scalar>, faults: &mut Faults) -> Option<NonZeroU64> {
+    let bytes = faults.bytes("restore.throttle", Some(value?), *THROTTLE_RANGE.start(), &THROTTLE_RANGE);
+    NonZeroU64::new(bytes)
+}
+
+/// One of several words; the default where absent or at fault.
+fn choice<T: Copy + Default>(path: &str, value: Option<&str>, choices: &[(&str, T)], faults: &mut Faults) -> T {
+    let Some(value) = value else { return T::default() };
+    if let Some((_, chosen)) = choices.iter().find(|(word, _)| *word == value.trim()) {
+        return *chosen;
+    }
+    let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+    faults.push(path, format!("{value:?} is not one of {}", words.join(", ")));
+    T::default()
+}
