@@ -45,6 +45,9 @@ use ledger::{Admission, Failure, Ledger};
 /// How long one wait inside librdkafka lasts before it is looked whether the work was told to stop.
 const SLICE: Duration = Duration::from_millis(200);
 
+/// Longer than anybody waits.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Records sent between two looks at what was delivered.
 const SENDS_PER_POLL: u32 = 256;
 
@@ -95,7 +98,7 @@ impl Unready {
     /// at the end of the time, [`Error::Authentication`] or [`Error::Tls`] as soon as a broker refuses the connection.
     /// [`ProducerError::Fenced`] where another took the id over meanwhile.
     pub fn init(self, within: Duration) -> Result<TransactionalProducer, ProducerError> {
-        let deadline = Instant::now() + within;
+        let deadline = after(within);
         let Self(producer) = self;
         producer.insist(INIT, deadline, |inner| inner.init_transactions(SLICE))?;
         producer.ledger.forget_trouble();
@@ -244,7 +247,7 @@ impl TransactionalProducer {
             let metadata = one.metadata.as_deref().map(str::as_bytes);
             list.add_offset(one.topic.as_str(), one.partition.get(), one.offset.get(), metadata);
         }
-        let deadline = Instant::now() + self.transaction_timeout;
+        let deadline = after(self.transaction_timeout);
         self.insist(OFFSETS, deadline, |inner| inner.send_offsets(group, &list, SLICE * 25))
     }
 
@@ -445,6 +448,11 @@ fn make(
     ffi::Producer::new(conf, super::refresh_token(cluster), ledger.clone()).map_err(ConfigurationFault::Refused)
 }
 
+/// The moment when a time is over; no time is so long that the clock ends before it.
+fn after(within: Duration) -> Instant {
+    Instant::now() + within.min(FOR_EVER)
+}
+
 /// The error of a producer that is of no use any more.
 fn fatal(code: Code, detail: String) -> ProducerError {
     match code {
@@ -459,6 +467,13 @@ mod tests {
     use super::*;
     use strimzi_backup_format::ids::{LeaderEpoch, Offset};
     use strimzi_backup_format::record::{HeaderRef, TimestampType};
+
+    #[test]
+    fn a_producer_may_be_handed_to_a_thread_of_its_own() {
+        fn is_send<T: Send>() {}
+        is_send::<TransactionalProducer>();
+        is_send::<Unready>();
+    }
 
     #[test]
     fn librdkafka_takes_every_property_at_the_edges_of_tuning() {

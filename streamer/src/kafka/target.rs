@@ -19,6 +19,9 @@ const TOPICS_PER_REQUEST: usize = 100;
 /// How often it is looked whether brokers have noticed.
 const NOTICE_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Longer than anybody waits.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// The broker refused to make, change or delete one thing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{doing} {name}: {code}{}{detail}", if detail.is_empty() { "" } else { ": " })]
@@ -128,7 +131,7 @@ impl Kafka {
         topics: &[NewTopic],
         within: Duration,
     ) -> Result<BTreeMap<TopicName, Result<(), TargetError>>, Error> {
-        let deadline = Instant::now() + within;
+        let deadline = Instant::now() + within.min(FOR_EVER);
         let answers = self.ask_to_create(topics, false).await?;
         let made = |topic: &&NewTopic| answers.get(&topic.name).is_some_and(Result::is_ok);
         let mut missing: BTreeSet<(TopicName, PartitionId)> = topics.iter().filter(made).flat_map(partitions).collect();
@@ -188,7 +191,7 @@ impl Kafka {
     /// refusal.
     pub async fn delete_topic(&self, name: &TopicName, within: Duration) -> Result<Result<(), TargetError>, Error> {
         const DOING: &str = "delete a topic";
-        let deadline = Instant::now() + within;
+        let deadline = Instant::now() + within.min(FOR_EVER);
         let asked = name.clone();
         let answers = self
             .ask(DOING, move |inner| {

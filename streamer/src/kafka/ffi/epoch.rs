@@ -40,13 +40,14 @@ pub(super) fn cost(tag: *mut c_void) -> usize {
     tag.addr() >> 1
 }
 
-/// Whether a record that came back has a timestamp that was not put right.
+/// Whether a record that came back has a timestamp that was not put right. (Where the topic's kind of timestamp is
+/// `LogAppendTime` it has the broker's by now.)
 ///
 /// # Safety
 /// `message` is alive.
 pub(super) unsafe fn is_wrong(message: *const rd::rd_kafka_message_t) -> bool {
     // SAFETY: by the contract above.
-    unsafe { is_zero(message) && timestamp(message) != 0 }
+    unsafe { is_zero(message) && timestamp(message) == STAND_IN }
 }
 
 /// Lets a producer's records pass [`on_send`].
