@@ -251,7 +251,8 @@ impl TransactionalProducer {
         self.insist(OFFSETS, deadline, |inner| inner.send_offsets(group, &list, SLICE * 25))
     }
 
-    /// Waits until every record was acknowledged, and commits them with the offsets. Tells where the records are.
+    /// Waits until every record was acknowledged, and commits them with the offsets. Tells where the records are. Readers of
+    /// committed records see them a moment later: the brokers answer before they have told every partition.
     ///
     /// # Errors
     /// Nothing is visible, and the transaction can only be aborted, after [`ProducerError::Refused`],

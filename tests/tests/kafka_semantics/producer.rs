@@ -6,15 +6,15 @@ use anyhow::{Context, Result, ensure};
 use strimzi_backup_format::ids::{LeaderEpoch, Offset, PartitionId, TimestampMs, TopicName};
 use strimzi_backup_format::record::{HeaderRef, Record as OwnedRecord, RecordRef, TimestampType};
 use strimzi_backup_streamer::kafka::{
-    Code, CommittedOffset, Error, GroupOffset, ProducerError, ProducerTuning, Refusal, TransactionalProducer, Unready,
-    is_writable,
+    Code, CommittedOffset, Error, GroupOffset, OffsetSpec, ProducerError, ProducerTuning, Refusal,
+    TransactionalProducer, Unready, is_writable,
 };
-use strimzi_backup_tests::client::Record;
+use strimzi_backup_tests::client::ReadRecord;
 use strimzi_backup_tests::kafka::KafkaBroker;
 use strimzi_backup_tests::wait;
 use tokio_util::sync::CancellationToken;
 
-use super::{Recorder, SOON, at, broker, cluster, connect, name, numbered};
+use super::{Recorder, SOON, at, block_on, broker, cluster, connect, name, numbered};
 
 fn unready(broker: &KafkaBroker, id: &str, tuning: &ProducerTuning) -> Result<Unready> {
     let cluster = cluster(&broker.bootstrap());
@@ -24,6 +24,9 @@ fn unready(broker: &KafkaBroker, id: &str, tuning: &ProducerTuning) -> Result<Un
 fn ready(broker: &KafkaBroker, id: &str) -> Result<TransactionalProducer> {
     Ok(unready(broker, id, &ProducerTuning::default())?.init(SOON)?)
 }
+
+/// The records are older than the brokers' retention.
+const KEPT: (&str, &str) = ("retention.ms", "-1");
 
 /// A record of 2024.
 fn record<'a>(key: Option<&'a [u8]>, value: Option<&'a [u8]>, headers: &'a [HeaderRef<'a>]) -> RecordRef<'a> {
@@ -56,10 +59,34 @@ fn committed(producer: &TransactionalProducer, group: &str, topic: &TopicName) -
     found.remove(&asked[0]).context("an answer")
 }
 
-/// The committed values of partition 0, in order.
+/// The ends of partitions 0 and up, as readers of committed records see them and as they are.
+fn ends(broker: &KafkaBroker, topic: &str) -> Result<(Vec<i64>, Vec<i64>)> {
+    let kafka = connect(&broker.bootstrap())?;
+    let count = i32::try_from(broker.client().partition_count(topic)?)?;
+    let partitions: Result<Vec<_>> =
+        (0..count).map(|partition| Ok((name(topic)?, PartitionId::new(partition)))).collect();
+    let partitions = partitions?;
+    let ends = |spec| -> Result<Vec<i64>> {
+        let mut found = block_on(kafka.list_offsets(&partitions, spec))??;
+        found.sort_by(|one, other| one.0.cmp(&other.0));
+        found.into_iter().map(|(_, end)| Ok(end?.get())).collect()
+    };
+    Ok((ends(OffsetSpec::LastStable)?, ends(OffsetSpec::HighWatermark)?))
+}
+
+/// Every committed record of a topic without open transactions. The brokers' last word on one comes a moment after its
+/// end was told.
+fn settled(broker: &KafkaBroker, topic: &str) -> Result<Vec<ReadRecord>> {
+    wait::wait_until("the end of all transactions", SOON, || {
+        let (stable, all) = ends(broker, topic)?;
+        Ok(stable == all)
+    })?;
+    broker.client().read_all(topic)
+}
+
+/// The committed values of a topic without open transactions, in order.
 fn visible(broker: &KafkaBroker, topic: &str) -> Result<Vec<Vec<u8>>> {
-    let read = broker.client().read_all(topic)?.into_iter();
-    Ok(read.filter_map(|record| record.value).collect())
+    Ok(settled(broker, topic)?.into_iter().filter_map(|record| record.value).collect())
 }
 
 /// Waits until the log of partition 0 holds so many offsets, committed or not.
@@ -80,7 +107,7 @@ fn noise(size: usize) -> Vec<u8> {
 #[test]
 fn a51_hostile_records_are_written_byte_for_byte() -> Result<()> {
     let broker = broker()?;
-    broker.client().create_topic("hostile", 2, &[])?;
+    broker.client().create_topic("hostile", 2, &[KEPT])?;
     let header = |key, value| HeaderRef { key, value };
     let many: Vec<HeaderRef<'_>> = (0..1000).map(|_| header(b"same", Some(b"x"))).collect();
     let odd = [
@@ -128,7 +155,7 @@ fn a51_hostile_records_are_written_byte_for_byte() -> Result<()> {
     let kafka = connect(&broker.bootstrap())?;
     kafka.assign(&[at(1, "hostile", 1, 0)?, at(0, "hostile", 0, 0)?])?;
     let mut seen = Recorder::default();
-    seen.poll_until(&kafka, "both ends", |seen| seen.ends.len() == 2)?;
+    seen.poll_until(&kafka, "both ends", |seen| seen.ends.contains(&(1, 6)) && seen.ends.contains(&(0, 3)))?;
     let (of_1, of_0): (Vec<_>, Vec<_>) = seen.records.iter().partition(|record| record.slot == 1);
     assert_eq!(of_1.len(), sent.len());
     for (seen, sent) in of_1.iter().zip(&sent) {
@@ -145,7 +172,7 @@ fn a51_hostile_records_are_written_byte_for_byte() -> Result<()> {
 #[test]
 fn a52_every_timestamp_is_written_as_it_was_also_0() -> Result<()> {
     let broker = broker()?;
-    broker.client().create_topic("times", 2, &[("message.timestamp.after.max.ms", "9223372036854775807")])?;
+    broker.client().create_topic("times", 2, &[KEPT, ("message.timestamp.after.max.ms", "9223372036854775807")])?;
     let topic = name("times")?;
     let times = [0, 1, 0, -1, -100_000, 1_720_000_000_000, 0, 253_402_300_799_999];
     let mut producer = ready(&broker, "times")?;
@@ -157,7 +184,7 @@ fn a52_every_timestamp_is_written_as_it_was_also_0() -> Result<()> {
         producer.send(&topic, PartitionId::new(1), &RecordRef { timestamp: TimestampMs::new(0), ..record })?;
     }
     producer.commit()?;
-    let read = broker.client().read_all("times")?;
+    let read = settled(&broker, "times")?;
     let of = |partition| -> Vec<i64> {
         read.iter().filter(|record| record.partition == partition).map(|record| record.timestamp).collect()
     };
@@ -170,7 +197,7 @@ fn a52_every_timestamp_is_written_as_it_was_also_0() -> Result<()> {
 #[test]
 fn nothing_of_an_aborted_transaction_is_visible() -> Result<()> {
     let broker = broker()?;
-    broker.client().create_topic("aborted", 1, &[])?;
+    broker.client().create_topic("aborted", 1, &[KEPT])?;
     let topic = name("aborted")?;
     let mut producer = ready(&broker, "aborted")?;
     producer.begin()?;
@@ -196,7 +223,7 @@ fn nothing_of_an_aborted_transaction_is_visible() -> Result<()> {
 #[test]
 fn records_and_progress_are_committed_together() -> Result<()> {
     let broker = broker()?;
-    broker.client().create_topic("together", 1, &[])?;
+    broker.client().create_topic("together", 1, &[KEPT])?;
     let topic = name("together")?;
     let mut producer = ready(&broker, "together")?;
     assert_eq!(committed(&producer, "together", &topic)?, None);
@@ -204,8 +231,7 @@ fn records_and_progress_are_committed_together() -> Result<()> {
     producer.send(&topic, P0, &valued(b"v"))?;
     producer.send_offsets("together", &[progress(&topic, 5_000_000_123, Some("vector é"))])?;
     wait_for_log(&broker, "together", 1)?;
-    assert_eq!(visible(&broker, "together")?, Vec::<Vec<u8>>::new());
-    assert_eq!(broker.client().watermarks("together", 0)?.1, 1);
+    assert_eq!(ends(&broker, "together")?, (vec![0], vec![1]), "written and not visible");
     producer.commit()?;
     assert_eq!(visible(&broker, "together")?, [b"v"]);
     let metadata = Some("vector é".to_owned());
@@ -217,7 +243,7 @@ fn records_and_progress_are_committed_together() -> Result<()> {
 #[test]
 fn progress_that_no_broker_should_take_is_refused() -> Result<()> {
     let broker = broker()?;
-    broker.client().create_topic("odd-progress", 1, &[])?;
+    broker.client().create_topic("odd-progress", 1, &[KEPT])?;
     let topic = name("odd-progress")?;
     let mut producer = ready(&broker, "odd-progress")?;
     producer.begin()?;
@@ -240,7 +266,7 @@ fn progress_that_no_broker_should_take_is_refused() -> Result<()> {
 #[test]
 fn the_older_of_two_producers_is_fenced() -> Result<()> {
     let broker = broker()?;
-    broker.client().create_topic("fenced", 1, &[])?;
+    broker.client().create_topic("fenced", 1, &[KEPT])?;
     let topic = name("fenced")?;
     let mut older = ready(&broker, "fenced")?;
     older.begin()?;
@@ -261,9 +287,26 @@ fn the_older_of_two_producers_is_fenced() -> Result<()> {
 }
 
 #[test]
+fn a_transaction_that_took_too_long_is_fenced_and_leaves_nothing() -> Result<()> {
+    let broker = broker()?;
+    broker.client().create_topic("too-long", 1, &[KEPT])?;
+    let topic = name("too-long")?;
+    let tuning = ProducerTuning { transaction_timeout: Duration::from_secs(1), ..ProducerTuning::default() };
+    let mut producer = unready(&broker, "too-long", &tuning)?.init(SOON)?;
+    producer.begin()?;
+    producer.send(&topic, P0, &valued(b"late"))?;
+    // The broker looks for such transactions every 10 s, and its marker is the second offset.
+    wait_for_log(&broker, "too-long", 2)?;
+    let fenced = producer.commit();
+    assert!(matches!(fenced, Err(ProducerError::Fenced)), "{fenced:?}");
+    assert_eq!(visible(&broker, "too-long")?, Vec::<Vec<u8>>::new());
+    Ok(())
+}
+
+#[test]
 fn a_record_too_large_for_the_producer_is_never_silently_missing() -> Result<()> {
     let broker = broker()?;
-    broker.client().create_topic("too-large", 1, &[])?;
+    broker.client().create_topic("too-large", 1, &[KEPT])?;
     let topic = name("too-large")?;
     let tuning = ProducerTuning { record_bytes: 10_000, ..ProducerTuning::default() };
     let mut producer = unready(&broker, "too-large", &tuning)?.init(SOON)?;
@@ -290,7 +333,7 @@ fn a_record_too_large_for_the_producer_is_never_silently_missing() -> Result<()>
 #[test]
 fn a_record_too_large_for_its_topic_is_refused_and_small_ones_fit_the_batches_asked_for() -> Result<()> {
     let broker = broker()?;
-    broker.client().create_topic("small-batches", 1, &[("max.message.bytes", "5000")])?;
+    broker.client().create_topic("small-batches", 1, &[KEPT, ("max.message.bytes", "5000")])?;
     let topic = name("small-batches")?;
     let tuning = ProducerTuning { batch_bytes: 5000, ..ProducerTuning::default() };
     let mut producer = unready(&broker, "small-batches", &tuning)?.init(SOON)?;
@@ -312,7 +355,7 @@ fn a_record_too_large_for_its_topic_is_refused_and_small_ones_fit_the_batches_as
 #[test]
 fn a_time_that_the_topic_does_not_take_is_refused_by_name() -> Result<()> {
     let broker = broker()?;
-    broker.client().create_topic("far-future", 1, &[])?;
+    broker.client().create_topic("far-future", 1, &[KEPT])?;
     let topic = name("far-future")?;
     let mut producer = ready(&broker, "far-future")?;
     producer.begin()?;
@@ -332,7 +375,7 @@ fn a_time_that_the_topic_does_not_take_is_refused_by_name() -> Result<()> {
 #[test]
 fn topics_and_partitions_that_do_not_exist_are_refused() -> Result<()> {
     let broker = broker()?;
-    broker.client().create_topic("one-partition", 1, &[])?;
+    broker.client().create_topic("one-partition", 1, &[KEPT])?;
     let mut producer = ready(&broker, "nowhere")?;
     for (topic, partition) in [("one-partition", 7), ("no-such-topic", 0)] {
         let topic = name(topic)?;
@@ -349,7 +392,7 @@ fn topics_and_partitions_that_do_not_exist_are_refused() -> Result<()> {
 #[test]
 fn what_a_killed_producer_left_is_aborted_by_the_next_of_its_id() -> Result<()> {
     let broker = broker()?;
-    broker.client().create_topic("killed", 1, &[])?;
+    broker.client().create_topic("killed", 1, &[KEPT])?;
     let topic = name("killed")?;
     let mut producer = ready(&broker, "killed")?;
     producer.begin()?;
@@ -376,10 +419,10 @@ fn what_a_killed_producer_left_is_aborted_by_the_next_of_its_id() -> Result<()> 
 fn the_offsets_written_tell_whether_others_wrote_too() -> Result<()> {
     let broker = broker()?;
     let client = broker.client();
-    client.create_topic("foreign", 2, &[])?;
+    client.create_topic("foreign", 2, &[KEPT])?;
     let topic = name("foreign")?;
     let mut producer = ready(&broker, "foreign")?;
-    let mut send = |producer: &mut TransactionalProducer| -> Result<()> {
+    let send = |producer: &mut TransactionalProducer| -> Result<()> {
         for partition in 0..2 {
             producer.send(&topic, PartitionId::new(partition), &valued(b"ours"))?;
         }
@@ -402,7 +445,7 @@ fn the_offsets_written_tell_whether_others_wrote_too() -> Result<()> {
 #[test]
 fn more_than_the_queue_holds_waits_for_room() -> Result<()> {
     let broker = broker()?;
-    broker.client().create_topic("bounded", 4, &[])?;
+    broker.client().create_topic("bounded", 4, &[KEPT])?;
     let topic = name("bounded")?;
     // One record in each is larger than all room.
     let tuning = ProducerTuning { queue_bytes: 64 << 10, ..ProducerTuning::default() };
@@ -418,7 +461,7 @@ fn more_than_the_queue_holds_waits_for_room() -> Result<()> {
     }
     let written = producer.commit()?;
     assert_eq!(written.values().map(|written| written.count).sum::<u64>(), sent);
-    let read = broker.client().read_all("bounded")?;
+    let read = settled(&broker, "bounded")?;
     let of_3 = read.iter().filter(|record| record.partition == 3).filter_map(|record| record.value.clone());
     assert!(of_3.flatten().eq(bytes.iter().chain(&bytes).copied()), "in order and whole");
     Ok(())
@@ -440,7 +483,7 @@ fn a_producer_that_reaches_nobody_stops_when_told_and_else_says_so() -> Result<(
 #[test]
 fn calls_out_of_turn_are_refused() -> Result<()> {
     let broker = broker()?;
-    broker.client().create_topic("out-of-turn", 1, &[])?;
+    broker.client().create_topic("out-of-turn", 1, &[KEPT])?;
     let topic = name("out-of-turn")?;
     let mut producer = ready(&broker, "out-of-turn")?;
     let is_state = |result: Result<(), ProducerError>| {
@@ -455,7 +498,6 @@ fn calls_out_of_turn_are_refused() -> Result<()> {
     // A transaction of nothing, as of a slice whose records are all excluded.
     producer.begin()?;
     assert!(producer.commit()?.is_empty());
-    let sent = Record::value("v").value;
-    assert_eq!(visible(&broker, "out-of-turn")?, sent.into_iter().collect::<Vec<_>>());
+    assert_eq!(visible(&broker, "out-of-turn")?, [b"v"]);
     Ok(())
 }
