@@ -175,8 +175,15 @@ impl TransactionalProducer {
         partition: PartitionId,
         record: &RecordRef<'_>,
     ) -> Result<(), ProducerError> {
-        let headers = record.headers.iter().map(|header| (header.key, header.value));
-        self.send_parts(topic, partition, record.timestamp, record.key, record.value, headers)
+        let outgoing = Outgoing {
+            partition: partition.get(),
+            timestamp: record.timestamp.get(),
+            key: record.key,
+            value: record.value,
+            headers: record.headers.iter().map(|header| (header.key, header.value)),
+            cost: 0,
+        };
+        self.send_outgoing(topic, outgoing)
     }
 
     /// [`Self::send`] for a record as a segment gives it.
@@ -189,32 +196,31 @@ impl TransactionalProducer {
         partition: PartitionId,
         record: &Record,
     ) -> Result<(), ProducerError> {
-        let headers = record.headers.iter().map(|header| (header.key.as_ref(), header.value.as_deref()));
-        self.send_parts(topic, partition, record.timestamp, record.key.as_deref(), record.value.as_deref(), headers)
+        let outgoing = Outgoing {
+            partition: partition.get(),
+            timestamp: record.timestamp.get(),
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            headers: record.headers.iter().map(|header| (header.key.as_ref(), header.value.as_deref())),
+            cost: 0,
+        };
+        self.send_outgoing(topic, outgoing)
     }
 
-    fn send_parts<'a>(
-        &mut self,
-        topic: &TopicName,
-        partition: PartitionId,
-        timestamp: TimestampMs,
-        key: Option<&'a [u8]>,
-        value: Option<&'a [u8]>,
-        headers: impl ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
-    ) -> Result<(), ProducerError> {
+    fn send_outgoing<'a, H>(&mut self, topic: &TopicName, record: Outgoing<'a, H>) -> Result<(), ProducerError>
+    where
+        H: ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
+    {
         if !self.is_open {
             return Err(Error::of_request(SEND, Code::STATE).into());
         }
         let (index, handle) = self.topic(topic)?;
-        let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
-        let of_header = |(key, value): (&[u8], Option<&[u8]>)| key.len() + size(value) + HEADER_OVERHEAD_BYTES;
-        let cost = size(key) + size(value) + RECORD_OVERHEAD_BYTES + headers.clone().map(of_header).sum::<usize>();
+        let (cost, partition) = (cost(&record), record.partition);
+        let record = Outgoing { cost, ..record };
         self.poll_now_and_then();
         loop {
             self.wait_for_room(cost)?;
-            let (partition, timestamp) = (partition.get(), timestamp.get());
-            let record = Outgoing { partition, timestamp, key, value, headers: headers.clone(), cost };
-            let Err(code) = self.inner.produce(index, record) else { return Ok(()) };
+            let Err(code) = self.inner.produce(index, record.clone()) else { return Ok(()) };
             let code = Code::new(code);
             if code == Code::QUEUE_FULL {
                 self.ledger.take_back(cost);
@@ -268,15 +274,12 @@ impl TransactionalProducer {
         self.inner.commit_transaction().map_err(|fault| self.sorted(COMMIT, fault))?;
         self.is_open = false;
         self.ledger.forget_trouble();
-        let mut written = self.ledger.take_written();
-        // Every handle's partitions go to its name; there are few topics in a transaction.
-        let mut by_partition = BTreeMap::new();
-        for (name, (_, handle)) in &self.topics {
-            for ((_, partition), found) in written.extract_if(|(of, _), _| of == handle) {
-                by_partition.insert((name.clone(), PartitionId::new(partition)), found);
-            }
-        }
-        Ok(by_partition)
+        let names: HashMap<usize, &TopicName> = self.topics.iter().map(|(name, (_, handle))| (*handle, name)).collect();
+        let named = |((handle, partition), found): ((usize, i32), Written)| {
+            let name = names.get(&handle).copied()?.clone();
+            Some(((name, PartitionId::new(partition)), found))
+        };
+        Ok(self.ledger.take_written().into_iter().filter_map(named).collect())
     }
 
     /// Throws the transaction away: nothing of it becomes visible.
@@ -435,6 +438,17 @@ impl TransactionalProducer {
         self.last_topic = Some((name.clone(), handle));
         Ok(handle)
     }
+}
+
+/// What a record takes of the queue, in bytes.
+fn cost<'a, H>(record: &Outgoing<'a, H>) -> usize
+where
+    H: Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
+{
+    let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    let of_header = |(key, value): (&[u8], Option<&[u8]>)| key.len() + size(value) + HEADER_OVERHEAD_BYTES;
+    let headers: usize = record.headers.clone().map(of_header).sum();
+    size(record.key) + size(record.value) + headers + RECORD_OVERHEAD_BYTES
 }
 
 fn make(

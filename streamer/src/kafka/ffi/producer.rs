@@ -27,6 +27,7 @@ pub(crate) struct TransactionFault {
 }
 
 /// A record to be produced. Null is not empty.
+#[derive(Clone)]
 pub(crate) struct Outgoing<'a, H> {
     pub(crate) partition: i32,
     pub(crate) timestamp: i64,
