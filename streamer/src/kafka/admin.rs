@@ -14,7 +14,7 @@ use super::ffi::{OffsetQuery, Queue};
 use super::{Inner, Kafka};
 
 /// Time for one request. Longer than a broker's restart takes to move its leaders, short enough to be told as trouble.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Partitions in one ListOffsets request; 1,000 took 23–30 ms.
 const PARTITIONS_PER_REQUEST: usize = 2_000;
@@ -56,6 +56,34 @@ pub struct PartitionDescription {
 
 /// The settings made on one topic, or why they cannot be told.
 pub type TopicOverrides = Result<BTreeMap<String, String>, BrokerError>;
+
+/// The settings of one topic, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// Those made on the topic itself.
+    pub overrides: BTreeMap<String, String>,
+    /// Those that hold: the topic's own, else the brokers'.
+    pub effective: BTreeMap<String, String>,
+}
+
+impl TopicSettings {
+    fn of(settings: BTreeMap<String, (String, bool)>) -> Self {
+        let mut found = Self::default();
+        for (name, (value, is_override)) in settings {
+            if is_override {
+                found.overrides.insert(name.clone(), value.clone());
+            }
+            found.effective.insert(name, value);
+        }
+        found
+    }
+
+    /// The number that holds for a setting such as `max.message.bytes` (bytes) or `retention.ms` (milliseconds; −1 is
+    /// without a limit); `None` where there is none, as on a broker older than the setting.
+    pub fn number(&self, name: &str) -> Option<i64> {
+        self.effective.get(name)?.parse().ok()
+    }
+}
 
 impl Kafka {
     /// The cluster's id; the first proof that the connection works.
@@ -130,6 +158,19 @@ impl Kafka {
     /// # Errors
     /// As [`Error`], if a request as a whole failed.
     pub async fn topic_overrides(&self, names: &[TopicName]) -> Result<BTreeMap<TopicName, TopicOverrides>, Error> {
+        let answers = self.topic_settings(names).await?.into_iter();
+        Ok(answers.map(|(name, settings)| (name, settings.map(|settings| settings.overrides))).collect())
+    }
+
+    /// The settings of topics, as they were made on them and as they hold, the brokers' defaults included. Sensitive ones
+    /// are left out.
+    ///
+    /// # Errors
+    /// As [`Error`], if a request as a whole failed.
+    pub async fn topic_settings(
+        &self,
+        names: &[TopicName],
+    ) -> Result<BTreeMap<TopicName, Result<TopicSettings, BrokerError>>, Error> {
         const DOING: &str = "read topic configurations";
         let names = names.to_vec();
         self.ask(DOING, move |inner| {
@@ -137,10 +178,10 @@ impl Kafka {
             for chunk in names.chunks(TOPICS_PER_REQUEST) {
                 let asked: Vec<&str> = chunk.iter().map(TopicName::as_str).collect();
                 let found = Queue::new(&inner.client, REQUEST_TIMEOUT)
-                    .topic_overrides(&asked)
+                    .topic_settings(&asked)
                     .map_err(|code| Error::of_request(DOING, Code::new(code)))?;
-                answers.extend(found.into_iter().filter_map(|(name, overrides)| {
-                    Some((TopicName::new(name).ok()?, overrides.map_err(broker_error)))
+                answers.extend(found.into_iter().filter_map(|(name, settings)| {
+                    Some((TopicName::new(name).ok()?, settings.map(TopicSettings::of).map_err(broker_error)))
                 }));
             }
             Ok(answers)
@@ -197,7 +238,7 @@ impl Kafka {
 
     /// Runs a blocking question. One that got no answer is explained by the trouble of the connection, if there was any
     /// since the last answer: "wrong password" says more than "no answer".
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         doing: &'static str,
         question: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static,
@@ -222,7 +263,7 @@ impl Kafka {
     }
 }
 
-fn broker_error(code: i32) -> BrokerError {
+pub(super) fn broker_error(code: i32) -> BrokerError {
     BrokerError(Code::new(code))
 }
 

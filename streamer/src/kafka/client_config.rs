@@ -41,6 +41,37 @@ impl Default for Tuning {
     }
 }
 
+/// What a restore decides about its producer.
+#[derive(Clone, Debug)]
+pub struct ProducerTuning {
+    /// How much may be queued and not yet acknowledged, in bytes of keys, values and headers and what librdkafka needs
+    /// beside them. One record may be larger: it then goes alone.
+    pub queue_bytes: u64,
+    /// How large a batch of records may become before compression. At most the smallest `max.message.bytes` of the
+    /// topics that are written, or they refuse batches of records that are each small enough.
+    pub batch_bytes: u64,
+    /// The largest record that is taken at all. 1 kB to 1 GB.
+    pub record_bytes: u64,
+    /// How long a batch waits to become full. At a commit nothing waits.
+    pub linger: Duration,
+    /// After this long without an end the brokers abort a transaction and fence its producer; until then the readers of
+    /// the target's committed records wait for a restore that was killed. At most the brokers'
+    /// `transaction.max.timeout.ms`, by default 15 min. 1 s and more.
+    pub transaction_timeout: Duration,
+}
+
+impl Default for ProducerTuning {
+    fn default() -> Self {
+        Self {
+            queue_bytes: 64 << 20,
+            batch_bytes: 1_000_000,
+            record_bytes: RECEIVE_BYTES,
+            linger: Duration::from_millis(20),
+            transaction_timeout: Duration::from_secs(300),
+        }
+    }
+}
+
 /// One answer of a broker, if the queue is large.
 const FETCH_BYTES_MAX: u64 = 16 << 20;
 /// librdkafka raises a smaller one to `message.max.bytes`, so it says what it does.
@@ -64,6 +95,75 @@ pub(super) fn properties(cluster: &Cluster, credentials: &Credentials, tuning: &
     security(cluster, credentials, &mut properties);
     properties.extend(cluster.properties.iter().map(|(name, value)| (name.clone(), value.clone())));
     properties
+}
+
+/// The properties of a consumer that only looks at what `group` has committed, and never becomes a member of it.
+pub(super) fn group_properties(cluster: &Cluster, credentials: &Credentials, group: &str) -> Vec<Property> {
+    let mut properties = properties(cluster, credentials, &Tuning::default());
+    set(&mut properties, "group.id", group);
+    properties
+}
+
+/// The properties of a transactional producer.
+pub(super) fn producer_properties(
+    cluster: &Cluster,
+    credentials: &Credentials,
+    transactional_id: &str,
+    tuning: &ProducerTuning,
+) -> Vec<Property> {
+    let mut properties = Vec::new();
+    set(&mut properties, "bootstrap.servers", &cluster.bootstrap_servers);
+    set(&mut properties, "client.id", "strimzi-backup");
+    set(&mut properties, "enable.metrics.push", false);
+    metadata(&Tuning::default(), &mut properties);
+    connection(&mut properties);
+    security(cluster, credentials, &mut properties);
+    properties.extend(cluster.properties.iter().map(|(name, value)| (name.clone(), value.clone())));
+    // After the user's: what is restored, and that it is whole, does not depend on them.
+    transactions(transactional_id, tuning, &mut properties);
+    producing(tuning, &mut properties);
+    properties
+}
+
+/// All of a transaction or nothing of it.
+fn transactions(transactional_id: &str, tuning: &ProducerTuning, out: &mut Vec<Property>) {
+    let timeout = millis_between(tuning.transaction_timeout, 1_000, 2_147_483_647);
+    set(out, "transactional.id", transactional_id);
+    // Follows from the id; set so that nothing may take it back.
+    set(out, "enable.idempotence", true);
+    set(out, "acks", "all");
+    // As many as keep their order through retries.
+    set(out, "max.in.flight.requests.per.connection", 5);
+    // A record is tried as long as its transaction may last: `message.timeout.ms` follows this by itself.
+    set(out, "transaction.timeout.ms", timeout);
+    // librdkafka wants a request to end before the transaction does.
+    set(out, "socket.timeout.ms", (timeout - 100).min(30_000));
+    // The default of 100 ms is the time of every small transaction with offsets (measured: 103 against 10 ms).
+    set(out, "retry.backoff.ms", 5);
+    // A topic that is not there is a fault of the plan.
+    set(out, "allow.auto.create.topics", false);
+}
+
+/// How records become batches, and how much of them is held.
+fn producing(tuning: &ProducerTuning, out: &mut Vec<Property>) {
+    let record = tuning.record_bytes.clamp(1_000, 1_000_000_000);
+    set(out, "message.max.bytes", record);
+    // Bounded by our own count, which has keys and headers too; librdkafka counts values alone. So its bounds are set
+    // where they are never met.
+    set(out, "queue.buffering.max.messages", 0);
+    set(out, "queue.buffering.max.kbytes", (tuning.queue_bytes / 1024 + record / 1024 + 1).min(2_147_483_647));
+    set(out, "batch.size", tuning.batch_bytes.clamp(1, record));
+    set(out, "batch.num.messages", 100_000);
+    set(out, "linger.ms", millis_between(tuning.linger, 0, 900_000));
+    // One thread per broker compresses, so the cheapest codec; and every broker since 0.8 takes it. What a topic stores
+    // is its own `compression.type`.
+    set(out, "compression.codec", "lz4");
+    // Each report has the record's offset.
+    set(out, "delivery.report.only.error", false);
+}
+
+fn millis_between(time: Duration, least: u64, most: u64) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).clamp(least, most)
 }
 
 fn set(properties: &mut Vec<Property>, name: &str, value: impl ToString) {

@@ -32,6 +32,7 @@ impl Code {
     pub const TIMED_OUT: Self = Self(-185);
     pub const SSL: Self = Self(-181);
     pub const PREVIOUS_IN_PROGRESS: Self = Self(-177);
+    pub const QUEUE_FULL: Self = Self(-184);
     pub const STATE: Self = Self(-172);
     pub const NO_ERROR: Self = Self(0);
     pub const WAIT_COORDINATOR: Self = Self(-180);
@@ -39,25 +40,43 @@ impl Code {
     pub const AUTHENTICATION: Self = Self(-169);
     pub const TIMED_OUT_QUEUE: Self = Self(-166);
     pub const NOENT: Self = Self(-156);
+    pub const PURGE_QUEUE: Self = Self(-152);
+    pub const PURGE_INFLIGHT: Self = Self(-151);
     pub const FATAL: Self = Self(-150);
+    pub const FENCED: Self = Self(-144);
     pub const AUTO_OFFSET_RESET: Self = Self(-140);
+    pub const INVALID_DIFFERENT_RECORD: Self = Self(-138);
     pub const OFFSET_OUT_OF_RANGE: Self = Self(1);
     pub const CORRUPT_MESSAGE: Self = Self(2);
     pub const UNKNOWN_TOPIC_OR_PARTITION: Self = Self(3);
     pub const REQUEST_TIMED_OUT: Self = Self(7);
     pub const BROKER_NOT_AVAILABLE: Self = Self(8);
+    pub const MSG_SIZE_TOO_LARGE: Self = Self(10);
+    pub const OFFSET_METADATA_TOO_LARGE: Self = Self(12);
     pub const NETWORK_EXCEPTION: Self = Self(13);
     pub const COORDINATOR_LOAD_IN_PROGRESS: Self = Self(14);
     pub const COORDINATOR_NOT_AVAILABLE: Self = Self(15);
     pub const NOT_COORDINATOR: Self = Self(16);
+    pub const RECORD_LIST_TOO_LARGE: Self = Self(18);
     pub const TOPIC_AUTHORIZATION_FAILED: Self = Self(29);
     pub const GROUP_AUTHORIZATION_FAILED: Self = Self(30);
     pub const CLUSTER_AUTHORIZATION_FAILED: Self = Self(31);
+    pub const INVALID_TIMESTAMP: Self = Self(32);
     pub const UNSUPPORTED_SASL_MECHANISM: Self = Self(33);
     pub const ILLEGAL_SASL_STATE: Self = Self(34);
+    pub const TOPIC_ALREADY_EXISTS: Self = Self(36);
+    pub const INVALID_CONFIG: Self = Self(40);
     pub const NOT_CONTROLLER: Self = Self(41);
+    pub const POLICY_VIOLATION: Self = Self(44);
+    pub const INVALID_PRODUCER_EPOCH: Self = Self(47);
+    pub const CONCURRENT_TRANSACTIONS: Self = Self(51);
+    pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Self = Self(53);
     pub const SASL_AUTHENTICATION_FAILED: Self = Self(58);
     pub const DELEGATION_TOKEN_AUTHORIZATION_FAILED: Self = Self(65);
+    pub const NON_EMPTY_GROUP: Self = Self(68);
+    pub const GROUP_ID_NOT_FOUND: Self = Self(69);
+    pub const INVALID_RECORD: Self = Self(87);
+    pub const PRODUCER_FENCED: Self = Self(90);
 }
 
 impl Code {
@@ -86,14 +105,20 @@ impl Code {
         )
     }
 
-    const fn is_denied(self) -> bool {
+    pub(super) const fn is_denied(self) -> bool {
         matches!(
             self,
             Self::TOPIC_AUTHORIZATION_FAILED
+                | Self::TRANSACTIONAL_ID_AUTHORIZATION_FAILED
                 | Self::GROUP_AUTHORIZATION_FAILED
                 | Self::CLUSTER_AUTHORIZATION_FAILED
                 | Self::DELEGATION_TOKEN_AUTHORIZATION_FAILED
         )
+    }
+
+    /// Whether a newer producer has the transactional id, or the transaction is over its time.
+    pub(super) const fn is_fenced(self) -> bool {
+        matches!(self, Self::FENCED | Self::INVALID_PRODUCER_EPOCH | Self::PRODUCER_FENCED)
     }
 
     const fn is_unreachable(self) -> bool {

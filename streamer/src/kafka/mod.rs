@@ -1,17 +1,20 @@
-//! The Kafka cluster as the streamer sees it: partitions to fetch, records that come, questions about topics and offsets.
+//! A Kafka cluster as the streamer sees it: partitions to fetch, records that come, questions about topics and offsets;
+//! and as a restore does: records to write, topics to make and change.
 //!
-//! Owns: one librdkafka client, its configuration, its secrets' files, and the types of what comes and what fails. It is
-//! the streamer's only user of rdkafka. Does not own: which topics, from where, and what a fault means to a backup.
+//! Owns: librdkafka's clients, their configuration, their secrets' files, and the types of what comes and what fails. It
+//! is the streamer's only user of rdkafka. Does not own: which topics, from where, and what a fault means to a backup.
 //!
 //! ```text
 //! job::Cluster ──credentials──▶ client_config ──▶ ffi::Client ──▶ consumer (assign, poll)   one polling thread
-//!                                                     │     └───▶ admin (questions)         tokio's blocking pool
+//!                                   │                 │     ├───▶ admin (questions)         tokio's blocking pool
+//!                                   │                 │     └───▶ target (changes)          tokio's blocking pool
+//!                                   └──▶ producer (transactions)   a thread of its own
 //!                                 context ◀── logs, tokens, on librdkafka's own threads
 //! ```
 //!
-//! Invariants: no group is joined and nothing is written to the cluster; only committed records are delivered; no log
-//! line or error holds a secret or a byte of a record; nothing depends on being polled in time, so the caller applies
-//! back-pressure by not polling.
+//! Invariants: no group is joined, and nothing is written to a cluster but by `target` and `producer`, which backups do
+//! not use; only committed records are delivered; no log line or error holds a secret or a byte of a record; nothing
+//! depends on being polled in time, so the caller applies back-pressure by not polling.
 
 mod admin;
 mod client_config;
@@ -20,6 +23,8 @@ mod context;
 mod credentials;
 mod error;
 mod ffi;
+mod producer;
+mod target;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +32,15 @@ use std::time::Duration;
 use strimzi_backup_format::ids::{PartitionId, TopicName};
 use strimzi_backup_format::job::{Authentication, Cluster};
 
-pub use admin::{OffsetSpec, PartitionDescription, TopicDescription, TopicOverrides};
-pub use client_config::Tuning;
+pub use admin::{OffsetSpec, PartitionDescription, TopicDescription, TopicOverrides, TopicSettings};
+pub use client_config::{ProducerTuning, Tuning};
 pub use consumer::{Assignment, Sink};
 pub use error::{BrokerError, Code, ConfigurationFault, Error, PartitionFault};
+pub use producer::{
+    CommittedOffset, GroupOffset, ProducerError, Refusal, TransactionalProducer, Unready, Unwritable, Written,
+    WrittenByPartition, is_timestamp_writable, is_writable,
+};
+pub use target::{NewTopic, TargetError, TargetPartition, TargetTopic};
 
 use consumer::Consumer;
 use credentials::CredentialFiles;
@@ -60,18 +70,8 @@ impl Kafka {
 
     fn make(cluster: &Cluster, tuning: &Tuning) -> Result<Self, ConfigurationFault> {
         let (credential_files, credentials) = CredentialFiles::read(cluster)?;
-        let mut conf = Conf::new();
-        for (name, value) in client_config::properties(cluster, &credentials, tuning) {
-            conf.set(&name, &value).map_err(|fault| match fault {
-                PropertyFault::Unknown => ConfigurationFault::UnknownProperty { name },
-                PropertyFault::Invalid => ConfigurationFault::BadProperty { name },
-            })?;
-        }
-        let refresh_token = match &cluster.authentication {
-            Some(Authentication::OauthBearer { token_file }) => Some(context::token_from_file(token_file.clone())),
-            _ => None,
-        };
-        let client = conf.into_client(refresh_token).map_err(ConfigurationFault::Refused)?;
+        let conf = conf_of(client_config::properties(cluster, &credentials, tuning))?;
+        let client = conf.into_client(refresh_token(cluster)).map_err(ConfigurationFault::Refused)?;
         Ok(Self { inner: Arc::new(Inner { client, consumer: Consumer::default(), credential_files }) })
     }
 
@@ -111,6 +111,26 @@ impl Kafka {
     /// were. To be called from one thread, in a loop. Returns early, also with 0, when an assignment waits.
     pub fn poll(&self, timeout: Duration, max_events: usize, sink: &mut impl Sink) -> usize {
         self.inner.consumer.poll(&self.inner.client, timeout, max_events, sink)
+    }
+}
+
+/// The properties as librdkafka takes them.
+fn conf_of(properties: Vec<client_config::Property>) -> Result<Conf, ConfigurationFault> {
+    let mut conf = Conf::new();
+    for (name, value) in properties {
+        conf.set(&name, &value).map_err(|fault| match fault {
+            PropertyFault::Unknown => ConfigurationFault::UnknownProperty { name },
+            PropertyFault::Invalid => ConfigurationFault::BadProperty { name },
+        })?;
+    }
+    Ok(conf)
+}
+
+/// Where fresh tokens come from, if the cluster wants some.
+fn refresh_token(cluster: &Cluster) -> Option<ffi::RefreshToken> {
+    match &cluster.authentication {
+        Some(Authentication::OauthBearer { token_file }) => Some(context::token_from_file(token_file.clone())),
+        _ => None,
     }
 }
 

@@ -2,7 +2,9 @@
 //! pipeline relies on.
 
 mod faults;
+mod producer;
 mod records;
+mod target;
 mod traps;
 
 use std::collections::BTreeMap;

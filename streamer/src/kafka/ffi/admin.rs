@@ -18,7 +18,7 @@ use super::{
 const GRACE: Duration = Duration::from_secs(2);
 
 /// librdkafka's code for "no answer in time".
-const TIMED_OUT: i32 = -185;
+pub(super) const TIMED_OUT: i32 = -185;
 
 /// Which end of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +38,17 @@ pub(crate) type ListedOffset = (String, i32, Result<i64, i32>);
 /// One topic's answer: its name, and its id with its partitions (number, replicas) or the broker's code.
 pub(crate) type Description = (String, Result<(String, Vec<(i32, usize)>), i32>);
 
-/// One topic's answer: its name, and the settings made on it or the broker's code.
-pub(crate) type ConfigOverrides = (String, Result<BTreeMap<String, String>, i32>);
+/// One setting of a topic: its value, and whether it was made on the topic itself.
+pub(crate) type Setting = (String, bool);
+
+/// One topic's answer: its name, and its settings by name or the broker's code.
+pub(crate) type Settings = (String, Result<BTreeMap<String, Setting>, i32>);
 
 /// A queue for the answer of one request.
 pub(crate) struct Queue<'c> {
-    queue: NonNull<rd::rd_kafka_queue_t>,
-    client: &'c Client,
-    timeout: Duration,
+    pub(super) queue: NonNull<rd::rd_kafka_queue_t>,
+    pub(super) client: &'c Client,
+    pub(super) timeout: Duration,
 }
 
 impl<'c> Queue<'c> {
@@ -118,11 +121,11 @@ impl<'c> Queue<'c> {
         }
     }
 
-    /// The settings made on topics themselves, without those that come from the brokers.
+    /// All settings of topics, whether made on them or come from the brokers.
     ///
     /// # Errors
     /// librdkafka's code, if the request as a whole failed.
-    pub(crate) fn topic_overrides(self, topics: &[&str]) -> Result<Vec<ConfigOverrides>, i32> {
+    pub(crate) fn topic_settings(self, topics: &[&str]) -> Result<Vec<Settings>, i32> {
         let options =
             Options::new(self.client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, self.timeout);
         // SAFETY: client, resources, options and queue are alive; names, resources and options are copied; the
@@ -153,12 +156,12 @@ impl<'c> Queue<'c> {
             }
             let mut count = 0;
             let found = rd::rd_kafka_DescribeConfigs_result_resources(result, &raw mut count);
-            Ok((0..count).map(|index| config_overrides(*found.add(index))).collect())
+            Ok((0..count).map(|index| settings(*found.add(index))).collect())
         }
     }
 
     /// Waits for the answer.
-    fn answer(&self) -> Result<Event<'_>, i32> {
+    pub(super) fn answer(&self) -> Result<Event<'_>, i32> {
         let wait = millis(self.timeout.saturating_add(GRACE));
         // SAFETY: the queue is alive; the event is ours.
         let event = unsafe { rd::rd_kafka_queue_poll(self.queue.as_ptr(), wait) };
@@ -223,7 +226,7 @@ unsafe fn partition(info: *const rd::rd_kafka_TopicPartitionInfo_t) -> (i32, usi
 
 /// # Safety
 /// `resource` belongs to a result that lives through the call.
-unsafe fn config_overrides(resource: *const rd::rd_kafka_ConfigResource_t) -> ConfigOverrides {
+unsafe fn settings(resource: *const rd::rd_kafka_ConfigResource_t) -> Settings {
     // SAFETY: by the contract above; arrays are read within their bounds. The source is read as the integer that it is,
     // since a broker may send one the enum lacks.
     unsafe {
@@ -240,27 +243,30 @@ unsafe fn config_overrides(resource: *const rd::rd_kafka_ConfigResource_t) -> Co
         );
         let mut count = 0;
         let entries = rd::rd_kafka_ConfigResource_configs(resource, &raw mut count);
-        let overrides = (0..count)
+        let overridden = |entry: *const rd::rd_kafka_ConfigEntry_t| {
+            source(entry) == rd::rd_kafka_ConfigSource_t::RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG as u32
+        };
+        let settings = (0..count)
             .map(|index| *entries.add(index))
-            .filter(|entry| {
-                source(*entry) == rd::rd_kafka_ConfigSource_t::RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG as u32
-            })
             // A sensitive value comes as null; it cannot be restored, so it is left out rather than made empty.
             .filter(|entry| !rd::rd_kafka_ConfigEntry_value(*entry).is_null())
-            .map(|entry| (text(rd::rd_kafka_ConfigEntry_name(entry)), text(rd::rd_kafka_ConfigEntry_value(entry))))
+            .map(|entry| {
+                let value = text(rd::rd_kafka_ConfigEntry_value(entry));
+                (text(rd::rd_kafka_ConfigEntry_name(entry)), (value, overridden(entry)))
+            })
             .collect();
-        (name, Ok(overrides))
+        (name, Ok(settings))
     }
 }
 
 /// The options of one request.
-struct Options<'c> {
+pub(super) struct Options<'c> {
     options: NonNull<rd::rd_kafka_AdminOptions_t>,
     client: PhantomData<&'c Client>,
 }
 
 impl<'c> Options<'c> {
-    fn new(client: &'c Client, request: rd::rd_kafka_admin_op_t, timeout: Duration) -> Self {
+    pub(super) fn new(client: &'c Client, request: rd::rd_kafka_admin_op_t, timeout: Duration) -> Self {
         let mut ignored = [0_u8; EXPLANATION_BYTES];
         // SAFETY: the client is alive; the buffer has the length that is told. The time limit is cut to what librdkafka
         // takes (an hour), so it is not refused.
@@ -289,7 +295,7 @@ impl<'c> Options<'c> {
         unsafe { take_error(rd::rd_kafka_AdminOptions_set_isolation_level(self.options.as_ptr(), level)) };
     }
 
-    fn as_ptr(&self) -> *const rd::rd_kafka_AdminOptions_t {
+    pub(super) fn as_ptr(&self) -> *mut rd::rd_kafka_AdminOptions_t {
         self.options.as_ptr()
     }
 }

@@ -2,11 +2,15 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::bindings as rd;
 
 use super::{EXPLANATION_BYTES, Event, PartitionList, c_string, explanation, millis, take_error, text};
+
+/// The code of a record whose timestamp is not the one that was to be written.
+const INVALID_TIMESTAMP: i32 = 32;
 
 /// An OAUTHBEARER token.
 pub(crate) struct Token {
@@ -20,6 +24,35 @@ pub(crate) struct Token {
 
 /// Gives a fresh token, or says (without secrets) why there is none. Called on a thread of librdkafka.
 pub(crate) type RefreshToken = Box<dyn Fn() -> Result<Token, String> + Send + Sync>;
+
+/// Takes what a producer's callbacks tell. Called on the thread that polls, flushes, commits or aborts.
+pub(crate) trait Reports: Send + Sync {
+    /// What became of one record.
+    fn delivery(&self, delivery: Delivery);
+    /// A connection, or the client, has trouble; librdkafka's words on it.
+    fn trouble(&self, code: i32, detail: String);
+}
+
+/// What became of one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Delivery {
+    /// The topic, as [`super::Producer::topic`] named it.
+    pub(crate) topic: usize,
+    /// The partition.
+    pub(crate) partition: i32,
+    /// Its offset; negative where the broker did not tell.
+    pub(crate) offset: i64,
+    /// 0 for a record that is in the log.
+    pub(crate) code: i32,
+    /// What was given with the record.
+    pub(crate) cost: usize,
+}
+
+/// What callbacks reach through librdkafka's opaque pointer.
+struct Callbacks {
+    refresh_token: Option<RefreshToken>,
+    reports: Option<Arc<dyn Reports>>,
+}
 
 /// Why a property was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +103,33 @@ impl Conf {
     /// # Errors
     /// librdkafka's explanation of what does not fit together.
     pub(crate) fn into_client(self, refresh_token: Option<RefreshToken>) -> Result<Client, String> {
-        let refresh_token = refresh_token.map(Box::new);
+        // SAFETY: the configuration is alive.
+        unsafe { rd::rd_kafka_conf_set_events(self.0.as_ptr(), rd::RD_KAFKA_EVENT_ERROR) };
+        let callbacks = Callbacks { refresh_token, reports: None };
+        self.make(rd::rd_kafka_type_t::RD_KAFKA_CONSUMER, callbacks)
+    }
+
+    /// Makes a producer of the properties and starts its threads. Waits for no broker.
+    ///
+    /// # Errors
+    /// As [`Self::into_client`].
+    pub(super) fn into_producer(
+        self,
+        refresh_token: Option<RefreshToken>,
+        reports: Arc<dyn Reports>,
+    ) -> Result<Client, String> {
+        // SAFETY: the configuration is alive. The callbacks are told the opaque pointer that `make` sets.
+        unsafe {
+            rd::rd_kafka_conf_set_dr_msg_cb(self.0.as_ptr(), Some(on_delivery));
+            rd::rd_kafka_conf_set_error_cb(self.0.as_ptr(), Some(on_error));
+        }
+        super::epoch::intercept(self.0.as_ptr())?;
+        let callbacks = Callbacks { refresh_token, reports: Some(reports) };
+        self.make(rd::rd_kafka_type_t::RD_KAFKA_PRODUCER, callbacks)
+    }
+
+    fn make(self, kind: rd::rd_kafka_type_t, callbacks: Callbacks) -> Result<Client, String> {
+        let callbacks = Box::new(callbacks);
         let conf = self.0.as_ptr();
         let mut reason = [0_u8; EXPLANATION_BYTES];
         // SAFETY: the configuration is ours until `rd_kafka_new` succeeds and librdkafka's from then on, so it is
@@ -78,21 +137,23 @@ impl Conf {
         // keeps until after `rd_kafka_destroy` has joined every thread that could call.
         let client = unsafe {
             rd::rd_kafka_conf_set_log_cb(conf, Some(on_log));
-            rd::rd_kafka_conf_set_events(conf, rd::RD_KAFKA_EVENT_ERROR);
-            if let Some(refresh) = &refresh_token {
-                let opaque: *const RefreshToken = &raw const **refresh;
-                rd::rd_kafka_conf_set_opaque(conf, opaque.cast_mut().cast());
+            let opaque: *const Callbacks = &raw const *callbacks;
+            rd::rd_kafka_conf_set_opaque(conf, opaque.cast_mut().cast());
+            if callbacks.refresh_token.is_some() {
                 rd::rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, Some(on_refresh_token));
                 rd::rd_kafka_conf_enable_sasl_queue(conf, 1);
             }
-            rd::rd_kafka_new(rd::rd_kafka_type_t::RD_KAFKA_CONSUMER, conf, reason.as_mut_ptr().cast(), reason.len())
+            rd::rd_kafka_new(kind, conf, reason.as_mut_ptr().cast(), reason.len())
         };
         let Some(handle) = NonNull::new(client) else {
             return Err(explanation(&reason));
         };
         std::mem::forget(self);
-        let mut client = Client { handle, consumer_queue: None, refresh_token };
-        client.start()?;
+        let mut client = Client { handle, consumer_queue: None, callbacks };
+        if client.callbacks.reports.is_none() {
+            client.start_consumer()?;
+        }
+        client.start_tokens()?;
         Ok(client)
     }
 }
@@ -104,39 +165,45 @@ impl Drop for Conf {
     }
 }
 
-/// A running consumer. Dropping it joins librdkafka's threads.
+/// A running consumer or producer. Dropping it joins librdkafka's threads.
 pub(crate) struct Client {
     handle: NonNull<rd::rd_kafka_t>,
-    /// Set by `start`, released before the handle.
+    /// A consumer's, set by `start_consumer`, released before the handle.
     consumer_queue: Option<NonNull<rd::rd_kafka_queue_t>>,
-    /// Only kept alive: librdkafka holds a pointer to it.
-    refresh_token: Option<Box<RefreshToken>>,
+    /// librdkafka holds a pointer to it.
+    callbacks: Box<Callbacks>,
 }
 
-// SAFETY: librdkafka's functions may be called from any thread at once; the queue handle is only read after `start`.
+// SAFETY: librdkafka's functions may be called from any thread at once; the queue handle is only read after `start_consumer`.
 unsafe impl Send for Client {}
 // SAFETY: as above.
 unsafe impl Sync for Client {}
 
 impl Client {
-    /// Lets one queue carry everything: records, end-of-partition and errors. Tokens are refreshed by librdkafka's own
-    /// background thread, so that they are also while nobody polls.
-    fn start(&mut self) -> Result<(), String> {
+    /// Lets one queue carry everything: records, end-of-partition and errors.
+    fn start_consumer(&mut self) -> Result<(), String> {
         // SAFETY: the handle is alive and the queue belongs to it; released in `drop`.
         unsafe {
             rd::rd_kafka_poll_set_consumer(self.handle.as_ptr());
             self.consumer_queue = NonNull::new(rd::rd_kafka_queue_get_consumer(self.handle.as_ptr()));
-            if self.refresh_token.is_some() {
-                let code = take_error(rd::rd_kafka_sasl_background_callbacks_enable(self.handle.as_ptr()));
-                if code != 0 {
-                    return Err(format!("librdkafka cannot refresh tokens in the background: code {code}"));
-                }
-            }
         }
         if self.consumer_queue.is_none() {
             return Err("librdkafka made a consumer without a queue".to_owned());
         }
         Ok(())
+    }
+
+    /// Lets librdkafka's own background thread refresh tokens, so that it is done also while nobody polls.
+    fn start_tokens(&self) -> Result<(), String> {
+        if self.callbacks.refresh_token.is_none() {
+            return Ok(());
+        }
+        // SAFETY: the handle is alive.
+        let code = unsafe { take_error(rd::rd_kafka_sasl_background_callbacks_enable(self.handle.as_ptr())) };
+        if code == 0 {
+            return Ok(());
+        }
+        Err(format!("librdkafka cannot refresh tokens in the background: code {code}"))
     }
 
     /// The next event, waiting at most `timeout`. Also `None` after [`Self::wake_poll`].
@@ -228,6 +295,46 @@ impl Client {
         }
     }
 
+    /// How many brokers the cluster has.
+    ///
+    /// # Errors
+    /// librdkafka's code.
+    pub(crate) fn broker_count(&self, timeout: Duration) -> Result<usize, i32> {
+        let mut metadata = std::ptr::null();
+        // SAFETY: without topics of its own the client asks for brokers alone. The answer is ours if the code is 0, and
+        // released once.
+        unsafe {
+            let code = rd::rd_kafka_metadata(
+                self.handle.as_ptr(),
+                0,
+                std::ptr::null_mut(),
+                &raw mut metadata,
+                millis(timeout),
+            ) as i32;
+            if code != 0 {
+                return Err(code);
+            }
+            let count = usize::try_from((*metadata).broker_cnt).unwrap_or(0);
+            rd::rd_kafka_metadata_destroy(metadata);
+            Ok(count)
+        }
+    }
+
+    /// What the client's group has committed for the partitions of the list, in its order. Waits while a transaction is
+    /// open on one of them.
+    ///
+    /// # Errors
+    /// librdkafka's code, if there were no answers.
+    pub(crate) fn committed(
+        &self,
+        partitions: &mut PartitionList<'_>,
+        timeout: Duration,
+    ) -> Result<Vec<super::Committed>, i32> {
+        // SAFETY: both are alive; the list is ours alone while librdkafka writes the answers into it. See `as_integer`.
+        let code = unsafe { rd::rd_kafka_committed(self.handle.as_ptr(), partitions.as_ptr(), millis(timeout)) as i32 };
+        if code == 0 { Ok(partitions.committed()) } else { Err(code) }
+    }
+
     /// The fatal error that stopped the client, if one did.
     pub(crate) fn fatal_error(&self) -> Option<(i32, String)> {
         let mut reason = [0_u8; EXPLANATION_BYTES];
@@ -272,13 +379,45 @@ unsafe extern "C" fn on_log(_: *const rd::rd_kafka_t, level: c_int, facility: *c
     crate::kafka::context::log(level, &facility, &line);
 }
 
+/// Called for every record that was produced, once it is in the log or never will be.
+unsafe extern "C" fn on_delivery(_: *mut rd::rd_kafka_t, message: *const rd::rd_kafka_message_t, opaque: *mut c_void) {
+    // SAFETY: `opaque` is the box set in `Conf::make`, alive as long as the client; the message is alive during the call
+    // and read field by field, since its `err` may be a code the enum lacks.
+    unsafe {
+        let callbacks = &*opaque.cast::<Callbacks>();
+        let Some(reports) = &callbacks.reports else { return };
+        let code = (&raw const (*message).err).cast::<i32>().read();
+        let wrong = code == 0 && super::epoch::is_wrong(message);
+        let delivery = Delivery {
+            topic: (&raw const (*message).rkt).read() as usize,
+            partition: (&raw const (*message).partition).read(),
+            offset: (&raw const (*message).offset).read(),
+            code: if wrong { INVALID_TIMESTAMP } else { code },
+            cost: super::epoch::cost((&raw const (*message)._private).read()),
+        };
+        reports.delivery(delivery);
+    }
+}
+
+/// Called when a connection of a producer, or the producer, has trouble.
+unsafe extern "C" fn on_error(_: *mut rd::rd_kafka_t, code: c_int, reason: *const c_char, opaque: *mut c_void) {
+    // SAFETY: `opaque` is the box set in `Conf::make`, alive as long as the client; the string lives through the call.
+    unsafe {
+        let callbacks = &*opaque.cast::<Callbacks>();
+        if let Some(reports) = &callbacks.reports {
+            reports.trouble(code, text(reason));
+        }
+    }
+}
+
 /// Called by librdkafka's background thread when a token is needed or about to expire.
 unsafe extern "C" fn on_refresh_token(client: *mut rd::rd_kafka_t, _: *const c_char, opaque: *mut c_void) {
-    // SAFETY: `opaque` is the box set in `Conf::into_client`, alive as long as the client.
-    let refresh = unsafe { &*opaque.cast::<RefreshToken>() };
-    let refused = match refresh() {
-        Ok(token) => set_token(client, &token).err(),
-        Err(reason) => Some(reason),
+    // SAFETY: `opaque` is the box set in `Conf::make`, alive as long as the client.
+    let callbacks = unsafe { &*opaque.cast::<Callbacks>() };
+    let refused = match callbacks.refresh_token.as_ref().map(|refresh| refresh()) {
+        Some(Ok(token)) => set_token(client, &token).err(),
+        Some(Err(reason)) => Some(reason),
+        None => None,
     };
     if let Some(reason) = refused {
         let reason = c_string(&reason);

@@ -226,8 +226,8 @@ unsafe fn header<'a>(headers: *const rd::rd_kafka_headers_t, index: usize) -> Op
     }
 }
 
-/// The version whose layout of a header [`sized_name`] knows.
-const KNOWN_VERSION: i32 = 0x020c_01ff;
+/// The version whose layout [`sized_name`] and the timestamp 0 of a producer rest on.
+pub(super) const KNOWN_VERSION: i32 = 0x020c_01ff;
 
 /// Whether [`sized_name`] may be used: the version is the known one, and a trial finds a NUL inside a name.
 static NAMES_HAVE_SIZES: LazyLock<bool> = LazyLock::new(|| {

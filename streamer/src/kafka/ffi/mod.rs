@@ -1,10 +1,11 @@
 //! The only place of the streamer that calls librdkafka's C interface, behind types that cannot be misused.
 //!
 //! Owns: every pointer librdkafka hands out, and its release. Does not own: what to ask for and what to make of it
-//! ([`super::consumer`], [`super::admin`]).
+//! ([`super::consumer`], [`super::admin`], [`super::producer`], [`super::target`]).
 //!
 //! ```text
 //! Conf ──▶ Client ◀──borrowed by── PartitionList, Queue, Reply, Event ◀──borrowed by── Message, HeaderRef
+//!            └──owned by── Producer ──▶ Reports (deliveries, trouble)
 //! ```
 //!
 //! Invariants:
@@ -20,17 +21,23 @@
 
 mod admin;
 mod client;
+mod epoch;
 mod event;
 mod partitions;
+mod producer;
+mod target;
 
 use std::ffi::{CStr, CString, c_char};
 
 use rdkafka::bindings as rd;
 
 pub(super) use admin::{OffsetQuery, Queue};
-pub(super) use client::{Client, Conf, PropertyFault, RefreshToken, Token};
+pub(super) use client::{Client, Conf, Delivery, PropertyFault, RefreshToken, Reports, Token};
+pub(super) use epoch::is_writable as timestamp_0_is_writable;
 pub(super) use event::{Event, EventKind, Headers, Message};
-pub(super) use partitions::PartitionList;
+pub(super) use partitions::{Committed, PartitionList};
+pub(super) use producer::{Outgoing, Producer, TransactionFault};
+pub(super) use target::{NewTopic, Outcome};
 
 /// Room for librdkafka's explanations.
 const EXPLANATION_BYTES: usize = 512;

@@ -6,7 +6,22 @@ use std::ptr::NonNull;
 
 use rdkafka::bindings as rd;
 
-use super::{Client, c_string};
+use super::{Client, c_string, text};
+
+/// What a group has committed for one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Committed {
+    /// The topic.
+    pub(crate) topic: String,
+    /// The partition.
+    pub(crate) partition: i32,
+    /// The broker's code; 0 for an answer.
+    pub(crate) code: i32,
+    /// The offset; negative for none.
+    pub(crate) offset: i64,
+    /// What was committed with it.
+    pub(crate) metadata: Option<Vec<u8>>,
+}
 
 /// A list of partitions. It borrows the client, and so is gone before it.
 pub(crate) struct PartitionList<'c> {
@@ -39,6 +54,49 @@ impl<'c> PartitionList<'c> {
             if let Some(epoch) = leader_epoch {
                 rd::rd_kafka_topic_partition_set_leader_epoch(element, epoch);
             }
+        }
+    }
+
+    /// Adds a partition with an offset to commit and a text that is kept with it; none is not empty.
+    pub(crate) fn add_offset(&mut self, topic: &str, partition: i32, offset: i64, metadata: Option<&[u8]>) {
+        self.add(topic, partition, offset, None);
+        let Some(metadata) = metadata else { return };
+        // SAFETY: `add` appended one element, the last; its metadata is null. The memory is librdkafka's own, since the
+        // list releases it, and has room for what is copied (at least 1 byte, as 0 may give null).
+        unsafe {
+            let list = self.list.as_ptr();
+            let count = usize::try_from((&raw const (*list).cnt).read()).unwrap_or(0);
+            let Some(last) = count.checked_sub(1) else { return };
+            let element = (&raw const (*list).elems).read().add(last);
+            let copy = rd::rd_kafka_mem_malloc(std::ptr::null_mut(), metadata.len().max(1));
+            std::ptr::copy_nonoverlapping(metadata.as_ptr(), copy.cast(), metadata.len());
+            (&raw mut (*element).metadata).write(copy);
+            (&raw mut (*element).metadata_size).write(metadata.len());
+        }
+    }
+
+    /// What librdkafka wrote into the list about committed offsets, in its order.
+    pub(super) fn committed(&self) -> Vec<Committed> {
+        // SAFETY: the list is alive and read within its bounds, field by field, since `err` may be a code the enum lacks;
+        // metadata is null or has the size that is told.
+        unsafe {
+            let list = self.list.as_ptr();
+            let count = usize::try_from((&raw const (*list).cnt).read()).unwrap_or(0);
+            let elements = (&raw const (*list).elems).read();
+            let read = |index: usize| {
+                let element = elements.add(index);
+                let (metadata, size) = ((*element).metadata, (*element).metadata_size);
+                let metadata =
+                    (!metadata.is_null()).then(|| std::slice::from_raw_parts(metadata.cast(), size).to_vec());
+                Committed {
+                    topic: text((&raw const (*element).topic).read()),
+                    partition: (&raw const (*element).partition).read(),
+                    code: (&raw const (*element).err).cast::<i32>().read(),
+                    offset: (&raw const (*element).offset).read(),
+                    metadata,
+                }
+            };
+            (0..count).map(read).collect()
         }
     }
 
