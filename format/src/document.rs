@@ -40,6 +40,10 @@ pub enum Kind {
     Checkpoint,
     /// A named boundary: where everything stood at a manifest.
     Snapshot,
+    /// What a restore reads and writes.
+    RestorePlan,
+    /// What a restore did.
+    RestoreReport,
 }
 
 impl Kind {
@@ -49,6 +53,8 @@ impl Kind {
             Self::Manifest => "manifest",
             Self::Checkpoint => "checkpoint",
             Self::Snapshot => "snapshot",
+            Self::RestorePlan => "restorePlan",
+            Self::RestoreReport => "restoreReport",
         }
     }
 }

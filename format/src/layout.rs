@@ -5,6 +5,7 @@
 //! manifests/<shard>/<sequence:020>.json.zst
 //! checkpoints/<shard>/<sequence:020>-<sha256:8>.json.zst
 //! snapshots/<id>.json
+//! restores/<id>/plan.json, report.json
 //! intake/<date>/<hour>/<shard>-<epoch>-<sequence>-<n>.parquet
 //! topics/topic=<t>/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-<n>.parquet
 //! ```
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bucket::Bucket;
 use crate::checksum::Sha256;
-use crate::ids::{Epoch, Sequence, Shard, SnapshotId, TopicName};
+use crate::ids::{Epoch, RestoreId, Sequence, Shard, SnapshotId, TopicName};
 
 /// The key of an object below the backup's prefix, as manifests name it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -116,6 +117,21 @@ pub fn snapshot(id: &SnapshotId) -> ObjectKey {
 /// The snapshot a key stands for.
 pub fn snapshot_id(key: &str) -> Option<SnapshotId> {
     SnapshotId::new(key.strip_prefix("snapshots/")?.strip_suffix(".json")?).ok()
+}
+
+/// The folder of what restores keep.
+pub fn restores() -> ObjectKey {
+    ObjectKey("restores".to_owned())
+}
+
+/// The key of a restore's plan.
+pub fn restore_plan(id: &RestoreId) -> ObjectKey {
+    ObjectKey(format!("restores/{id}/plan.json"))
+}
+
+/// The key of a restore's report.
+pub fn restore_report(id: &RestoreId) -> ObjectKey {
+    ObjectKey(format!("restores/{id}/report.json"))
 }
 
 /// The sequence a manifest key (with or without a prefix before it) stands for.

@@ -87,3 +87,12 @@ pub struct Record {
     /// The headers in their order.
     pub headers: Vec<Header>,
 }
+
+impl Record {
+    /// Bytes of its key, value and headers.
+    pub fn raw_bytes(&self) -> usize {
+        let size = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        let headers: usize = self.headers.iter().map(|header| header.key.len() + size(&header.value)).sum();
+        size(&self.key) + size(&self.value) + headers
+    }
+}

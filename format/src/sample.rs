@@ -85,7 +85,7 @@ pub(crate) fn segment(runs: Vec<Run>) -> Segment {
 
 pub(crate) fn gap(key: &PartitionKey, offsets: Range<i64>, reason: GapReason) -> Gap {
     let PartitionKey { topic, lineage, partition } = key.clone();
-    Gap { topic, lineage, partition, range: range(offsets), reason, observed_at: at(0) }
+    Gap { topic, lineage, partition, range: range(offsets), reason, after: None, observed_at: at(0) }
 }
 
 pub(crate) fn hole(key: &PartitionKey, offsets: Range<i64>) -> Hole {

@@ -145,6 +145,12 @@ pub enum Error {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// A restore did not end well.
+    #[error(transparent)]
+    Restore(#[from] crate::restore::RestoreError),
+    /// What a restore keeps in the store cannot be kept or read.
+    #[error(transparent)]
+    RestoreDocument(#[from] crate::restore::DocumentError),
     /// `verify` has findings.
     #[error("{0} findings: the backup is damaged")]
     Findings(usize),
@@ -169,6 +175,8 @@ impl Error {
             Self::Snapshot(catalog::Error::Unknown { .. } | catalog::Error::Exists { .. }) => exit::USAGE,
             Self::Snapshot(error) if error.is_damage() => exit::DAMAGED,
             Self::Read(error) if !error.is_retryable() => exit::DAMAGED,
+            Self::Restore(error) => error.exit_code(),
+            Self::RestoreDocument(crate::restore::DocumentError::Damaged { .. }) => exit::DAMAGED,
             _ => exit::FAILED,
         }
     }

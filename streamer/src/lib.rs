@@ -5,6 +5,7 @@
 //!                                                ├─ source/    what is fetched, which life of a topic, positions
 //!                                                ├─ pipeline/  cut policy, encoding, uploading
 //!                                                └─ kafka/     the only user of librdkafka
+//!                ├▶ restore/   from the store back into a Kafka cluster
 //!                └▶ inspect.rs, segments.rs, snapshot.rs, verify/   the store alone
 //! ```
 
@@ -19,6 +20,7 @@ pub mod inspect;
 pub mod kafka;
 pub mod metrics;
 pub mod pipeline;
+pub mod restore;
 pub mod segments;
 pub mod snapshot;
 pub mod source;

@@ -30,6 +30,11 @@ impl TopicSelection {
         Self { include, exclude }
     }
 
+    /// The patterns that names are matched against, of `include` and of `exclude`: what makes two selections the same.
+    pub fn patterns(&self) -> [Vec<&str>; 2] {
+        [&self.include, &self.exclude].map(|entries| entries.iter().map(|entry| entry.whole_name.as_str()).collect())
+    }
+
     /// Whether the topic belongs to the job.
     pub fn selects(&self, topic: &TopicName) -> bool {
         let name = topic.as_str();

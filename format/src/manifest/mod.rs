@@ -143,7 +143,11 @@ pub struct Gap {
     pub range: OffsetRange,
     /// Why they are missing.
     pub reason: GapReason,
-    /// When it was found.
+    /// The highest timestamp captured before them, absent where nothing was: a moment below it misses nothing, as far as the
+    /// producers' clocks go up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<TimestampMs>,
+    /// When it was found: they were written before.
     pub observed_at: TimestampMs,
 }
 

@@ -75,6 +75,35 @@ Exit codes:
   2  bad configuration or usage: all faults are listed; also an id that is taken
   4  the backup is damaged, belongs to another job, or was written by a newer release";
 
+/// Of `restore`.
+pub(super) const RESTORE: &str = "\
+Examples:
+  What would be read and written, and what stands in the way:
+    strimzi-backup restore --config restore.yaml --plan-only
+  The restore; started again after any failure, it goes on where it was:
+    strimzi-backup restore --config restore.yaml
+
+Exit codes:
+  0  done: everything that the document asks for is at the target
+  1  failed or stopped; what was committed stays, and the same document goes on there
+  2  bad configuration or usage, or something stands in the way: all of it is listed, and this start wrote nothing
+  3  fenced: the same restore was started elsewhere
+  4  the backup is damaged where it is needed; what was committed before stays";
+
+/// Of `restores`.
+pub(super) const RESTORES: &str = "\
+Examples:
+  One line each:
+    strimzi-backup restores --config job.yaml
+  For a program:
+    strimzi-backup restores --config job.yaml --output json
+
+Exit codes:
+  0  done
+  1  the store did not answer
+  2  bad configuration or usage: all faults are listed
+  4  what a restore kept is damaged";
+
 /// Of `verify`.
 pub(super) const VERIFY: &str = "\
 Examples:

@@ -4,18 +4,19 @@ mod manual;
 
 use std::io::Write as _;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use strimzi_backup_format::ids::{SnapshotId, TimestampMs, TopicName};
-use strimzi_backup_format::job::Job;
+use strimzi_backup_format::job::{Job, RestoreJob};
 use strimzi_backup_format::store;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::error::Error;
 use crate::inspect::{self, Prices};
+use crate::restore::{self, Outcome, RestoreError};
 use crate::segments::{self, Slice};
 use crate::snapshot;
 use crate::stream::Until;
@@ -114,6 +115,33 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
+    /// Write records of a backup into a Kafka cluster, as they were at a moment or a snapshot.
+    ///
+    /// Plans first, and writes nothing where anything stands in the way: all of it is listed at once. Writes in transactions that
+    /// carry how far it is: killed at any point and started again with the same document, it goes on exactly there. The
+    /// plan and the report are kept under restores/ in the store.
+    #[command(after_long_help = manual::RESTORE)]
+    Restore {
+        /// The restore document (YAML or JSON).
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Print the plan and write nothing, neither to Kafka nor to the store.
+        #[arg(long)]
+        plan_only: bool,
+        /// How to print the plan or the report.
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// List the restores of a backup, and how they ended.
+    #[command(after_long_help = manual::RESTORES)]
+    Restores {
+        /// The job document.
+        #[command(flatten)]
+        job: JobFile,
+        /// How to print them.
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
     /// Prove that the backup is whole.
     ///
     /// Level 1 checks the chain of manifests, and that every segment is there with its size. Level 2 also reads every
@@ -166,10 +194,12 @@ pub enum SegmentsOutput {
 
 impl JobFile {
     fn read(&self) -> Result<Job, Error> {
-        let path = self.config.display().to_string();
-        let text = std::fs::read_to_string(&self.config).map_err(|source| Error::ReadJob { path, source })?;
-        Ok(text.parse()?)
+        Ok(read_text(&self.config)?.parse()?)
     }
+}
+
+fn read_text(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|source| Error::ReadJob { path: path.display().to_string(), source })
 }
 
 /// Runs a command.
@@ -215,6 +245,15 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
                 Output::Json => print(&taken.to_json()),
             }
         }
+        Command::Restore { config, plan_only, output } => restore_as(&config, plan_only, output).await,
+        Command::Restores { job, output } => {
+            let store = store::open(&job.read()?.storage)?;
+            let restores = restore::list::restores(&store).await?;
+            match output {
+                Output::Text => print(&restores.to_string()),
+                Output::Json => print(&restores.to_json()),
+            }
+        }
         Command::Verify { job, level, output, parallelism } => {
             let store = store::open(&job.read()?.storage)?;
             let options = verify::Options { parallelism, ..verify::Options::default() };
@@ -226,6 +265,32 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             report.outcome()
         }
     }
+}
+
+async fn restore_as(config: &Path, plan_only: bool, output: Output) -> Result<(), Error> {
+    let job = RestoreJob::parse(&read_text(config)?, SystemClock.now())?;
+    let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
+    listen_for_signals(stop.clone(), abandon.clone())?;
+    let outcome = tokio::select! {
+        outcome = restore::run(job, plan_only, stop) => outcome?,
+        () = abandon.cancelled() => return Err(RestoreError::Stopped.into()),
+    };
+    match (outcome, output) {
+        (Outcome::Planned(plan, conflicts), output) => {
+            match output {
+                Output::Text => print(&plan.to_string())?,
+                Output::Json => print(&json(&plan))?,
+            }
+            if conflicts.is_empty() { Ok(()) } else { Err(RestoreError::Conflicts(conflicts).into()) }
+        }
+        (Outcome::Done(report), Output::Text) => print(&report.to_string()),
+        (Outcome::Done(report), Output::Json) => print(&json(&report)),
+    }
+}
+
+/// A document of text keys and finite numbers, which is all that serde_json asks for.
+fn json<T: serde::Serialize>(document: &T) -> String {
+    serde_json::to_string_pretty(document).unwrap_or_default() + "\n"
 }
 
 /// Writes data to standard output. A reader that has gone away, such as `head`, has all it wanted.
@@ -266,7 +331,7 @@ mod tests {
         let mut command = Arguments::command().term_width(100);
         command.build();
         let mut text = command.render_long_help().to_string();
-        for name in ["stream", "inspect", "segments", "snapshot", "verify"] {
+        for name in ["stream", "inspect", "segments", "snapshot", "restore", "restores", "verify"] {
             let subcommand = command.find_subcommand_mut(name).expect("a command of that name");
             text.push_str(&format!("\n--- {name} ---\n{}", subcommand.clone().term_width(100).render_long_help()));
         }

@@ -76,6 +76,7 @@ fn log() -> Log {
         partition: PartitionId::new(0),
         range: OffsetRange::new(Offset::new(100), Offset::new(200)).expect("range"),
         reason: GapReason::RetentionOverrun,
+        after: Some(at(500)),
         observed_at: at(600),
     });
     let orders = PartitionKey { topic: topic("orders"), lineage: Lineage::FIRST, partition: PartitionId::new(0) };

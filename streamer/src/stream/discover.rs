@@ -350,6 +350,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             partition: key.partition,
             range,
             reason,
+            after: start.highest_timestamp,
             observed_at: self.parts.clock.now(),
         };
         self.pending.positions.insert(key.clone(), first_position(start));

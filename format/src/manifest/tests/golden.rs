@@ -199,7 +199,7 @@ fn manifest() -> Manifest {
 
 fn gaps() -> Vec<Gap> {
     vec![
-        gap(&key("orders", 0, 0), 90..95, GapReason::RetentionOverrun),
+        Gap { after: Some(at(80)), ..gap(&key("orders", 0, 0), 90..95, GapReason::RetentionOverrun) },
         gap(&key("orders", 0, 0), 95..100, GapReason::DeletedByUser),
         gap(&key("audit", 0, 0), 5..9, GapReason::Excluded),
         gap(&key("customers", 0, 0), 50..52, GapReason::TopicDeleted),

@@ -121,7 +121,7 @@ impl Backup {
         let segment = backup.upload(filed("orders"), halves).await;
         let PartitionKey { topic, lineage, partition } = key("orders", 1);
         let (reason, observed_at) = (GapReason::RetentionOverrun, TimestampMs::new(START));
-        let gaps = vec![Gap { topic, lineage, partition, range: range(10, 15), reason, observed_at }];
+        let gaps = vec![Gap { topic, lineage, partition, range: range(10, 15), reason, after: None, observed_at }];
         let PartitionKey { topic, lineage, partition } = key("shipments", 0);
         let holes = vec![Hole { topic, lineage, partition, range: range(130, 132) }];
         let positions =

@@ -1,0 +1,298 @@
+//! What stands in the way of a restore, and what to know before it begins. Pure.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use strimzi_backup_format::ids::{TimestampMs, TopicName};
+use strimzi_backup_format::job::{ExistingTopicPolicy, RestoreSettings, TopicCreation};
+
+use super::plan::{Action, Target, TopicPlan};
+use crate::kafka::{BrokerError, TargetError, TargetTopic};
+
+/// Why a restore must not begin. Every one is told at once.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// The topic is there, and the document does not say what to do with it.
+    #[error(
+        "topic {topic} is there already, with {partitions} partitions and {records}: map {source_topic} to another name \
+         (topicMapping), or set existingTopicPolicy: append or overwrite"
+    )]
+    Exists {
+        /// The topic at the target.
+        topic: TopicName,
+        /// Its name in the backup.
+        source_topic: TopicName,
+        /// Its partitions.
+        partitions: usize,
+        /// What is in it.
+        records: Records,
+    },
+    /// The topic is not there, and the restore must not create it.
+    #[error("topic {topic} is missing: create it with {partitions} partitions, or set topicCreation: auto")]
+    Missing {
+        /// The topic at the target.
+        topic: TopicName,
+        /// The partitions it needs.
+        partitions: u32,
+    },
+    /// The topic is there with another number of partitions.
+    #[error(
+        "topic {topic} has {found} partitions and {wanted} are restored: set partitions: {found} in topicMapping to spread \
+         the records anew, or map {source_topic} to another name"
+    )]
+    Partitions {
+        /// The topic at the target.
+        topic: TopicName,
+        /// Its name in the backup.
+        source_topic: TopicName,
+        /// Its partitions.
+        found: usize,
+        /// The partitions it needs.
+        wanted: u32,
+    },
+    /// Two topics would be mixed.
+    #[error("topics {first} and {second} would both be restored into {topic}: map one to another name (topicMapping)")]
+    SharedTarget {
+        /// The topic at the target.
+        topic: TopicName,
+        /// A topic in the backup.
+        first: TopicName,
+        /// Another one.
+        second: TopicName,
+    },
+    /// The user may not look at the topic.
+    #[error("the target does not let this user describe topic {topic} ({code}); allow Describe, DescribeConfigs and Write")]
+    Denied {
+        /// The topic at the target.
+        topic: TopicName,
+        /// The broker's code.
+        code: BrokerError,
+    },
+    /// The target gives every record its own time.
+    #[error("topic {topic} has message.timestamp.type=LogAppendTime, which dates records anew: set CreateTime while it is restored")]
+    DatesAnew {
+        /// The topic at the target.
+        topic: TopicName,
+    },
+    /// The target refuses old or early records.
+    #[error("topic {topic} refuses timestamps {limit} of what is restored (from {} to {}): raise {setting} while it is restored",
+        lowest.to_rfc3339(), highest.to_rfc3339())]
+    Timestamps {
+        /// The topic at the target.
+        topic: TopicName,
+        /// The lowest timestamp.
+        lowest: TimestampMs,
+        /// The highest timestamp.
+        highest: TimestampMs,
+        /// Which of them it refuses.
+        limit: &'static str,
+        /// The setting that decides.
+        setting: &'static str,
+    },
+    /// The progress of so many partitions cannot be kept.
+    #[error("topic {topic}: {sources} partitions cannot be restored into {targets}: set partitions of topicMapping to more")]
+    TooManySources {
+        /// The topic at the target.
+        topic: TopicName,
+        /// Partitions in the backup.
+        sources: usize,
+        /// Partitions at the target.
+        targets: u32,
+    },
+    /// The brokers would refuse the topic, or this user.
+    #[error("the target would refuse: {0}")]
+    Refused(TargetError),
+}
+
+/// What is in an existing topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// Nothing.
+    None,
+    /// So many offsets.
+    Offsets(u64),
+}
+
+impl Records {
+    fn of(topic: &TargetTopic) -> Self {
+        let spans = topic.partitions.iter().map(|one| one.end.get().saturating_sub(one.start.get()));
+        match spans.sum::<i64>().unsigned_abs() {
+            0 => Self::None,
+            offsets => Self::Offsets(offsets),
+        }
+    }
+}
+
+impl fmt::Display for Records {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("no records"),
+            Self::Offsets(1) => f.write_str("1 offset"),
+            Self::Offsets(offsets) => write!(f, "{offsets} offsets"),
+        }
+    }
+}
+
+/// What to know before a restore begins. None of it stops it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "warning")]
+pub enum Warning {
+    /// Records older than the topic's retention: it deletes them soon, or as soon as it holds again.
+    Retention {
+        /// The topic at the target.
+        topic: TopicName,
+        /// Its `retention.ms`.
+        retention_ms: i64,
+        /// The oldest record.
+        oldest: TimestampMs,
+        /// Whether it holds while records are written.
+        at_once: bool,
+    },
+    /// Records are spread over another number of partitions.
+    Spread {
+        /// The topic at the target.
+        topic: TopicName,
+        /// Partitions in the backup.
+        from: u32,
+        /// Partitions at the target.
+        to: u32,
+    },
+    /// Fewer replicas than the topic had, for want of brokers.
+    Replicas {
+        /// The topic at the target.
+        topic: TopicName,
+        /// Replicas it gets.
+        replicas: u16,
+    },
+    /// The topic is deleted with what is in it.
+    Deletes {
+        /// The topic at the target.
+        topic: TopicName,
+        /// Offsets in it.
+        offsets: u64,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Retention { topic, retention_ms, oldest, at_once } => {
+                let when = if *at_once { "at once" } else { "when the restore ends" };
+                let oldest = oldest.to_rfc3339();
+                write!(f, "topic {topic} keeps records for {retention_ms} ms (retention.ms) and the oldest is of {oldest}: ")?;
+                write!(f, "the brokers begin to delete older ones {when}; raise retention.ms to keep them")
+            }
+            Self::Spread { topic, from, to } => write!(
+                f,
+                "topic {topic}: records of {from} partitions are spread over {to} by key: the order across partitions is lost"
+            ),
+            Self::Replicas { topic, replicas } => {
+                write!(f, "topic {topic} is created with {replicas} replicas: the target has no more brokers")
+            }
+            Self::Deletes { topic, offsets } => write!(f, "topic {topic} is deleted with {offsets} offsets (overwrite)"),
+        }
+    }
+}
+
+/// Finds what is wrong with, and what to know of, one topic's plan.
+pub(super) fn find(
+    plan: &TopicPlan,
+    settings: &RestoreSettings,
+    target: &Target,
+    now: TimestampMs,
+    conflicts: &mut Vec<Conflict>,
+    warnings: &mut Vec<Warning>,
+) {
+    if plan.has_too_many_sources() {
+        let (topic, sources, targets) = (plan.target.clone(), plan.partitions.len(), plan.target_partitions);
+        conflicts.push(Conflict::TooManySources { topic, sources, targets });
+    }
+    if let Some(to) = plan.respread() {
+        warnings.push(Warning::Spread { topic: plan.target.clone(), from: plan.source_partitions, to });
+    }
+    match target.topics.get(&plan.target) {
+        Some(Ok(found)) => find_existing(plan, settings, found, now, conflicts, warnings),
+        Some(Err(code)) if !code.is_unknown() => {
+            conflicts.push(Conflict::Denied { topic: plan.target.clone(), code: *code });
+        }
+        _ if settings.topic_creation == TopicCreation::Manual => {
+            conflicts.push(Conflict::Missing { topic: plan.target.clone(), partitions: plan.target_partitions });
+        }
+        _ => {}
+    }
+    if plan.is_created() {
+        warnings.extend(retention(plan, plan.settings.get("retention.ms").and_then(|set| set.parse().ok()), now, false));
+    }
+}
+
+fn find_existing(
+    plan: &TopicPlan,
+    settings: &RestoreSettings,
+    found: &TargetTopic,
+    now: TimestampMs,
+    conflicts: &mut Vec<Conflict>,
+    warnings: &mut Vec<Warning>,
+) {
+    let (topic, source_topic) = (plan.target.clone(), plan.source.clone());
+    if plan.action == Action::Recreate {
+        if let Records::Offsets(offsets) = Records::of(found) {
+            warnings.push(Warning::Deletes { topic, offsets });
+        }
+        return;
+    }
+    // Who asks for `manual` has created the topic, and it is to be empty.
+    let is_prepared = settings.topic_creation == TopicCreation::Manual && found.is_empty();
+    if settings.existing_topic_policy == ExistingTopicPolicy::Fail && !is_prepared {
+        let (partitions, records) = (found.partitions.len(), Records::of(found));
+        conflicts.push(Conflict::Exists { topic, source_topic, partitions, records });
+        return;
+    }
+    if u32::try_from(found.partitions.len()) != Ok(plan.target_partitions) {
+        let (found, wanted) = (found.partitions.len(), plan.target_partitions);
+        conflicts.push(Conflict::Partitions { topic, source_topic, found, wanted });
+        return;
+    }
+    if found.settings.effective.get("message.timestamp.type").is_some_and(|kind| kind == "LogAppendTime") {
+        conflicts.push(Conflict::DatesAnew { topic });
+    }
+    conflicts.extend(timestamps(plan, found, now));
+    warnings.extend(retention(plan, found.settings.number("retention.ms"), now, true));
+}
+
+fn extent(plan: &TopicPlan) -> Option<(TimestampMs, TimestampMs)> {
+    let lowest = plan.partitions.iter().filter_map(|one| one.min_timestamp).min()?;
+    let highest = plan.partitions.iter().filter_map(|one| one.max_timestamp).max()?;
+    Some((lowest, highest))
+}
+
+/// Timestamps that the target would refuse, as `message.timestamp.{before,after}.max.ms` say; −1 is always taken.
+fn timestamps(plan: &TopicPlan, found: &TargetTopic, now: TimestampMs) -> Vec<Conflict> {
+    let Some((lowest, highest)) = extent(plan) else { return Vec::new() };
+    let number = |setting| found.settings.number(setting).unwrap_or(i64::MAX);
+    let conflict =
+        |limit, setting| Conflict::Timestamps { topic: plan.target.clone(), lowest, highest, limit, setting };
+    let (before, after) = ("message.timestamp.before.max.ms", "message.timestamp.after.max.ms");
+    let too_old = lowest.get() != -1 && now.get().saturating_sub(lowest.get()) > number(before);
+    let too_new = highest.get().saturating_sub(now.get()) > number(after);
+    let too_old = too_old.then(|| conflict("as old as the lowest", before));
+    too_old.into_iter().chain(too_new.then(|| conflict("as late as the highest", after))).collect()
+}
+
+fn retention(plan: &TopicPlan, retention_ms: Option<i64>, now: TimestampMs, at_once: bool) -> Option<Warning> {
+    let (retention_ms, (oldest, _)) = (retention_ms.filter(|ms| *ms >= 0)?, extent(plan)?);
+    let topic = plan.target.clone();
+    let is_older = now.get().saturating_sub(oldest.get()) > retention_ms;
+    is_older.then_some(Warning::Retention { topic, retention_ms, oldest, at_once })
+}
+
+/// Topics that would be mixed in one.
+pub(super) fn find_shared_targets(topics: &[TopicPlan], conflicts: &mut Vec<Conflict>) {
+    for (number, second) in topics.iter().enumerate() {
+        let same = topics.iter().take(number).find(|first| first.target == second.target);
+        conflicts.extend(same.map(|first| Conflict::SharedTarget {
+            topic: second.target.clone(),
+            first: first.source.clone(),
+            second: second.source.clone(),
+        }));
+    }
+}

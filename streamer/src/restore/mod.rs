@@ -1,0 +1,293 @@
+//! Restore: records of a backup back into a Kafka cluster, to a moment or a snapshot, each exactly once.
+//!
+//! ```text
+//! document ─▶ point ─▶ slice of the log ─▶ plan ◀─ target          pure but for the looks; nothing written yet
+//!                                           │ kept in restores/<id>/plan.json
+//!                                           ▼
+//!             topics (create) ─▶ pass: source (fetch, decode) ─▶ write (transactions with progress) ─▶ report
+//! ```
+//!
+//! Owns: the order of things, passes after failures. Does not own: what is stored (`format`), the client ([`crate::kafka`]).
+//!
+//! Crash at any point: before the plan is kept, nothing was written. Afterwards the same document started again reads the
+//! progress that was committed with the records, and goes on there.
+
+pub mod conflict;
+pub mod documents;
+mod error;
+pub mod list;
+pub mod partitioner;
+pub mod plan;
+pub mod point;
+pub mod progress;
+mod render;
+pub mod report;
+pub mod source;
+pub mod tally;
+pub mod topics;
+mod watch;
+pub mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use strimzi_backup_format::checksum::Sha256;
+use strimzi_backup_format::ids::{RestoreId, Shard, TopicName};
+use strimzi_backup_format::job::{RestoreJob, RestoreSettings, Until};
+use strimzi_backup_format::layout;
+use strimzi_backup_format::manifest::reader::{self, Log};
+use strimzi_backup_format::slice::{Slice, Touched};
+use strimzi_backup_format::snapshot::catalog;
+use strimzi_backup_format::store::{self, Store};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use conflict::{Conflict, Warning};
+pub use documents::DocumentError;
+pub use error::RestoreError;
+pub use plan::Plan;
+pub use report::Report;
+
+use crate::clock::{Backoff, Clock as _, SystemClock};
+use crate::error::Error;
+use crate::kafka::{self, Kafka, ProducerTuning, TransactionalProducer, Tuning};
+use plan::Basis;
+use progress::Progress;
+use source::Source;
+use tally::Tally;
+use write::Writer;
+
+/// How long the target may take to hand the transactional id over: it ends what an older start left open.
+const INIT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the target may take to tell the progress.
+const PROGRESS_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A restore that commits nothing for so long ends, and is to be started again when the target is well.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What a restore came to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Only planned, with everything that stands in the way.
+    Planned(Box<Plan>, Vec<Conflict>),
+    /// Everything is written.
+    Done(Box<Report>),
+}
+
+/// Restores as the document says, or says only what that would be.
+///
+/// # Errors
+/// [`Error`], which knows its exit code. What was committed to the target stays, and the same document goes on there.
+pub async fn run(job: RestoreJob, plan_only: bool, stop: CancellationToken) -> Result<Outcome, Error> {
+    let store = store::open(&job.storage)?;
+    let log = reader::open(&store, Shard::ONLY).await?;
+    let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
+    let id = job.restore.id.clone();
+    if !plan_only && let Some(report) = documents::report(&store, &id).await? {
+        tracing::info!(restore = %id, "the restore came to its end before; nothing is written");
+        return Ok(Outcome::Done(Box::new(report)));
+    }
+    let kafka = Kafka::connect(&job.cluster, &Tuning::default())?;
+    let begun = documents::plan(&store, &id).await?;
+    let plan = match begun.filter(|_| !plan_only) {
+        Some(plan) => plan,
+        None => {
+            let (plan, conflicts) = make_plan(&store, &log, &kafka, &job.restore).await?;
+            if plan_only {
+                return Ok(Outcome::Planned(Box::new(plan), conflicts));
+            }
+            if !conflicts.is_empty() {
+                return Err(RestoreError::Conflicts(conflicts).into());
+            }
+            documents::keep(&store, &layout::restore_plan(&id), &plan, &SystemClock).await?
+        }
+    };
+    check_same(&plan, &log, &kafka, &job.restore).await?;
+    let restore = Restore { job, store, log, kafka, plan, tally: Arc::default(), stop };
+    Ok(Outcome::Done(Box::new(restore.run().await?)))
+}
+
+/// Plans a restore from what the backup and the target are now.
+async fn make_plan(
+    store: &Store,
+    log: &Log,
+    kafka: &Kafka,
+    settings: &RestoreSettings,
+) -> Result<(Plan, Vec<Conflict>), Error> {
+    let backup = log.identity.backup;
+    let snapshot = match &settings.stop.snapshot {
+        Some(id) => Some(catalog::read(store, backup, id).await?),
+        None => None,
+    };
+    let point = point::resolve(settings, &log.state, snapshot.as_ref()).map_err(RestoreError::Point)?;
+    let selected = |key: &_| point.ends.contains_key(key);
+    let slice = Slice { selected: &selected, ends: Some(&point.ends), from: point.start, until: point.until };
+    let touched = slice.find(store, log).await?;
+    let names: Vec<TopicName> = point.topics.keys().map(|source| settings.target(source).topic).collect();
+    let target = topics::look(kafka, &names).await?;
+    let (asked, now) = (asked(settings), SystemClock.now());
+    let basis =
+        Basis { backup, settings, asked, point: &point, touched: &touched, target: &target, now };
+    let (plan, mut conflicts) = plan::build(basis);
+    conflicts.extend(topics::refusals(kafka, &plan).await?);
+    Ok((plan, conflicts))
+}
+
+/// What of a document decides about records and topics; how fast it goes may change from start to start.
+fn asked(settings: &RestoreSettings) -> Sha256 {
+    let until = settings.stop.until.map(|until| match until {
+        Until::At(at) => format!("at {at}"),
+        Until::FromEnd(back) => format!("{} ms from the end", back.as_millis()),
+    });
+    let mapping: Vec<_> = settings.topic_mapping.iter().map(|(source, to)| (source, &to.topic, to.partitions)).collect();
+    let asked = serde_json::json!({
+        "snapshot": settings.stop.snapshot, "until": until, "start": settings.start, "topics": settings.topics.patterns(),
+        "mapping": mapping, "creation": format!("{:?}", settings.topic_creation),
+        "existing": format!("{:?}", settings.existing_topic_policy), "onGap": format!("{:?}", settings.on_gap),
+    });
+    Sha256::of(asked.to_string().as_bytes())
+}
+
+/// A restore that goes on must be the one that was begun.
+async fn check_same(plan: &Plan, log: &Log, kafka: &Kafka, settings: &RestoreSettings) -> Result<(), Error> {
+    let other = |what| RestoreError::OtherPlan { id: plan.restore.clone(), what };
+    if plan.asked != asked(settings) {
+        return Err(other("moment, topics or policies differ").into());
+    }
+    if plan.backup != log.identity.backup {
+        return Err(other("it is of another backup").into());
+    }
+    if plan.target != topics::look(kafka, &[]).await?.cluster {
+        return Err(other("it was begun into another Kafka cluster").into());
+    }
+    Ok(())
+}
+
+/// The group that carries a restore's progress, and its transactional id.
+fn group(id: &RestoreId) -> String {
+    format!("strimzi-backup-restore-{id}")
+}
+
+/// A restore whose plan is kept.
+struct Restore {
+    job: RestoreJob,
+    store: Store,
+    log: Log,
+    kafka: Kafka,
+    plan: Plan,
+    tally: Arc<Tally>,
+    stop: CancellationToken,
+}
+
+impl Restore {
+    async fn run(self) -> Result<Report, Error> {
+        let _watch = watch::start(&self.plan, Arc::clone(&self.tally));
+        let writer = self.passes().await?;
+        topics::set_back(&self.kafka, &self.plan).await?;
+        let report = Report::of(&self.plan, &writer.progress(), writer.foreign_writes(), SystemClock.now());
+        drop(writer);
+        let key = layout::restore_report(&self.plan.restore);
+        let report = documents::keep(&self.store, &key, &report, &SystemClock).await?;
+        // It has served; where it cannot be deleted, it expires.
+        if let Err(error) = self.kafka.delete_group(&group(&self.plan.restore)).await? {
+            tracing::warn!(error = crate::error::chain(&error), "delete the group with the progress of the restore");
+        }
+        Ok(report)
+    }
+
+    /// Passes over what is left, until one comes to the end or nothing was committed for too long.
+    async fn passes(&self) -> Result<Writer, Error> {
+        let (mut calm_since, mut backoff) = (Instant::now(), Backoff::new());
+        let mut transactions = 0;
+        loop {
+            let error = match self.pass().await {
+                Ok(writer) => return Ok(writer),
+                Err(error) if may_pass(&error) && !self.stop.is_cancelled() => error,
+                Err(error) => return Err(error),
+            };
+            let committed = self.tally.read().transactions;
+            if std::mem::replace(&mut transactions, committed) != committed {
+                (calm_since, backoff) = (Instant::now(), Backoff::new());
+            }
+            if calm_since.elapsed() >= PATIENCE {
+                return Err(error);
+            }
+            tracing::warn!(error = crate::error::chain(&error), "the restore goes on from its last commit in a moment");
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next(&SystemClock)) => {}
+                () = self.stop.cancelled() => return Err(RestoreError::Stopped.into()),
+            }
+        }
+    }
+
+    /// Takes the transactional id over, and writes from the progress that is committed to the end.
+    async fn pass(&self) -> Result<Writer, Error> {
+        let (producer, progress) = self.take_over().await?;
+        let is_new = progress.is_none();
+        let progress = match progress {
+            Some(progress) => progress,
+            None => {
+                topics::prepare(&self.kafka, &self.plan).await?;
+                progress::none(&self.plan)
+            }
+        };
+        let group = group(&self.plan.restore);
+        let (throttle, tally) = (self.job.restore.throttle_bytes, Arc::clone(&self.tally));
+        let mut writer = Writer::new(producer, &group, &self.plan, &progress, throttle, tally, self.stop.clone());
+        let left = self.left(&progress).await?;
+        let parallelism = self.job.restore.parallelism.get();
+        let mut source = Source::open(&self.store, left, parallelism, &self.tally);
+        let plan = self.plan.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            if is_new {
+                writer.commit_all()?;
+            }
+            if !progress::is_complete(&plan, &progress) {
+                writer.write(&mut source, &plan)?;
+            }
+            Ok::<_, RestoreError>(writer)
+        });
+        Ok(joined(written.await)?)
+    }
+
+    async fn take_over(&self) -> Result<(TransactionalProducer, Option<Progress>), Error> {
+        let (cluster, plan, stop) = (self.job.cluster.clone(), self.plan.clone(), self.stop.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            let group = group(&plan.restore);
+            let unready = TransactionalProducer::connect(&cluster, &group, &ProducerTuning::default(), stop);
+            let producer = unready.map_err(kafka::ProducerError::from)?.init(INIT_PATIENCE)?;
+            let homes: Vec<_> = progress::homes(&plan).into_keys().collect();
+            let committed = producer.committed(&group, &homes, PROGRESS_PATIENCE)?;
+            let progress = progress::read(&plan, &group, &committed)?;
+            Ok::<_, RestoreError>((producer, progress))
+        });
+        Ok(joined(work.await)?)
+    }
+
+    /// The segments that hold what is not restored yet.
+    async fn left(&self, progress: &Progress) -> Result<Vec<Touched>, Error> {
+        let ends = self.plan.ends();
+        let selected = |key: &_| ends.contains_key(key);
+        let slice = Slice { selected: &selected, ends: Some(&ends), from: self.plan.start, until: self.plan.until };
+        Ok(source::rest(slice.find(&self.store, &self.log).await?, progress))
+    }
+}
+
+/// The result of a task; a panic in it goes on here.
+fn joined<T>(joined: Result<T, tokio::task::JoinError>) -> T {
+    match joined {
+        Ok(done) => done,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}
+
+/// Whether another pass may succeed.
+fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::Restore(error) => error.is_retryable(),
+        Error::Kafka(error) => error.is_retryable(),
+        Error::Read(error) => error.is_retryable(),
+        _ => false,
+    }
+}

@@ -1,0 +1,159 @@
+//! The records of a restore, in order: segments are fetched and decoded side by side, and handed on one after the other.
+//!
+//! Owns: how far ahead it is read, and so the memory. Does not own: which segments, or what becomes of the records.
+//!
+//! ```text
+//! segments ──▶ as many at once as `parallelism` ──▶ a queue each ──▶ taken in the order of the segments
+//! ```
+//!
+//! Invariant: records of a partition come in the order of their offsets. The first error is the last thing that comes.
+
+use std::sync::Arc;
+
+use strimzi_backup_format::offset_range::OffsetRange;
+use strimzi_backup_format::segment::decode::Row;
+use strimzi_backup_format::segment::slice::{GroupRows, SliceError, SliceReader};
+use strimzi_backup_format::slice::Touched;
+use strimzi_backup_format::store::Store;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::progress::Progress;
+use super::tally::Tally;
+
+/// Records handed on at once: enough that a queue costs nothing, few enough to hold little memory.
+const CHUNK_RECORDS: usize = 1024;
+
+/// Bytes of keys and values that end a chunk early.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Chunks of a segment that wait to be taken.
+const CHUNKS_AHEAD: usize = 4;
+
+/// What comes of one segment.
+type Chunks = mpsc::Receiver<Result<Vec<Row>, SliceError>>;
+
+/// The records of some segments.
+#[derive(Debug)]
+pub struct Source {
+    segments: mpsc::Receiver<Chunks>,
+    current: Option<Chunks>,
+    _feeding: AbortOnDropHandle<()>,
+}
+
+impl Source {
+    /// Begins to read what is wanted of the segments.
+    pub fn open(store: &Store, touched: Vec<Touched>, parallelism: usize, tally: &Arc<Tally>) -> Self {
+        let (queue, segments) = mpsc::channel(parallelism);
+        let feeding = feed(store.clone(), touched, Arc::new(Semaphore::new(parallelism)), queue, Arc::clone(tally));
+        Self { segments, current: None, _feeding: AbortOnDropHandle::new(tokio::spawn(feeding)) }
+    }
+
+    /// The next records; `None` after the last. Blocks: for a thread of its own.
+    ///
+    /// # Errors
+    /// [`SliceError`], after which nothing more comes.
+    pub fn next_chunk(&mut self) -> Result<Option<Vec<Row>>, SliceError> {
+        loop {
+            if self.current.is_none() {
+                self.current = self.segments.blocking_recv();
+            }
+            let Some(chunks) = &mut self.current else { return Ok(None) };
+            match chunks.blocking_recv() {
+                Some(chunk) => return chunk.map(Some),
+                None => self.current = None,
+            }
+        }
+    }
+}
+
+async fn feed(
+    store: Store,
+    touched: Vec<Touched>,
+    at_once: Arc<Semaphore>,
+    queue: mpsc::Sender<Chunks>,
+    tally: Arc<Tally>,
+) {
+    for one in touched {
+        let Ok(permit) = Arc::clone(&at_once).acquire_owned().await else { return };
+        let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
+        tokio::spawn(read(store.clone(), one, sender, Arc::clone(&tally), permit));
+        if queue.send(chunks).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads one segment; whoever waits for it learns of an error.
+async fn read(
+    store: Store,
+    touched: Touched,
+    sender: mpsc::Sender<Result<Vec<Row>, SliceError>>,
+    tally: Arc<Tally>,
+    permit: OwnedSemaphorePermit,
+) {
+    if let Err(error) = read_groups(&store, touched, &sender, &tally).await {
+        // Nobody waits any more where the restore has ended.
+        let _ = sender.send(Err(error)).await;
+    }
+    drop(permit);
+}
+
+async fn read_groups(
+    store: &Store,
+    touched: Touched,
+    sender: &mpsc::Sender<Result<Vec<Row>, SliceError>>,
+    tally: &Tally,
+) -> Result<(), SliceError> {
+    let mut reader = SliceReader::open(store, touched.segment, touched.wanted).await?;
+    while let Some(group) = reader.next_group().await? {
+        let sender = sender.clone();
+        let decoded = tokio::task::spawn_blocking(move || hand_on(group, &sender));
+        match decoded.await {
+            Ok(done) => done?,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+    tally.fetched(reader.fetched());
+    Ok(())
+}
+
+fn hand_on(group: GroupRows, sender: &mpsc::Sender<Result<Vec<Row>, SliceError>>) -> Result<(), SliceError> {
+    let mut chunk = Vec::with_capacity(CHUNK_RECORDS);
+    let mut bytes = 0;
+    for row in group {
+        let (key, record) = row?;
+        bytes += record.raw_bytes();
+        chunk.push((key, record));
+        if chunk.len() >= CHUNK_RECORDS || bytes >= CHUNK_BYTES {
+            bytes = 0;
+            let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK_RECORDS));
+            if sender.blocking_send(Ok(full)).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    if !chunk.is_empty() {
+        // Nobody waits any more where the restore has ended.
+        let _ = sender.blocking_send(Ok(chunk));
+    }
+    Ok(())
+}
+
+/// What is left of the segments behind the progress.
+pub fn rest(touched: Vec<Touched>, progress: &Progress) -> Vec<Touched> {
+    let left = |mut touched: Touched| {
+        touched.wanted.retain_mut(|part| {
+            let next = progress.get(&part.run.key()).map_or(part.offsets.base(), |done| done.next);
+            match OffsetRange::new(next.max(part.offsets.base()), part.offsets.next_offset()) {
+                Ok(offsets) => {
+                    part.offsets = offsets;
+                    part.may_hold_any()
+                }
+                Err(_) => false,
+            }
+        });
+        (!touched.wanted.is_empty()).then_some(touched)
+    };
+    touched.into_iter().filter_map(left).collect()
+}
