@@ -36,6 +36,7 @@ pub mod parts;
 pub mod ports;
 pub mod process;
 pub mod python;
+pub mod restore;
 pub mod run_dir;
 pub mod s3;
 pub mod scenario;

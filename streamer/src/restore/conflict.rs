@@ -61,7 +61,9 @@ pub enum Conflict {
         second: TopicName,
     },
     /// The user may not look at the topic.
-    #[error("the target does not let this user describe topic {topic} ({code}); allow Describe, DescribeConfigs and Write")]
+    #[error(
+        "the target does not let this user describe topic {topic} ({code}); allow Describe, DescribeConfigs and Write"
+    )]
     Denied {
         /// The topic at the target.
         topic: TopicName,
@@ -69,7 +71,9 @@ pub enum Conflict {
         code: BrokerError,
     },
     /// The target gives every record its own time.
-    #[error("topic {topic} has message.timestamp.type=LogAppendTime, which dates records anew: set CreateTime while it is restored")]
+    #[error(
+        "topic {topic} has message.timestamp.type=LogAppendTime, which dates records anew: set CreateTime while it is restored"
+    )]
     DatesAnew {
         /// The topic at the target.
         topic: TopicName,
@@ -90,7 +94,9 @@ pub enum Conflict {
         setting: &'static str,
     },
     /// The progress of so many partitions cannot be kept.
-    #[error("topic {topic}: {sources} partitions cannot be restored into {targets}: set partitions of topicMapping to more")]
+    #[error(
+        "topic {topic}: {sources} partitions cannot be restored into {targets}: set partitions of topicMapping to more"
+    )]
     TooManySources {
         /// The topic at the target.
         topic: TopicName,
@@ -179,7 +185,10 @@ impl fmt::Display for Warning {
             Self::Retention { topic, retention_ms, oldest, at_once } => {
                 let when = if *at_once { "at once" } else { "when the restore ends" };
                 let oldest = oldest.to_rfc3339();
-                write!(f, "topic {topic} keeps records for {retention_ms} ms (retention.ms) and the oldest is of {oldest}: ")?;
+                write!(
+                    f,
+                    "topic {topic} keeps records for {retention_ms} ms (retention.ms) and the oldest is of {oldest}: "
+                )?;
                 write!(f, "the brokers begin to delete older ones {when}; raise retention.ms to keep them")
             }
             Self::Spread { topic, from, to } => write!(
@@ -189,7 +198,9 @@ impl fmt::Display for Warning {
             Self::Replicas { topic, replicas } => {
                 write!(f, "topic {topic} is created with {replicas} replicas: the target has no more brokers")
             }
-            Self::Deletes { topic, offsets } => write!(f, "topic {topic} is deleted with {offsets} offsets (overwrite)"),
+            Self::Deletes { topic, offsets } => {
+                write!(f, "topic {topic} is deleted with {offsets} offsets (overwrite)")
+            }
         }
     }
 }
@@ -221,7 +232,12 @@ pub(super) fn find(
         _ => {}
     }
     if plan.is_created() {
-        warnings.extend(retention(plan, plan.settings.get("retention.ms").and_then(|set| set.parse().ok()), now, false));
+        warnings.extend(retention(
+            plan,
+            plan.settings.get("retention.ms").and_then(|set| set.parse().ok()),
+            now,
+            false,
+        ));
     }
 }
 

@@ -3,8 +3,8 @@
 use strimzi_backup_format::document::{self, Document};
 use strimzi_backup_format::ids::RestoreId;
 use strimzi_backup_format::layout::{self, ObjectKey};
-use strimzi_backup_format::store::create_once::{Outcome, create_once};
 use strimzi_backup_format::store::Store;
+use strimzi_backup_format::store::create_once::{Outcome, create_once};
 
 use super::plan::Plan;
 use super::report::Report;
@@ -79,7 +79,11 @@ pub async fn keep<T: Document + Clone>(
             Ok(Outcome::Created) => return Ok(document.clone()),
             Ok(Outcome::Occupied(theirs)) => return document::unseal(&theirs).map_err(damaged),
             Err(error) if error.is_retryable() && backoff.attempts() < ATTEMPTS => {
-                tracing::warn!(object = object(), error = crate::error::chain(&error), "keep a document of the restore");
+                tracing::warn!(
+                    object = object(),
+                    error = crate::error::chain(&error),
+                    "keep a document of the restore"
+                );
                 tokio::time::sleep(backoff.next(clock)).await;
             }
             Err(source) => return Err(DocumentError::Store { object: object(), source: Box::new(source) }),

@@ -19,7 +19,9 @@ pub enum RestoreError {
     #[error("cannot restore; nothing was written:\n{}", lines(.0))]
     Conflicts(Vec<Conflict>),
     /// Another document was started under this name.
-    #[error("restore {id} was begun with another document: {what}; take another restore.id, or the document it was begun with")]
+    #[error(
+        "restore {id} was begun with another document: {what}; take another restore.id, or the document it was begun with"
+    )]
     OtherPlan {
         /// The restore.
         id: RestoreId,
@@ -80,7 +82,8 @@ impl RestoreError {
         match self {
             Self::Read(error) => error.is_retryable(),
             Self::Write(error) => {
-                error.is_retryable() || matches!(error, ProducerError::Abortable { .. } | ProducerError::Unaccounted { .. })
+                error.is_retryable()
+                    || matches!(error, ProducerError::Abortable { .. } | ProducerError::Unaccounted { .. })
             }
             Self::TookTooLong => true,
             _ => false,

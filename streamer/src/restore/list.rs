@@ -57,7 +57,9 @@ pub async fn restores(store: &Store) -> Result<Restores, DocumentError> {
     for meta in found {
         let mut parts = meta.location.as_ref().rsplit('/');
         let (name, id) = (parts.next(), parts.next());
-        let Some(id) = id.filter(|_| name == Some("plan.json")).and_then(|id| RestoreId::new(id).ok()) else { continue };
+        let Some(id) = id.filter(|_| name == Some("plan.json")).and_then(|id| RestoreId::new(id).ok()) else {
+            continue;
+        };
         let Some(plan) = documents::plan(store, &id).await? else { continue };
         let report = documents::report(store, &id).await?;
         listed.push(Listed {

@@ -127,8 +127,7 @@ async fn make_plan(
     let names: Vec<TopicName> = point.topics.keys().map(|source| settings.target(source).topic).collect();
     let target = topics::look(kafka, &names).await?;
     let (asked, now) = (asked(settings), SystemClock.now());
-    let basis =
-        Basis { backup, settings, asked, point: &point, touched: &touched, target: &target, now };
+    let basis = Basis { backup, settings, asked, point: &point, touched: &touched, target: &target, now };
     let (plan, mut conflicts) = plan::build(basis);
     conflicts.extend(topics::refusals(kafka, &plan).await?);
     Ok((plan, conflicts))
@@ -140,7 +139,8 @@ fn asked(settings: &RestoreSettings) -> Sha256 {
         Until::At(at) => format!("at {at}"),
         Until::FromEnd(back) => format!("{} ms from the end", back.as_millis()),
     });
-    let mapping: Vec<_> = settings.topic_mapping.iter().map(|(source, to)| (source, &to.topic, to.partitions)).collect();
+    let mapping: Vec<_> =
+        settings.topic_mapping.iter().map(|(source, to)| (source, &to.topic, to.partitions)).collect();
     let asked = serde_json::json!({
         "snapshot": settings.stop.snapshot, "until": until, "start": settings.start, "topics": settings.topics.patterns(),
         "mapping": mapping, "creation": format!("{:?}", settings.topic_creation),

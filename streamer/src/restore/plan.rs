@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::document::{Document, FORMAT_VERSION, Kind};
 use strimzi_backup_format::ids::{
-    BackupId, ClusterId, Lineage, Offset, PartitionId, PartitionKey, RestoreId, SnapshotId, TimestampMs, TopicId, TopicName,
+    BackupId, ClusterId, Lineage, Offset, PartitionId, PartitionKey, RestoreId, SnapshotId, TimestampMs, TopicId,
+    TopicName,
 };
 use strimzi_backup_format::job::{ExistingTopicPolicy, RestoreSettings, TopicCreation, TopicTarget};
 use strimzi_backup_format::manifest::Gap;

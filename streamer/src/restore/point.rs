@@ -178,7 +178,11 @@ impl<'a> Held<'a> {
 ///
 /// # Errors
 /// Every [`PointFault`] there is.
-pub fn resolve(settings: &RestoreSettings, state: &State, snapshot: Option<&Snapshot>) -> Result<Point, Vec<PointFault>> {
+pub fn resolve(
+    settings: &RestoreSettings,
+    state: &State,
+    snapshot: Option<&Snapshot>,
+) -> Result<Point, Vec<PointFault>> {
     let held = Held::of(state, snapshot).ok_or_else(|| vec![PointFault::NothingYet])?;
     let until = moment(settings, state, snapshot).map_err(|fault| vec![fault])?;
     if let (Some(start), Some(until)) = (settings.start, until)
@@ -259,8 +263,7 @@ fn choose(
     let keys = held.ends.range(first_key(name)..).take_while(|(key, _)| key.topic == *name).map(|(key, _)| key);
     // When a topic was first seen, its records may have been there for a while.
     let has_records = keys.clone().any(|key| {
-        key.lineage == Lineage::FIRST
-            && state.position(key).and_then(|held| held.lowest_timestamp).is_some_and(began)
+        key.lineage == Lineage::FIRST && state.position(key).and_then(|held| held.lowest_timestamp).is_some_and(began)
     });
     let mut then = all().filter(|(lineage, life)| began(life.since) || (*lineage == Lineage::FIRST && has_records));
     let Some((_, life)) = then.next_back() else {

@@ -19,7 +19,11 @@ impl fmt::Display for Plan {
         }
         let reads = &self.reads;
         let (bytes, raw) = (ByteSize(reads.bytes), ByteSize(reads.raw_bytes));
-        writeln!(f, "reads       at most {} records, about {bytes} in {} segments ({raw} raw)", reads.records, reads.segments)?;
+        writeln!(
+            f,
+            "reads       at most {} records, about {bytes} in {} segments ({raw} raw)",
+            reads.records, reads.segments
+        )?;
         let time = humantime::format_duration(Duration::from_secs(self.estimated_seconds));
         writeln!(f, "takes       about {time}")?;
         self.topics.iter().try_for_each(|topic| topic.fmt(f))?;
@@ -40,6 +44,10 @@ impl fmt::Display for TopicPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let records: u64 = self.partitions.iter().map(|one| one.reads.records).sum();
         let (action, partitions) = (self.action.as_str().to_lowercase(), self.target_partitions);
-        writeln!(f, "topic       {} -> {}: {action}, {partitions} partitions, at most {records} records", self.source, self.target)
+        writeln!(
+            f,
+            "topic       {} -> {}: {action}, {partitions} partitions, at most {records} records",
+            self.source, self.target
+        )
     }
 }

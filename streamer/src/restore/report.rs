@@ -138,7 +138,13 @@ impl fmt::Display for Report {
         writeln!(f, "written     {records} records, {} of keys, values and headers", ByteSize(*bytes))?;
         for topic in &self.topics {
             let records: u64 = topic.partitions.iter().map(|one| one.records).sum();
-            writeln!(f, "  {} -> {}: {records} records, {} partitions", topic.source, topic.target, topic.partitions.len())?;
+            writeln!(
+                f,
+                "  {} -> {}: {records} records, {} partitions",
+                topic.source,
+                topic.target,
+                topic.partitions.len()
+            )?;
         }
         for foreign in &self.foreign_writes {
             let ForeignWrites { topic, partition, offsets } = foreign;

@@ -186,9 +186,9 @@ impl Writer {
         if record.offset < lane.done.next {
             return Err(RestoreError::OutOfOrder { key: key.clone(), offset: record.offset, next: lane.done.next });
         }
-        let to = lane.respread.map_or(key.partition, |number| {
-            partitioner::partition(record.key.as_deref(), key.partition, number)
-        });
+        let to = lane
+            .respread
+            .map_or(key.partition, |number| partitioner::partition(record.key.as_deref(), key.partition, number));
         self.producer.send_owned(&lane.target, to, record)?;
         let bytes = record.raw_bytes() as u64;
         lane.done = Done { next: record.offset.next(), records: lane.done.records + 1, bytes: lane.done.bytes + bytes };
@@ -202,8 +202,7 @@ impl Writer {
     }
 
     fn commit(&mut self) -> Result<(), RestoreError> {
-        let progress: Progress =
-            self.lanes.iter().map(|lane| (lane.key.clone(), lane.done)).collect();
+        let progress: Progress = self.lanes.iter().map(|lane| (lane.key.clone(), lane.done)).collect();
         let touched: BTreeSet<&TargetPartition> =
             self.open.touched.iter().map(|index| &self.lanes[*index].home).collect();
         let offsets: Vec<_> = touched

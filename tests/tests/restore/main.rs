@@ -1,0 +1,35 @@
+//! Restoring from a real store into a real broker: exactly the records that were asked for, each once.
+
+mod moments;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use strimzi_backup_format::ids::TimestampMs;
+use strimzi_backup_tests::client::ReadRecord;
+use strimzi_backup_tests::scenario::Scenario;
+use strimzi_backup_tests::streamer::PATIENCE;
+use strimzi_backup_tests::wait;
+
+fn now() -> Result<i64> {
+    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
+}
+
+fn time(millis: i64) -> String {
+    TimestampMs::new(millis).to_rfc3339()
+}
+
+/// Streams until everything up to an instant is captured.
+fn caught_up_to(scenario: &Scenario, instant: i64) -> Result<()> {
+    wait::wait_until("the backup to reach the moment", PATIENCE, || {
+        scenario.job.catch_up()?;
+        Ok(scenario.backup()?.until().is_some_and(|until| until >= instant))
+    })
+}
+
+/// The records of a topic up to a timestamp, inclusive.
+fn until(scenario: &Scenario, topic: &str, until: i64) -> Result<Vec<ReadRecord>> {
+    let mut records = scenario.client.read_all(topic)?;
+    records.retain(|record| record.timestamp <= until);
+    Ok(records)
+}
