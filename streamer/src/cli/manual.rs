@@ -67,7 +67,8 @@ Examples:
   From a timer, named after the moment:
     strimzi-backup snapshot --config job.yaml
   Before an upgrade, with the document kept:
-    strimzi-backup snapshot --config job.yaml --id before-upgrade --output json > before-upgrade.json
+    strimzi-backup snapshot --config job.yaml --id before-upgrade \\
+      --output json > before-upgrade.json
 
 Exit codes:
   0  done: the snapshot is in the store
