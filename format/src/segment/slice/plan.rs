@@ -224,7 +224,7 @@ mod tests {
         let one = column(0, &[0..10, 10..20, 20..30]);
         let other = column(1, &[30..40, far + 30..far + 40]);
         let near = pieces(&[one.clone(), other.clone()], std::slice::from_ref(&(0..1)));
-        assert_eq!(ranges(&near), [0..40]);
+        assert_eq!(ranges(&near), vec![Range { start: 0, end: 40 }]);
         let both = pieces(&[one, other], &[0..1, 1..2]);
         assert_eq!(ranges(&both), [0..40, far + 30..far + 40]);
         assert_eq!(both.iter().map(|piece| piece.pages.len()).collect::<Vec<_>>(), [3, 1]);

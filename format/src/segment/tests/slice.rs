@@ -210,6 +210,33 @@ async fn runs_out_of_order_and_runs_of_another_segment_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a60_a_manifest_that_lies_about_the_footer_is_refused() {
+    let mut stored = steady(50).await;
+    let right = stored.segment.footer_bytes;
+    for (lie, fetches) in [(0, false), (u64::MAX, false), (stored.segment.bytes + 1, false), (right - 1, true)] {
+        stored.segment.footer_bytes = lie;
+        let error = stored.open(vec![stored.wanted(1, 3..5)]).await.expect_err("refused");
+        assert!(error.is_damage(), "{lie}: {error:?}");
+        assert_eq!(stored.control.count(Op::Get) > 0, fetches, "{lie}");
+    }
+    // The digest is that of the bytes, and they are too few.
+    let tail = usize::try_from(right - 1).expect("small");
+    stored.segment.footer_sha256 = Sha256::of(&stored.bytes[stored.bytes.len() - tail..]);
+    let error = stored.open(vec![stored.wanted(1, 3..5)]).await.expect_err("refused");
+    assert!(matches!(error.cause, Cause::Segment(Error::TailTooShort { needed }) if needed == right), "{error:?}");
+}
+
+/// Both run on any thread of the caller's runtime.
+#[test]
+fn reading_may_move_between_threads() {
+    fn sendable(_: impl Send) {}
+    let store = Store::memory();
+    sendable(SliceReader::open(&store, sample::segment(Vec::new()), Vec::new()));
+    let next = |mut reader: SliceReader| sendable(async move { reader.next_group().await });
+    let _ = next;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a57_a_changed_byte_in_a_wanted_page_is_named_and_elsewhere_it_is_not_noticed() {
     let stored = steady(5000).await;
     let wanted = || vec![stored.wanted(2, 2048..2050)];
@@ -375,7 +402,7 @@ proptest! {
             let mut bytes = vec![0xAA; stored.bytes.len()];
             let footer_at = stored.bytes.len() - usize::try_from(stored.segment.footer_bytes).expect("small");
             let mut bytes_planned = 0;
-            for range in plans.into_iter().chain([footer_at as u64..stored.segment.bytes]) {
+            for range in plans.into_iter().chain(std::iter::once(footer_at as u64..stored.segment.bytes)) {
                 let range = usize::try_from(range.start).expect("small")..usize::try_from(range.end).expect("small");
                 bytes_planned += range.len() as u64;
                 bytes[range.clone()].copy_from_slice(&stored.bytes[range]);
