@@ -186,9 +186,20 @@ async fn get_once(
         StoreError::found(action, key, ErrorKind::Corrupt, Some(mismatch))
     };
     let expected = range.as_ref().map_or(size, |range| range.end.saturating_sub(range.start));
+    let ranged = range.is_some();
     let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
     meter.requests.fetch_add(1, Ordering::Relaxed);
-    let found = store.get_opts(key, options).await.map_err(failed)?;
+    let found = match store.get_opts(key, options).await {
+        // A range beyond the end is refused in many ways; only the size tells that from a store that does not answer.
+        Err(error) if ranged && ErrorKind::of(&error) == ErrorKind::Unavailable => {
+            meter.requests.fetch_add(1, Ordering::Relaxed);
+            return Err(match store.head(key).await {
+                Ok(meta) if meta.size != size => corrupt(size, format!("{} bytes", meta.size)),
+                _ => failed(error),
+            });
+        }
+        found => found.map_err(failed)?,
+    };
     if found.meta.size != size {
         return Err(corrupt(size, format!("{} bytes", found.meta.size)));
     }

@@ -22,7 +22,7 @@ use object_store::path::Path;
 
 use super::Error;
 use super::decode::{Part, Pieces, Row, RowGroupReader, Rows};
-use super::footer::SegmentFooter;
+use super::footer::{MAX_FOOTER_BYTES, SegmentFooter, check_limit};
 use super::page_map::Page;
 use crate::ids::{Offset, TimestampMs};
 use crate::manifest::{Run, Segment};
@@ -129,6 +129,7 @@ impl SliceReader {
             return Ok(this);
         }
         let failed = |cause| SliceError::new(this.source.segment.object.clone(), &wanted, cause);
+        this.source.check_sizes().map_err(|error| failed(error.into()))?;
         let tail = this.source.fetch_tail(&wanted).await.map_err(|error| failed(error.into()))?;
         let (footer, groups) = this.source.plan(&tail.footer, wanted.clone()).map_err(|error| failed(error.into()))?;
         (this.footer, this.groups, this.whole) = (Some(footer), groups.into_iter(), tail.whole);
@@ -191,6 +192,16 @@ struct Tail {
 }
 
 impl Source {
+    /// Fails where the manifest speaks of a footer that no segment has.
+    fn check_sizes(&self) -> Result<(), Error> {
+        let Segment { bytes, footer_bytes, .. } = self.segment;
+        check_limit("footer bytes", footer_bytes, MAX_FOOTER_BYTES)?;
+        if footer_bytes == 0 || footer_bytes > bytes {
+            return Err(Error::Damaged(format!("a footer of {footer_bytes} bytes in a segment of {bytes} cannot be")));
+        }
+        Ok(())
+    }
+
     async fn fetch_tail(&self, wanted: &[Wanted]) -> Result<Tail, StoreError> {
         let Segment { bytes: size, sha256, footer_bytes, footer_sha256, .. } = self.segment;
         let footer_at = size.saturating_sub(footer_bytes);

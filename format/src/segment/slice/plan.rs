@@ -1,10 +1,11 @@
 //! Which bytes are fetched for which records. Pure.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use super::Wanted;
 use crate::ids::TimestampMs;
 use crate::manifest::{Run, Segment};
+use crate::offset_range::OffsetRange;
 use crate::schema::{MAX_TIMESTAMP, MIN_TIMESTAMP, column};
 use crate::segment::Error;
 use crate::segment::decode::Part;
@@ -91,45 +92,67 @@ pub(super) fn rows_of(parts: &[Part]) -> Vec<Range<u64>> {
     rows
 }
 
-/// The rows of a run that may be wanted, as far as the bounds of the pages tell.
+/// The rows of a run that may be wanted, as far as the run and the bounds of the pages tell.
 fn rows(footer: &SegmentFooter, group: usize, wanted: &Wanted) -> Vec<Range<u64>> {
     let run = &wanted.run;
+    let all = run.first_row..run.first_row.saturating_add(run.rows);
     let mut rows = Vec::new();
-    push(&mut rows, run.first_row..run.first_row.saturating_add(run.rows));
-    let offsets = wanted.offsets;
-    if !wanted.has_all_offsets() {
-        let last = offsets.next_offset().get().saturating_sub(1);
-        rows = narrowed(footer, group, column::OFFSET, &rows, offsets.base().get()..=last);
+    if wanted.has_all_offsets() {
+        push(&mut rows, all);
+    } else {
+        let last = run.range.next_offset().get().saturating_sub(1);
+        push(&mut rows, ascending(&all, run.range.base().get()..=last, wanted.offsets));
+        rows = narrowed(footer, group, column::OFFSET, &rows, |page, bounds| {
+            // Of a page that holds rows of other runs, the bounds are theirs too.
+            let own = all.start <= page.start && page.end <= all.end;
+            if own { ascending(page, bounds, wanted.offsets) } else { page.clone() }
+        });
     }
     if !wanted.has_all_timestamps() {
         let (from, until) = (wanted.from.unwrap_or(run.min_timestamp), wanted.until.unwrap_or(run.max_timestamp));
         // As the column has them: whatever lies between two instants also lies between the two when all are clamped.
         let clamped = |instant: TimestampMs| instant.get().clamp(MIN_TIMESTAMP, MAX_TIMESTAMP);
-        rows = narrowed(footer, group, column::TIMESTAMP, &rows, clamped(from)..=clamped(until));
+        let (from, until) = (clamped(from), clamped(until));
+        rows = narrowed(footer, group, column::TIMESTAMP, &rows, |page, bounds| {
+            if *bounds.start() <= until && from <= *bounds.end() { page.clone() } else { 0..0 }
+        });
     }
     rows
 }
 
-/// Those of `rows` that lie in a page of the column whose bounds meet `values`.
+/// Those of `rows` whose offsets may be wanted, when they ascend within `bounds`: each is at least one above the one before,
+/// so without holes this is exact.
+fn ascending(rows: &Range<u64>, bounds: RangeInclusive<i64>, wanted: OffsetRange) -> Range<u64> {
+    let distance = |from: i64, to: i64| u64::try_from(to.saturating_sub(from)).ok();
+    let (base, next) = (wanted.base().get(), wanted.next_offset().get());
+    // So many rows at most, from the end, are not below the first wanted offset, and so many, from the start, below the last.
+    let from_end = distance(base, *bounds.end()).map_or(0, |above| above.saturating_add(1));
+    let from_start = distance(*bounds.start(), next).unwrap_or(0);
+    let start = rows.end.saturating_sub(from_end).max(rows.start);
+    let end = rows.start.saturating_add(from_start).min(rows.end);
+    start..end.max(start)
+}
+
+/// What `part` leaves of `rows`, page by page of a column: it is given the rows of a page and their bounds.
 fn narrowed(
     footer: &SegmentFooter,
     group: usize,
     leaf: usize,
     rows: &[Range<u64>],
-    values: std::ops::RangeInclusive<i64>,
+    part: impl Fn(&Range<u64>, RangeInclusive<i64>) -> Range<u64>,
 ) -> Vec<Range<u64>> {
     let bounds = page_map::bounds(footer.reader.metadata(), group, leaf);
     let pages = footer.pages.group(group).get(leaf).map_or(&[][..], |column| &column.data);
-    let meets = |page: usize| {
-        let bounds = bounds.and_then(|bounds| Some((bounds.min_values().get(page)?, bounds.max_values().get(page)?)));
-        bounds.is_none_or(|(min, max)| min <= values.end() && values.start() <= max)
+    let part = |number: usize, page: &Page| {
+        let bounds = bounds.and_then(|all| Some(*all.min_values().get(number)?..=*all.max_values().get(number)?));
+        bounds.map_or_else(|| page.rows.clone(), |bounds| part(&page.rows, bounds))
     };
     let mut narrowed = Vec::new();
     for range in rows {
         let first = pages.partition_point(|page| page.rows.end <= range.start);
         let inside = pages.iter().enumerate().skip(first).take_while(|(_, page)| page.rows.start < range.end);
-        for (_, page) in inside.filter(|(number, _)| meets(*number)) {
-            push(&mut narrowed, range.start.max(page.rows.start)..range.end.min(page.rows.end));
+        for rows in inside.map(|(number, page)| part(number, page)) {
+            push(&mut narrowed, range.start.max(rows.start)..range.end.min(rows.end));
         }
     }
     narrowed
@@ -138,8 +161,8 @@ fn narrowed(
 /// Adds a range after those that are there, to the last of them where it goes on.
 fn push(ranges: &mut Vec<Range<u64>>, range: Range<u64>) {
     match ranges.last_mut() {
-        Some(last) if last.end == range.start => last.end = range.end,
         _ if range.is_empty() => {}
+        Some(last) if last.end == range.start => last.end = range.end,
         _ => ranges.push(range),
     }
 }
@@ -182,6 +205,7 @@ fn joined_holes(pages: &[Page]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::range;
 
     /// Pages that lie at these bytes, and a row each.
     fn column(leaf: usize, bytes: &[Range<u64>]) -> ColumnPages {
@@ -200,7 +224,7 @@ mod tests {
         let one = column(0, &[0..10, 10..20, 20..30]);
         let other = column(1, &[30..40, far + 30..far + 40]);
         let near = pieces(&[one.clone(), other.clone()], std::slice::from_ref(&(0..1)));
-        assert_eq!(ranges(&near), [0..40]);
+        assert_eq!(ranges(&near), vec![Range { start: 0, end: 40 }]);
         let both = pieces(&[one, other], &[0..1, 1..2]);
         assert_eq!(ranges(&both), [0..40, far + 30..far + 40]);
         assert_eq!(both.iter().map(|piece| piece.pages.len()).collect::<Vec<_>>(), [3, 1]);
@@ -216,6 +240,18 @@ mod tests {
         let fetched: u64 = pieces.iter().map(|piece| piece.range.end - piece.range.start).sum();
         assert!(fetched <= wanted + wanted / 5 && fetched > wanted, "{fetched} for {wanted}");
         assert!(pieces.len() < 40);
+    }
+
+    #[test]
+    fn offsets_that_ascend_without_holes_are_cut_exactly_and_others_as_far_as_they_may_reach() {
+        let cut = |bounds: RangeInclusive<i64>, wanted: Range<i64>| ascending(&(10..20), bounds, range(wanted));
+        assert_eq!(cut(100..=109, 103..105), 13..15);
+        assert_eq!(cut(100..=109, 0..101), 10..11);
+        assert_eq!(cut(100..=109, 109..999), 19..20);
+        assert!(cut(100..=109, 0..100).is_empty() && cut(100..=109, 110..999).is_empty());
+        assert_eq!(cut(100..=129, 100..103), 10..13, "100, 101, 102, and then anything");
+        assert_eq!(cut(100..=129, 115..117), 10..20);
+        assert_eq!(cut(100..=129, 125..127), 15..20);
     }
 
     #[test]
