@@ -127,7 +127,7 @@ pub(super) fn producer_properties(
 
 /// All of a transaction or nothing of it.
 fn transactions(transactional_id: &str, tuning: &ProducerTuning, out: &mut Vec<Property>) {
-    let timeout = millis_between(tuning.transaction_timeout, 1_000, 2_147_483_647);
+    let timeout = millis_between(tuning.transaction_timeout, 1_000, 1_000_000_000);
     set(out, "transactional.id", transactional_id);
     // Follows from the id; set so that nothing may take it back.
     set(out, "enable.idempotence", true);
