@@ -155,7 +155,7 @@ fn producing(tuning: &ProducerTuning, out: &mut Vec<Property>) {
     set(out, "batch.size", tuning.batch_bytes.clamp(1, record));
     set(out, "batch.num.messages", 100_000);
     // Less than the transaction may last.
-    let most = millis_between(tuning.transaction_timeout, 1_000, 900_000) / 2;
+    let most = millis_between(tuning.transaction_timeout, 1_000, 120_000) / 2;
     set(out, "linger.ms", millis_between(tuning.linger, 0, most));
     // One thread per broker compresses, so the cheapest codec; and every broker since 0.8 takes it. What a topic stores
     // is its own `compression.type`.
