@@ -127,7 +127,7 @@ pub(super) fn producer_properties(
 
 /// All of a transaction or nothing of it.
 fn transactions(transactional_id: &str, tuning: &ProducerTuning, out: &mut Vec<Property>) {
-    let timeout = millis_between(tuning.transaction_timeout, 1_000, 2_147_483_647);
+    let timeout = millis_between(tuning.transaction_timeout, 1_000, 1_000_000_000);
     set(out, "transactional.id", transactional_id);
     // Follows from the id; set so that nothing may take it back.
     set(out, "enable.idempotence", true);
@@ -154,7 +154,9 @@ fn producing(tuning: &ProducerTuning, out: &mut Vec<Property>) {
     set(out, "queue.buffering.max.kbytes", (tuning.queue_bytes / 1024 + record / 1024 + 1).min(2_147_483_647));
     set(out, "batch.size", tuning.batch_bytes.clamp(1, record));
     set(out, "batch.num.messages", 100_000);
-    set(out, "linger.ms", millis_between(tuning.linger, 0, 900_000));
+    // Less than the transaction may last.
+    let most = millis_between(tuning.transaction_timeout, 1_000, 120_000) / 2;
+    set(out, "linger.ms", millis_between(tuning.linger, 0, most));
     // One thread per broker compresses, so the cheapest codec; and every broker since 0.8 takes it. What a topic stores
     // is its own `compression.type`.
     set(out, "compression.codec", "lz4");

@@ -285,7 +285,8 @@ impl TransactionalProducer {
     /// Throws the transaction away: nothing of it becomes visible.
     ///
     /// # Errors
-    /// [`ProducerError::Client`]: after a retryable one call again. [`ProducerError::Fenced`]. In either case the brokers
+    /// [`ProducerError::Client`]: after a retryable one call again; it is [`Error::Fatal`] where the broker has nothing to
+    /// abort, as after a right that was missing for the first record. [`ProducerError::Fenced`]. In either case the brokers
     /// abort it by themselves, after its time or when another producer takes the id over.
     pub fn abort(&mut self) -> Result<(), ProducerError> {
         self.inner.abort_transaction().map_err(|fault| self.sorted(ABORT, fault))?;

@@ -122,7 +122,7 @@ fn an_absent_cluster_is_unreachable_and_may_be_retried() -> Result<()> {
 }
 
 /// A job's cluster on the secure broker, with its secrets in files of `dir`.
-fn secure(bootstrap: &str, ca: std::path::PathBuf, authentication: Authentication) -> Cluster {
+pub(super) fn secure(bootstrap: &str, ca: std::path::PathBuf, authentication: Authentication) -> Cluster {
     let tls = Tls {
         ca_files: vec![ca],
         certificate_file: None,

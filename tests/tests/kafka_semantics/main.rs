@@ -4,6 +4,7 @@
 mod faults;
 mod producer;
 mod records;
+mod rights;
 mod target;
 mod traps;
 

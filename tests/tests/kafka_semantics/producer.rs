@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use strimzi_backup_format::ids::{LeaderEpoch, Offset, PartitionId, TimestampMs, TopicName};
 use strimzi_backup_format::record::{HeaderRef, Record as OwnedRecord, RecordRef, TimestampType};
 use strimzi_backup_streamer::kafka::{
@@ -464,19 +464,6 @@ fn more_than_the_queue_holds_waits_for_room() -> Result<()> {
     let read = settled(&broker, "bounded")?;
     let of_3 = read.iter().filter(|record| record.partition == 3).filter_map(|record| record.value.clone());
     assert!(of_3.flatten().eq(bytes.iter().chain(&bytes).copied()), "in order and whole");
-    Ok(())
-}
-
-#[test]
-fn a_producer_that_reaches_nobody_stops_when_told_and_else_says_so() -> Result<()> {
-    let nobody = cluster("127.0.0.1:1");
-    let stop = CancellationToken::new();
-    let connect = |stop| TransactionalProducer::connect(&nobody, "nobody", &ProducerTuning::default(), stop);
-    let unreachable = connect(stop.clone())?.init(Duration::from_secs(1)).err().context("no broker")?;
-    ensure!(unreachable.is_retryable(), "{unreachable}");
-    stop.cancel();
-    let stopped = connect(stop)?.init(Duration::from_secs(600)).err().context("no broker")?;
-    ensure!(matches!(stopped, ProducerError::Stopped), "{stopped}");
     Ok(())
 }
 

@@ -43,7 +43,8 @@ impl TransactionalProducer {
     /// client of its own for it, which does not join the group, and reads the credential files.
     ///
     /// # Errors
-    /// [`ProducerError::Client`]; [`Error::Unreachable`] also where `within` was not enough.
+    /// [`ProducerError::Client`]; [`Error::Unreachable`] also where `within` was not enough, and where the group is denied
+    /// to the user: librdkafka looks for its coordinator until then.
     pub fn committed(
         &self,
         group: &str,
