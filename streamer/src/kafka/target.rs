@@ -3,7 +3,7 @@
 //! Owns: describing topics as a plan needs them, and the requests that change a cluster; each waits until what it did
 //! holds. Does not own: what is to be made, changed or deleted. Runs as the questions of [`super::admin`] do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use strimzi_backup_format::ids::{Offset, PartitionId, TopicId, TopicName};
@@ -120,8 +120,8 @@ impl Kafka {
         Ok(described.into_iter().map(assemble).collect())
     }
 
-    /// Creates topics, each with its own answer, and waits until every partition of those created has a leader, so that
-    /// they can be written, at most `within`. One that exists is [`Code::TOPIC_ALREADY_EXISTS`].
+    /// Creates topics, each with its own answer, and waits until the brokers know every partition of those created, at
+    /// most `within`. One that exists is [`Code::TOPIC_ALREADY_EXISTS`].
     ///
     /// # Errors
     /// As [`Error`], if a request as a whole failed: some topics may be there then. [`Error::Unreachable`] also where
@@ -134,13 +134,14 @@ impl Kafka {
         let deadline = Instant::now() + within.min(FOR_EVER);
         let answers = self.ask_to_create(topics, false).await?;
         let made = |topic: &&NewTopic| answers.get(&topic.name).is_some_and(Result::is_ok);
-        let mut missing: BTreeSet<(TopicName, PartitionId)> = topics.iter().filter(made).flat_map(partitions).collect();
+        let mut missing: BTreeMap<TopicName, u32> =
+            topics.iter().filter(made).map(|topic| (topic.name.clone(), topic.partitions)).collect();
         while !missing.is_empty() {
-            let asked: Vec<_> = missing.iter().cloned().collect();
-            for (partition, end) in self.list_offsets(&asked, OffsetSpec::LogStart).await? {
-                if end.is_ok() {
-                    missing.remove(&partition);
-                }
+            // Not by their offsets: the client remembers for long that it did not know a topic when it was asked before.
+            let names: Vec<TopicName> = missing.keys().cloned().collect();
+            for (name, found) in self.describe_topics(&names).await? {
+                let count = found.map_or(0, |found| found.partitions.len());
+                missing.retain(|topic, wanted| *topic != name || u32::try_from(count) != Ok(*wanted));
             }
             notice(missing.is_empty(), "wait for new topics to be there", deadline).await?;
         }
@@ -285,11 +286,6 @@ fn assemble(
     let settings = settings.unwrap_or_else(|| Err(no_answer()))?;
     let partitions = found.partitions.into_iter().map(partition).collect::<Result<_, BrokerError>>()?;
     Ok(TargetTopic { id: found.id, partitions, settings })
-}
-
-fn partitions(topic: &NewTopic) -> impl Iterator<Item = (TopicName, PartitionId)> {
-    let count = i32::try_from(topic.partitions).unwrap_or(i32::MAX);
-    (0..count).map(|partition| (topic.name.clone(), PartitionId::new(partition)))
 }
 
 fn new_topic(topic: &NewTopic) -> ffi::NewTopic<'_> {

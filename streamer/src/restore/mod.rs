@@ -228,7 +228,9 @@ impl Restore {
         let progress = match progress {
             Some(progress) => progress,
             None => {
-                topics::prepare(&self.kafka, &self.plan).await?;
+                // A client remembers for long that it did not know a topic.
+                let kafka = Kafka::connect(&self.job.cluster, &Tuning::default())?;
+                topics::prepare(&kafka, &self.plan).await?;
                 progress::none(&self.plan)
             }
         };
