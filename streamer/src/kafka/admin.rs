@@ -96,6 +96,8 @@ impl Kafka {
             let deadline = Instant::now() + timeout;
             loop {
                 let left = deadline.saturating_duration_since(Instant::now());
+                // The client connects with its first request, and without one only a second later.
+                let _ = inner.client.broker_count(left.min(REFUSAL_CHECK));
                 if let Some(id) = inner.client.cluster_id(left.min(REFUSAL_CHECK)) {
                     return Ok(ClusterId::new(id));
                 }

@@ -23,14 +23,14 @@ use super::plan::Plan;
 use super::progress::{self, Done, Progress, TargetPartition};
 use super::source::Source;
 use super::tally::Tally;
-use crate::kafka::{ProducerError, TransactionalProducer, Written};
+use crate::kafka::{ProducerError, ProducerTuning, TransactionalProducer, Written};
 
 /// Bytes of keys, values and headers after which a transaction is committed: larger ones are hardly faster, and more is
 /// written again after a crash.
 const TRANSACTION_BYTES: u64 = 32 << 20;
 
 /// A transaction is committed after so long, however little is in it: readers of the target wait for its end.
-const TRANSACTION_TIME: Duration = Duration::from_secs(10);
+const TRANSACTION_TIME: Duration = Duration::from_millis(500);
 
 /// How often a commit that failed and may be repeated is repeated.
 const COMMIT_ATTEMPTS: u32 = 20;
@@ -74,6 +74,16 @@ struct Open {
 impl Open {
     fn new() -> Self {
         Self { since: Instant::now(), records: 0, bytes: 0, touched: BTreeSet::new() }
+    }
+
+    /// What an error means: brokers fence a producer whose transaction took too long, as they do for another that took its
+    /// id over.
+    fn told(&self, error: ProducerError) -> RestoreError {
+        let timeout = ProducerTuning::default().transaction_timeout;
+        match error {
+            ProducerError::Fenced if self.since.elapsed() >= timeout => RestoreError::TookTooLong,
+            other => other.into(),
+        }
     }
 
     fn is_due(&self) -> bool {
@@ -189,7 +199,8 @@ impl Writer {
         let to = lane
             .respread
             .map_or(key.partition, |number| partitioner::partition(record.key.as_deref(), key.partition, number));
-        self.producer.send_owned(&lane.target, to, record)?;
+        let sent = self.producer.send_owned(&lane.target, to, record);
+        sent.map_err(|error| self.open.told(error))?;
         let bytes = record.raw_bytes() as u64;
         lane.done = Done { next: record.offset.next(), records: lane.done.records + 1, bytes: lane.done.bytes + bytes };
         self.open.records += 1;
@@ -209,8 +220,8 @@ impl Writer {
             .into_iter()
             .filter_map(|home| Some(progress::offset(home, self.homes.get(home)?, &progress)))
             .collect();
-        self.producer.send_offsets(&self.group, &offsets)?;
-        let written = self.commit_insistently()?;
+        let carried = self.producer.send_offsets(&self.group, &offsets);
+        let written = carried.and_then(|()| self.commit_insistently()).map_err(|error| self.open.told(error))?;
         self.foreign.take(&written);
         self.tally.committed(self.open.records, self.open.bytes);
         Ok(())

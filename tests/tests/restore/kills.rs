@@ -1,0 +1,172 @@
+//! Restores that are killed, stopped, or started twice: they go on where they were, and nothing is there twice.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+use strimzi_backup_tests::client::{ReadRecord, Record};
+use strimzi_backup_tests::restore::{Restore, same_but_offsets};
+use strimzi_backup_tests::scenario::{Scenario, noise, shared_broker};
+use strimzi_backup_tests::streamer::PATIENCE;
+
+/// Set to repeat the moments of a run.
+const SEED_VARIABLE: &str = "STRIMZI_BACKUP_SEED";
+
+/// How often to kill; `make soak` sets more.
+const KILLS_VARIABLE: &str = "STRIMZI_BACKUP_KILLS";
+const KILLS: usize = 100;
+
+/// A restore is killed within this time after its start, in milliseconds: it takes some three hundred to write its first
+/// record, and a whole one several seconds.
+const KILLED_WITHIN: std::ops::Range<u64> = 200..1500;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Plain records of three partitions, and transactions of which every third was aborted.
+fn fill(scenario: &Scenario, plain: &str, transactions: &str) -> Result<()> {
+    scenario.client.create_topic(plain, 3, &[])?;
+    scenario.client.create_topic(transactions, 2, &[])?;
+    let record = |number: u64| {
+        let size = usize::try_from(number % 900).unwrap_or(0);
+        let partition = i32::try_from(number % 3).unwrap_or(0);
+        Record::new(format!("{number}"), noise(number, size)).partition(partition).header("n", None)
+    };
+    scenario.client.produce(plain, &(0..6_000).map(record).collect::<Vec<_>>())?;
+    let producer = scenario.client.transactional_producer(transactions)?;
+    for number in 0..60 {
+        producer.begin()?;
+        for record in 0..20 {
+            producer.send(transactions, &Record::new(format!("{number}-{record}"), noise(number, 300)))?;
+        }
+        if number % 3 == 0 { producer.abort()? } else { producer.commit()? }
+    }
+    Ok(())
+}
+
+#[test]
+fn a67_a_hundred_kills_at_random_moments_lose_nothing_and_double_nothing() -> Result<()> {
+    let mut scenario = Scenario::shared("a67")?;
+    scenario.job = scenario.job.set("/backup/topicSegmentBytes", json!("64Ki"));
+    let (plain, transactions) = ("a67-plain", "a67-tx");
+    fill(&scenario, plain, transactions)?;
+    scenario.job.catch_up()?;
+    let source = [scenario.client.read_all(plain)?, scenario.client.read_all(transactions)?];
+    let seed = number(SEED_VARIABLE).unwrap_or(u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos()));
+    println!("the moments of this run: {SEED_VARIABLE}={seed}");
+    let mut dice = StdRng::seed_from_u64(seed);
+    let wanted = number(KILLS_VARIABLE).map_or(Ok(KILLS), usize::try_from)?;
+    let (mut kills, mut restores, mut killed_with) = (0, 0, BTreeSet::new());
+    while kills < wanted {
+        restores += 1;
+        kills += killed_again_and_again(&scenario, restores, wanted - kills, &mut dice, &mut killed_with)?;
+        for (topic, source) in [plain, transactions].into_iter().zip(&source) {
+            let target = scenario.client.read_all(&format!("{topic}-{restores}"))?;
+            same_but_offsets(source, &target).with_context(|| format!("{topic}, restore {restores}"))?;
+        }
+    }
+    let records: usize = source.iter().map(Vec::len).sum();
+    println!("{records} records equal in each of {restores} restores after {kills} kills");
+    ensure!(killed_with.len() > wanted / 10, "kills hit {} states of progress only", killed_with.len());
+    Ok(())
+}
+
+/// One restore, started and killed until it comes to its end; not killed any more after `most` times. Gives the kills, and
+/// notes what was visible at the target when it was killed.
+fn killed_again_and_again(
+    scenario: &Scenario,
+    number: usize,
+    most: usize,
+    dice: &mut StdRng,
+    killed_with: &mut BTreeSet<(usize, usize)>,
+) -> Result<usize> {
+    let mut restore =
+        Restore::new(scenario.dir(), &format!("a67-{number}"), &scenario.job, &shared_broker()?.bootstrap())
+            .set("throttle", json!("512Ki"))
+            .set("parallelism", json!(dice.random_range(1..5)));
+    for topic in ["a67-plain", "a67-tx"] {
+        restore = restore.mapped(topic, &format!("{topic}-{number}"));
+    }
+    // The documents of earlier restores of the same topics are theirs; only the source topics are backed up.
+    restore = restore.set("topics", json!({"include": ["a67-plain", "a67-tx"]}));
+    let mut kills = 0;
+    loop {
+        let mut process = restore.start()?;
+        if kills < most {
+            // The random moment itself.
+            thread::sleep(Duration::from_millis(dice.random_range(KILLED_WITHIN)));
+            if process.is_running() {
+                process.kill_9()?;
+                kills += 1;
+                let target = format!("a67-plain-{number}");
+                if scenario.client.partition_count(&target)? > 0 && kills % 5 == 0 {
+                    killed_with.insert((number, scenario.client.read_all(&target)?.len()));
+                }
+                continue;
+            }
+        }
+        let status = process.wait(PATIENCE)?;
+        ensure!(status.success(), "the restore ended with {status}\n{}", process.tail());
+        return Ok(kills);
+    }
+}
+
+/// Values in the order in which they were written, of each partition.
+fn values(records: &[ReadRecord]) -> Vec<(i32, Option<Vec<u8>>)> {
+    records.iter().map(|record| (record.partition, record.value.clone())).collect()
+}
+
+#[test]
+fn a67_a_restore_that_is_stopped_goes_on_and_one_that_is_done_is_not_repeated() -> Result<()> {
+    let scenario = Scenario::shared("stop")?;
+    fill(&scenario, "stop-plain", "stop-tx")?;
+    scenario.job.catch_up()?;
+    let restore = Restore::new(scenario.dir(), "stop", &scenario.job, &shared_broker()?.bootstrap())
+        .set("throttle", json!("512Ki"))
+        .mapped("stop-plain", "stop-restored")
+        .mapped("stop-tx", "stop-tx-restored");
+    let mut process = restore.start()?;
+    strimzi_backup_tests::wait::wait_until("the first records", PATIENCE, || {
+        Ok(scenario.client.partition_count("stop-restored")? > 0
+            && !scenario.client.read_all("stop-restored")?.is_empty())
+    })?;
+    process.sigterm()?;
+    let status = process.wait(PATIENCE)?;
+    ensure!(status.code() == Some(1), "stopped: {status}\n{}", process.tail());
+    let faster = restore.set("throttle", json!("1Ti"));
+    let report = faster.done()?;
+    let source = scenario.client.read_all("stop-plain")?;
+    let target = scenario.client.read_all("stop-restored")?;
+    same_but_offsets(&source, &target)?;
+    assert_eq!(values(&source), values(&target));
+    // Once more: nothing is written, and the same report is shown.
+    assert_eq!(faster.done()?, report);
+    assert_eq!(scenario.client.read_all("stop-restored")?, target);
+    Ok(())
+}
+
+#[test]
+fn a_second_start_of_the_same_restore_fences_the_first() -> Result<()> {
+    let scenario = Scenario::shared("fence")?;
+    fill(&scenario, "fence-plain", "fence-tx")?;
+    scenario.job.catch_up()?;
+    let restore = Restore::new(scenario.dir(), "fence", &scenario.job, &shared_broker()?.bootstrap())
+        .set("throttle", json!("512Ki"))
+        .mapped("fence-plain", "fence-restored")
+        .mapped("fence-tx", "fence-tx-restored");
+    let mut first = restore.start()?;
+    strimzi_backup_tests::wait::wait_until("the first records", PATIENCE, || {
+        Ok(scenario.client.partition_count("fence-restored")? > 0
+            && !scenario.client.read_all("fence-restored")?.is_empty())
+    })?;
+    restore.clone().set("throttle", json!("1Ti")).done()?;
+    let status = first.wait(PATIENCE)?;
+    ensure!(status.code() == Some(3), "the first one ended with {status}\n{}", first.tail());
+    same_but_offsets(&scenario.client.read_all("fence-plain")?, &scenario.client.read_all("fence-restored")?)?;
+    Ok(())
+}
