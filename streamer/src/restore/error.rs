@@ -28,10 +28,10 @@ pub enum RestoreError {
         /// What differs.
         what: &'static str,
     },
-    /// The topics hold records, and what was restored into them is not known.
+    /// A topic holds other records than when the restore was planned, and no progress is committed.
     #[error(
-        "restore {id} was begun before and its progress is gone, while topic {topic} holds records: delete what was restored and \
-         start a restore with another id"
+        "topic {topic} holds other records than when restore {id} was planned, and no progress of it is committed: somebody else \
+         wrote, or the progress is gone (offsets.retention.minutes); delete what was restored and start a restore with another id"
     )]
     ProgressGone {
         /// The restore.
@@ -93,7 +93,8 @@ impl RestoreError {
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Point(_) | Self::Conflicts(_) | Self::OtherPlan { .. } | Self::ProgressGone { .. } => exit::USAGE,
+            Self::Point(_) | Self::Conflicts(_) | Self::OtherPlan { .. } => exit::USAGE,
+            Self::ProgressGone { .. } | Self::Progress(_) => exit::USAGE,
             Self::Write(ProducerError::Fenced) => exit::FENCED,
             Self::Read(error) if error.is_damage() => exit::DAMAGED,
             _ => exit::FAILED,

@@ -41,6 +41,7 @@ use strimzi_backup_format::snapshot::catalog;
 use strimzi_backup_format::store::{self, Store};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 pub use conflict::{Conflict, Warning};
 pub use documents::DocumentError;
@@ -66,6 +67,10 @@ const PROGRESS_PATIENCE: Duration = Duration::from_secs(60);
 /// A restore that commits nothing for so long ends, and is to be started again when the target is well.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// After it was told to stop, a restore has so long to commit what it has written: less than the 30 s that Kubernetes
+/// grants.
+const GRACE: Duration = Duration::from_secs(20);
+
 /// What a restore came to.
 #[derive(Debug)]
 pub enum Outcome {
@@ -84,27 +89,31 @@ pub async fn run(job: RestoreJob, plan_only: bool, stop: CancellationToken) -> R
     let log = reader::open(&store, Shard::ONLY).await?;
     let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
     let id = job.restore.id.clone();
-    if !plan_only && let Some(report) = documents::report(&store, &id).await? {
-        tracing::info!(restore = %id, "the restore came to its end before; nothing is written");
-        return Ok(Outcome::Done(Box::new(report)));
-    }
     let kafka = Kafka::connect(&job.cluster, &Tuning::default())?;
-    let begun = documents::plan(&store, &id).await?;
-    let plan = match begun.filter(|_| !plan_only) {
+    if plan_only {
+        let (plan, conflicts) = make_plan(&store, &log, &kafka, &job.restore).await?;
+        return Ok(Outcome::Planned(Box::new(plan), conflicts));
+    }
+    let plan = match documents::plan(&store, &id).await? {
         Some(plan) => plan,
         None => {
             let (plan, conflicts) = make_plan(&store, &log, &kafka, &job.restore).await?;
-            if plan_only {
-                return Ok(Outcome::Planned(Box::new(plan), conflicts));
-            }
             if !conflicts.is_empty() {
                 return Err(RestoreError::Conflicts(conflicts).into());
             }
             documents::keep(&store, &layout::restore_plan(&id), &plan, &SystemClock).await?
         }
     };
-    check_same(&plan, &log, &kafka, &job.restore).await?;
-    let restore = Restore { job, store, log, kafka, plan, tally: Arc::default(), stop };
+    check_same(&plan, &log, &job.restore)?;
+    if let Some(report) = documents::report(&store, &id).await? {
+        tracing::info!(restore = %id, "the restore came to its end before; nothing is written");
+        return Ok(Outcome::Done(Box::new(report)));
+    }
+    if plan.target != topics::look(&kafka, &[]).await?.cluster {
+        return Err(other_plan(&plan, "it was begun into another Kafka cluster").into());
+    }
+    let halt = CancellationToken::new();
+    let restore = Restore { job, store, log, kafka, plan, tally: Arc::default(), stop, halt };
     Ok(Outcome::Done(Box::new(restore.run().await?)))
 }
 
@@ -150,18 +159,25 @@ fn asked(settings: &RestoreSettings) -> Sha256 {
 }
 
 /// A restore that goes on must be the one that was begun.
-async fn check_same(plan: &Plan, log: &Log, kafka: &Kafka, settings: &RestoreSettings) -> Result<(), Error> {
-    let other = |what| RestoreError::OtherPlan { id: plan.restore.clone(), what };
+fn check_same(plan: &Plan, log: &Log, settings: &RestoreSettings) -> Result<(), RestoreError> {
     if plan.asked != asked(settings) {
-        return Err(other("moment, topics or policies differ").into());
+        return Err(other_plan(plan, "moment, topics or policies differ"));
     }
     if plan.backup != log.identity.backup {
-        return Err(other("it is of another backup").into());
-    }
-    if plan.target != topics::look(kafka, &[]).await?.cluster {
-        return Err(other("it was begun into another Kafka cluster").into());
+        return Err(other_plan(plan, "it is of another backup"));
     }
     Ok(())
+}
+
+fn other_plan(plan: &Plan, what: &'static str) -> RestoreError {
+    RestoreError::OtherPlan { id: plan.restore.clone(), what }
+}
+
+/// A batch of small records may be no larger than the strictest topic allows a record to be.
+fn tuning(plan: &Plan) -> ProducerTuning {
+    let tuning = ProducerTuning::default();
+    let strictest = plan.topics.iter().filter_map(|topic| topic.max_message_bytes).min();
+    ProducerTuning { batch_bytes: strictest.map_or(tuning.batch_bytes, |most| most.min(tuning.batch_bytes)), ..tuning }
 }
 
 /// The group that carries a restore's progress, and its transactional id.
@@ -178,11 +194,20 @@ struct Restore {
     plan: Plan,
     tally: Arc<Tally>,
     stop: CancellationToken,
+    /// Ends whatever waits for the target.
+    halt: CancellationToken,
+}
+
+async fn halt_after(stop: CancellationToken, halt: CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(GRACE).await;
+    halt.cancel();
 }
 
 impl Restore {
     async fn run(self) -> Result<Report, Error> {
         let _watch = watch::start(&self.plan, Arc::clone(&self.tally));
+        let _grace = AbortOnDropHandle::new(tokio::spawn(halt_after(self.stop.clone(), self.halt.clone())));
         let writer = self.passes().await?;
         topics::set_back(&self.kafka, &self.plan).await?;
         let report = Report::of(&self.plan, &writer.progress(), writer.foreign_writes(), SystemClock.now());
@@ -254,10 +279,10 @@ impl Restore {
     }
 
     async fn take_over(&self) -> Result<(TransactionalProducer, Option<Progress>), Error> {
-        let (cluster, plan, stop) = (self.job.cluster.clone(), self.plan.clone(), self.stop.clone());
+        let (cluster, plan, halt) = (self.job.cluster.clone(), self.plan.clone(), self.halt.clone());
         let work = tokio::task::spawn_blocking(move || {
             let group = group(&plan.restore);
-            let unready = TransactionalProducer::connect(&cluster, &group, &ProducerTuning::default(), stop);
+            let unready = TransactionalProducer::connect(&cluster, &group, &tuning(&plan), halt);
             let producer = unready.map_err(kafka::ProducerError::from)?.init(INIT_PATIENCE)?;
             let homes: Vec<_> = progress::homes(&plan).into_keys().collect();
             let committed = producer.committed(&group, &homes, PROGRESS_PATIENCE)?;

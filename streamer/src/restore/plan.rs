@@ -123,6 +123,9 @@ pub struct TopicPlan {
     pub target_partitions: u32,
     /// Replicas of each, where it is created.
     pub replication_factor: u16,
+    /// Its `max.message.bytes`, as far as it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_message_bytes: Option<u64>,
     /// What is set on it in the end, where it is created.
     pub settings: BTreeMap<String, String>,
     /// What is set on it while records are written, instead or in addition, where it is created: nothing may be deleted,
@@ -326,6 +329,7 @@ fn topic(basis: Basis<'_>, source: &TopicName, chosen: &Chosen, reads: &Extents)
         source_partitions,
         target_partitions: partitions.map_or(source_partitions, std::num::NonZeroU32::get),
         replication_factor: u16::try_from(replicas).unwrap_or(u16::MAX),
+        max_message_bytes: max_message_bytes(existing.filter(|_| !is_created), &settings),
         lifted: if is_created { lifted(&settings) } else { BTreeMap::new() },
         settings,
         partitions: chosen.keys(source).map(|key| partition(&key, basis.point, reads)).collect(),
@@ -352,6 +356,14 @@ fn settings_for(config: &BTreeMap<String, String>, replicas: u32) -> BTreeMap<St
         settings.insert(IN_SYNC.to_owned(), replicas.to_string());
     }
     settings
+}
+
+fn max_message_bytes(existing: Option<&TargetTopic>, settings: &BTreeMap<String, String>) -> Option<u64> {
+    const SETTING: &str = "max.message.bytes";
+    match existing {
+        Some(found) => u64::try_from(found.settings.number(SETTING)?).ok(),
+        None => settings.get(SETTING)?.parse().ok(),
+    }
 }
 
 /// Settings under which everything that is written stays as it is.

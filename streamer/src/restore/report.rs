@@ -38,7 +38,8 @@ pub struct Report {
     pub bytes: u64,
     /// What was written of each topic.
     pub topics: Vec<TopicReport>,
-    /// Offsets that others took in partitions of the target meanwhile, as far as this start has seen.
+    /// Offsets that others took in partitions of the target meanwhile, as far as the last pass over the
+    /// records has seen.
     pub foreign_writes: Vec<ForeignWrites>,
     /// What was known before it began.
     pub warnings: Vec<Warning>,

@@ -22,7 +22,7 @@ const KILLS: usize = 100;
 
 /// A restore is killed within this time after its start, in milliseconds: it takes some three hundred to write its first
 /// record, and a whole one several seconds.
-const KILLED_WITHIN: std::ops::Range<u64> = 200..1500;
+const KILLED_WITHIN: std::ops::Range<u64> = 100..1500;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
