@@ -1,7 +1,9 @@
 //! Restoring from a real store into a real broker: exactly the records that were asked for, each once.
 
+mod faults;
 mod kills;
 mod moments;
+mod targets;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

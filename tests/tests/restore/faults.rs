@@ -1,0 +1,117 @@
+//! What goes wrong while a restore runs, or before it begins.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use strimzi_backup_tests::client::Record;
+use strimzi_backup_tests::kafka::KafkaBroker;
+use strimzi_backup_tests::restore::{Restore, same_but_offsets};
+use strimzi_backup_tests::scenario::{Scenario, numbered, shared_broker, tree};
+use strimzi_backup_tests::streamer::PATIENCE;
+use strimzi_backup_tests::wait;
+
+use super::{now, time};
+
+fn bulky(count: usize) -> Vec<Record> {
+    (0..count).map(|number| Record::new(format!("{number}"), vec![b'x'; 1000]).partition(0)).collect()
+}
+
+fn segments(dir: &Path) -> Result<Vec<PathBuf>> {
+    let files = tree(dir)?.into_keys().filter(|path| path.extension().is_some_and(|end| end == "parquet"));
+    Ok(files.map(|path| dir.join(path)).collect())
+}
+
+#[test]
+fn a57_a_damaged_segment_ends_a_restore_that_needs_it_and_no_other() -> Result<()> {
+    let mut scenario = Scenario::shared("a57r")?;
+    scenario.job = scenario.job.set("/backup/topicSegmentBytes", json!("64Ki"));
+    for topic in ["a57r-broken", "a57r-whole"] {
+        scenario.client.create_topic(topic, 1, &[])?;
+        scenario.client.produce(topic, &bulky(500))?;
+    }
+    scenario.job.catch_up()?;
+    let found = segments(&scenario.job.backup_dir())?;
+    let broken = found.iter().find(|path| path.to_string_lossy().contains("a57r-broken")).context("a topic segment")?;
+    let mut bytes = std::fs::read(broken)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(broken, bytes)?;
+    let of = |id: &str, topic: &str| -> Result<Restore> {
+        let restore = Restore::new(scenario.dir(), id, &scenario.job, &shared_broker()?.bootstrap());
+        Ok(restore.set("topics", json!({"include": [topic]})).mapped(topic, &format!("{topic}-again")))
+    };
+    let (code, _, err) = of("a57r-1", "a57r-broken")?.run(&[])?;
+    ensure!(code == 4, "ended with {code}\n{err}");
+    ensure!(err.contains("topics/topic=a57r-broken/") && err.contains("a57r-broken-0"), "{err}");
+    of("a57r-2", "a57r-whole")?.done()?;
+    same_but_offsets(&scenario.client.read_all("a57r-whole")?, &scenario.client.read_all("a57r-whole-again")?)?;
+    Ok(())
+}
+
+#[test]
+fn a74_a_broker_that_dies_on_the_way_and_comes_back_costs_nothing() -> Result<()> {
+    let mut target = KafkaBroker::start()?;
+    let scenario = Scenario::shared("a74")?;
+    scenario.client.create_topic("a74-orders", 1, &[])?;
+    scenario.client.produce("a74-orders", &bulky(4000))?;
+    scenario.job.catch_up()?;
+    let restore = Restore::new(scenario.dir(), "a74", &scenario.job, &target.bootstrap()).set("throttle", json!("1Mi"));
+    let mut process = restore.start()?;
+    let client = target.client();
+    wait::wait_until("the first records", PATIENCE, || {
+        Ok(client.partition_count("a74-orders")? > 0 && !client.read_all("a74-orders")?.is_empty())
+    })?;
+    target.kill()?;
+    target.restart()?;
+    let status = process.wait(PATIENCE * 3)?;
+    ensure!(status.success(), "{status}\n{}", process.tail());
+    same_but_offsets(&scenario.client.read_all("a74-orders")?, &client.read_all("a74-orders")?)?;
+    Ok(())
+}
+
+#[test]
+fn a67_a_restore_whose_progress_is_gone_does_not_begin_again() -> Result<()> {
+    let scenario = Scenario::shared("gone")?;
+    scenario.client.create_topic("gone-orders", 1, &[])?;
+    scenario.client.produce("gone-orders", &bulky(2000))?;
+    scenario.job.catch_up()?;
+    let restore = Restore::new(scenario.dir(), "gone", &scenario.job, &shared_broker()?.bootstrap())
+        .mapped("gone-orders", "gone-restored")
+        .set("throttle", json!("256Ki"));
+    let mut process = restore.start()?;
+    wait::wait_until("the first records", PATIENCE, || {
+        let client = &scenario.client;
+        Ok(client.partition_count("gone-restored")? > 0 && !client.read_all("gone-restored")?.is_empty())
+    })?;
+    process.kill_9()?;
+    let held = scenario.client.read_all("gone-restored")?;
+    scenario.client.delete_group("strimzi-backup-restore-gone")?;
+    let (code, _, err) = restore.run(&[])?;
+    ensure!(code == 2 && err.contains("no progress of it is committed"), "ended with {code}\n{err}");
+    ensure!(scenario.client.read_all("gone-restored")?.len() >= held.len(), "nothing is taken away");
+    let other = restore.set("startTimestamp", json!(time(now()? - 1000))).run(&[])?;
+    ensure!(other.0 == 2 && other.2.contains("begun with another document"), "{other:?}");
+    Ok(())
+}
+
+#[test]
+fn a70_and_a75_moments_that_cannot_be_are_refused_with_those_that_can() -> Result<()> {
+    let scenario = Scenario::shared("a75")?;
+    scenario.client.create_topic("a75-orders", 1, &[])?;
+    scenario.client.produce("a75-orders", &numbered(0..10))?;
+    scenario.job.catch_up()?;
+    scenario.job.catch_up()?;
+    let restore = Restore::new(scenario.dir(), "a75", &scenario.job, &shared_broker()?.bootstrap());
+    let told = |moment: &str| -> Result<String> {
+        let (code, _, err) = restore.clone().set("pointInTime", json!({"timestamp": moment})).run(&["--plan-only"])?;
+        ensure!(code == 2, "{moment} ended with {code}\n{err}");
+        Ok(err)
+    };
+    ensure!(told("2026-02-13T01:30:00")?.contains("zone"), "{}", told("2026-02-13T01:30:00")?);
+    ensure!(told(&time(now()? + 3_600_000))?.contains("future"), "{}", told(&time(now()? + 3_600_000))?);
+    ensure!(told("2020-01-01T00:00:00Z")?.contains("the earliest moment is"), "{}", told("2020-01-01T00:00:00Z")?);
+    let after = told(&time(now()? - 1))?;
+    ensure!(after.contains("the latest moment is"), "{after}");
+    Ok(())
+}
