@@ -82,7 +82,9 @@ impl Inventory {
             self.snapshots.push(id);
             return;
         }
-        if key != layout::identity().as_str() && !key.starts_with(PROBE_FOLDER) {
+        // What restores keep belongs to them: the backup is whole without it.
+        let apart = key == layout::identity().as_str() || key.starts_with(PROBE_FOLDER) || in_folder(layout::restores());
+        if !apart {
             self.others.insert(fingerprint(key), Listed { size, named: false });
         }
     }

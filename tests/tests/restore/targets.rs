@@ -171,6 +171,9 @@ fn a72_restores_into_another_cluster_from_the_bucket_alone() -> Result<()> {
     let report = restore(&scenario, "a72")?.done()?;
     let target = shared_broker()?.client();
     assert_eq!(json!(same_but_offsets(&held, &target.read_all("a72-orders")?)?), report["records"]);
+    scenario.job.verify()?;
+    let (code, out, _) = scenario.job.run(&["verify"])?;
+    ensure!(code == 0 && !out.contains("orphans"), "what restores keep is no orphan\n{out}");
     let (code, out, _) = scenario.job.run(&["restores"])?;
     ensure!(code == 0 && out.contains("a72 ") && out.contains("2000 records"), "{out}");
     Ok(())
