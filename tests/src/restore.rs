@@ -50,15 +50,23 @@ impl Restore {
         self
     }
 
+    /// Writes the document and gives its path. Commands write it themselves.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self) -> Result<PathBuf> {
+        let path = self.dir.join(format!("{}.json", self.id));
+        std::fs::write(&path, serde_json::to_vec_pretty(&self.document)?)?;
+        Ok(path)
+    }
+
     /// The command line of `restore` with more arguments.
     ///
     /// # Errors
     /// Where the document cannot be written or the binary not be built.
     pub fn command(&self, arguments: &[&str]) -> Result<Command> {
-        let path = self.dir.join(format!("{}.json", self.id));
-        std::fs::write(&path, serde_json::to_vec_pretty(&self.document)?)?;
         let mut command = Command::new(binary::strimzi_backup()?);
-        command.arg("restore").arg("--config").arg(path).args(arguments);
+        command.arg("restore").arg("--config").arg(self.write()?).args(arguments);
         Ok(command)
     }
 

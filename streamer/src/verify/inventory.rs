@@ -83,7 +83,8 @@ impl Inventory {
             return;
         }
         // What restores keep belongs to them: the backup is whole without it.
-        let apart = key == layout::identity().as_str() || key.starts_with(PROBE_FOLDER) || in_folder(layout::restores());
+        let apart =
+            key == layout::identity().as_str() || key.starts_with(PROBE_FOLDER) || in_folder(layout::restores());
         if !apart {
             self.others.insert(fingerprint(key), Listed { size, named: false });
         }

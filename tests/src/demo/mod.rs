@@ -3,13 +3,15 @@
 //! ```text
 //! shop ──▶ Kafka ──▶ streamer ──▶ folder          the streamer is killed three times on the way
 //!            │                      │
-//!            └──▶ another consumer ─┴▶ compare    every record, every field
+//!            ├──▶ another consumer ─┴▶ compare    every record, every field
+//!            └◀── restored ◀── half-way, killed once, and compared again
 //! ```
 //!
 //! Owns: the order of the steps and what is printed. [`shop`] makes the traffic, [`compare`] reads both sides. Anything
 //! that is not as it must be ends the demo with an error.
 
 mod compare;
+mod restored;
 mod shop;
 
 use std::path::Path;
@@ -59,15 +61,17 @@ pub fn run() -> Result<()> {
     show(&job, "inspect", &["inspect"])?;
     show(&job, "verify --level 3", &["verify", "--level", "3"])?;
     let compared = compare::all(&job.backup_dir(), &kafka.client(), &kafka.topics, &sold)?;
+    let restored = restored::half_way(dir.path(), &job, &kafka.client(), &kafka.bootstrap(), &kafka.topics)?;
 
     if std::env::var_os(KEEP_VARIABLE).is_some() {
         println!("\nkept: {}", dir.path().display());
     }
     println!(
-        "\n{} records in {} topics: Kafka and the backup are equal, record for record; {KILLS} kills, 0 lost, 0 twice \
-         ({:.0} s)",
+        "\n{} records in {} topics: Kafka and the backup are equal, record for record; {KILLS} kills, 0 lost, 0 twice; {} \
+         restored and equal after another kill ({:.0} s)",
         number(compared),
         TOPICS.len(),
+        number(restored),
         started.elapsed().as_secs_f64()
     );
     Ok(())

@@ -78,7 +78,10 @@ impl Topics {
     }
 
     pub(super) fn delete(&self, client: &KafkaClient) -> Result<()> {
-        TOPICS.iter().try_for_each(|topic| client.delete_topic(&self.name(topic.name)))
+        let made = TOPICS.iter().map(|topic| self.name(topic.name));
+        made.flat_map(|topic| [super::restored::name(&topic), topic]).try_for_each(|topic| {
+            if client.partition_count(&topic)? > 0 { client.delete_topic(&topic) } else { Ok(()) }
+        })
     }
 }
 

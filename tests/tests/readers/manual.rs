@@ -7,7 +7,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use strimzi_backup_tests::binary;
 use strimzi_backup_tests::process::run;
-use strimzi_backup_tests::scenario::{Scenario, numbered};
+use strimzi_backup_tests::restore::Restore;
+use strimzi_backup_tests::scenario::{Scenario, numbered, shared_broker};
 
 /// The command lines below `Examples:`, those over several lines in one.
 fn examples(help: &str) -> Vec<String> {
@@ -50,6 +51,27 @@ fn every_example_of_the_help_runs() -> Result<()> {
         if let Some(mut writer) = writer {
             writer.ready()?;
             writer.stop()?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_example_of_the_help_of_restore_runs() -> Result<()> {
+    let scenario = Scenario::shared("guide")?;
+    scenario.client.create_topic("guide-orders", 1, &[])?;
+    scenario.client.produce("guide-orders", &numbered(0..10))?;
+    scenario.job.catch_up()?;
+    std::fs::copy(scenario.job.write()?, scenario.dir().join("job.yaml"))?;
+    let restore = Restore::new(scenario.dir(), "guide", &scenario.job, &shared_broker()?.bootstrap());
+    std::fs::copy(restore.mapped("guide-orders", "guided").write()?, scenario.dir().join("restore.yaml"))?;
+    for (command, document) in [("restore", "restore.yaml"), ("restores", "job.yaml")] {
+        let help = shell(&format!("strimzi-backup {command} --help"), scenario.dir())?;
+        let lines = examples(&help);
+        ensure!(lines.len() == 2 && help.contains("\nExit codes:\n  0  "), "{command}:\n{help}");
+        for line in lines {
+            ensure!(line.starts_with(&format!("strimzi-backup {command} --config {document}")), "{line}");
+            shell(&line, scenario.dir())?;
         }
     }
     Ok(())
