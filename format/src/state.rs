@@ -20,6 +20,10 @@ use crate::manifest::{
 /// How many of the newest claims the state remembers: enough to see two writers fight.
 const CLAIMS_KEPT: usize = 128;
 
+/// How many earlier descriptions of a topic the state remembers: enough for years of careful changes, and a bound for a
+/// topic that something changes every minute.
+pub const DESCRIPTIONS_KEPT: usize = 100;
+
 /// What a log says, up to and with its `head`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -113,8 +117,21 @@ pub struct TopicState {
     pub current: BTreeMap<PartitionId, Lineage>,
     /// What it is like now.
     pub description: TopicDescription,
+    /// What it was like before, oldest first; the newest [`DESCRIPTIONS_KEPT`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Earlier>,
     /// When it was selected, oldest first; an open end means it still is.
     pub selected: Vec<Interval>,
+}
+
+/// What a topic was like up to an instant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Earlier {
+    /// When it was found changed.
+    pub until: TimestampMs,
+    /// What it was like.
+    pub description: TopicDescription,
 }
 
 /// One life of a topic.
@@ -174,6 +191,12 @@ impl TopicState {
     /// The life that a next one would be.
     pub fn next_lineage(&self) -> Lineage {
         Lineage::new(i32::try_from(self.lives.len()).unwrap_or(i32::MAX))
+    }
+
+    /// What it was like at an instant, as far back as that is remembered.
+    pub fn description_at(&self, instant: TimestampMs) -> &TopicDescription {
+        let then = self.earlier.iter().find(|earlier| instant < earlier.until);
+        then.map_or(&self.description, |earlier| &earlier.description)
     }
 
     /// Whether it is selected and was not deleted.
@@ -299,6 +322,7 @@ impl State {
             lives: Vec::new(),
             current: BTreeMap::new(),
             description: TopicDescription { partitions: 0, replication_factor: 0, config: BTreeMap::new() },
+            earlier: Vec::new(),
             selected: vec![Interval { from: at, until: None }],
         });
         match event.event {
@@ -337,7 +361,12 @@ impl State {
             }
         }
         if let Some(description) = &event.description {
-            topic.description = description.clone();
+            let before = std::mem::replace(&mut topic.description, description.clone());
+            if before != topic.description && before.partitions > 0 {
+                topic.earlier.push(Earlier { until: at, description: before });
+                let surplus = topic.earlier.len().saturating_sub(DESCRIPTIONS_KEPT);
+                topic.earlier.drain(..surplus);
+            }
             for number in 0..i32::try_from(description.partitions).unwrap_or(i32::MAX) {
                 topic.current.entry(PartitionId::new(number)).or_insert(event.lineage);
             }

@@ -190,3 +190,18 @@ async fn a_state_comes_back_from_json_and_names_its_positions_one_by_one() {
     assert_eq!((named(0), named(1)), ((Some(0), Some(3)), (Some(1), Some(0))));
     assert_eq!(&serde_json::from_value::<State>(json).expect("state"), writer.state());
 }
+
+#[tokio::test]
+async fn what_a_topic_was_like_is_remembered_by_the_instant() {
+    let changed =
+        |partitions| TopicEvent { description: Some(description(partitions)), ..orders(0, TopicEventKind::Changed) };
+    let state = after(&[orders(0, TopicEventKind::Added), changed(3), changed(3), changed(5)]).await;
+    let partitions = |second| state.description_at(TimestampMs::new(second)).partitions;
+    let (third, fifth) = (at(3).get(), at(5).get());
+    assert_eq!(state.earlier.len(), 2, "what does not change is not remembered");
+    assert_eq!((partitions(third - 1), partitions(third), partitions(fifth - 1), partitions(fifth)), (2, 3, 3, 5));
+    let many: Vec<TopicEvent> = (0..300)
+        .map(|number| if number == 0 { orders(0, TopicEventKind::Added) } else { changed(number + 1) })
+        .collect();
+    assert_eq!(after(&many).await.earlier.len(), DESCRIPTIONS_KEPT);
+}

@@ -33,6 +33,7 @@ fn topic_state(deleted: Option<TimestampMs>, until: Option<TimestampMs>) -> Topi
         lives: vec![Life { topic_id: TopicId::new("id"), began: TopicEventKind::Added, since: at(0), deleted }],
         current: [(PartitionId::new(0), Lineage::FIRST)].into(),
         description: TopicDescription { partitions: 1, replication_factor: 3, config: Default::default() },
+        earlier: Vec::new(),
         selected: vec![Interval { from: at(0), until }],
     }
 }

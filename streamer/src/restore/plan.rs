@@ -307,7 +307,9 @@ impl Reads {
 
 fn topic(basis: Basis<'_>, source: &TopicName, chosen: &Chosen, reads: &Extents) -> TopicPlan {
     let TopicTarget { topic: target, partitions } = basis.settings.target(source);
-    let held = chosen.lineages.keys().map(|partition| partition.get().unsigned_abs() + 1).max().unwrap_or(0);
+    // Partitions that were added later are made only where records of theirs are restored.
+    let held = chosen.keys(source).filter(|key| reads.contains_key(key));
+    let held = held.map(|key| key.partition.get().unsigned_abs() + 1).max().unwrap_or(0);
     let source_partitions = held.max(chosen.description.partitions);
     let existing = basis.target.topics.get(&target).and_then(|found| found.as_ref().ok());
     let action = match (existing, basis.settings.existing_topic_policy, basis.settings.topic_creation) {

@@ -292,7 +292,8 @@ fn choose(
             *newest = lineage.max(*newest);
         }
     }
-    Ok(Chosen { description: topic.description.clone(), lineages })
+    let description = until.map_or(&topic.description, |until| topic.description_at(until));
+    Ok(Chosen { description: description.clone(), lineages })
 }
 
 fn first_key(topic: &TopicName) -> PartitionKey {

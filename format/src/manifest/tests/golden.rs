@@ -17,7 +17,7 @@ use crate::ids::{ClusterId, SnapshotId};
 use crate::layout::{self, SegmentName, SegmentPlace};
 use crate::sample::{at, behind, gap, hole, key, range, topic};
 use crate::snapshot::{Label, Snapshot};
-use crate::state::{ClaimRecord, Head, Interval, Life, Position, State, TopicState, Totals};
+use crate::state::{ClaimRecord, Earlier, Head, Interval, Life, Position, State, TopicState, Totals};
 use crate::store::Store;
 
 const IDENTITY: &str = "identity-v1.json";
@@ -222,6 +222,7 @@ fn topic_state(
         lives,
         current: current.iter().map(lineage).collect(),
         description,
+        earlier: Vec::new(),
         selected: selected.iter().map(interval).collect(),
     }
 }
@@ -285,7 +286,13 @@ fn topics_after() -> BTreeMap<TopicName, TopicState> {
     BTreeMap::from([
         (topic("audit"), topic_state(one("aud-1", 0), &[(0, 0)], plain(1), &[(0, Some(30)), (120, None)])),
         (topic("customers"), topic_state(customers, &[(0, 1)], plain(1), &[(0, None)])),
-        (topic("orders"), topic_state(orders, &[(0, 0), (1, 1), (2, 0)], plain(3), &[(0, None)])),
+        (
+            topic("orders"),
+            TopicState {
+                earlier: vec![Earlier { until: at(120), description: plain(2) }],
+                ..topic_state(orders, &[(0, 0), (1, 1), (2, 0)], plain(3), &[(0, None)])
+            },
+        ),
         (topic("payments"), topic_state(one("pay-1", 120), &[(0, 0)], payments, &[(120, None)])),
         (topic("private"), topic_state(one("pri-1", 0), &[(0, 0)], plain(1), &[(0, Some(120))])),
     ])
