@@ -5,13 +5,16 @@ mod kills;
 mod moments;
 mod targets;
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
-use strimzi_backup_format::ids::TimestampMs;
+use anyhow::{Context, Result};
+use strimzi_backup_format::ids::{TimestampMs, TopicName};
+use strimzi_backup_format::job::Job as JobDocument;
+use strimzi_backup_streamer::kafka::{Kafka, Tuning};
 use strimzi_backup_tests::client::ReadRecord;
 use strimzi_backup_tests::scenario::Scenario;
-use strimzi_backup_tests::streamer::PATIENCE;
+use strimzi_backup_tests::streamer::{Job, PATIENCE};
 use strimzi_backup_tests::wait;
 
 fn now() -> Result<i64> {
@@ -28,6 +31,16 @@ fn caught_up_to(scenario: &Scenario, instant: i64) -> Result<()> {
         scenario.job.catch_up()?;
         Ok(scenario.backup()?.until().is_some_and(|until| until >= instant))
     })
+}
+
+/// What is set on a topic itself.
+fn overrides(job: &Job, topic: &str) -> Result<BTreeMap<String, String>> {
+    let job: JobDocument = job.document().to_string().parse()?;
+    let topic = TopicName::new(topic)?;
+    let kafka = Kafka::connect(&job.cluster, &Tuning::default())?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let mut found = runtime.block_on(kafka.topic_settings(std::slice::from_ref(&topic)))?;
+    Ok(found.remove(&topic).context("no settings")??.overrides)
 }
 
 /// The records of a topic up to a timestamp, inclusive.

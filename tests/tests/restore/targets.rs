@@ -2,17 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
-use strimzi_backup_format::ids::TopicName;
-use strimzi_backup_format::job::Job as JobDocument;
-use strimzi_backup_streamer::kafka::{Kafka, TopicSettings, Tuning};
 use strimzi_backup_tests::client::{ReadRecord, Record};
 use strimzi_backup_tests::kafka::KafkaBroker;
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
 use strimzi_backup_tests::scenario::{Scenario, numbered, shared_broker};
-use strimzi_backup_tests::streamer::{Job, PATIENCE};
+use strimzi_backup_tests::streamer::PATIENCE;
 use strimzi_backup_tests::wait;
+
+use super::overrides;
 
 fn restore(scenario: &Scenario, id: &str) -> Result<Restore> {
     Ok(Restore::new(scenario.dir(), id, &scenario.job, &shared_broker()?.bootstrap()))
@@ -24,15 +23,6 @@ fn refused(restore: &Restore) -> Result<String> {
     ensure!(code == 2, "ended with {code}\n{out}\n{err}");
     ensure!(err.contains("nothing was written"), "{err}");
     Ok(err)
-}
-
-fn settings(job: &Job, topic: &str) -> Result<TopicSettings> {
-    let job: JobDocument = job.document().to_string().parse()?;
-    let topic = TopicName::new(topic)?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    let kafka = Kafka::connect(&job.cluster, &Tuning::default())?;
-    let mut found = runtime.block_on(kafka.topic_settings(std::slice::from_ref(&topic)))?;
-    Ok(found.remove(&topic).context("no settings")??)
 }
 
 #[test]
@@ -151,8 +141,7 @@ fn a51_and_a52_odd_records_come_back_byte_for_byte_and_settings_are_set_back() -
     restore(&scenario, "odd")?.mapped("odd-records", "even-records").mapped("odd-appended", "even-appended").done()?;
     for (source, target) in [("odd-records", "even-records"), ("odd-appended", "even-appended")] {
         same_but_offsets(&scenario.client.read_all(source)?, &scenario.client.read_all(target)?)?;
-        let overrides = |topic| -> Result<_> { Ok(settings(&scenario.job, topic)?.overrides) };
-        assert_eq!(overrides(source)?, overrides(target)?, "{target}");
+        assert_eq!(overrides(&scenario.job, source)?, overrides(&scenario.job, target)?, "{target}");
     }
     Ok(())
 }
