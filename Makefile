@@ -47,13 +47,14 @@ bench: ## Ratios in one run on one machine, as a table; takes many minutes.
 	cargo build --quiet --locked --release --package strimzi-backup-benchmarks --package strimzi-backup-streamer
 	@STRIMZI_BACKUP_BIN="$(TARGET)/release/strimzi-backup" benchmarks/run
 
-soak: ## What takes hours: every single-byte mutation, SEEDS histories (200000), 50 kills ROUNDS times (20).
+soak: ## What takes hours: every single-byte mutation, SEEDS histories (200000), 50 kills ROUNDS times (20), 1000 kills of restores.
 	@tests/parts/prerequisites.sh
 	@tests/parts/install.sh
 	cargo build --locked --workspace --bin strimzi-backup
 	STRIMZI_BACKUP_SOAK=1 cargo test --locked --workspace --lib every_single_byte_mutation
 	STRIMZI_BACKUP_SEEDS=$(or $(SEEDS),200000) cargo test --locked --workspace --test sim simulation_of
 	for round in $$(seq $(or $(ROUNDS),20)); do cargo test --locked --workspace --test kills a01_ -- --nocapture; done
+	STRIMZI_BACKUP_KILLS=1000 cargo test --locked --workspace --test restore a67_a_hundred -- --nocapture
 
 parts: ## Installs the servers and readers that tests and demo use; instant once they are there.
 	@tests/parts/install.sh

@@ -7,7 +7,7 @@ Exit codes:
   1  failed; trying again may help
   2  bad configuration or usage: all faults are listed, nothing was touched;
      or a store that ignores create-once, where no more than the probe's object stays
-  3  fenced: another writer has taken this backup over
+  3  fenced: another writer has taken this backup over, or another start this restore
   4  the backup is damaged, belongs to another job or cluster, or was written by a newer release
 
 Environment:
