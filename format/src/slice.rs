@@ -53,8 +53,8 @@ pub struct Touched {
 }
 
 impl Slice<'_> {
-    /// The segments it touches, in the order they were committed. Fetches the blocks of the log that overlap in time, and
-    /// nothing else.
+    /// The segments it touches, in the order they were committed; those of one commit do not follow the offsets of a
+    /// partition. Fetches the blocks of the log that overlap in time, and nothing else.
     ///
     /// # Errors
     /// As [`Log::segments`].

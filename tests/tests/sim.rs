@@ -6,17 +6,13 @@
 mod sim;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, ensure};
 use sim::run_seed;
 use sim::sabotage::Sabotage;
+use sim::seeds::{self, number};
 
 const SEEDS: u64 = 2_000;
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
 
 /// What two thousand histories must have in them, or they prove less than they seem to.
 const WANTED: [&str; 15] = [
@@ -39,11 +35,7 @@ const WANTED: [&str; 15] = [
 
 /// Runs a seed; a panic is a failure like any other. Gives back what happened.
 fn try_seed(seed: u64, sabotage: Option<Sabotage>) -> Result<BTreeSet<String>, String> {
-    match std::panic::catch_unwind(|| run_seed(seed, sabotage)) {
-        Ok(Ok(history)) => Ok(history.seen),
-        Ok(Err(error)) => Err(format!("{error:#}")),
-        Err(panic) => Err(panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "panic".to_owned())),
-    }
+    seeds::caught(|| run_seed(seed, sabotage)).map(|history| history.seen)
 }
 
 #[test]
@@ -56,31 +48,7 @@ fn simulation_of_two_thousand_seeds() {
         return;
     }
     let seeds = number("STRIMZI_BACKUP_SEEDS").unwrap_or(SEEDS);
-    let next = AtomicU64::new(0);
-    let worker = || {
-        let (mut failed, mut seen) = (BTreeSet::new(), BTreeSet::new());
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds {
-                return (failed, seen);
-            }
-            match try_seed(seed, None) {
-                Ok(happened) => seen.extend(happened),
-                Err(error) => {
-                    println!("seed {seed}: {error}");
-                    failed.insert(seed);
-                }
-            }
-        }
-    };
-    let (failed, seen) = std::thread::scope(|scope| {
-        let other = scope.spawn(worker);
-        let (mut failed, mut seen) = worker();
-        let (failed_there, seen_there) = other.join().expect("panics are caught");
-        failed.extend(failed_there);
-        seen.extend(seen_there);
-        (failed, seen)
-    });
+    let (failed, seen) = seeds::run_all(seeds, |seed| try_seed(seed, None));
     let replay = "STRIMZI_BACKUP_SEED=<seed> cargo test -p strimzi-backup-tests --test sim simulation_of";
     assert!(failed.is_empty(), "{} of {seeds} seeds fail: {failed:?}; replay with: {replay}", failed.len());
     let missing: Vec<&str> = WANTED.into_iter().filter(|wanted| !seen.contains(*wanted)).collect();

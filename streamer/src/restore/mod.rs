@@ -16,6 +16,7 @@ pub mod conflict;
 pub mod documents;
 mod error;
 pub mod list;
+mod order;
 pub mod partitioner;
 pub mod plan;
 pub mod point;

@@ -101,6 +101,18 @@ pub enum PointFault {
         /// The nearest that would work.
         latest: TimestampMs,
     },
+    /// The window has no moment in it: partitions were behind when the first copy was complete.
+    #[error(
+        "pointInTime: the backup has no moment to restore to yet: its first copy is of {}, and it holds everything until {} only; \
+         wait until it has caught up (`strimzi-backup inspect`), or leave pointInTime out to restore all there is",
+        earliest.to_rfc3339(), latest.to_rfc3339()
+    )]
+    EmptyWindow {
+        /// Where the window begins.
+        earliest: TimestampMs,
+        /// Where it ends.
+        latest: TimestampMs,
+    },
     /// The restore would begin after it ends.
     #[error("startTimestamp: {} is after the moment of the restore, {}", start.to_rfc3339(), until.to_rfc3339())]
     InsideOut {
@@ -137,10 +149,16 @@ impl std::fmt::Display for PartitionOf<'_> {
 /// The nearest times that a gap leaves.
 fn nearest(gap: &Gap) -> String {
     let later = format!("a startTimestamp after {}", gap.observed_at.to_rfc3339());
-    match gap.after {
+    match ends_before(gap) {
         Some(after) => format!("it is outside of a restore until before {}, or with {later}", after.to_rfc3339()),
         None => format!("it is outside of a restore with {later}"),
     }
+}
+
+/// The timestamp below which a gap has nothing, as far as producers' clocks go up. A highest timestamp from after the gap was
+/// found is of a clock that was ahead, and says nothing.
+fn ends_before(gap: &Gap) -> Option<TimestampMs> {
+    gap.after.filter(|after| *after <= gap.observed_at)
 }
 
 /// What there is to choose from: the newest state of the log, or a snapshot of an earlier one.
@@ -233,6 +251,7 @@ fn moment(
     let (Some(earliest), Some(latest)) = (from, latest) else { return Err(PointFault::NothingYet) };
     let wanted = match settings.stop.until {
         None => return Ok(None),
+        Some(_) if latest < earliest && snapshot.is_none() => return Err(PointFault::EmptyWindow { earliest, latest }),
         Some(Until::At(wanted)) => wanted,
         Some(Until::FromEnd(back)) => {
             let back = i64::try_from(back.as_millis()).unwrap_or(i64::MAX);
@@ -316,7 +335,7 @@ impl Point {
     /// before it was found missing.
     fn misses(&self, gap: &Gap) -> bool {
         let in_reach = self.ends.get(&gap.key()).is_some_and(|end| gap.range.base() < *end);
-        let too_late = self.until.zip(gap.after).is_some_and(|(until, after)| until < after);
+        let too_late = self.until.zip(ends_before(gap)).is_some_and(|(until, after)| until < after);
         let too_early = self.start.is_some_and(|start| gap.observed_at < start);
         in_reach && !too_late && !too_early
     }

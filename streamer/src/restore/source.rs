@@ -3,7 +3,7 @@
 //! Owns: how far ahead it is read, and so the memory. Does not own: which segments, or what becomes of the records.
 //!
 //! ```text
-//! segments ──▶ as many at once as `parallelism` ──▶ a queue each ──▶ taken in the order of the segments
+//! segments, put in order ──▶ as many at once as `parallelism` ──▶ a queue each ──▶ taken in that order
 //! ```
 //!
 //! Invariant: records of a partition come in the order of their offsets. The first error is the last thing that comes.
@@ -18,6 +18,7 @@ use strimzi_backup_format::store::Store;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::order::in_order;
 use super::progress::Progress;
 use super::tally::Tally;
 
@@ -45,6 +46,7 @@ impl Source {
     /// Begins to read what is wanted of the segments.
     pub fn open(store: &Store, touched: Vec<Touched>, parallelism: usize, tally: &Arc<Tally>) -> Self {
         let (queue, segments) = mpsc::channel(parallelism);
+        let touched = in_order(touched);
         let feeding = feed(store.clone(), touched, Arc::new(Semaphore::new(parallelism)), queue, Arc::clone(tally));
         Self { segments, current: None, _feeding: AbortOnDropHandle::new(tokio::spawn(feeding)) }
     }

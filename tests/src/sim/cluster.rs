@@ -287,13 +287,15 @@ fn random_bytes(dice: &mut Dice, most: u64) -> Option<Bytes> {
     Some((0..len).map(|_| dice.next().to_le_bytes()[0]).collect::<Vec<u8>>().into())
 }
 
-/// A record of any shape: null, empty, repeated headers, keys that are no text, timestamps out of order and out of reach.
+/// A record of any shape: null, empty, repeated headers, keys that are no text, timestamps out of order, equal and out of reach.
 fn random_record(offset: i64, now: TimestampMs, dice: &mut Dice) -> Record {
     let timestamp = match dice.below(20) {
         0 => -1,
         1 => i64::MAX - dice.between(0, 5),
         2 => dice.between(0, now.get()),
         3 => now.get() + dice.between(0, 7_200_000),
+        // A clock that goes in steps.
+        4..=11 => (now.get() - dice.between(0, 1_750)) / 250 * 250,
         _ => now.get() - dice.between(0, 2_000),
     };
     let kinds = [TimestampType::CreateTime, TimestampType::CreateTime, TimestampType::LogAppendTime];

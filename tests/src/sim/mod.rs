@@ -17,6 +17,7 @@ pub mod dice;
 pub mod oracle;
 pub mod sabotage;
 pub mod schedule;
+pub mod seeds;
 pub mod weather;
 pub mod world;
 pub mod writer;

@@ -84,6 +84,12 @@ impl Oracle {
         self.state.as_ref()
     }
 
+    /// The records that a partition's segments hold, as the last check read them, all of them and by another way than a
+    /// restore's.
+    pub fn captured(&self, key: &PartitionKey) -> Option<&BTreeMap<i64, Record>> {
+        self.records.get(key)
+    }
+
     /// Reads the log on from where the last look ended, and checks each link.
     pub async fn follow(&mut self) -> Result<()> {
         if self.state.is_none() {
