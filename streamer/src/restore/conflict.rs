@@ -1,5 +1,6 @@
 //! What stands in the way of a restore, and what to know before it begins. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -232,12 +233,7 @@ pub(super) fn find(
         _ => {}
     }
     if plan.is_created() {
-        warnings.extend(retention(
-            plan,
-            plan.settings.get("retention.ms").and_then(|set| set.parse().ok()),
-            now,
-            false,
-        ));
+        warnings.extend(retention(plan, &plan.settings, now, false));
     }
 }
 
@@ -272,7 +268,7 @@ fn find_existing(
         conflicts.push(Conflict::DatesAnew { topic });
     }
     conflicts.extend(timestamps(plan, found, now));
-    warnings.extend(retention(plan, found.settings.number("retention.ms"), now, true));
+    warnings.extend(retention(plan, &found.settings.effective, now, true));
 }
 
 fn extent(plan: &TopicPlan) -> Option<(TimestampMs, TimestampMs)> {
@@ -294,8 +290,16 @@ fn timestamps(plan: &TopicPlan, found: &TargetTopic, now: TimestampMs) -> Vec<Co
     too_old.into_iter().chain(too_new.then(|| conflict("as late as the highest", after))).collect()
 }
 
-fn retention(plan: &TopicPlan, retention_ms: Option<i64>, now: TimestampMs, at_once: bool) -> Option<Warning> {
-    let (retention_ms, (oldest, _)) = (retention_ms.filter(|ms| *ms >= 0)?, extent(plan)?);
+/// What the age of records means under these settings. A topic that is compacted alone deletes nothing for its age.
+fn retention(
+    plan: &TopicPlan,
+    settings: &BTreeMap<String, String>,
+    now: TimestampMs,
+    at_once: bool,
+) -> Option<Warning> {
+    let retention_ms: i64 = settings.get("retention.ms")?.parse().ok().filter(|ms| *ms >= 0)?;
+    let deletes = settings.get("cleanup.policy").is_none_or(|policy| policy.contains("delete"));
+    let (oldest, _) = extent(plan).filter(|_| deletes)?;
     let topic = plan.target.clone();
     let is_older = now.get().saturating_sub(oldest.get()) > retention_ms;
     is_older.then_some(Warning::Retention { topic, retention_ms, oldest, at_once })

@@ -22,6 +22,8 @@ pub mod point;
 pub mod progress;
 mod render;
 pub mod report;
+#[cfg(test)]
+mod sample;
 pub mod source;
 pub mod tally;
 pub mod topics;
