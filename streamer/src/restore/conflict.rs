@@ -1,5 +1,6 @@
 //! What stands in the way of a restore, and what to know before it begins. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -149,6 +150,8 @@ pub enum Warning {
         topic: TopicName,
         /// Its `retention.ms`.
         retention_ms: i64,
+        /// Whether it has none of its own: then it is what the brokers say, and this is what Kafka's own default is.
+        is_default: bool,
         /// The oldest record.
         oldest: TimestampMs,
         /// Whether it holds while records are written.
@@ -182,12 +185,13 @@ pub enum Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Retention { topic, retention_ms, oldest, at_once } => {
+            Self::Retention { topic, retention_ms, is_default, oldest, at_once } => {
+                let whose = if *is_default { ", Kafka's default, for want of its own" } else { "" };
                 let when = if *at_once { "at once" } else { "when the restore ends" };
                 let oldest = oldest.to_rfc3339();
                 write!(
                     f,
-                    "topic {topic} keeps records for {retention_ms} ms (retention.ms) and the oldest is of {oldest}: "
+                    "topic {topic} keeps records for {retention_ms} ms (retention.ms{whose}) and the oldest is of {oldest}: "
                 )?;
                 write!(f, "the brokers begin to delete older ones {when}; raise retention.ms to keep them")
             }
@@ -204,6 +208,9 @@ impl fmt::Display for Warning {
         }
     }
 }
+
+/// `log.retention.hours` of brokers that set nothing: 7 days.
+const DEFAULT_RETENTION_MS: i64 = 7 * 24 * 3_600_000;
 
 /// Finds what is wrong with, and what to know of, one topic's plan.
 pub(super) fn find(
@@ -232,12 +239,7 @@ pub(super) fn find(
         _ => {}
     }
     if plan.is_created() {
-        warnings.extend(retention(
-            plan,
-            plan.settings.get("retention.ms").and_then(|set| set.parse().ok()),
-            now,
-            false,
-        ));
+        warnings.extend(retention(plan, &plan.settings, now, false));
     }
 }
 
@@ -272,7 +274,7 @@ fn find_existing(
         conflicts.push(Conflict::DatesAnew { topic });
     }
     conflicts.extend(timestamps(plan, found, now));
-    warnings.extend(retention(plan, found.settings.number("retention.ms"), now, true));
+    warnings.extend(retention(plan, &found.settings.effective, now, true));
 }
 
 fn extent(plan: &TopicPlan) -> Option<(TimestampMs, TimestampMs)> {
@@ -294,11 +296,23 @@ fn timestamps(plan: &TopicPlan, found: &TargetTopic, now: TimestampMs) -> Vec<Co
     too_old.into_iter().chain(too_new.then(|| conflict("as late as the highest", after))).collect()
 }
 
-fn retention(plan: &TopicPlan, retention_ms: Option<i64>, now: TimestampMs, at_once: bool) -> Option<Warning> {
-    let (retention_ms, (oldest, _)) = (retention_ms.filter(|ms| *ms >= 0)?, extent(plan)?);
+/// What the age of records means under these settings. A topic that is compacted alone deletes nothing for its age.
+fn retention(
+    plan: &TopicPlan,
+    settings: &BTreeMap<String, String>,
+    now: TimestampMs,
+    at_once: bool,
+) -> Option<Warning> {
+    let own: Option<i64> = settings.get("retention.ms").and_then(|set| set.parse().ok());
+    let (retention_ms, is_default) = (own.unwrap_or(DEFAULT_RETENTION_MS), own.is_none());
+    if retention_ms < 0 {
+        return None;
+    }
+    let deletes = settings.get("cleanup.policy").is_none_or(|policy| policy.contains("delete"));
+    let (oldest, _) = extent(plan).filter(|_| deletes)?;
     let topic = plan.target.clone();
     let is_older = now.get().saturating_sub(oldest.get()) > retention_ms;
-    is_older.then_some(Warning::Retention { topic, retention_ms, oldest, at_once })
+    is_older.then_some(Warning::Retention { topic, retention_ms, is_default, oldest, at_once })
 }
 
 /// Topics that would be mixed in one.

@@ -23,6 +23,8 @@ pub mod point;
 pub mod progress;
 mod render;
 pub mod report;
+#[cfg(test)]
+mod sample;
 pub mod source;
 pub mod tally;
 pub mod topics;
@@ -260,9 +262,8 @@ impl Restore {
                 progress::none(&self.plan)
             }
         };
-        let group = group(&self.plan.restore);
         let (throttle, tally) = (self.job.restore.throttle_bytes, Arc::clone(&self.tally));
-        let mut writer = Writer::new(producer, &group, &self.plan, &progress, throttle, tally, self.stop.clone());
+        let mut writer = Writer::new(producer, &self.plan, &progress, throttle, tally, self.stop.clone());
         let left = self.left(&progress).await?;
         let parallelism = self.job.restore.parallelism.get();
         let mut source = Source::open(&self.store, left, parallelism, &self.tally);

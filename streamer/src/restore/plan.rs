@@ -7,7 +7,7 @@
 //! Owns: the stored document and its rules. The executor makes no choices: what is not in the plan does not happen. A plan
 //! is stored before the first write and never changes, so a restore that is started again does the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use strimzi_backup_format::checksum::Sha256;
@@ -171,10 +171,10 @@ pub struct PartitionPlan {
     /// What is read of it.
     #[serde(flatten)]
     pub reads: Reads,
-    /// The lowest timestamp in what is read.
+    /// No record that is restored has a lower timestamp.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_timestamp: Option<TimestampMs>,
-    /// The highest timestamp in what is read.
+    /// No record that is restored has a higher timestamp.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_timestamp: Option<TimestampMs>,
 }
@@ -275,11 +275,12 @@ type Extents = BTreeMap<PartitionKey, (Reads, TimestampMs, TimestampMs)>;
 fn reads_by_partition(touched: &[Touched]) -> Extents {
     let mut found = Extents::new();
     for Touched { segment, wanted } in touched {
+        let mut seen = BTreeSet::new();
         for part in wanted {
             let run = &part.run;
             let fresh = (Reads::default(), run.min_timestamp, run.max_timestamp);
             let (reads, min, max) = found.entry(run.key()).or_insert(fresh);
-            reads.segments += 1;
+            reads.segments += u64::from(seen.insert(run.key()));
             reads.add(segment, run);
             (*min, *max) = (run.min_timestamp.min(*min), run.max_timestamp.max(*max));
         }
@@ -345,8 +346,8 @@ fn partition(key: &PartitionKey, point: &Point, reads: &Extents) -> PartitionPla
         lineage: key.lineage,
         end: point.ends.get(key).copied().unwrap_or(Offset::new(0)),
         reads: found.map_or_else(Reads::default, |(reads, _, _)| *reads),
-        min_timestamp: found.map(|(_, min, _)| *min),
-        max_timestamp: found.map(|(_, _, max)| *max),
+        min_timestamp: found.map(|(_, min, _)| point.start.map_or(*min, |start| start.max(*min))),
+        max_timestamp: found.map(|(_, _, max)| point.until.map_or(*max, |until| until.min(*max))),
     }
 }
 

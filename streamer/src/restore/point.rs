@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use strimzi_backup_format::coverage::{self, PartitionCoverage};
 use strimzi_backup_format::ids::{Lineage, Offset, PartitionId, PartitionKey, TimestampMs, TopicName};
 use strimzi_backup_format::job::{OnGap, RestoreSettings, Until};
-use strimzi_backup_format::manifest::{Gap, TopicDescription};
+use strimzi_backup_format::manifest::{Frontier, Gap, TopicDescription};
 use strimzi_backup_format::slice::Ends;
 use strimzi_backup_format::snapshot::Snapshot;
 use strimzi_backup_format::state::{Head, State, TopicState};
@@ -52,7 +52,7 @@ pub struct Absent {
     pub topic: TopicName,
     /// Why.
     pub because: Absence,
-    /// Since when it was so.
+    /// Since when it was so; until when, where it was not seen yet.
     pub at: TimestampMs,
 }
 
@@ -175,10 +175,14 @@ fn held_end(held: &PartitionCoverage) -> (PartitionKey, Offset) {
     (PartitionKey { topic, lineage, partition }, next_offset)
 }
 
+fn frontier<'a>(state: &'a State, snapshot: Option<&'a Snapshot>) -> &'a Frontier {
+    snapshot.map_or(&state.frontier, |snapshot| &snapshot.frontier)
+}
+
 impl<'a> Held<'a> {
     fn of(state: &'a State, snapshot: Option<&'a Snapshot>) -> Option<Self> {
-        let frontier = snapshot.map_or(&state.frontier, |snapshot| &snapshot.frontier);
-        let copying = frontier.behind.iter().filter(|behind| behind.until.is_none()).map(|behind| behind.key());
+        let behind = &frontier(state, snapshot).behind;
+        let copying = behind.iter().filter(|behind| behind.until.is_none()).map(|behind| behind.key());
         let ends = match snapshot {
             None => state.positions.iter().map(|(key, position)| (key.clone(), position.next_offset)).collect(),
             Some(snapshot) => snapshot.positions.iter().map(held_end).collect(),
@@ -244,16 +248,23 @@ fn moment(
     state: &State,
     snapshot: Option<&Snapshot>,
 ) -> Result<Option<TimestampMs>, PointFault> {
+    let Some(stop) = settings.stop.until else {
+        // Everything held needs no window: which first copies are not complete is told by partition.
+        let Frontier { until, behind } = frontier(state, snapshot);
+        let was_looked = until.is_some() || !behind.is_empty();
+        return if was_looked { Ok(None) } else { Err(PointFault::NothingYet) };
+    };
     let (from, latest) = match snapshot {
         None => (state.complete_since, coverage::recoverable_until(state)),
         Some(snapshot) => (snapshot.recoverable_from, snapshot.recoverable_until),
     };
     let (Some(earliest), Some(latest)) = (from, latest) else { return Err(PointFault::NothingYet) };
-    let wanted = match settings.stop.until {
-        None => return Ok(None),
-        Some(_) if latest < earliest && snapshot.is_none() => return Err(PointFault::EmptyWindow { earliest, latest }),
-        Some(Until::At(wanted)) => wanted,
-        Some(Until::FromEnd(back)) => {
+    if latest < earliest && snapshot.is_none() {
+        return Err(PointFault::EmptyWindow { earliest, latest });
+    }
+    let wanted = match stop {
+        Until::At(wanted) => wanted,
+        Until::FromEnd(back) => {
             let back = i64::try_from(back.as_millis()).unwrap_or(i64::MAX);
             TimestampMs::new(latest.get().saturating_sub(back))
         }

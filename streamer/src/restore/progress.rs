@@ -158,3 +158,140 @@ fn parse(metadata: &str) -> Option<BTreeMap<(PartitionId, Lineage), Done>> {
     };
     parts.map(entry).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{key, plan, settings, state, target, topic};
+    use super::*;
+
+    const GROUP: &str = "strimzi-backup-restore-orders-dr-1";
+
+    /// A plan for `orders`, of so many partitions, into `new`, of so many.
+    fn planned(sources: i32, targets: u32) -> Plan {
+        let more = format!("topicMapping: [{{sourceTopic: orders, targetTopic: new, partitions: {targets}}}]");
+        plan(&state(&[("orders", sources)]), &settings(&more), &[], &target(3)).0
+    }
+
+    fn at_home(partition: i32) -> TargetPartition {
+        (topic("new"), PartitionId::new(partition))
+    }
+
+    /// Some progress that differs from partition to partition.
+    fn some(plan: &Plan) -> Progress {
+        let done = |number: i64| Done {
+            next: Offset::new(10 + number),
+            records: 2 + number.unsigned_abs(),
+            bytes: 1000 + number.unsigned_abs(),
+        };
+        plan.ends().into_keys().zip(0..).map(|(key, number)| (key, done(number))).collect()
+    }
+
+    /// As the target tells it again.
+    fn committed(plan: &Plan, progress: &Progress) -> BTreeMap<TargetPartition, Option<CommittedOffset>> {
+        let told = homes(plan).into_iter().map(|(home, sources)| {
+            let GroupOffset { topic, partition, offset, metadata } = offset(&home, &sources, progress);
+            ((topic, partition), Some(CommittedOffset { offset, metadata }))
+        });
+        told.collect()
+    }
+
+    fn metadata(text: &str) -> Option<CommittedOffset> {
+        Some(CommittedOffset { offset: Offset::new(0), metadata: Some(text.to_owned()) })
+    }
+
+    #[test]
+    fn a67_progress_comes_back_as_it_was_committed() {
+        for (sources, targets) in [(1, 1), (3, 3), (2, 5), (5, 2), (48, 1)] {
+            let plan = planned(sources, targets);
+            for progress in [none(&plan), some(&plan)] {
+                let read = read(&plan, GROUP, &committed(&plan, &progress)).expect("readable");
+                assert_eq!(read, Some(progress), "{sources} into {targets}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_partition_of_its_own_carries_its_source_offset_and_a_shared_one_the_number_of_records() {
+        let plan = planned(3, 3);
+        let own = offset(&at_home(1), &[key("orders", 0, 1)], &some(&plan));
+        assert_eq!((own.offset, own.metadata.as_deref()), (Offset::new(11), Some("1 1.0=11:3:1001")));
+        let plan = planned(3, 2);
+        let sources = homes(&plan).remove(&at_home(0)).expect("a home");
+        assert_eq!(sources, [key("orders", 0, 0), key("orders", 0, 2)]);
+        let shared = offset(&at_home(0), &sources, &some(&plan));
+        let told = (shared.offset, shared.metadata.as_deref());
+        assert_eq!(told, (Offset::new(2 + 4), Some("1 0.0=10:2:1000 2.0=12:4:1002")));
+    }
+
+    #[test]
+    fn the_largest_metadata_fits_into_what_brokers_take() {
+        let most = Done { next: Offset::new(i64::MAX), records: u64::MAX / 48, bytes: u64::MAX };
+        let sources: Vec<_> = (0..48).map(|number| key("orders", i32::MAX, i32::MAX - number)).collect();
+        let progress = sources.iter().map(|key| (key.clone(), most)).collect();
+        let metadata = offset(&at_home(0), &sources, &progress).metadata.expect("some");
+        assert!(metadata.len() <= 4096, "{} bytes", metadata.len());
+    }
+
+    #[test]
+    fn nothing_committed_is_no_progress() {
+        let plan = planned(2, 2);
+        let nothing = homes(&plan).into_keys().map(|home| (home, None)).collect();
+        assert_eq!(read(&plan, GROUP, &nothing), Ok(None));
+    }
+
+    #[test]
+    fn a67_progress_that_is_not_whole_is_never_taken_for_a_beginning() {
+        let plan = planned(3, 3);
+        let mut told = committed(&plan, &some(&plan));
+        told.insert(at_home(1), None);
+        let missing = key("orders", 0, 1);
+        assert_eq!(read(&plan, GROUP, &told), Err(ProgressFault::Lost { missing: missing.clone() }));
+        told.remove(&at_home(1));
+        assert_eq!(read(&plan, GROUP, &told), Err(ProgressFault::Lost { missing: missing.clone() }));
+        told.insert(at_home(1), Some(CommittedOffset { offset: Offset::new(5), metadata: None }));
+        assert_eq!(read(&plan, GROUP, &told), Err(ProgressFault::Lost { missing: missing.clone() }));
+        insta::assert_snapshot!(ProgressFault::Lost { missing }, @"the target lost the progress of orders-1 (offsets expire after offsets.retention.minutes; a deleted topic takes them along): delete what was restored so far and start a restore with another id");
+    }
+
+    #[test]
+    fn a67_metadata_of_another_writer_or_version_is_named_and_never_guessed() {
+        let plan = planned(2, 1);
+        let whole = "1 0.0=10:2:1000 1.0=11:3:1001";
+        let told = |text: &str| read(&plan, GROUP, &BTreeMap::from([(at_home(0), metadata(text))]));
+        assert_eq!(told(whole), Ok(Some(some(&plan))));
+        let others = [
+            "consumer-1",
+            "",
+            "1",
+            "2 0.0=10:2:1000 1.0=11:3:1001",
+            "1 0.0=10:2:1000",
+            "1 0.0=10:2:1000 1.1=11:3:1001",
+            "1 0.0=10:2:1000 1.0=11:3:1001 ",
+            "1 0.0=10:2:1000 1.0=-1:3:1001",
+            "1 0.0=10:2:1000 1.0=11:3",
+            "1 0.0=10:2:1000 1.0=11:3:1001:7",
+            "1 0.0=10:2:1000 1=11:3:1001",
+            "1 0.0=10:2:1000 1.0=x:3:1001",
+        ];
+        for text in others {
+            let (group, at, metadata) = (GROUP.to_owned(), at_home(0), text.to_owned());
+            assert_eq!(told(text), Err(ProgressFault::Unreadable { group, at, metadata }), "{text:?}");
+        }
+        let error = told("consumer-1").expect_err("unreadable");
+        insta::assert_snapshot!(error, @r#"the progress of the restore, kept in group strimzi-backup-restore-orders-dr-1 at new-0, cannot be read: "consumer-1""#);
+    }
+
+    #[test]
+    fn a_restore_is_complete_when_every_partition_is_at_its_end() {
+        let plan = planned(2, 2);
+        let mut progress = none(&plan);
+        assert!(!is_complete(&plan, &progress));
+        for (key, end) in plan.ends() {
+            assert!(!is_complete(&plan, &progress));
+            progress.insert(key, Done { next: end, records: 0, bytes: 0 });
+        }
+        assert!(is_complete(&plan, &progress));
+        progress.remove(&key("orders", 0, 1));
+        assert!(!is_complete(&plan, &progress));
+    }
+}

@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use strimzi_backup_format::ids::TimestampMs;
 
 use super::plan::{Plan, TopicPlan};
+use super::point::Absence;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,7 +29,9 @@ impl fmt::Display for Plan {
         writeln!(f, "takes       about {time}")?;
         self.topics.iter().try_for_each(|topic| topic.fmt(f))?;
         for absent in &self.absent {
-            writeln!(f, "left out    {}: {} since {}", absent.topic, absent.because.as_str(), absent.at.to_rfc3339())?;
+            let (why, at) = (absent.because.as_str(), absent.at.to_rfc3339());
+            let since = if absent.because == Absence::NotYet { "until" } else { "since" };
+            writeln!(f, "left out    {}: {why} {since} {at}", absent.topic)?;
         }
         for gap in &self.gaps {
             writeln!(f, "gap         {}-{} {}: {}", gap.topic, gap.partition, gap.range, gap.reason.as_str())?;

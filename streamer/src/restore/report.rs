@@ -154,3 +154,39 @@ impl fmt::Display for Report {
         self.warnings.iter().try_for_each(|warning| writeln!(f, "note        {warning}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::progress::Done;
+    use super::super::sample::{at, key, now, plan, settings, state, target, topic, touched};
+    use super::*;
+    use strimzi_backup_format::ids::Offset;
+
+    fn report() -> Report {
+        let more = "topicMapping: [{sourceTopic: orders, targetTopic: new, partitions: 3}]";
+        let (plan, _) =
+            plan(&state(&[("orders", 2), ("payments", 1)]), &settings(more), &[touched(Vec::new())], &target(1));
+        let done = |records, bytes| Done { next: Offset::new(100), records, bytes };
+        let progress = Progress::from([
+            (key("orders", 0, 0), done(40, 4000)),
+            (key("orders", 0, 1), done(2, 200)),
+            (key("payments", 0, 0), done(100, 7)),
+        ]);
+        let foreign = [((topic("new"), PartitionId::new(2)), 5)];
+        Report::of(&plan, &progress, foreign.iter().map(|(partition, offsets)| (partition, offsets)), at(20_000))
+    }
+
+    #[test]
+    fn a_report_sums_what_was_written_over_all_starts() {
+        let report = report();
+        assert_eq!((report.records, report.bytes), (142, 4207));
+        assert_eq!((report.planned_at, report.finished_at, report.until), (now(), at(20_000), None));
+        let json = serde_json::to_string(&report).expect("json");
+        assert_eq!(serde_json::from_str::<Report>(&json).expect("reads back"), report);
+    }
+
+    #[test]
+    fn a_report_reads_well() {
+        insta::assert_snapshot!(report());
+    }
+}

@@ -159,3 +159,65 @@ pub fn rest(touched: Vec<Touched>, progress: &Progress) -> Vec<Touched> {
     };
     touched.into_iter().filter_map(left).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use strimzi_backup_format::ids::Offset;
+
+    use super::super::progress::Done;
+    use super::super::sample::{key, range, run, touched};
+    use super::*;
+
+    /// Two segments: the first with both partitions, the second with one.
+    fn segments() -> Vec<Touched> {
+        let (zero, one) = (key("orders", 0, 0), key("orders", 0, 1));
+        vec![
+            touched(vec![run(&zero, 0..10, 0..10), run(&one, 0..10, 0..10)]),
+            touched(vec![run(&zero, 10..20, 10..20)]),
+        ]
+    }
+
+    /// What is left behind these next offsets of partitions 0 and 1.
+    fn left(next: [i64; 2]) -> Vec<Vec<(String, OffsetRange)>> {
+        let done = |next| Done { next: Offset::new(next), records: 0, bytes: 0 };
+        let progress = (0..).zip(next).map(|(number, next)| (key("orders", 0, number), done(next))).collect();
+        let wanted = |touched: Touched| {
+            touched.wanted.into_iter().map(|part| (part.run.key().to_string(), part.offsets)).collect()
+        };
+        rest(segments(), &progress).into_iter().map(wanted).collect()
+    }
+
+    #[test]
+    fn a67_what_is_left_begins_exactly_behind_the_progress() {
+        let part = |partition: i32, offsets| (format!("orders-{partition}"), range(offsets));
+        let second = vec![part(0, 10..20)];
+        assert_eq!(left([0, 0]), [vec![part(0, 0..10), part(1, 0..10)], second.clone()]);
+        assert_eq!(left([3, 9]), [vec![part(0, 3..10), part(1, 9..10)], second.clone()]);
+        assert_eq!(left([10, 0]), [vec![part(1, 0..10)], second.clone()]);
+        assert_eq!(left([10, 10]), [second]);
+        assert_eq!(left([19, 10]), [vec![part(0, 19..20)]]);
+        assert_eq!(left([20, 10]), Vec::<Vec<_>>::new());
+        assert_eq!(left([500, 500]), Vec::<Vec<_>>::new());
+    }
+
+    #[test]
+    fn what_has_no_progress_is_left_whole() {
+        assert_eq!(rest(segments(), &Progress::new()), segments());
+    }
+
+    /// What the plan cut off stays cut off.
+    #[test]
+    fn the_ends_of_the_plan_hold_behind_the_progress_too() {
+        let mut segments = segments();
+        segments.truncate(1);
+        segments[0].wanted.truncate(1);
+        segments[0].wanted[0].offsets = range(2..7);
+        let after = |next| {
+            let done = Done { next: Offset::new(next), records: 0, bytes: 0 };
+            rest(segments.clone(), &Progress::from([(key("orders", 0, 0), done)]))
+        };
+        let offsets = |next| after(next).iter().map(|touched| touched.wanted[0].offsets).collect::<Vec<_>>();
+        assert_eq!([offsets(0), offsets(5)], [vec![range(2..7)], vec![range(5..7)]]);
+        assert_eq!([offsets(7), offsets(9)], [vec![], vec![]]);
+    }
+}

@@ -95,7 +95,6 @@ impl Writer {
     /// Writes what `plan` says from `progress` on.
     pub fn new(
         producer: TransactionalProducer,
-        group: &str,
         plan: &Plan,
         progress: &Progress,
         throttle: Option<NonZeroU64>,
@@ -117,7 +116,7 @@ impl Writer {
             .collect();
         Self {
             producer,
-            group: group.to_owned(),
+            group: super::group(&plan.restore),
             by_key: lanes.iter().enumerate().map(|(index, lane)| (lane.key.clone(), index)).collect(),
             lanes,
             homes: progress::homes(plan),

@@ -1,0 +1,203 @@
+//! What the tests of restores build states, documents and targets of: few words for long values.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use strimzi_backup_format::bucket::Bucket;
+use strimzi_backup_format::checksum::Sha256;
+use strimzi_backup_format::ids::{
+    BackupId, ClusterId, Epoch, LeaderEpoch, Lineage, Offset, PartitionId, PartitionKey, Sequence, Shard, TimestampMs,
+    TopicId, TopicName,
+};
+use strimzi_backup_format::job::{RestoreJob, RestoreSettings, Until};
+use strimzi_backup_format::layout::{self, SegmentName, SegmentPlace};
+use strimzi_backup_format::manifest::{
+    Behind, BehindReason, Frontier, Gap, GapReason, Run, Segment, TopicDescription, TopicEventKind,
+};
+use strimzi_backup_format::offset_range::OffsetRange;
+use strimzi_backup_format::segment::slice::Wanted;
+use strimzi_backup_format::slice::Touched;
+use strimzi_backup_format::state::{Head, Interval, Life, Position, State, TopicState};
+
+use super::plan::{Basis, Plan, Target};
+use super::{Conflict, plan, point};
+use crate::kafka::{TargetPartition, TargetTopic, TopicSettings};
+
+/// So many seconds after 2026-02-13T07:00:00Z.
+pub(super) fn at(seconds: i64) -> TimestampMs {
+    TimestampMs::new(1_770_966_000_000 + seconds * 1000)
+}
+
+/// An instant moved by milliseconds.
+pub(super) fn moved(at: TimestampMs, milliseconds: i64) -> TimestampMs {
+    TimestampMs::new(at.get() + milliseconds)
+}
+
+/// When restores are planned.
+pub(super) fn now() -> TimestampMs {
+    at(10_000)
+}
+
+pub(super) fn topic(name: &str) -> TopicName {
+    TopicName::new(name).expect("legal name")
+}
+
+pub(super) fn key(name: &str, lineage: i32, partition: i32) -> PartitionKey {
+    PartitionKey { topic: topic(name), lineage: Lineage::new(lineage), partition: PartitionId::new(partition) }
+}
+
+pub(super) fn range(offsets: Range<i64>) -> OffsetRange {
+    OffsetRange::new(Offset::new(offsets.start), Offset::new(offsets.end)).expect("legal range")
+}
+
+/// The `restore` block of a document, with more than its id.
+pub(super) fn settings(more: &str) -> RestoreSettings {
+    let text = format!(
+        "cluster: {{bootstrapServers: 'a:1'}}\nstorage: {{type: filesystem, filesystem: {{path: /b}}}}\n\
+         restore: {{id: orders-dr-1, {more}}}"
+    );
+    RestoreJob::parse(&text, now()).expect("a document without faults").restore
+}
+
+/// A restore to this moment.
+pub(super) fn to(until: TimestampMs) -> RestoreSettings {
+    let mut settings = settings("");
+    settings.stop.until = Some(Until::At(until));
+    settings
+}
+
+pub(super) fn head(sequence: u64) -> Head {
+    let number = i64::try_from(sequence).expect("few manifests");
+    Head {
+        sequence: Sequence::new(sequence),
+        sha256: Sha256::of(b"manifest"),
+        epoch: Epoch::new(1),
+        observed_at: at(number),
+    }
+}
+
+pub(super) fn life(id: &str, began: TopicEventKind, since: i64) -> Life {
+    Life { topic_id: TopicId::new(id), began, since: at(since), deleted: None }
+}
+
+/// A topic that was first seen 10 seconds after the start, with this many partitions.
+pub(super) fn topic_state(id: &str, partitions: i32) -> TopicState {
+    TopicState {
+        lives: vec![life(id, TopicEventKind::Added, 10)],
+        current: (0..partitions).map(|number| (PartitionId::new(number), Lineage::FIRST)).collect(),
+        description: TopicDescription {
+            partitions: partitions.unsigned_abs(),
+            replication_factor: 3,
+            config: BTreeMap::new(),
+        },
+        earlier: Vec::new(),
+        selected: vec![Interval { from: at(10), until: None }],
+    }
+}
+
+/// Captured up to `next`, with the lowest timestamp so many seconds after the start.
+pub(super) fn position(next: i64, lowest: i64) -> Position {
+    Position {
+        first_offset: Offset::new(0),
+        next_offset: Offset::new(next),
+        last_record: None,
+        highest_timestamp: Some(at(lowest + next)),
+        lowest_timestamp: Some(at(lowest)),
+        rows: next.unsigned_abs(),
+    }
+}
+
+/// A backup of these topics and numbers of partitions, with 100 records in each partition; it is recoverable from second 100
+/// to second 1,000.
+pub(super) fn state(topics: &[(&str, i32)]) -> State {
+    let mut state = State::empty(BackupId::new(uuid::Uuid::from_u128(42)), Shard::ONLY, Sha256::of(b"identity"));
+    state.head = Some(head(50));
+    state.frontier = Frontier { until: Some(at(1000)), behind: Vec::new() };
+    state.complete_since = Some(at(100));
+    for (name, partitions) in topics {
+        state.topics.insert(topic(name), topic_state(name, *partitions));
+        state.positions.extend((0..*partitions).map(|number| (key(name, 0, number), position(100, 20))));
+    }
+    state
+}
+
+/// A partition whose first copy is not complete.
+pub(super) fn copying(key: &PartitionKey) -> Behind {
+    let PartitionKey { topic, lineage, partition } = key.clone();
+    Behind { topic, lineage, partition, until: None, reason: BehindReason::Backlog }
+}
+
+/// Lost offsets, found so many seconds after the start.
+pub(super) fn gap(key: &PartitionKey, offsets: Range<i64>, after: Option<i64>, observed: i64) -> Gap {
+    let PartitionKey { topic, lineage, partition } = key.clone();
+    let reason = GapReason::RetentionOverrun;
+    Gap { topic, lineage, partition, range: range(offsets), reason, after: after.map(at), observed_at: at(observed) }
+}
+
+/// A run of records whose timestamps go over these seconds.
+pub(super) fn run(key: &PartitionKey, offsets: Range<i64>, seconds: Range<i64>) -> Run {
+    let PartitionKey { topic, lineage, partition } = key.clone();
+    Run {
+        topic,
+        lineage,
+        partition,
+        rows: range(offsets.clone()).span(),
+        range: range(offsets),
+        row_group: 0,
+        first_row: 0,
+        min_timestamp: at(seconds.start),
+        max_timestamp: at(seconds.end),
+        leader_epoch: LeaderEpoch::new(1),
+        bucket: Bucket::of(at(seconds.end)),
+    }
+}
+
+/// An intake segment of these runs, of 10,000 bytes, all of which is wanted.
+pub(super) fn touched(runs: Vec<Run>) -> Touched {
+    let place = SegmentPlace::Intake(Bucket::of(at(0)));
+    let name = SegmentName { shard: Shard::ONLY, epoch: Epoch::new(1), sequence: Sequence::new(2), number: 0 };
+    let segment = Segment {
+        object: layout::segment(&place, name),
+        bytes: 10_000,
+        sha256: Sha256::of(b"a segment"),
+        footer_bytes: 100,
+        footer_sha256: Sha256::of(b"its footer"),
+        rows: runs.iter().map(|run| run.rows).sum(),
+        raw_bytes: 30_000,
+        runs: runs.clone(),
+    };
+    Touched { segment, wanted: runs.into_iter().map(Wanted::all).collect() }
+}
+
+/// A cluster of so many brokers, without topics.
+pub(super) fn target(brokers: usize) -> Target {
+    Target { cluster: ClusterId::new("target"), brokers, topics: BTreeMap::new() }
+}
+
+/// A topic at the target whose partitions end at these offsets.
+pub(super) fn found(ends: &[i64], settings: &[(&str, &str)]) -> TargetTopic {
+    let partition = |(number, end): (i32, &i64)| TargetPartition {
+        partition: PartitionId::new(number),
+        replicas: 3,
+        start: Offset::new(0),
+        end: Offset::new(*end),
+    };
+    let effective = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    TargetTopic {
+        id: Some(TopicId::new("there")),
+        partitions: (0..).zip(ends).map(partition).collect(),
+        settings: TopicSettings { overrides: BTreeMap::new(), effective },
+    }
+}
+
+/// Plans a restore of `state`.
+pub(super) fn plan(
+    state: &State,
+    settings: &RestoreSettings,
+    touched: &[Touched],
+    target: &Target,
+) -> (Plan, Vec<Conflict>) {
+    let point = point::resolve(settings, state, None).expect("restorable");
+    let (backup, asked) = (state.backup, Sha256::of(b"the document"));
+    plan::build(Basis { backup, settings, asked, point: &point, touched, target, now: now() })
+}
