@@ -221,6 +221,7 @@ impl Restore {
     async fn run(self) -> Result<Report, Error> {
         let _watch = watch::start(&self.plan, Arc::clone(&self.tally));
         let _grace = AbortOnDropHandle::new(tokio::spawn(halt_after(self.stop.clone(), self.halt.clone())));
+        self.check_group().await?;
         let writer = self.passes().await?;
         topics::set_back(&self.kafka, &self.plan).await?;
         let report = Report::of(&self.plan, &writer.progress(), writer.foreign_writes(), SystemClock.now());
@@ -261,7 +262,6 @@ impl Restore {
 
     /// Takes the transactional id over, and writes from the progress that is committed to the end.
     async fn pass(&self) -> Result<Writer, Error> {
-        self.check_group().await?;
         let (producer, progress) = self.take_over().await?;
         let is_new = progress.is_none();
         let progress = match progress {
