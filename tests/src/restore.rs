@@ -30,6 +30,13 @@ impl Restore {
         Self { dir: dir.to_owned(), document, id: id.to_owned() }
     }
 
+    /// Restores into another cluster: `cluster` of the document.
+    #[must_use]
+    pub fn cluster(mut self, cluster: Value) -> Self {
+        self.document["cluster"] = cluster;
+        self
+    }
+
     /// Sets a field below `restore`.
     #[must_use]
     pub fn set(mut self, name: &str, value: Value) -> Self {

@@ -7,7 +7,7 @@
 //! ```text
 //! job::Cluster ──credentials──▶ client_config ──▶ ffi::Client ──▶ consumer (assign, poll)   one polling thread
 //!                                   │                 │     ├───▶ admin (questions)         tokio's blocking pool
-//!                                   │                 │     └───▶ target (changes)          tokio's blocking pool
+//!                                   │                 │     └───▶ target (changes), rights  tokio's blocking pool
 //!                                   └──▶ producer (transactions)   a thread of its own
 //!                                 context ◀── logs, tokens, on librdkafka's own threads
 //! ```
@@ -24,6 +24,7 @@ mod credentials;
 mod error;
 mod ffi;
 mod producer;
+mod rights;
 mod target;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub use producer::{
     CommittedOffset, GroupOffset, ProducerError, Refusal, TransactionalProducer, Unready, Unwritable, Written,
     WrittenByPartition, is_timestamp_writable, is_writable,
 };
+pub use rights::{Operation, Rights};
 pub use target::{NewTopic, TargetError, TargetPartition, TargetTopic};
 
 use consumer::Consumer;

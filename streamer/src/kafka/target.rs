@@ -36,6 +36,13 @@ pub struct TargetError {
     pub detail: String,
 }
 
+impl TargetError {
+    /// Whether the user may not do it.
+    pub const fn is_denied(&self) -> bool {
+        self.code.is_denied()
+    }
+}
+
 /// A topic to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewTopic {
@@ -237,11 +244,32 @@ impl Kafka {
                 let changes: Vec<(&str, Option<&str>)> =
                     changes.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
                 Queue::new(&inner.client, REQUEST_TIMEOUT)
-                    .alter_topic(asked.as_str(), &changes)
+                    .alter_topics(&[asked.as_str()], &changes, false)
                     .map_err(|code| Error::of_request(DOING, Code::new(code)))
             })
             .await?;
         only(DOING, "change the topic", answers)
+    }
+
+    /// Says for each topic, whether it exists or not, why its settings could not be changed now, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Error`], if a request as a whole failed.
+    pub async fn validate_alterations(&self, topics: &[TopicName]) -> Result<Vec<TargetError>, Error> {
+        const DOING: &str = "ask whether topic configurations may be changed";
+        let topics = topics.to_vec();
+        self.ask(DOING, move |inner| {
+            let mut refusals = Vec::new();
+            for chunk in topics.chunks(TOPICS_PER_REQUEST) {
+                let asked: Vec<&str> = chunk.iter().map(TopicName::as_str).collect();
+                let found = Queue::new(&inner.client, REQUEST_TIMEOUT)
+                    .alter_topics(&asked, &[("retention.ms", Some("-1"))], true)
+                    .map_err(|code| Error::of_request(DOING, Code::new(code)))?;
+                refusals.extend(found.into_iter().filter_map(|outcome| told("change the topic", outcome).err()));
+            }
+            Ok(refusals)
+        })
+        .await
     }
 
     /// Deletes a group with all it committed, also what an open transaction is about to: the commit then says OK and the

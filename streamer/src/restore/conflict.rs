@@ -8,7 +8,7 @@ use strimzi_backup_format::ids::{TimestampMs, TopicName};
 use strimzi_backup_format::job::{ExistingTopicPolicy, RestoreSettings, TopicCreation};
 
 use super::plan::{Action, Target, TopicPlan};
-use crate::kafka::{BrokerError, TargetError, TargetTopic};
+use crate::kafka::{BrokerError, Operation, TargetError, TargetTopic};
 
 /// Why a restore must not begin. Every one is told at once.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,11 +61,22 @@ pub enum Conflict {
         /// Another one.
         second: TopicName,
     },
-    /// The user may not look at the topic.
+    /// The user lacks rights.
     #[error(
-        "the target does not let this user describe topic {topic} ({code}); allow Describe, DescribeConfigs and Write"
+        "the target does not let this user {} {resource}; in the acls of its KafkaUser: {}",
+        listed(missing), resource.acl(needed)
     )]
-    Denied {
+    Rights {
+        /// To what.
+        resource: Resource,
+        /// Those that are known to be missing.
+        missing: Vec<Operation>,
+        /// All that a restore needs of it.
+        needed: Vec<Operation>,
+    },
+    /// The target does not say what the topic is.
+    #[error("the target does not describe topic {topic}: {code}")]
+    Undescribed {
         /// The topic at the target.
         topic: TopicName,
         /// The broker's code.
@@ -109,6 +120,51 @@ pub enum Conflict {
     /// The brokers would refuse the topic, or this user.
     #[error("the target would refuse: {0}")]
     Refused(TargetError),
+}
+
+impl Conflict {
+    /// The rights that are missing, if some are.
+    pub(super) fn of_rights(resource: Resource, missing: Vec<Operation>, needed: &[Operation]) -> Option<Self> {
+        (!missing.is_empty()).then(|| Self::Rights { resource, missing, needed: needed.to_vec() })
+    }
+}
+
+/// What ACLs are about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// A topic.
+    Topic(TopicName),
+    /// A consumer group.
+    Group(String),
+    /// A transactional id.
+    TransactionalId(String),
+}
+
+impl Resource {
+    /// The entry of a `KafkaUser`'s `acls` that allows `operations`.
+    fn acl(&self, operations: &[Operation]) -> String {
+        let (kind, name) = match self {
+            Self::Topic(name) => ("topic", name.as_str()),
+            Self::Group(name) => ("group", name.as_str()),
+            Self::TransactionalId(name) => ("transactionalId", name.as_str()),
+        };
+        let operations = listed(operations);
+        format!("{{resource: {{type: {kind}, name: {name}, patternType: literal}}, operations: [{operations}]}}")
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Topic(name) => write!(f, "topic {name}"),
+            Self::Group(name) => write!(f, "group {name}"),
+            Self::TransactionalId(name) => write!(f, "transactional id {name}"),
+        }
+    }
+}
+
+fn listed(operations: &[Operation]) -> String {
+    operations.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What is in an existing topic.
@@ -230,8 +286,10 @@ pub(super) fn find(
     }
     match target.topics.get(&plan.target) {
         Some(Ok(found)) => find_existing(plan, settings, found, now, conflicts, warnings),
+        // What may not be described is told with the other rights.
+        Some(Err(code)) if code.is_denied() => {}
         Some(Err(code)) if !code.is_unknown() => {
-            conflicts.push(Conflict::Denied { topic: plan.target.clone(), code: *code });
+            conflicts.push(Conflict::Undescribed { topic: plan.target.clone(), code: *code });
         }
         _ if settings.topic_creation == TopicCreation::Manual => {
             conflicts.push(Conflict::Missing { topic: plan.target.clone(), partitions: plan.target_partitions });

@@ -18,6 +18,9 @@ pub enum RestoreError {
     /// The target is not as it must be. Nothing was written.
     #[error("cannot restore; nothing was written:\n{}", lines(.0))]
     Conflicts(Vec<Conflict>),
+    /// The user lacks rights that the target tells only now: to topics that were just created, or that were taken away.
+    #[error("cannot restore; this start wrote no record, and topics that it created stay, empty:\n{}", lines(.0))]
+    Rights(Vec<Conflict>),
     /// Another document was started under this name.
     #[error(
         "restore {id} was begun with another document: {what}; take another restore.id, or the document it was begun with"
@@ -93,7 +96,7 @@ impl RestoreError {
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Point(_) | Self::Conflicts(_) | Self::OtherPlan { .. } => exit::USAGE,
+            Self::Point(_) | Self::Conflicts(_) | Self::Rights(_) | Self::OtherPlan { .. } => exit::USAGE,
             Self::ProgressGone { .. } | Self::Progress(_) => exit::USAGE,
             Self::Write(ProducerError::Fenced) => exit::FENCED,
             Self::Read(error) if error.is_damage() => exit::DAMAGED,

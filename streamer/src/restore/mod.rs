@@ -23,6 +23,7 @@ pub mod point;
 pub mod progress;
 mod render;
 pub mod report;
+mod rights;
 #[cfg(test)]
 mod sample;
 pub mod source;
@@ -31,6 +32,7 @@ pub mod topics;
 mod watch;
 pub mod write;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,7 +102,8 @@ pub async fn run(job: RestoreJob, plan_only: bool, stop: CancellationToken) -> R
     let plan = match documents::plan(&store, &id).await? {
         Some(plan) => plan,
         None => {
-            let (plan, conflicts) = make_plan(&store, &log, &kafka, &job.restore).await?;
+            let (plan, mut conflicts) = make_plan(&store, &log, &kafka, &job.restore).await?;
+            conflicts.extend(may_not_commit(&job, &stop).await);
             if !conflicts.is_empty() {
                 return Err(RestoreError::Conflicts(conflicts).into());
             }
@@ -136,13 +139,23 @@ async fn make_plan(
     let selected = |key: &_| point.ends.contains_key(key);
     let slice = Slice { selected: &selected, ends: Some(&point.ends), from: point.start, until: point.until };
     let touched = slice.find(store, log).await?;
-    let names: Vec<TopicName> = point.topics.keys().map(|source| settings.target(source).topic).collect();
-    let target = topics::look(kafka, &names).await?;
+    // No request may name a topic twice; that two sources have one target is told as a conflict.
+    let names: BTreeSet<TopicName> = point.topics.keys().map(|source| settings.target(source).topic).collect();
+    let target = topics::look(kafka, &names.into_iter().collect::<Vec<_>>()).await?;
     let (asked, now) = (asked(settings), SystemClock.now());
     let basis = Basis { backup, settings, asked, point: &point, touched: &touched, target: &target, now };
     let (plan, mut conflicts) = plan::build(basis);
-    conflicts.extend(topics::refusals(kafka, &plan).await?);
+    let refused = topics::refusals(kafka, &plan).await?;
+    conflicts.extend(rights::missing(kafka, &plan, settings, &target, &refused).await?);
+    let refused = refused.into_iter().filter(|refusal| !refusal.is_denied());
+    conflicts.extend(refused.map(Conflict::Refused));
     Ok((plan, conflicts))
+}
+
+/// Whether the user may not use the transactional id. What is looked at by `--plan-only` is left as it is, this is not.
+async fn may_not_commit(job: &RestoreJob, stop: &CancellationToken) -> Option<Conflict> {
+    let (cluster, id, stop) = (job.cluster.clone(), job.restore.id.clone(), stop.clone());
+    joined(tokio::task::spawn_blocking(move || rights::transactional_id(&cluster, &id, stop)).await)
 }
 
 /// What of a document decides about records and topics; how fast it goes may change from start to start.
@@ -211,6 +224,7 @@ impl Restore {
     async fn run(self) -> Result<Report, Error> {
         let _watch = watch::start(&self.plan, Arc::clone(&self.tally));
         let _grace = AbortOnDropHandle::new(tokio::spawn(halt_after(self.stop.clone(), self.halt.clone())));
+        self.check_group().await?;
         let writer = self.passes().await?;
         topics::set_back(&self.kafka, &self.plan).await?;
         let report = Report::of(&self.plan, &writer.progress(), writer.foreign_writes(), SystemClock.now());
@@ -259,6 +273,10 @@ impl Restore {
                 // A client remembers for long that it did not know a topic.
                 let kafka = Kafka::connect(&self.job.cluster, &Tuning::default())?;
                 topics::prepare(&kafka, &self.plan).await?;
+                let missing = rights::missing_of_topics(&kafka, &self.plan).await?;
+                if !missing.is_empty() {
+                    return Err(RestoreError::Rights(missing).into());
+                }
                 progress::none(&self.plan)
             }
         };
@@ -278,6 +296,19 @@ impl Restore {
             Ok::<_, RestoreError>(writer)
         });
         Ok(joined(written.await)?)
+    }
+
+    /// A group that the user may not use is told here: reading the progress would wait for it in vain.
+    async fn check_group(&self) -> Result<(), Error> {
+        match rights::group(&self.kafka, &self.plan.restore).await {
+            Ok(Some(missing)) => Err(RestoreError::Rights(vec![missing]).into()),
+            Ok(None) => Ok(()),
+            // A target that does not answer is told by what comes next.
+            Err(error) => {
+                tracing::debug!(error = crate::error::chain(&error), "ask for the rights to the group");
+                Ok(())
+            }
+        }
     }
 
     async fn take_over(&self) -> Result<(TransactionalProducer, Option<Progress>), Error> {

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use strimzi_backup_format::ids::TopicName;
 
-use super::conflict::Conflict;
 use super::error::RestoreError;
 use super::plan::{Action, Plan, Target, TopicPlan};
 use crate::error::Error;
-use crate::kafka::{Code, Kafka, NewTopic, TargetTopic};
+use crate::kafka::{Code, Kafka, NewTopic, TargetError, TargetTopic};
 
 /// How long topics may take to be created, or to be gone.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,8 +31,10 @@ pub async fn look(kafka: &Kafka, topics: &[TopicName]) -> Result<Target, Error> 
 ///
 /// # Errors
 /// [`Error::Kafka`] where it cannot be asked.
-pub async fn refusals(kafka: &Kafka, plan: &Plan) -> Result<Vec<Conflict>, Error> {
-    let created: Vec<NewTopic> = plan.topics.iter().filter(|topic| topic.is_created()).map(new_topic).collect();
+pub async fn refusals(kafka: &Kafka, plan: &Plan) -> Result<Vec<TargetError>, Error> {
+    let mut created: Vec<NewTopic> = plan.topics.iter().filter(|topic| topic.is_created()).map(new_topic).collect();
+    created.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    created.dedup_by(|one, other| one.name == other.name);
     if created.is_empty() {
         return Ok(Vec::new());
     }
@@ -41,7 +42,7 @@ pub async fn refusals(kafka: &Kafka, plan: &Plan) -> Result<Vec<Conflict>, Error
     let refused = answers.into_values().filter_map(Result::err);
     // One that is there is deleted first, or told as a conflict of its own.
     let refused = refused.filter(|refusal| refusal.code != Code::TOPIC_ALREADY_EXISTS);
-    Ok(refused.map(Conflict::Refused).collect())
+    Ok(refused.collect())
 }
 
 fn new_topic(topic: &TopicPlan) -> NewTopic {

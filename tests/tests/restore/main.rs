@@ -3,6 +3,7 @@
 mod faults;
 mod kills;
 mod moments;
+mod rights;
 mod targets;
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! The only place of the streamer that calls librdkafka's C interface, behind types that cannot be misused.
 //!
 //! Owns: every pointer librdkafka hands out, and its release. Does not own: what to ask for and what to make of it
-//! ([`super::consumer`], [`super::admin`], [`super::producer`], [`super::target`]).
+//! ([`super::consumer`], [`super::admin`], [`super::producer`], [`super::rights`], [`super::target`]).
 //!
 //! ```text
 //! Conf ──▶ Client ◀──borrowed by── PartitionList, Queue, Reply, Event ◀──borrowed by── Message, HeaderRef
@@ -25,6 +25,7 @@ mod epoch;
 mod event;
 mod partitions;
 mod producer;
+mod rights;
 mod target;
 
 use std::ffi::{CStr, CString, c_char};

@@ -82,24 +82,34 @@ impl Queue<'_> {
         }
     }
 
-    /// Sets settings of a topic (`None` takes one back to the brokers' default); the others stay as they are.
+    /// Sets settings of topics (`None` takes one back to the brokers' default), or only says whether that would be possible;
+    /// the others stay as they are.
     ///
     /// # Errors
     /// librdkafka's code, if the request as a whole failed.
-    pub(crate) fn alter_topic(self, topic: &str, changes: &[(&str, Option<&str>)]) -> Result<Vec<Outcome>, i32> {
+    pub(crate) fn alter_topics(
+        self,
+        topics: &[&str],
+        changes: &[(&str, Option<&str>)],
+        validate_only: bool,
+    ) -> Result<Vec<Outcome>, i32> {
         let request = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS;
         let options = Options::new(self.client, request, self.timeout);
-        let resource = Resource::of_topic(topic)?;
-        for (name, value) in changes {
+        options.validate_only(validate_only);
+        let resources = topics.iter().map(|topic| Resource::of_topic(topic)).collect::<Result<Vec<_>, _>>()?;
+        for (resource, (name, value)) in
+            resources.iter().flat_map(|one| changes.iter().map(move |change| (one, change)))
+        {
             resource.change(name, *value)?;
         }
-        let mut pointer = resource.0.as_ptr();
-        // SAFETY: client, resource, options and queue are alive; resource and options are copied.
+        let mut pointers: Vec<*mut rd::rd_kafka_ConfigResource_t> =
+            resources.iter().map(|one| one.0.as_ptr()).collect();
+        // SAFETY: client, resources, options and queue are alive; resources and options are copied.
         unsafe {
             rd::rd_kafka_IncrementalAlterConfigs(
                 self.client.as_ptr(),
-                &raw mut pointer,
-                1,
+                pointers.as_mut_ptr(),
+                pointers.len(),
                 options.as_ptr(),
                 self.queue.as_ptr(),
             );

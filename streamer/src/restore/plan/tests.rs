@@ -359,12 +359,12 @@ fn warnings_read_well() {
 }
 
 #[test]
-fn a_topic_that_may_not_be_looked_at_is_denied_whoever_creates_topics() {
-    let code = BrokerError(Code::TOPIC_AUTHORIZATION_FAILED);
+fn a_topic_that_the_target_does_not_describe_is_a_conflict_whoever_creates_topics() {
+    let code = BrokerError(Code::TIMED_OUT);
     let target = Target { topics: [(topic("orders"), Err(code))].into(), ..target(3) };
     for more in ["topicCreation: auto", "topicCreation: manual"] {
         let (_, conflicts) = one(&[("orders", 1)], more, &target);
-        assert_eq!(conflicts, [Conflict::Denied { topic: topic("orders"), code }], "{more}");
+        assert_eq!(conflicts, [Conflict::Undescribed { topic: topic("orders"), code }], "{more}");
     }
 }
 

@@ -1,0 +1,115 @@
+//! What the user may do at the target, asked before it is done.
+//!
+//! Owns: the questions about rights, and the type of the answer. Does not own: which rights a restore needs. Runs as the
+//! questions of [`super::admin`] do.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use strimzi_backup_format::ids::TopicName;
+
+use super::Kafka;
+use super::admin::{REQUEST_TIMEOUT, broker_error};
+use super::error::{BrokerError, Code, Error};
+use super::ffi::Queue;
+
+/// Topics in one request.
+const TOPICS_PER_REQUEST: usize = 500;
+
+/// An operation that ACLs allow; numbers as in Kafka's protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names are Kafka's own")]
+pub enum Operation {
+    Read = 3,
+    Write = 4,
+    Create = 5,
+    Delete = 6,
+    Describe = 8,
+    DescribeConfigs = 10,
+    AlterConfigs = 11,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// What the user may do with a topic or group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights(Option<u32>);
+
+impl Rights {
+    /// What a broker says that allows nothing else.
+    #[cfg(test)]
+    pub(crate) fn of(operations: &[Operation]) -> Self {
+        Self(Some(operations.iter().fold(0, |bits, operation| bits | 1 << *operation as u32)))
+    }
+
+    /// Whether the broker says that the user may not. One that does not say (before Kafka 2.3) forbids nothing here.
+    pub fn forbid(self, operation: Operation) -> bool {
+        self.0.is_some_and(|bits| bits & (1 << operation as u32) == 0)
+    }
+}
+
+impl Kafka {
+    /// What the user may do with topics, each with its own answer; of one that does not exist brokers say no more than
+    /// that ([`BrokerError::is_unknown`]), or that it may not be described.
+    ///
+    /// # Errors
+    /// As [`Error`], if a request as a whole failed.
+    pub async fn topic_rights(
+        &self,
+        names: &[TopicName],
+    ) -> Result<BTreeMap<TopicName, Result<Rights, BrokerError>>, Error> {
+        const DOING: &str = "ask for the rights to topics";
+        let names = names.to_vec();
+        self.ask(DOING, move |inner| {
+            let mut answers = BTreeMap::new();
+            for chunk in names.chunks(TOPICS_PER_REQUEST) {
+                let asked: Vec<&str> = chunk.iter().map(TopicName::as_str).collect();
+                let found = Queue::new(&inner.client, REQUEST_TIMEOUT)
+                    .topic_rights(&asked)
+                    .map_err(|code| Error::of_request(DOING, Code::new(code)))?;
+                answers.extend(found.into_iter().filter_map(|(name, rights)| {
+                    Some((TopicName::new(name).ok()?, rights.map(Rights).map_err(broker_error)))
+                }));
+            }
+            Ok(answers)
+        })
+        .await
+    }
+
+    /// What the user may do with a group, whether it exists or not.
+    ///
+    /// # Errors
+    /// As [`Error`], if the request failed; inside, the broker's refusal: [`Code::GROUP_AUTHORIZATION_FAILED`] where the
+    /// group may not even be described.
+    pub async fn group_rights(&self, group: &str) -> Result<Result<Rights, BrokerError>, Error> {
+        const DOING: &str = "ask for the rights to a group";
+        let asked = group.to_owned();
+        let answers = self
+            .ask(DOING, move |inner| {
+                Queue::new(&inner.client, REQUEST_TIMEOUT)
+                    .group_rights(&asked)
+                    .map_err(|code| Error::of_request(DOING, Code::new(code)))
+            })
+            .await?;
+        let (_, answer) = answers.into_iter().next().ok_or_else(|| Error::of_request(DOING, Code::BAD_MSG))?;
+        Ok(answer.map(Rights).map_err(broker_error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_does_not_tell_forbids_nothing() {
+        assert!(!Rights(None).forbid(Operation::Write));
+        assert!(Rights(Some(0)).forbid(Operation::Write));
+        let some = Rights(Some(1 << 3 | 1 << 11));
+        assert!(!some.forbid(Operation::Read) && !some.forbid(Operation::AlterConfigs));
+        assert!(some.forbid(Operation::Describe) && some.forbid(Operation::DescribeConfigs));
+    }
+}
