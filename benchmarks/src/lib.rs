@@ -2,7 +2,10 @@
 //!
 //! Nothing here passes or fails: these machines are noisy, so numbers are read as ratios within one run.
 
+pub mod counting;
+pub mod history;
 pub mod limit;
 pub mod measure;
 pub mod payload;
+pub mod perf_test;
 pub mod table;

@@ -23,6 +23,11 @@ impl Cost {
         mib(bytes) / self.cpu.as_secs_f64()
     }
 
+    /// MiB of `bytes` per second of wall time.
+    pub fn mib_per_second(&self, bytes: u64) -> f64 {
+        mib(bytes) / self.wall.as_secs_f64()
+    }
+
     /// MB of `bytes` per second of wall time.
     pub fn mb_per_second(&self, bytes: u64) -> f64 {
         bytes as f64 / 1e6 / self.wall.as_secs_f64()
@@ -39,22 +44,36 @@ pub fn mib(bytes: u64) -> f64 {
 /// # Errors
 /// Where it cannot be started or does not end with 0.
 pub fn run(command: &mut Command) -> Result<Cost> {
+    Ok(run_for_output(command)?.0)
+}
+
+/// Runs a command to its good end, and gives its standard output too.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_for_output(command: &mut Command) -> Result<(Cost, String)> {
     let started = Instant::now();
-    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.with_context(|| format!("start {command:?}"))?;
-    let mut stderr = child.stderr.take().context("standard error")?;
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        // What is not UTF-8 is of no use in a message.
-        drop(std::io::Read::read_to_string(&mut stderr, &mut text));
-        text
-    });
+    let stdout = collect(child.stdout.take().context("standard output")?);
+    let stderr = collect(child.stderr.take().context("standard error")?);
     let usage = child.wait4().context("wait for the process")?;
     let wall = started.elapsed();
-    let text = reader.join().unwrap_or_default();
+    let text = stderr.join().unwrap_or_default();
     ensure!(usage.status.success(), "{command:?} ended with {}\n{text}", usage.status);
     let peak_bytes = usage.rusage.maxrss;
-    Ok(Cost { cpu: usage.rusage.utime + usage.rusage.stime, wall, peak_bytes })
+    let cost = Cost { cpu: usage.rusage.utime + usage.rusage.stime, wall, peak_bytes };
+    Ok((cost, stdout.join().unwrap_or_default()))
+}
+
+/// Reads a stream of a process to its end.
+fn collect(mut stream: impl std::io::Read + Send + 'static) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        // What is not UTF-8 is of no use in a message.
+        drop(stream.read_to_string(&mut text));
+        text
+    })
 }
 
 /// CPU time that a running process has used so far.
