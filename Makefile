@@ -17,7 +17,7 @@ help: ## This list.
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do \
 	  printf 'make %-14s %s\n' "$$target" "$$text"; done
 
-demo: ## Orders in Kafka, a streamer that is killed three times, and the proof that nothing is missing. KAFKA=host:port uses that broker.
+demo: ## Orders in Kafka, a streamer that is killed three times, a restore that is killed once, and the proof that nothing is missing. KAFKA=host:port uses that broker.
 	@tests/parts/prerequisites.sh build $(if $(KAFKA),,kafka)
 	@$(if $(KAFKA),:,tests/parts/install.sh demo)
 	@echo "build: streamer and demo (minutes once, then seconds)"
