@@ -108,8 +108,7 @@ impl Model {
                 *newest = lineage.max(*newest);
             }
         }
-        let (then, topic) = (then.clone(), topic.clone());
-        self.check_life(name, &topic, newest, &then, &lineages, window)?;
+        self.check_life(name, &topic.clone(), newest, &lineages, window)?;
         Ok(Choice::Lineages(lineages))
     }
 
@@ -119,10 +118,10 @@ impl Model {
         name: &TopicName,
         topic: &TopicState,
         newest: usize,
-        then: &HeldLife,
         lineages: &BTreeMap<PartitionId, Lineage>,
         window: Window,
     ) -> Result<()> {
+        let then = topic.lives.get(newest).context("no such life")?;
         let life = self.life(then)?;
         ensure!(life.topic == *name, "{name} has the id of {}", life.topic);
         ensure!(newest == 0 || window.began(life.created_at), "{name} {:?} was not created yet", life.id);
