@@ -49,6 +49,8 @@ impl Code {
     pub const OFFSET_OUT_OF_RANGE: Self = Self(1);
     pub const CORRUPT_MESSAGE: Self = Self(2);
     pub const UNKNOWN_TOPIC_OR_PARTITION: Self = Self(3);
+    pub const LEADER_NOT_AVAILABLE: Self = Self(5);
+    pub const NOT_LEADER: Self = Self(6);
     pub const REQUEST_TIMED_OUT: Self = Self(7);
     pub const BROKER_NOT_AVAILABLE: Self = Self(8);
     pub const MSG_SIZE_TOO_LARGE: Self = Self(10);

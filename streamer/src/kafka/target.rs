@@ -144,15 +144,26 @@ impl Kafka {
         let mut missing: BTreeMap<TopicName, u32> =
             topics.iter().filter(made).map(|topic| (topic.name.clone(), topic.partitions)).collect();
         while !missing.is_empty() {
-            // Not by their offsets: the client remembers for long that it did not know a topic when it was asked before.
+            // Not by their offsets alone: the client remembers for long that it did not know a topic when it was asked before.
             let names: Vec<TopicName> = missing.keys().cloned().collect();
             for (name, found) in self.describe_topics(&names).await? {
-                let count = found.map_or(0, |found| found.partitions.len());
-                missing.retain(|topic, wanted| *topic != name || u32::try_from(count) != Ok(*wanted));
+                let Ok(found) = found else { continue };
+                let partitions: Vec<_> = found.partitions.iter().map(|one| (name.clone(), one.partition)).collect();
+                let is_whole = missing.get(&name).is_some_and(|wanted| u32::try_from(partitions.len()) == Ok(*wanted));
+                if is_whole && self.are_led(&partitions).await? {
+                    missing.remove(&name);
+                }
             }
             notice(missing.is_empty(), "wait for new topics to be there", deadline).await?;
         }
         Ok(answers)
+    }
+
+    /// Whether no broker says that the leader of one of these partitions is yet to be known.
+    async fn are_led(&self, partitions: &[(TopicName, PartitionId)]) -> Result<bool, Error> {
+        let told = self.list_offsets(partitions, OffsetSpec::LogStart).await?;
+        let is_waited_for = |code: Code| code == Code::NOT_LEADER || code == Code::LEADER_NOT_AVAILABLE;
+        Ok(!told.iter().any(|(_, answer)| answer.as_ref().is_err_and(|error| is_waited_for(error.code()))))
     }
 
     /// Says for each topic whether it could be created now, and changes nothing.
