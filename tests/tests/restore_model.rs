@@ -129,9 +129,14 @@ impl Trial {
     fn window(&self, asked: &Asked) -> Result<Window, PointFault> {
         let start = asked.start;
         let recoverable = Model::recoverable(&self.model.states[asked.manifest]);
+        let frontier = &self.model.states[asked.manifest].frontier;
+        let was_looked = frontier.until.is_some() || !frontier.behind.is_empty();
+        if matches!(asked.moment, Moment::Newest) && was_looked {
+            return Ok(Window { start, until: None });
+        }
         let Some((earliest, latest)) = recoverable else { return Err(PointFault::NothingYet) };
         let wanted = match asked.moment {
-            Moment::Newest => return Ok(Window { start, until: None }),
+            Moment::Newest => return Err(PointFault::NothingYet),
             _ if latest < earliest && !asked.snapshot => return Err(PointFault::EmptyWindow { earliest, latest }),
             Moment::At(at) => at,
             Moment::FromEnd(millis) => latest.plus_millis(-millis),
