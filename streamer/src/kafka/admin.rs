@@ -136,19 +136,29 @@ impl Kafka {
         &self,
         names: &[TopicName],
     ) -> Result<Vec<(TopicName, Result<TopicDescription, BrokerError>)>, Error> {
-        const DOING: &str = "describe topics";
+        let answers = self.ask_of_topics("describe topics", names, |queue, asked| queue.describe_topics(asked)).await?;
+        let described = |(name, told): (TopicName, Result<_, BrokerError>)| (name, told.map(topic_description));
+        Ok(answers.into_iter().map(described).collect())
+    }
+
+    /// Asks about topics, in as many requests as so many need. Each topic has its own answer, in no particular order.
+    pub(super) async fn ask_of_topics<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        names: &[TopicName],
+        question: impl Fn(Queue<'_>, &[&str]) -> Result<Vec<(String, Result<T, i32>)>, i32> + Send + 'static,
+    ) -> Result<Vec<(TopicName, Result<T, BrokerError>)>, Error> {
         let names = names.to_vec();
-        self.ask(DOING, move |inner| {
+        self.ask(doing, move |inner| {
             let mut answers = Vec::with_capacity(names.len());
             for chunk in names.chunks(TOPICS_PER_REQUEST) {
                 let asked: Vec<&str> = chunk.iter().map(TopicName::as_str).collect();
-                let found = Queue::new(&inner.client, REQUEST_TIMEOUT)
-                    .describe_topics(&asked)
-                    .map_err(|code| Error::of_request(DOING, Code::new(code)))?;
-                answers.extend(found.into_iter().filter_map(|(name, description)| {
-                    let description = description.map(topic_description).map_err(broker_error);
-                    Some((TopicName::new(name).ok()?, description))
-                }));
+                let found = question(Queue::new(&inner.client, REQUEST_TIMEOUT), &asked)
+                    .map_err(|code| Error::of_request(doing, Code::new(code)))?;
+                let named = |(name, told): (String, Result<T, i32>)| {
+                    Some((TopicName::new(name).ok()?, told.map_err(broker_error)))
+                };
+                answers.extend(found.into_iter().filter_map(named));
             }
             Ok(answers)
         })
@@ -174,21 +184,8 @@ impl Kafka {
         names: &[TopicName],
     ) -> Result<BTreeMap<TopicName, Result<TopicSettings, BrokerError>>, Error> {
         const DOING: &str = "read topic configurations";
-        let names = names.to_vec();
-        self.ask(DOING, move |inner| {
-            let mut answers = BTreeMap::new();
-            for chunk in names.chunks(TOPICS_PER_REQUEST) {
-                let asked: Vec<&str> = chunk.iter().map(TopicName::as_str).collect();
-                let found = Queue::new(&inner.client, REQUEST_TIMEOUT)
-                    .topic_settings(&asked)
-                    .map_err(|code| Error::of_request(DOING, Code::new(code)))?;
-                answers.extend(found.into_iter().filter_map(|(name, settings)| {
-                    Some((TopicName::new(name).ok()?, settings.map(TopicSettings::of).map_err(broker_error)))
-                }));
-            }
-            Ok(answers)
-        })
-        .await
+        let answers = self.ask_of_topics(DOING, names, |queue, asked| queue.topic_settings(asked)).await?;
+        Ok(answers.into_iter().map(|(name, told)| (name, told.map(TopicSettings::of))).collect())
     }
 
     /// One end of each partition's log, each with its own answer, in no particular order. A partition that is named

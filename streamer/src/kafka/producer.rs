@@ -22,6 +22,7 @@
 mod fault;
 mod ledger;
 mod progress;
+mod verdict;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -39,7 +40,7 @@ pub use progress::{CommittedOffset, GroupOffset};
 use super::client_config::{self, ProducerTuning};
 use super::credentials::CredentialFiles;
 use super::error::{Code, ConfigurationFault, Error};
-use super::ffi::{self, Outgoing, PartitionList, TransactionFault};
+use super::ffi::{self, Outgoing, PartitionList};
 use ledger::{Admission, Failure, Ledger};
 
 /// How long one wait inside librdkafka lasts before it is looked whether the work was told to stop.
@@ -334,93 +335,6 @@ impl TransactionalProducer {
         }
     }
 
-    /// Whether it makes sense to wait on.
-    fn check(&self, doing: &'static str) -> Result<(), ProducerError> {
-        if self.stop.is_cancelled() {
-            return Err(ProducerError::Stopped);
-        }
-        match self.inner.client().fatal_error() {
-            Some((code, detail)) => Err(fatal(Code::new(code), detail)),
-            None => self.ask_why(doing).map_or(Ok(()), Err),
-        }
-    }
-
-    /// Why the open transaction cannot be committed, if so. librdkafka is asked to begin another, which it refuses, and
-    /// says how the open one stands; nothing else tells.
-    fn ask_why(&self, doing: &'static str) -> Option<ProducerError> {
-        if !self.is_open {
-            return None;
-        }
-        let fault = self.inner.begin_transaction().err()?;
-        (fault.is_fatal || fault.requires_abort).then(|| self.sorted(doing, fault))
-    }
-
-    /// Repeats a call while it is worth it.
-    fn insist(
-        &self,
-        doing: &'static str,
-        deadline: Instant,
-        call: impl Fn(&ffi::Producer) -> Result<(), TransactionFault>,
-    ) -> Result<(), ProducerError> {
-        loop {
-            let Err(fault) = call(&self.inner) else { return Ok(()) };
-            self.inner.poll(Duration::ZERO);
-            let error = self.sorted(doing, fault);
-            if !error.is_retryable() || Instant::now() >= deadline {
-                return Err(error);
-            }
-            if self.stop.is_cancelled() {
-                return Err(ProducerError::Stopped);
-            }
-            // Some answers come at once.
-            self.inner.poll(SLICE / 4);
-        }
-    }
-
-    /// What a fault of a call means to the caller.
-    fn sorted(&self, doing: &'static str, fault: TransactionFault) -> ProducerError {
-        let code = Code::new(fault.code);
-        let fatal_error = self.inner.client().fatal_error().map(|(code, detail)| (Code::new(code), detail));
-        if fault.is_fatal || fatal_error.is_some() {
-            let (code, detail) = fatal_error.unwrap_or((code, String::new()));
-            return fatal(code, detail);
-        }
-        if fault.requires_abort {
-            return self.abortable(doing, code);
-        }
-        if fault.is_retriable {
-            let passing = Error::Unreachable { doing, code, detail: String::new() };
-            return self.ledger.trouble().filter(|trouble| !trouble.is_retryable()).unwrap_or(passing).into();
-        }
-        Error::of_request(doing, code).into()
-    }
-
-    fn abortable(&self, doing: &'static str, code: Code) -> ProducerError {
-        if let Some(refused) = self.ledger.failure().and_then(|failure| self.refused(failure)) {
-            return refused;
-        }
-        if code.is_fenced() {
-            return ProducerError::Fenced;
-        }
-        // Begun again, it would be denied again.
-        if code.is_denied() {
-            return Error::Authorization { doing, code }.into();
-        }
-        ProducerError::Abortable { doing, code }
-    }
-
-    /// What the failure of a record means to the caller. One that librdkafka threw away was not the cause.
-    fn explain(&self, doing: &'static str, failure: Failure) -> ProducerError {
-        let known = self.refused(failure).or_else(|| self.ask_why(doing));
-        known.unwrap_or(ProducerError::Abortable { doing, code: failure.code })
-    }
-
-    fn refused(&self, failure: Failure) -> Option<ProducerError> {
-        let what = Refusal::of(failure.code)?;
-        let (topic, _) = self.topics.iter().find(|(_, (_, handle))| *handle == failure.topic)?;
-        Some(ProducerError::Refused { topic: topic.clone(), partition: PartitionId::new(failure.partition), what })
-    }
-
     fn topic(&mut self, name: &TopicName) -> Result<(usize, usize), ProducerError> {
         if let Some((last, handle)) = &self.last_topic
             && last == name
@@ -467,15 +381,6 @@ fn make(
 /// The moment when a time is over; no time is so long that the clock ends before it.
 fn after(within: Duration) -> Instant {
     Instant::now() + within.min(FOR_EVER)
-}
-
-/// The error of a producer that is of no use any more.
-fn fatal(code: Code, detail: String) -> ProducerError {
-    match code {
-        code if code.is_fenced() => ProducerError::Fenced,
-        code if code.is_denied() => Error::Authorization { doing: INIT, code }.into(),
-        code => Error::Fatal { code, detail }.into(),
-    }
 }
 
 #[cfg(test)]

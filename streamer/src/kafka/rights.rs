@@ -13,9 +13,6 @@ use super::admin::{REQUEST_TIMEOUT, broker_error};
 use super::error::{BrokerError, Code, Error};
 use super::ffi::Queue;
 
-/// Topics in one request.
-const TOPICS_PER_REQUEST: usize = 500;
-
 /// An operation that ACLs allow; numbers as in Kafka's protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "the names are Kafka's own")]
@@ -63,21 +60,8 @@ impl Kafka {
         names: &[TopicName],
     ) -> Result<BTreeMap<TopicName, Result<Rights, BrokerError>>, Error> {
         const DOING: &str = "ask for the rights to topics";
-        let names = names.to_vec();
-        self.ask(DOING, move |inner| {
-            let mut answers = BTreeMap::new();
-            for chunk in names.chunks(TOPICS_PER_REQUEST) {
-                let asked: Vec<&str> = chunk.iter().map(TopicName::as_str).collect();
-                let found = Queue::new(&inner.client, REQUEST_TIMEOUT)
-                    .topic_rights(&asked)
-                    .map_err(|code| Error::of_request(DOING, Code::new(code)))?;
-                answers.extend(found.into_iter().filter_map(|(name, rights)| {
-                    Some((TopicName::new(name).ok()?, rights.map(Rights).map_err(broker_error)))
-                }));
-            }
-            Ok(answers)
-        })
-        .await
+        let answers = self.ask_of_topics(DOING, names, |queue, asked| queue.topic_rights(asked)).await?;
+        Ok(answers.into_iter().map(|(name, told)| (name, told.map(Rights))).collect())
     }
 
     /// What the user may do with a group, whether it exists or not.

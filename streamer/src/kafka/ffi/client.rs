@@ -274,25 +274,12 @@ impl Client {
     /// # Errors
     /// librdkafka's code.
     pub(crate) fn topic_names(&self, timeout: Duration) -> Result<Vec<String>, i32> {
-        let mut metadata = std::ptr::null();
-        // SAFETY: the answer is ours if the code is 0, is read within its bounds, and released once.
-        unsafe {
-            let code = rd::rd_kafka_metadata(
-                self.handle.as_ptr(),
-                1,
-                std::ptr::null_mut(),
-                &raw mut metadata,
-                millis(timeout),
-            ) as i32;
-            if code != 0 {
-                return Err(code);
-            }
-            let count = usize::try_from((*metadata).topic_cnt).unwrap_or(0);
-            let names = (0..count).map(|index| text((&raw const (*(*metadata).topics.add(index)).topic).read()));
-            let names = names.collect();
-            rd::rd_kafka_metadata_destroy(metadata);
-            Ok(names)
-        }
+        self.metadata(true, timeout, |metadata| {
+            let count = usize::try_from(metadata.topic_cnt).unwrap_or(0);
+            // SAFETY: there are so many topics, and each has its name.
+            let name = |index| unsafe { text((&raw const (*metadata.topics.add(index)).topic).read()) };
+            (0..count).map(name).collect()
+        })
     }
 
     /// How many brokers the cluster has.
@@ -300,23 +287,28 @@ impl Client {
     /// # Errors
     /// librdkafka's code.
     pub(crate) fn broker_count(&self, timeout: Duration) -> Result<usize, i32> {
+        self.metadata(false, timeout, |metadata| usize::try_from(metadata.broker_cnt).unwrap_or(0))
+    }
+
+    /// Asks for all topics, or, since the client has none of its own, for the brokers alone; reads the answer.
+    fn metadata<T>(
+        &self,
+        of_topics: bool,
+        timeout: Duration,
+        read: impl FnOnce(&rd::rd_kafka_metadata_t) -> T,
+    ) -> Result<T, i32> {
         let mut metadata = std::ptr::null();
-        // SAFETY: without topics of its own the client asks for brokers alone. The answer is ours if the code is 0, and
-        // released once.
+        let (handle, wait) = (self.handle.as_ptr(), millis(timeout));
+        // SAFETY: the answer is ours if the code is 0, outlives the reading, and is released once.
         unsafe {
-            let code = rd::rd_kafka_metadata(
-                self.handle.as_ptr(),
-                0,
-                std::ptr::null_mut(),
-                &raw mut metadata,
-                millis(timeout),
-            ) as i32;
+            let code =
+                rd::rd_kafka_metadata(handle, of_topics.into(), std::ptr::null_mut(), &raw mut metadata, wait) as i32;
             if code != 0 {
                 return Err(code);
             }
-            let count = usize::try_from((*metadata).broker_cnt).unwrap_or(0);
+            let told = read(&*metadata);
             rd::rd_kafka_metadata_destroy(metadata);
-            Ok(count)
+            Ok(told)
         }
     }
 
