@@ -161,12 +161,12 @@ fn trap4_the_retry_backoff_is_the_time_of_a_small_transaction() -> Result<()> {
     let bootstrap = broker.bootstrap();
     broker.client().create_topic("trap4", 1, &[])?;
     let mut times = Vec::new();
-    for backoff in ["100", "5"] {
+    for backoff in ["1000", "5"] {
         let producer = transactional(&format!("trap4-{backoff}"), &bootstrap, backoff)?;
         fill_transaction(&producer, &bootstrap, "trap4", "trap4")?;
         producer.commit_transaction(SOON)?;
         let mut fastest = Duration::MAX;
-        for _ in 0..5 {
+        for _ in 0..3 {
             let started = Instant::now();
             fill_transaction(&producer, &bootstrap, "trap4", "trap4")?;
             producer.commit_transaction(SOON)?;
@@ -174,8 +174,9 @@ fn trap4_the_retry_backoff_is_the_time_of_a_small_transaction() -> Result<()> {
         }
         times.push(fastest);
     }
-    println!("fastest transaction with a backoff of 100 ms and 5 ms: {times:?}");
-    assert!(times[0] > times[1], "{times:?}");
+    println!("fastest transaction with a backoff of 1 s and 5 ms: {times:?}");
+    // However fast the machine: it waits the time out, less the client's dice. How slow, only a benchmark may ask.
+    assert!(times[0] > Duration::from_millis(500), "{times:?}");
     Ok(())
 }
 
