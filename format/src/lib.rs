@@ -37,8 +37,8 @@ pub mod layout;
 pub mod manifest;
 pub mod offset_range;
 pub mod record;
-#[cfg(test)]
-mod sample;
+#[cfg(any(test, feature = "testing"))]
+pub mod sample;
 pub mod schema;
 pub mod segment;
 pub mod slice;

@@ -1,5 +1,7 @@
 //! What tests build documents and logs of: few words for long values.
 
+#![allow(missing_docs, reason = "for tests alone; the names are those of the types")]
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,32 +26,32 @@ use crate::store::Store;
 use crate::store::faulty::{FaultControl, FaultyStore};
 
 /// So many seconds after 2026-02-13T07:00:00Z.
-pub(crate) fn at(seconds: i64) -> TimestampMs {
+pub fn at(seconds: i64) -> TimestampMs {
     TimestampMs::new(1_770_966_000_000 + seconds * 1000)
 }
 
-pub(crate) fn backup() -> BackupId {
+pub fn backup() -> BackupId {
     BackupId::new(uuid::Uuid::from_u128(42))
 }
 
-pub(crate) fn nonce(number: u128) -> Nonce {
+pub fn nonce(number: u128) -> Nonce {
     Nonce::new(uuid::Uuid::from_u128(number))
 }
 
-pub(crate) fn topic(name: &str) -> TopicName {
+pub fn topic(name: &str) -> TopicName {
     TopicName::new(name).expect("legal name")
 }
 
-pub(crate) fn key(name: &str, lineage: i32, partition: i32) -> PartitionKey {
+pub fn key(name: &str, lineage: i32, partition: i32) -> PartitionKey {
     PartitionKey { topic: topic(name), lineage: Lineage::new(lineage), partition: PartitionId::new(partition) }
 }
 
-pub(crate) fn range(offsets: Range<i64>) -> OffsetRange {
+pub fn range(offsets: Range<i64>) -> OffsetRange {
     OffsetRange::new(Offset::new(offsets.start), Offset::new(offsets.end)).expect("legal range")
 }
 
 /// A run whose records were written in the second of its first offset.
-pub(crate) fn run(key: &PartitionKey, offsets: Range<i64>, rows: u64) -> Run {
+pub fn run(key: &PartitionKey, offsets: Range<i64>, rows: u64) -> Run {
     let PartitionKey { topic, lineage, partition } = key.clone();
     let time = at(offsets.start);
     Run {
@@ -68,7 +70,7 @@ pub(crate) fn run(key: &PartitionKey, offsets: Range<i64>, rows: u64) -> Run {
 }
 
 /// An intake segment of these runs, of 1,000 bytes.
-pub(crate) fn segment(runs: Vec<Run>) -> Segment {
+pub fn segment(runs: Vec<Run>) -> Segment {
     let place = SegmentPlace::Intake(Bucket::of(at(0)));
     let name = SegmentName { shard: Shard::ONLY, epoch: Epoch::new(1), sequence: Sequence::new(2), number: 0 };
     Segment {
@@ -83,18 +85,18 @@ pub(crate) fn segment(runs: Vec<Run>) -> Segment {
     }
 }
 
-pub(crate) fn gap(key: &PartitionKey, offsets: Range<i64>, reason: GapReason) -> Gap {
+pub fn gap(key: &PartitionKey, offsets: Range<i64>, reason: GapReason) -> Gap {
     let PartitionKey { topic, lineage, partition } = key.clone();
     Gap { topic, lineage, partition, range: range(offsets), reason, after: None, observed_at: at(0) }
 }
 
-pub(crate) fn hole(key: &PartitionKey, offsets: Range<i64>) -> Hole {
+pub fn hole(key: &PartitionKey, offsets: Range<i64>) -> Hole {
     let PartitionKey { topic, lineage, partition } = key.clone();
     Hole { topic, lineage, partition, range: range(offsets) }
 }
 
 /// The position after the record at `next - 1`.
-pub(crate) fn position(key: &PartitionKey, next: i64) -> PartitionPosition {
+pub fn position(key: &PartitionKey, next: i64) -> PartitionPosition {
     let PartitionKey { topic, lineage, partition } = key.clone();
     PartitionPosition {
         topic,
@@ -106,17 +108,17 @@ pub(crate) fn position(key: &PartitionKey, next: i64) -> PartitionPosition {
     }
 }
 
-pub(crate) fn behind(key: &PartitionKey, until: Option<TimestampMs>, reason: BehindReason) -> Behind {
+pub fn behind(key: &PartitionKey, until: Option<TimestampMs>, reason: BehindReason) -> Behind {
     let PartitionKey { topic, lineage, partition } = key.clone();
     Behind { topic, lineage, partition, until, reason }
 }
 
-pub(crate) fn description(partitions: u32) -> TopicDescription {
+pub fn description(partitions: u32) -> TopicDescription {
     TopicDescription { partitions, replication_factor: 3, config: BTreeMap::new() }
 }
 
 /// An event of a topic of two partitions, whose id is that of no other life.
-pub(crate) fn event(name: &str, lineage: i32, event: TopicEventKind) -> TopicEvent {
+pub fn event(name: &str, lineage: i32, event: TopicEventKind) -> TopicEvent {
     let described = matches!(event, TopicEventKind::Added | TopicEventKind::Recreated | TopicEventKind::Changed);
     TopicEvent {
         topic: topic(name),
@@ -128,16 +130,16 @@ pub(crate) fn event(name: &str, lineage: i32, event: TopicEventKind) -> TopicEve
     }
 }
 
-pub(crate) fn identity() -> Identity {
+pub fn identity() -> Identity {
     Identity::new(backup(), "orders-dr", ClusterId::new("4L6g3nShT-eMCtK--X86sw"), at(0))
 }
 
-pub(crate) fn empty_state() -> State {
+pub fn empty_state() -> State {
     State::empty(backup(), Shard::ONLY, Sha256::of(b"identity"))
 }
 
 /// What `offsets` of one partition add: all of them records, in a segment of their own.
-pub(crate) fn captured(key: &PartitionKey, offsets: Range<i64>) -> Draft {
+pub fn captured(key: &PartitionKey, offsets: Range<i64>) -> Draft {
     let rows = u64::try_from(offsets.end - offsets.start).expect("legal range");
     let (next, until) = (offsets.end, Some(at(offsets.end)));
     Draft {
@@ -149,7 +151,7 @@ pub(crate) fn captured(key: &PartitionKey, offsets: Range<i64>) -> Draft {
 }
 
 /// A store in memory that fails as its control says.
-pub(crate) fn faulty() -> (Store, FaultControl) {
+pub fn faulty() -> (Store, FaultControl) {
     let memory = Store::memory();
     let faulty = FaultyStore::new(Arc::clone(&memory.inner));
     let control = faulty.control().clone();
@@ -157,14 +159,14 @@ pub(crate) fn faulty() -> (Store, FaultControl) {
 }
 
 /// A writer of the log in `store`, which holds nothing yet, before its claim.
-pub(crate) async fn unclaimed(store: &Store) -> LogWriter {
+pub async fn unclaimed(store: &Store) -> LogWriter {
     log::create_identity(store, &identity()).await.expect("identity");
     let log = reader::open(store, Shard::ONLY).await.expect("readable").expect("identity");
     LogWriter::new(store.clone(), Shard::ONLY, log)
 }
 
 /// A log that holds nothing yet.
-pub(crate) fn empty_log() -> Log {
+pub fn empty_log() -> Log {
     Log {
         state: empty_state(),
         identity: identity(),
@@ -175,13 +177,13 @@ pub(crate) fn empty_log() -> Log {
     }
 }
 
-pub(crate) fn prepare_claim(writer: &LogWriter) -> Prepared {
+pub fn prepare_claim(writer: &LogWriter) -> Prepared {
     let claim = Claim { writer: format!("pod-{}", writer.epoch()), software: "0.1.0".to_owned() };
     writer.prepare_claim(claim, nonce(0), at(0)).expect("legal claim")
 }
 
 /// The writer of the log in `store`, which holds its claim and no more.
-pub(crate) async fn claimed(store: &Store) -> LogWriter {
+pub async fn claimed(store: &Store) -> LogWriter {
     let mut writer = unclaimed(store).await;
     let claim = prepare_claim(&writer);
     writer.commit(&claim).await.expect("claimed");
@@ -189,13 +191,13 @@ pub(crate) async fn claimed(store: &Store) -> LogWriter {
 }
 
 /// The next manifest, observed as many seconds after the start as its number is.
-pub(crate) fn prepare(writer: &LogWriter, draft: Draft) -> Prepared {
+pub fn prepare(writer: &LogWriter, draft: Draft) -> Prepared {
     let number = writer.next_sequence().get();
     let observed_at = at(i64::try_from(number).expect("few manifests"));
     writer.prepare(draft, nonce(number.into()), observed_at).expect("legal draft")
 }
 
-pub(crate) async fn commit(writer: &mut LogWriter, draft: Draft) -> Prepared {
+pub async fn commit(writer: &mut LogWriter, draft: Draft) -> Prepared {
     let prepared = prepare(writer, draft);
     writer.commit(&prepared).await.expect("committed");
     prepared

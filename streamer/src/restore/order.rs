@@ -59,28 +59,13 @@ fn split(one: Touched, unread: &mut Unread) -> (Option<Touched>, Option<Touched>
 
 #[cfg(test)]
 mod tests {
-    use strimzi_backup_format::checksum::Sha256;
-    use strimzi_backup_format::manifest::Segment;
-
     use super::*;
+    use crate::restore::sample::{self, key, run};
 
     /// A segment with these runs, all wanted, and one record at each offset.
     fn touched(runs: &[(&str, std::ops::Range<i64>)]) -> Touched {
-        let run = |(topic, offsets): &(&str, std::ops::Range<i64>)| {
-            serde_json::json!({
-                "topic": topic, "lineage": 0, "partition": 0, "baseOffset": offsets.start, "nextOffset": offsets.end,
-                "rowGroup": 0, "firstRow": 0, "rows": offsets.end - offsets.start, "minTimestamp": 0, "maxTimestamp": 0,
-                "leaderEpoch": 0, "bucket": 0,
-            })
-        };
-        let digest = Sha256::of(b"a segment").to_string();
-        let segment = serde_json::json!({
-            "object": "intake/1970-01-01/00/0000-0000000001-00000000000000000002-0000.parquet", "bytes": 1000, "sha256": digest,
-            "footerBytes": 100, "footerSha256": digest, "rows": 1, "rawBytes": 3000,
-            "runs": runs.iter().map(run).collect::<Vec<_>>(),
-        });
-        let segment: Segment = serde_json::from_value(segment).expect("a segment");
-        Touched { wanted: segment.runs.iter().cloned().map(Wanted::all).collect(), segment }
+        let run = |(topic, offsets): &(&str, std::ops::Range<i64>)| run(&key(topic, 0, 0), offsets.clone(), 0..0);
+        sample::touched(runs.iter().map(run).collect())
     }
 
     fn read(touched: Vec<Touched>) -> Vec<Vec<(String, i64)>> {

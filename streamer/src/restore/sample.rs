@@ -6,27 +6,20 @@ use std::ops::Range;
 use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::ids::{
-    BackupId, ClusterId, Epoch, LeaderEpoch, Lineage, Offset, PartitionId, PartitionKey, Sequence, Shard, TimestampMs,
-    TopicId, TopicName,
+    ClusterId, Epoch, Lineage, Offset, PartitionId, PartitionKey, Sequence, TimestampMs, TopicId,
 };
 use strimzi_backup_format::job::{RestoreJob, RestoreSettings, Until};
-use strimzi_backup_format::layout::{self, SegmentName, SegmentPlace};
-use strimzi_backup_format::manifest::{
-    Behind, BehindReason, Frontier, Gap, GapReason, Run, Segment, TopicDescription, TopicEventKind,
-};
-use strimzi_backup_format::offset_range::OffsetRange;
+use strimzi_backup_format::manifest::{Behind, BehindReason, Frontier, Gap, GapReason, Run, Segment, TopicEventKind};
+use strimzi_backup_format::sample;
 use strimzi_backup_format::segment::slice::Wanted;
 use strimzi_backup_format::slice::Touched;
 use strimzi_backup_format::state::{Head, Interval, Life, Position, State, TopicState};
 
+pub(super) use strimzi_backup_format::sample::{at, key, range, topic};
+
 use super::plan::{Basis, Plan, Target};
 use super::{Conflict, plan, point};
 use crate::kafka::{TargetPartition, TargetTopic, TopicSettings};
-
-/// So many seconds after 2026-02-13T07:00:00Z.
-pub(super) fn at(seconds: i64) -> TimestampMs {
-    TimestampMs::new(1_770_966_000_000 + seconds * 1000)
-}
 
 /// An instant moved by milliseconds.
 pub(super) fn moved(at: TimestampMs, milliseconds: i64) -> TimestampMs {
@@ -36,18 +29,6 @@ pub(super) fn moved(at: TimestampMs, milliseconds: i64) -> TimestampMs {
 /// When restores are planned.
 pub(super) fn now() -> TimestampMs {
     at(10_000)
-}
-
-pub(super) fn topic(name: &str) -> TopicName {
-    TopicName::new(name).expect("legal name")
-}
-
-pub(super) fn key(name: &str, lineage: i32, partition: i32) -> PartitionKey {
-    PartitionKey { topic: topic(name), lineage: Lineage::new(lineage), partition: PartitionId::new(partition) }
-}
-
-pub(super) fn range(offsets: Range<i64>) -> OffsetRange {
-    OffsetRange::new(Offset::new(offsets.start), Offset::new(offsets.end)).expect("legal range")
 }
 
 /// The `restore` block of a document, with more than its id.
@@ -85,11 +66,7 @@ pub(super) fn topic_state(id: &str, partitions: i32) -> TopicState {
     TopicState {
         lives: vec![life(id, TopicEventKind::Added, 10)],
         current: (0..partitions).map(|number| (PartitionId::new(number), Lineage::FIRST)).collect(),
-        description: TopicDescription {
-            partitions: partitions.unsigned_abs(),
-            replication_factor: 3,
-            config: BTreeMap::new(),
-        },
+        description: sample::description(partitions.unsigned_abs()),
         earlier: Vec::new(),
         selected: vec![Interval { from: at(10), until: None }],
     }
@@ -110,7 +87,7 @@ pub(super) fn position(next: i64, lowest: i64) -> Position {
 /// A backup of these topics and numbers of partitions, with 100 records in each partition; it is recoverable from second 100
 /// to second 1,000.
 pub(super) fn state(topics: &[(&str, i32)]) -> State {
-    let mut state = State::empty(BackupId::new(uuid::Uuid::from_u128(42)), Shard::ONLY, Sha256::of(b"identity"));
+    let mut state = sample::empty_state();
     state.head = Some(head(50));
     state.frontier = Frontier { until: Some(at(1000)), behind: Vec::new() };
     state.complete_since = Some(at(100));
@@ -123,49 +100,25 @@ pub(super) fn state(topics: &[(&str, i32)]) -> State {
 
 /// A partition whose first copy is not complete.
 pub(super) fn copying(key: &PartitionKey) -> Behind {
-    let PartitionKey { topic, lineage, partition } = key.clone();
-    Behind { topic, lineage, partition, until: None, reason: BehindReason::Backlog }
+    sample::behind(key, None, BehindReason::Backlog)
 }
 
 /// Lost offsets, found so many seconds after the start.
 pub(super) fn gap(key: &PartitionKey, offsets: Range<i64>, after: Option<i64>, observed: i64) -> Gap {
-    let PartitionKey { topic, lineage, partition } = key.clone();
-    let reason = GapReason::RetentionOverrun;
-    Gap { topic, lineage, partition, range: range(offsets), reason, after: after.map(at), observed_at: at(observed) }
+    let gap = sample::gap(key, offsets, GapReason::RetentionOverrun);
+    Gap { after: after.map(at), observed_at: at(observed), ..gap }
 }
 
 /// A run of records whose timestamps go over these seconds.
 pub(super) fn run(key: &PartitionKey, offsets: Range<i64>, seconds: Range<i64>) -> Run {
-    let PartitionKey { topic, lineage, partition } = key.clone();
-    Run {
-        topic,
-        lineage,
-        partition,
-        rows: range(offsets.clone()).span(),
-        range: range(offsets),
-        row_group: 0,
-        first_row: 0,
-        min_timestamp: at(seconds.start),
-        max_timestamp: at(seconds.end),
-        leader_epoch: LeaderEpoch::new(1),
-        bucket: Bucket::of(at(seconds.end)),
-    }
+    let rows = range(offsets.clone()).span();
+    let (min_timestamp, max_timestamp) = (at(seconds.start), at(seconds.end));
+    Run { min_timestamp, max_timestamp, bucket: Bucket::of(max_timestamp), ..sample::run(key, offsets, rows) }
 }
 
 /// An intake segment of these runs, of 10,000 bytes, all of which is wanted.
 pub(super) fn touched(runs: Vec<Run>) -> Touched {
-    let place = SegmentPlace::Intake(Bucket::of(at(0)));
-    let name = SegmentName { shard: Shard::ONLY, epoch: Epoch::new(1), sequence: Sequence::new(2), number: 0 };
-    let segment = Segment {
-        object: layout::segment(&place, name),
-        bytes: 10_000,
-        sha256: Sha256::of(b"a segment"),
-        footer_bytes: 100,
-        footer_sha256: Sha256::of(b"its footer"),
-        rows: runs.iter().map(|run| run.rows).sum(),
-        raw_bytes: 30_000,
-        runs: runs.clone(),
-    };
+    let segment = Segment { bytes: 10_000, raw_bytes: 30_000, ..sample::segment(runs.clone()) };
     Touched { segment, wanted: runs.into_iter().map(Wanted::all).collect() }
 }
 
