@@ -38,8 +38,7 @@ pub use client_config::{ProducerTuning, Tuning};
 pub use consumer::{Assignment, Sink};
 pub use error::{BrokerError, Code, ConfigurationFault, Error, PartitionFault};
 pub use producer::{
-    CommittedOffset, GroupOffset, ProducerError, Refusal, TransactionalProducer, Unready, Unwritable, Written,
-    WrittenByPartition, is_timestamp_writable, is_writable,
+    CommittedOffset, GroupOffset, ProducerError, Refusal, TransactionalProducer, Unready, Written, WrittenByPartition,
 };
 pub use rights::{Operation, Rights};
 pub use target::{NewTopic, TargetError, TargetPartition, TargetTopic};

@@ -28,12 +28,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use strimzi_backup_format::ids::{PartitionId, TimestampMs, TopicName};
+use strimzi_backup_format::ids::{PartitionId, TopicName};
 use strimzi_backup_format::job::Cluster;
 use strimzi_backup_format::record::{Record, RecordRef};
 use tokio_util::sync::CancellationToken;
 
-pub use fault::{ProducerError, Refusal, Unwritable};
+pub use fault::{ProducerError, Refusal};
 pub use ledger::Written;
 pub use progress::{CommittedOffset, GroupOffset};
 
@@ -65,27 +65,6 @@ const ABORT: &str = "abort a transaction at the target";
 
 /// Where the records of a committed transaction stand in their partitions.
 pub type WrittenByPartition = BTreeMap<(TopicName, PartitionId), Written>;
-
-/// Whether the client library can write a record as it is; what it cannot is to be told before anything is written.
-///
-/// # Errors
-/// What stands in the way.
-pub fn is_writable(record: &RecordRef<'_>) -> Result<(), Unwritable> {
-    let too_large = |bytes: &[u8]| i32::try_from(bytes.len()).is_err();
-    let headers = record.headers.iter().flat_map(|header| [Some(header.key), header.value]);
-    if headers.chain([record.key, record.value]).flatten().any(too_large) {
-        return Err(Unwritable::TooLarge);
-    }
-    is_timestamp_writable(record.timestamp)
-}
-
-/// Whether the client library can write a timestamp: all there is to ask of records whose bytes are not at hand.
-///
-/// # Errors
-/// [`Unwritable::TimestampZero`].
-pub fn is_timestamp_writable(timestamp: TimestampMs) -> Result<(), Unwritable> {
-    if timestamp.get() == 0 && !ffi::timestamp_0_is_writable() { Err(Unwritable::TimestampZero) } else { Ok(()) }
-}
 
 /// A producer that has not yet taken its transactional id over.
 pub struct Unready(TransactionalProducer);
@@ -386,8 +365,6 @@ fn after(within: Duration) -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use strimzi_backup_format::ids::{LeaderEpoch, Offset};
-    use strimzi_backup_format::record::{HeaderRef, TimestampType};
 
     #[test]
     fn a_producer_may_be_handed_to_a_thread_of_its_own() {
@@ -414,23 +391,6 @@ mod tests {
         for tuning in [ProducerTuning::default(), all(0, Duration::ZERO), all(u64::MAX, Duration::MAX)] {
             let made = TransactionalProducer::connect(&cluster, "id", &tuning, CancellationToken::new());
             assert!(made.is_ok(), "{:?}", made.err());
-        }
-    }
-
-    #[test]
-    fn a52_every_timestamp_and_every_header_is_writable() {
-        let headers = [HeaderRef { key: b"nul\0inside", value: None }];
-        for timestamp in [0, -1, i64::MIN, i64::MAX] {
-            let record = RecordRef {
-                offset: Offset::new(0),
-                timestamp: TimestampMs::new(timestamp),
-                timestamp_type: TimestampType::CreateTime,
-                leader_epoch: LeaderEpoch::UNKNOWN,
-                key: None,
-                value: None,
-                headers: &headers,
-            };
-            assert_eq!(is_writable(&record), Ok(()));
         }
     }
 }

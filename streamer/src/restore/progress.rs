@@ -85,28 +85,24 @@ pub fn home(topic: &TopicPlan, partition: PartitionId) -> TargetPartition {
 pub fn homes(plan: &Plan) -> BTreeMap<TargetPartition, Vec<PartitionKey>> {
     let mut homes: BTreeMap<TargetPartition, Vec<PartitionKey>> = BTreeMap::new();
     for topic in &plan.topics {
-        for one in &topic.partitions {
-            let key = PartitionKey { topic: topic.source.clone(), lineage: one.lineage, partition: one.partition };
-            homes.entry(home(topic, one.partition)).or_default().push(key);
+        for key in topic.keys() {
+            homes.entry(home(topic, key.partition)).or_default().push(key);
         }
     }
     homes
 }
 
 /// What is to be committed for one home.
-pub fn offset(home: &TargetPartition, sources: &[PartitionKey], progress: &Progress) -> GroupOffset {
+pub fn offset<'a>(home: &TargetPartition, sources: impl IntoIterator<Item = (&'a PartitionKey, Done)>) -> GroupOffset {
     let mut metadata = VERSION.to_owned();
-    let mut records = 0;
-    for key in sources {
-        let done = progress.get(key).copied().unwrap_or_default();
-        records += done.records;
+    let (mut count, mut records, mut next) = (0, 0, Offset::new(0));
+    for (key, done) in sources {
+        (count, records, next) = (count + 1, records + done.records, done.next);
         // Writing into a text cannot fail.
         let _ = write!(metadata, " {}.{}={}:{}:{}", key.partition, key.lineage, done.next, done.records, done.bytes);
     }
-    let offset = match sources {
-        [only] => progress.get(only).copied().unwrap_or_default().next,
-        _ => Offset::new(i64::try_from(records).unwrap_or(i64::MAX)),
-    };
+    let all = Offset::new(i64::try_from(records).unwrap_or(i64::MAX));
+    let offset = if count == 1 { next } else { all };
     GroupOffset { topic: home.0.clone(), partition: home.1, offset, metadata: Some(metadata) }
 }
 
@@ -126,7 +122,9 @@ pub fn read(
     for (home, sources) in homes(plan) {
         let metadata = committed.get(&home).and_then(|found| found.as_ref()?.metadata.as_deref());
         let Some(metadata) = metadata else {
-            return Err(ProgressFault::Lost { missing: sources.into_iter().next().unwrap_or_else(|| unnamed(&home)) });
+            // Every home has a source.
+            let Some(missing) = sources.into_iter().next() else { continue };
+            return Err(ProgressFault::Lost { missing });
         };
         let unreadable =
             || ProgressFault::Unreadable { group: group.to_owned(), at: home.clone(), metadata: metadata.to_owned() };
@@ -137,10 +135,6 @@ pub fn read(
         }
     }
     Ok(Some(progress))
-}
-
-fn unnamed((topic, partition): &TargetPartition) -> PartitionKey {
-    PartitionKey { topic: topic.clone(), lineage: Lineage::FIRST, partition: *partition }
 }
 
 fn parse(metadata: &str) -> Option<BTreeMap<(PartitionId, Lineage), Done>> {
@@ -186,10 +180,14 @@ mod tests {
         plan.ends().into_keys().zip(0..).map(|(key, number)| (key, done(number))).collect()
     }
 
+    fn carried(home: &TargetPartition, sources: &[PartitionKey], progress: &Progress) -> GroupOffset {
+        offset(home, sources.iter().map(|key| (key, progress[key])))
+    }
+
     /// As the target tells it again.
     fn committed(plan: &Plan, progress: &Progress) -> BTreeMap<TargetPartition, Option<CommittedOffset>> {
         let told = homes(plan).into_iter().map(|(home, sources)| {
-            let GroupOffset { topic, partition, offset, metadata } = offset(&home, &sources, progress);
+            let GroupOffset { topic, partition, offset, metadata } = carried(&home, &sources, progress);
             ((topic, partition), Some(CommittedOffset { offset, metadata }))
         });
         told.collect()
@@ -213,12 +211,12 @@ mod tests {
     #[test]
     fn a_partition_of_its_own_carries_its_source_offset_and_a_shared_one_the_number_of_records() {
         let plan = planned(3, 3);
-        let own = offset(&at_home(1), &[key("orders", 0, 1)], &some(&plan));
+        let own = carried(&at_home(1), &[key("orders", 0, 1)], &some(&plan));
         assert_eq!((own.offset, own.metadata.as_deref()), (Offset::new(11), Some("1 1.0=11:3:1001")));
         let plan = planned(3, 2);
         let sources = homes(&plan).remove(&at_home(0)).expect("a home");
         assert_eq!(sources, [key("orders", 0, 0), key("orders", 0, 2)]);
-        let shared = offset(&at_home(0), &sources, &some(&plan));
+        let shared = carried(&at_home(0), &sources, &some(&plan));
         let told = (shared.offset, shared.metadata.as_deref());
         assert_eq!(told, (Offset::new(2 + 4), Some("1 0.0=10:2:1000 2.0=12:4:1002")));
     }
@@ -228,7 +226,7 @@ mod tests {
         let most = Done { next: Offset::new(i64::MAX), records: u64::MAX / 48, bytes: u64::MAX };
         let sources: Vec<_> = (0..48).map(|number| key("orders", i32::MAX, i32::MAX - number)).collect();
         let progress = sources.iter().map(|key| (key.clone(), most)).collect();
-        let metadata = offset(&at_home(0), &sources, &progress).metadata.expect("some");
+        let metadata = carried(&at_home(0), &sources, &progress).metadata.expect("some");
         assert!(metadata.len() <= 4096, "{} bytes", metadata.len());
     }
 

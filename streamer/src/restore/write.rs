@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::RestoreError;
 use super::partitioner;
-use super::plan::Plan;
+use super::plan::{Plan, TopicPlan};
 use super::progress::{self, Done, Progress, TargetPartition};
 use super::source::Source;
 use super::tally::Tally;
@@ -52,7 +52,8 @@ pub struct Writer {
     group: String,
     lanes: Vec<Lane>,
     by_key: HashMap<PartitionKey, usize>,
-    homes: BTreeMap<TargetPartition, Vec<PartitionKey>>,
+    /// The lanes whose progress each target partition carries.
+    homes: BTreeMap<TargetPartition, Vec<usize>>,
     open: Open,
     /// The lane of the record before. Records come in runs of one partition.
     last: Option<usize>,
@@ -101,25 +102,22 @@ impl Writer {
         tally: Arc<Tally>,
         stop: CancellationToken,
     ) -> Self {
-        let lanes: Vec<Lane> = plan
-            .topics
-            .iter()
-            .flat_map(|topic| {
-                topic.partitions.iter().map(move |one| {
-                    let key =
-                        PartitionKey { topic: topic.source.clone(), lineage: one.lineage, partition: one.partition };
-                    let done = progress.get(&key).copied().unwrap_or_default();
-                    let home = progress::home(topic, one.partition);
-                    Lane { key, target: topic.target.clone(), respread: topic.respread(), home, done }
-                })
-            })
-            .collect();
+        let lane = |topic: &TopicPlan, key: PartitionKey| {
+            let done = progress.get(&key).copied().unwrap_or_default();
+            let home = progress::home(topic, key.partition);
+            Lane { key, target: topic.target.clone(), respread: topic.respread(), home, done }
+        };
+        let lanes: Vec<Lane> = plan.topics.iter().flat_map(|topic| topic.keys().map(|key| lane(topic, key))).collect();
+        let mut homes: BTreeMap<TargetPartition, Vec<usize>> = BTreeMap::new();
+        for (index, lane) in lanes.iter().enumerate() {
+            homes.entry(lane.home.clone()).or_default().push(index);
+        }
         Self {
             producer,
             group: super::group(&plan.restore),
             by_key: lanes.iter().enumerate().map(|(index, lane)| (lane.key.clone(), index)).collect(),
             lanes,
-            homes: progress::homes(plan),
+            homes,
             open: Open::new(),
             last: None,
             foreign: Foreign::default(),
@@ -212,13 +210,11 @@ impl Writer {
     }
 
     fn commit(&mut self) -> Result<(), RestoreError> {
-        let progress: Progress = self.lanes.iter().map(|lane| (lane.key.clone(), lane.done)).collect();
         let touched: BTreeSet<&TargetPartition> =
             self.open.touched.iter().map(|index| &self.lanes[*index].home).collect();
-        let offsets: Vec<_> = touched
-            .into_iter()
-            .filter_map(|home| Some(progress::offset(home, self.homes.get(home)?, &progress)))
-            .collect();
+        let sources = |home| self.homes.get(home).into_iter().flatten().map(|index| &self.lanes[*index]);
+        let offset = |home| progress::offset(home, sources(home).map(|lane| (&lane.key, lane.done)));
+        let offsets: Vec<_> = touched.into_iter().map(offset).collect();
         let carried = self.producer.send_offsets(&self.group, &offsets);
         let written = carried.and_then(|()| self.commit_insistently()).map_err(|error| self.open.told(error))?;
         self.foreign.take(&written);

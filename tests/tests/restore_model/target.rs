@@ -131,7 +131,7 @@ impl<'a> FakeTarget<'a> {
             self.written.entry(key).or_default().push(record);
         }
         for (home, sources) in progress::homes(&self.plan) {
-            let told = progress::offset(&home, &sources, progress);
+            let told = progress::offset(&home, sources.iter().map(|key| (key, progress[key])));
             self.committed.insert(home, Some(CommittedOffset { offset: told.offset, metadata: told.metadata }));
         }
     }

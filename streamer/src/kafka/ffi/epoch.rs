@@ -21,7 +21,7 @@ const TIMESTAMP_AT: usize =
     size_of::<rd::rd_kafka_message_t>() + 2 * size_of::<usize>() + size_of::<c_int>() + size_of::<c_int>();
 
 /// Whether the timestamp 0 can be produced.
-pub(crate) fn is_writable() -> bool {
+fn is_writable() -> bool {
     super::client::version() == KNOWN_VERSION && TIMESTAMP_AT.is_multiple_of(align_of::<i64>())
 }
 

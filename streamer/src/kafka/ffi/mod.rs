@@ -34,7 +34,6 @@ use rdkafka::bindings as rd;
 
 pub(super) use admin::{OffsetQuery, Queue};
 pub(super) use client::{Client, Conf, Delivery, PropertyFault, RefreshToken, Reports, Token};
-pub(super) use epoch::is_writable as timestamp_0_is_writable;
 pub(super) use event::{Event, EventKind, Headers, Message};
 pub(super) use partitions::{Committed, PartitionList};
 pub(super) use producer::{Outgoing, Producer, TransactionFault};

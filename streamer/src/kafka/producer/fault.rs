@@ -93,17 +93,6 @@ impl Refusal {
     }
 }
 
-/// Why the client library cannot write a record as it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unwritable {
-    /// librdkafka takes the timestamp 0 for "now", and this version offers no way around it.
-    #[error("the client library cannot write the timestamp 0")]
-    TimestampZero,
-    /// A part of it is larger than the protocol has room for.
-    #[error("a key, value or header of more than 2 GiB")]
-    TooLarge,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
