@@ -7,7 +7,7 @@ use super::conflict::Conflict;
 use super::point::PointFault;
 use super::progress::ProgressFault;
 use crate::error::exit;
-use crate::kafka::{ProducerError, TargetError};
+use crate::kafka::{BrokerError, ProducerError, TargetError};
 
 /// A restore did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,14 @@ pub enum RestoreError {
         id: RestoreId,
         /// A topic with records.
         topic: String,
+    },
+    /// The target does not say what a topic holds. The next pass asks again.
+    #[error("the target does not describe topic {topic}: {code}")]
+    Undescribed {
+        /// The topic.
+        topic: String,
+        /// The broker's code.
+        code: BrokerError,
     },
     /// The progress cannot be believed.
     #[error(transparent)]
@@ -88,7 +96,7 @@ impl RestoreError {
                 error.is_retryable()
                     || matches!(error, ProducerError::Abortable { .. } | ProducerError::Unaccounted { .. })
             }
-            Self::TookTooLong => true,
+            Self::TookTooLong | Self::Undescribed { .. } => true,
             _ => false,
         }
     }

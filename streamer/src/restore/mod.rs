@@ -231,11 +231,19 @@ impl Restore {
         drop(writer);
         let key = layout::restore_report(&self.plan.restore);
         let report = documents::keep(&self.store, &key, &report, &SystemClock).await?;
-        // It has served; where it cannot be deleted, it expires.
-        if let Err(error) = self.kafka.delete_group(&group(&self.plan.restore)).await? {
-            tracing::warn!(error = crate::error::chain(&error), "delete the group with the progress of the restore");
-        }
+        self.delete_group().await;
         Ok(report)
+    }
+
+    /// The group with the progress has served; where it cannot be deleted, it expires.
+    async fn delete_group(&self) {
+        let deleted = self.kafka.delete_group(&group(&self.plan.restore)).await;
+        let failed = match deleted {
+            Ok(Ok(())) => return,
+            Ok(Err(refused)) => crate::error::chain(&refused),
+            Err(error) => crate::error::chain(&error),
+        };
+        tracing::warn!(error = failed, "delete the group with the progress of the restore");
     }
 
     /// Passes over what is left, until one comes to the end or nothing was committed for too long.

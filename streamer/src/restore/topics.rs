@@ -8,7 +8,7 @@ use strimzi_backup_format::ids::TopicName;
 use super::error::RestoreError;
 use super::plan::{Action, Plan, Target, TopicPlan};
 use crate::error::Error;
-use crate::kafka::{Code, Kafka, NewTopic, TargetError, TargetTopic};
+use crate::kafka::{BrokerError, Code, Kafka, NewTopic, TargetError, TargetTopic};
 
 /// How long topics may take to be created, or to be gone.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -64,32 +64,53 @@ fn new_topic(topic: &TopicPlan) -> NewTopic {
 pub async fn prepare(kafka: &Kafka, plan: &Plan) -> Result<(), Error> {
     let names: Vec<TopicName> = plan.topics.iter().map(|topic| topic.target.clone()).collect();
     let found = kafka.target_topics(&names).await?;
-    for topic in &plan.topics {
-        let found = found.get(&topic.target).and_then(|found| found.as_ref().ok());
-        match (topic.action, found) {
-            (Action::Append, Some(found)) if ends(found) != topic.existing_ends => return Err(gone(plan, topic)),
-            (Action::Append, _) | (Action::Create, None) => {}
-            (Action::Recreate, Some(found)) if found.id.is_some() && found.id == topic.existing => {
-                kafka.delete_topic(&topic.target, PATIENCE).await?.map_err(RestoreError::from)?;
-                create(kafka, topic).await?;
-                continue;
-            }
-            (Action::Create | Action::Recreate, Some(found)) if !found.is_empty() => return Err(gone(plan, topic)),
-            (Action::Create | Action::Recreate, _) => {}
+    // All of them are looked at before any is touched.
+    let steps = plan.topics.iter().map(|topic| Ok((topic, step(plan, topic, found.get(&topic.target))?)));
+    for (topic, step) in steps.collect::<Result<Vec<_>, RestoreError>>()? {
+        if step == Step::Recreate {
+            kafka.delete_topic(&topic.target, PATIENCE).await?.map_err(RestoreError::from)?;
         }
-        if topic.is_created() && found.is_none() {
+        if step != Step::Take {
             create(kafka, topic).await?;
         }
     }
     Ok(())
 }
 
-fn ends(topic: &TargetTopic) -> Vec<strimzi_backup_format::ids::Offset> {
-    topic.partitions.iter().map(|one| one.end).collect()
+/// What makes a topic what the plan says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// It is so already.
+    Take,
+    Create,
+    /// Deleted first.
+    Recreate,
 }
 
-fn gone(plan: &Plan, topic: &TopicPlan) -> Error {
-    RestoreError::ProgressGone { id: plan.restore.clone(), topic: topic.target.to_string() }.into()
+/// The step for one topic. What cannot be looked at may hold records, and is not taken for missing. Pure.
+fn step(
+    plan: &Plan,
+    topic: &TopicPlan,
+    found: Option<&Result<TargetTopic, BrokerError>>,
+) -> Result<Step, RestoreError> {
+    let found = match found {
+        Some(Ok(found)) => Some(found),
+        Some(Err(code)) if !code.is_unknown() => {
+            return Err(RestoreError::Undescribed { topic: topic.target.to_string(), code: *code });
+        }
+        _ => None,
+    };
+    let is_as_planned =
+        |found: &TargetTopic| found.partitions.iter().map(|one| one.end).eq(topic.existing_ends.clone());
+    match (topic.action, found) {
+        (Action::Append, Some(found)) if is_as_planned(found) => Ok(Step::Take),
+        // That it is missing is told by the brokers with the first transaction.
+        (Action::Append, None) => Ok(Step::Take),
+        (Action::Create | Action::Recreate, None) => Ok(Step::Create),
+        (Action::Recreate, Some(found)) if found.id.is_some() && found.id == topic.existing => Ok(Step::Recreate),
+        (Action::Create | Action::Recreate, Some(found)) if found.is_empty() => Ok(Step::Take),
+        _ => Err(RestoreError::ProgressGone { id: plan.restore.clone(), topic: topic.target.to_string() }),
+    }
 }
 
 /// Creates a topic. After a deletion a broker that lags may still know the old one for a moment.
@@ -117,4 +138,51 @@ pub async fn set_back(kafka: &Kafka, plan: &Plan) -> Result<(), Error> {
         kafka.alter_topic(&topic.target, &settings).await?.map_err(RestoreError::from)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{found, plan, settings, state, target, topic};
+    use super::*;
+
+    /// The step for `orders` where it was found like that at the plan, and is like this now.
+    fn of(
+        policy: &str,
+        planned: Option<TargetTopic>,
+        now: Result<TargetTopic, BrokerError>,
+    ) -> Result<Step, RestoreError> {
+        let mut target = target(3);
+        target.topics.extend(planned.map(|planned| (topic("orders"), Ok(planned))));
+        let (plan, _) = plan(&state(&[("orders", 1)]), &settings(policy), &[], &target);
+        step(&plan, &plan.topics[0], Some(&now))
+    }
+
+    fn missing() -> Result<TargetTopic, BrokerError> {
+        Err(BrokerError(Code::UNKNOWN_TOPIC_OR_PARTITION))
+    }
+
+    #[test]
+    fn a_topic_is_made_or_taken_only_where_that_harms_nothing() {
+        let topic = |end| found(&[end], &[]);
+        let other = |end| TargetTopic { id: None, ..topic(end) };
+        let is = |found: Result<Step, RestoreError>, step| assert_eq!(found.ok(), Some(step));
+        is(of("", None, missing()), Step::Create);
+        is(of("", None, Ok(topic(0))), Step::Take);
+        is(of("existingTopicPolicy: overwrite", Some(topic(5)), Ok(topic(7))), Step::Recreate);
+        is(of("existingTopicPolicy: overwrite", Some(topic(5)), Ok(other(0))), Step::Take);
+        is(of("existingTopicPolicy: overwrite", Some(topic(5)), missing()), Step::Create);
+        is(of("existingTopicPolicy: append", Some(topic(5)), Ok(topic(5))), Step::Take);
+    }
+
+    #[test]
+    fn a67_what_may_hold_records_of_the_restore_is_never_begun_again() {
+        let topic = |end| found(&[end], &[]);
+        let other = TargetTopic { id: None, ..topic(3) };
+        let gone = |found| assert!(matches!(found, Err(RestoreError::ProgressGone { .. })), "{found:?}");
+        gone(of("", None, Ok(topic(3))));
+        gone(of("existingTopicPolicy: overwrite", Some(topic(5)), Ok(other)));
+        gone(of("existingTopicPolicy: append", Some(topic(5)), Ok(topic(6))));
+        let unseen = of("existingTopicPolicy: append", Some(topic(5)), Err(BrokerError(Code::NOT_LEADER)));
+        assert!(unseen.is_err_and(|error| error.is_retryable()), "it is looked at again");
+    }
 }

@@ -12,6 +12,7 @@ use strimzi_backup_tests::client::{ReadRecord, Record};
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
 use strimzi_backup_tests::scenario::{Scenario, noise, shared_broker};
 use strimzi_backup_tests::streamer::PATIENCE;
+use strimzi_backup_tests::wait::wait_until;
 
 /// Set to repeat the moments of a run.
 const SEED_VARIABLE: &str = "STRIMZI_BACKUP_SEED";
@@ -20,9 +21,9 @@ const SEED_VARIABLE: &str = "STRIMZI_BACKUP_SEED";
 const KILLS_VARIABLE: &str = "STRIMZI_BACKUP_KILLS";
 const KILLS: usize = 100;
 
-/// A restore is killed within this time after its start, in milliseconds: it takes some three hundred to write its first
-/// record, and a whole one several seconds.
-const KILLED_WITHIN: std::ops::Range<u64> = 100..1500;
+/// A restore is killed within this time, in milliseconds: half of them after their start, whatever they are at, and half after
+/// the first commit of that start.
+const KILLED_WITHIN: std::ops::Range<u64> = 0..1000;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -76,14 +77,20 @@ fn a67_a_hundred_kills_at_random_moments_lose_nothing_and_double_nothing() -> Re
     Ok(())
 }
 
+/// How many offsets of a topic are committed; 0 where it is not there.
+fn committed(scenario: &Scenario, topic: &str) -> Result<i64> {
+    let partitions = i32::try_from(scenario.client.partition_count(topic)?)?;
+    (0..partitions).map(|partition| Ok(scenario.client.watermarks(topic, partition)?.1)).sum()
+}
+
 /// One restore, started and killed until it comes to its end; not killed any more after `most` times. Gives the kills, and
-/// notes what was visible at the target when it was killed.
+/// notes what was committed at the target when it was killed.
 fn killed_again_and_again(
     scenario: &Scenario,
     number: usize,
     most: usize,
     dice: &mut StdRng,
-    killed_with: &mut BTreeSet<(usize, usize)>,
+    killed_with: &mut BTreeSet<(usize, i64)>,
 ) -> Result<usize> {
     let mut restore =
         Restore::new(scenario.dir(), &format!("a67-{number}"), &scenario.job, &shared_broker()?.bootstrap())
@@ -94,19 +101,23 @@ fn killed_again_and_again(
     }
     // The documents of earlier restores of the same topics are theirs; only the source topics are backed up.
     restore = restore.set("topics", json!({"include": ["a67-plain", "a67-tx"]}));
+    let target = format!("a67-plain-{number}");
     let mut kills = 0;
     loop {
         let mut process = restore.start()?;
         if kills < most {
+            if dice.random() {
+                let before = committed(scenario, &target)?;
+                wait_until("a commit, or the end", PATIENCE, || {
+                    Ok(!process.is_running() || committed(scenario, &target)? > before)
+                })?;
+            }
             // The random moment itself.
             thread::sleep(Duration::from_millis(dice.random_range(KILLED_WITHIN)));
             if process.is_running() {
                 process.kill_9()?;
                 kills += 1;
-                let target = format!("a67-plain-{number}");
-                if scenario.client.partition_count(&target)? > 0 && kills % 5 == 0 {
-                    killed_with.insert((number, scenario.client.read_all(&target)?.len()));
-                }
+                killed_with.insert((number, committed(scenario, &target)?));
                 continue;
             }
         }
@@ -131,7 +142,7 @@ fn a67_a_restore_that_is_stopped_goes_on_and_one_that_is_done_is_not_repeated() 
         .mapped("stop-plain", "stop-restored")
         .mapped("stop-tx", "stop-tx-restored");
     let mut process = restore.start()?;
-    strimzi_backup_tests::wait::wait_until("the first records", PATIENCE, || {
+    wait_until("the first records", PATIENCE, || {
         Ok(scenario.client.partition_count("stop-restored")? > 0
             && !scenario.client.read_all("stop-restored")?.is_empty())
     })?;
@@ -160,7 +171,7 @@ fn a_second_start_of_the_same_restore_fences_the_first() -> Result<()> {
         .mapped("fence-plain", "fence-restored")
         .mapped("fence-tx", "fence-tx-restored");
     let mut first = restore.start()?;
-    strimzi_backup_tests::wait::wait_until("the first records", PATIENCE, || {
+    wait_until("the first records", PATIENCE, || {
         Ok(scenario.client.partition_count("fence-restored")? > 0
             && !scenario.client.read_all("fence-restored")?.is_empty())
     })?;
