@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::Identity;
 use crate::ids::{ClusterId, Lineage, Offset, PartitionId, PartitionKey, TimestampMs, TopicName};
-use crate::manifest::{Behind, BehindReason, Gap};
-use crate::state::{Head, Interval, Position, State, Totals};
+use crate::manifest::{Behind, BehindReason, Gap, GroupStanding};
+use crate::state::{Head, Interval, Position, State, TopicState, Totals};
 
 /// What is protected, since when, until when, and what is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +40,8 @@ pub struct Coverage {
     pub behind: Vec<Behind>,
     /// Topics, by name.
     pub topics: Vec<TopicCoverage>,
+    /// Consumer groups.
+    pub groups: GroupCoverage,
     /// Every partition ever captured, of all lives, by topic.
     pub positions: Vec<PartitionCoverage>,
     /// Every gap, oldest first.
@@ -76,6 +78,56 @@ pub struct TopicCoverage {
     pub lost_offsets: u64,
     /// When it was selected.
     pub selected: Vec<Interval>,
+}
+
+/// What is held of consumer groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupCoverage {
+    /// Whether their offsets are being captured.
+    pub state: GroupCondition,
+    /// The first instant whose committed offsets are held; absent while the first copy lasts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<TimestampMs>,
+    /// Every offset that was committed at this instant is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<TimestampMs>,
+}
+
+/// Whether the offsets of consumer groups are being captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub enum GroupCondition {
+    /// They are.
+    Streaming,
+    /// The first copy is not complete.
+    FirstCopy,
+    /// The job selects no group.
+    NotSelected,
+    /// The user may not see `__consumer_offsets`.
+    Denied,
+    /// `__consumer_offsets` is out of reach, or its records are refused to the user.
+    Unreachable,
+    /// What was stored of them cannot be read any more.
+    Damaged,
+}
+
+impl GroupCondition {
+    /// Each of them.
+    pub const ALL: [Self; 6] =
+        [Self::Streaming, Self::FirstCopy, Self::NotSelected, Self::Denied, Self::Unreachable, Self::Damaged];
+
+    /// The name as shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Streaming => "Streaming",
+            Self::FirstCopy => "FirstCopy",
+            Self::NotSelected => "NotSelected",
+            Self::Denied => "Denied",
+            Self::Unreachable => "Unreachable",
+            Self::Damaged => "Damaged",
+        }
+    }
 }
 
 /// What is accounted for of a partition: each offset from the first up to the next is held, a legal hole, or in a gap.
@@ -134,8 +186,9 @@ pub fn resolve(identity: &Identity, state: &State, now: TimestampMs) -> Coverage
         lag_seconds: until.map(|until| now.millis_since(until) / 1000),
         oldest_timestamp,
         newest_timestamp,
-        behind: state.frontier.behind.clone(),
-        topics: state.topics.keys().map(|topic| topic_coverage(state, topic)).collect(),
+        behind: behind_in_records(state).cloned().collect(),
+        topics: record_topics(state).map(|(topic, _)| topic_coverage(state, topic)).collect(),
+        groups: groups(state),
         positions: positions(state),
         gaps: state.gaps.clone(),
         totals: state.totals,
@@ -144,22 +197,49 @@ pub fn resolve(identity: &Identity, state: &State, now: TimestampMs) -> Coverage
 
 /// The instant up to which every partition with a complete first copy is captured; `None` where there is none.
 pub fn recoverable_until(state: &State) -> Option<TimestampMs> {
-    let live: usize = state.topics.values().filter(|topic| topic.is_live()).map(|topic| topic.current.len()).sum();
-    let behind = &state.frontier.behind;
-    let first_copies = behind.iter().filter(|behind| behind.until.is_none()).count();
+    let live = record_topics(state).filter(|(_, topic)| topic.is_live());
+    let live: usize = live.map(|(_, topic)| topic.current.len()).sum();
+    let first_copies = behind_in_records(state).filter(|behind| behind.until.is_none()).count();
     if live > 0 && first_copies >= live {
         return None;
     }
-    let slowest = behind.iter().filter_map(|behind| behind.until).min();
+    let slowest = behind_in_records(state).filter_map(|behind| behind.until).min();
     let until = state.frontier.until?;
     Some(slowest.map_or(until, |slowest| slowest.min(until)))
 }
 
+/// The topics whose records are held: all but that of the consumer groups.
+pub fn record_topics(state: &State) -> impl Iterator<Item = (&TopicName, &TopicState)> {
+    state.topics.iter().filter(|(topic, _)| !topic.is_consumer_offsets())
+}
+
+/// The partitions with records that are behind. How far consumer groups are, never holds records up.
+pub fn behind_in_records(state: &State) -> impl Iterator<Item = &Behind> + Clone {
+    state.frontier.behind.iter().filter(|behind| !behind.topic.is_consumer_offsets())
+}
+
+/// What is held of consumer groups.
+pub fn groups(state: &State) -> GroupCoverage {
+    let until = state.frontier.groups_until();
+    let refused = |behind: &Behind| {
+        behind.topic.is_consumer_offsets() && behind.until.is_none() && behind.reason == BehindReason::Unreachable
+    };
+    let condition = match state.frontier.groups {
+        None => GroupCondition::NotSelected,
+        Some(GroupStanding::Denied) => GroupCondition::Denied,
+        Some(GroupStanding::Damaged) => GroupCondition::Damaged,
+        Some(_) if until.is_some() => GroupCondition::Streaming,
+        Some(_) if state.frontier.behind.iter().any(refused) => GroupCondition::Unreachable,
+        Some(_) => GroupCondition::FirstCopy,
+    };
+    GroupCoverage { state: condition, from: state.group_images.first().and_then(|image| image.until), until }
+}
+
 /// The lowest and the highest record timestamp held.
 pub fn timestamps(state: &State) -> (Option<TimestampMs>, Option<TimestampMs>) {
-    let positions = || state.positions.values();
-    let oldest = positions().filter_map(|position| position.lowest_timestamp).min();
-    (oldest, positions().filter_map(|position| position.highest_timestamp).max())
+    let positions = || state.positions.iter().filter(|(key, _)| !key.topic.is_consumer_offsets());
+    let oldest = positions().filter_map(|(_, position)| position.lowest_timestamp).min();
+    (oldest, positions().filter_map(|(_, position)| position.highest_timestamp).max())
 }
 
 /// What is accounted for of every partition ever captured, by topic.
@@ -224,7 +304,7 @@ mod tests {
 
     /// What is protected after this frontier.
     async fn with(writer: &mut LogWriter, until: Option<i64>, behind: Vec<Behind>) -> Coverage {
-        let frontier = Frontier { until: until.map(at), behind };
+        let frontier = Frontier { until: until.map(at), behind, groups: None };
         commit(writer, Draft { frontier, ..Draft::default() }).await;
         resolve(&identity(), writer.state(), at(1000))
     }

@@ -158,6 +158,8 @@ pub struct IllegalName {
     rule: &'static str,
 }
 
+const CONSUMER_OFFSETS: &str = "__consumer_offsets";
+
 /// A topic name: 1 to 249 of `[a-zA-Z0-9._-]`, neither `.` nor `..` (Kafka's own rule), so it is legal in every path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -181,6 +183,17 @@ impl TopicName {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Kafka's own topic with the committed offsets of all consumer groups: `__consumer_offsets`. It is not backed up
+    /// as it is, but decoded ([`crate::groups`]).
+    pub fn consumer_offsets() -> Self {
+        Self(CONSUMER_OFFSETS.into())
+    }
+
+    /// Whether it is [`TopicName::consumer_offsets`].
+    pub fn is_consumer_offsets(&self) -> bool {
+        self.as_str() == CONSUMER_OFFSETS
     }
 
     /// Whether the name starts with `__`, as Kafka's own topics do.
@@ -302,6 +315,53 @@ impl SnapshotId {
         ))
     }
 }
+
+/// A consumer group's id: any text that is not empty, as the group's members chose it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct GroupId(std::sync::Arc<str>);
+
+impl GroupId {
+    /// Accepts what a broker accepts.
+    ///
+    /// # Errors
+    /// [`IllegalName`] with the rule it breaks.
+    pub fn new(id: impl Into<String>) -> Result<Self, IllegalName> {
+        let value = id.into();
+        if value.is_empty() || value.len() > MOST_GROUP_ID_BYTES {
+            let rule = "a consumer group's id has 1 to 32767 bytes";
+            return Err(IllegalName { kind: "consumer group id", value, rule });
+        }
+        Ok(Self(value.into()))
+    }
+
+    /// The id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for GroupId {
+    type Error = IllegalName;
+    fn try_from(id: String) -> Result<Self, IllegalName> {
+        Self::new(id)
+    }
+}
+
+impl From<GroupId> for String {
+    fn from(id: GroupId) -> Self {
+        id.0.as_ref().to_owned()
+    }
+}
+
+/// The most bytes of a group's id: Kafka's protocol gives its length 16 bits with a sign.
+const MOST_GROUP_ID_BYTES: usize = 32_767;
 
 /// A topic's id as the broker prints it (22 characters of URL-safe base64): it changes when a topic is re-created.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

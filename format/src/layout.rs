@@ -8,6 +8,7 @@
 //! restores/<id>/plan.json, report.json
 //! intake/<date>/<hour>/<shard>-<epoch>-<sequence>-<n>.parquet
 //! topics/topic=<t>/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-<n>.parquet
+//! groups/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-<n>.parquet
 //! ```
 //! Every segment's name holds the epoch and the sequence of the manifest that will name it, so no two writers ever use one twice.
 
@@ -41,7 +42,12 @@ impl ObjectKey {
 
     /// What the segment of this key holds; `None` where the key is not a segment's.
     pub fn segment(&self) -> Option<SegmentPlace> {
-        parse_segment(&self.0)
+        parse_segment(&self.0).map(|(place, _)| place)
+    }
+
+    /// The manifest that names the segment of this key; `None` where the key is not a segment's.
+    pub fn segment_sequence(&self) -> Option<Sequence> {
+        parse_segment(&self.0).map(|(_, sequence)| sequence)
     }
 }
 
@@ -77,6 +83,8 @@ pub enum SegmentPlace {
     Intake(Bucket),
     /// One topic, under the bucket of its records.
     Topic(TopicName, Bucket),
+    /// Offsets of consumer groups, under the hour they were cut in.
+    Groups(Bucket),
 }
 
 /// The key of the identity document.
@@ -175,23 +183,27 @@ pub fn segment(place: &SegmentPlace, name: SegmentName) -> ObjectKey {
         SegmentPlace::Topic(topic, bucket) => {
             format!("topics/topic={topic}/date={}/hour={}/{file}", bucket.date(), bucket.hour())
         }
+        SegmentPlace::Groups(bucket) => format!("groups/date={}/hour={}/{file}", bucket.date(), bucket.hour()),
     })
 }
 
-fn parse_segment(key: &str) -> Option<SegmentPlace> {
+fn parse_segment(key: &str) -> Option<(SegmentPlace, Sequence)> {
     let parts: Vec<&str> = key.split('/').collect();
+    let named = |date: &str, hour: &str| Bucket::parse(date.strip_prefix("date=")?, hour.strip_prefix("hour=")?);
     let (place, file) = match parts.as_slice() {
         ["intake", date, hour, file] => (SegmentPlace::Intake(Bucket::parse(date, hour)?), file),
         ["topics", topic, date, hour, file] => {
-            let bucket = Bucket::parse(date.strip_prefix("date=")?, hour.strip_prefix("hour=")?)?;
-            (SegmentPlace::Topic(TopicName::new(topic.strip_prefix("topic=")?).ok()?, bucket), file)
+            let topic = TopicName::new(topic.strip_prefix("topic=")?).ok()?;
+            (SegmentPlace::Topic(topic, named(date, hour)?), file)
         }
+        ["groups", date, hour, file] => (SegmentPlace::Groups(named(date, hour)?), file),
         _ => return None,
     };
     let numbers: Vec<&str> = file.strip_suffix(".parquet")?.split('-').collect();
     let lengths = numbers.iter().map(|n| n.len()).collect::<Vec<_>>();
     let digits = numbers.iter().all(|n| n.bytes().all(|b| b.is_ascii_digit()));
-    (digits && lengths.starts_with(&[4, 10, 20]) && lengths.len() == 4 && lengths[3] >= 4).then_some(place)
+    let legal = digits && lengths.starts_with(&[4, 10, 20]) && lengths.len() == 4 && lengths[3] >= 4;
+    Some((place, sequence_number(numbers.get(2)?)?)).filter(|_| legal)
 }
 
 #[cfg(test)]
@@ -217,6 +229,10 @@ mod tests {
         assert_eq!(
             segment(&SegmentPlace::Intake(bucket), name(0)).as_str(),
             "intake/2026-02-13/07/0000-0000000003-00000000000000000042-0000.parquet"
+        );
+        assert_eq!(
+            segment(&SegmentPlace::Groups(bucket), name(0)).as_str(),
+            "groups/date=2026-02-13/hour=07/0000-0000000003-00000000000000000042-0000.parquet"
         );
         let digest = Sha256::of(b"abc");
         let key = checkpoint(Shard::ONLY, Sequence::new(7), &digest);
@@ -254,9 +270,10 @@ mod tests {
             prop_assume!(topic != "." && topic != "..");
             let topic = TopicName::new(topic).expect("legal");
             let bucket = Bucket::of(TimestampMs::new(millis));
-            for place in [SegmentPlace::Topic(topic, bucket), SegmentPlace::Intake(bucket)] {
+            for place in [SegmentPlace::Topic(topic, bucket), SegmentPlace::Intake(bucket), SegmentPlace::Groups(bucket)] {
                 let key = segment(&place, name(number));
                 prop_assert_eq!(key.segment(), Some(place));
+                prop_assert_eq!(key.segment_sequence(), Some(Sequence::new(42)));
                 prop_assert_eq!(ObjectKey::try_from(key.as_str().to_owned()), Ok(key));
             }
         }

@@ -7,6 +7,7 @@
 //!   checkpoints/<shard>/<sequence>-<sha256>.json.zst           folded state        checkpoint.rs, state.rs
 //!   snapshots/<id>.json                                        named boundaries    snapshot/
 //!   intake/<date>/<hour>/….parquet                             records of many topics  segment/
+//!   groups/date=<date>/hour=<hour>/….parquet                   offsets of groups   groups/
 //!   topics/topic=<t>/date=<date>/hour=<hour>/….parquet         records of one topic    segment/
 //! ```
 //!
@@ -30,6 +31,7 @@ pub mod checksum;
 pub mod coverage;
 pub mod document;
 pub mod errors;
+pub mod groups;
 pub mod identity;
 pub mod ids;
 pub mod job;

@@ -62,6 +62,7 @@ pub fn run(key: &PartitionKey, offsets: Range<i64>, rows: u64) -> Run {
         row_group: 0,
         first_row: 0,
         rows,
+        largest_record: 100,
         min_timestamp: time,
         max_timestamp: time,
         leader_epoch: LeaderEpoch::new(1),
@@ -145,7 +146,7 @@ pub fn captured(key: &PartitionKey, offsets: Range<i64>) -> Draft {
     Draft {
         segments: vec![segment(vec![run(key, offsets, rows)])],
         positions: vec![position(key, next)],
-        frontier: Frontier { until, behind: Vec::new() },
+        frontier: Frontier { until, ..Frontier::default() },
         ..Draft::default()
     }
 }

@@ -14,7 +14,8 @@ use crate::ids::{
 };
 use crate::manifest::invariants::{self, Violation};
 use crate::manifest::{
-    Frontier, Gap, LastRecord, Manifest, PartitionPosition, Segment, TopicDescription, TopicEvent, TopicEventKind,
+    Frontier, Gap, GroupImage, LastRecord, Manifest, PartitionPosition, Segment, TopicDescription, TopicEvent,
+    TopicEventKind,
 };
 
 /// How many of the newest claims the state remembers: enough to see two writers fight.
@@ -48,6 +49,9 @@ pub struct State {
     pub gaps: Vec<Gap>,
     /// As the head has it.
     pub frontier: Frontier,
+    /// What consumer groups had committed at one instant of each hour, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub group_images: Vec<GroupImageAt>,
     /// The first instant at which every partition selected then was captured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complete_since: Option<TimestampMs>,
@@ -69,6 +73,22 @@ pub struct Head {
     pub observed_at: TimestampMs,
 }
 
+/// An image of consumer groups, and which instant it is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupImageAt {
+    /// The manifest that adds it, whose positions it is of.
+    pub sequence: Sequence,
+    /// When that was cut.
+    pub observed_at: TimestampMs,
+    /// Everything that groups had committed at this instant is in it, or was overwritten in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<TimestampMs>,
+    /// The file.
+    #[serde(flatten)]
+    pub image: GroupImage,
+}
+
 /// One claim of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -81,7 +101,7 @@ pub struct ClaimRecord {
     pub observed_at: TimestampMs,
 }
 
-/// Sums over all manifests.
+/// Sums over all manifests. Files with the offsets of consumer groups count with their bytes, their rows are no records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Totals {
@@ -98,12 +118,20 @@ pub struct Totals {
 impl Totals {
     /// With one segment more; `None` where a sum is beyond all numbers, which only a hostile document asks for.
     pub fn plus(self, segment: &Segment) -> Option<Self> {
+        let with_object = self.plus_object(segment.bytes)?;
+        if segment.holds_groups() {
+            return Some(with_object);
+        }
         Some(Self {
-            segments: self.segments.checked_add(1)?,
-            bytes: self.bytes.checked_add(segment.bytes)?,
             rows: self.rows.checked_add(segment.rows)?,
             raw_bytes: self.raw_bytes.checked_add(segment.raw_bytes)?,
+            ..with_object
         })
+    }
+
+    /// With one file more that holds no record.
+    pub fn plus_object(self, bytes: u64) -> Option<Self> {
+        Some(Self { segments: self.segments.checked_add(1)?, bytes: self.bytes.checked_add(bytes)?, ..self })
     }
 }
 
@@ -223,6 +251,7 @@ impl State {
             positions: BTreeMap::new(),
             gaps: Vec::new(),
             frontier: Frontier::default(),
+            group_images: Vec::new(),
             complete_since: None,
             totals: Totals::default(),
         }
@@ -257,6 +286,9 @@ impl State {
         for event in &manifest.topics {
             self.fold_topic(event, manifest.observed_at);
         }
+        if let Some(image) = &manifest.group_image {
+            self.totals = self.totals.plus_object(image.bytes).unwrap_or(self.totals);
+        }
         let bases = invariants::bases(manifest);
         let mut seen = BTreeMap::new();
         for segment in &manifest.segments {
@@ -286,7 +318,11 @@ impl State {
             self.claims.drain(..surplus);
         }
         self.frontier = manifest.frontier.clone();
-        let first_copies = self.frontier.behind.iter().any(|behind| behind.until.is_none());
+        if let Some(image) = manifest.group_image.clone() {
+            self.group_images.push(GroupImageAt { sequence, observed_at, until: self.frontier.groups_until(), image });
+        }
+        let mut of_records = self.frontier.behind.iter().filter(|behind| !behind.topic.is_consumer_offsets());
+        let first_copies = of_records.any(|behind| behind.until.is_none());
         if self.complete_since.is_none() && !first_copies {
             self.complete_since = self.frontier.until;
         }

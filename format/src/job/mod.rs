@@ -21,17 +21,20 @@ mod scalar;
 mod selection;
 
 pub use raw::{
-    RawAnchor, RawAuthentication, RawAzure, RawBackup, RawCluster, RawFilesystem, RawGcs, RawHttp, RawJob,
-    RawPointInTime, RawRestore, RawRestoreJob, RawS3, RawStorage, RawTls, RawTopicMapping, RawTopics,
+    RawAnchor, RawAuthentication, RawAzure, RawBackup, RawCluster, RawConsumerGroups, RawFilesystem, RawGcs,
+    RawGroupMapping, RawHttp, RawJob, RawPointInTime, RawRestore, RawRestoreGroups, RawRestoreJob, RawS3, RawStorage,
+    RawTls, RawTopicMapping, RawTopics,
 };
 pub use resolve::{ALLOWED_PROPERTIES, Fault, JobFaults, resolve, resolve_restore};
 pub use resolved::{
     Anchor, Authentication, Azure, AzureCredentials, BackupSettings, Cluster, Compression, Filesystem, Gcs,
     GcsCredentials, HttpSettings, Job, Location, S3, S3Credentials, ScramMechanism, Storage, Tls, Username, defaults,
 };
-pub use restore::{ExistingTopicPolicy, OnGap, RestoreJob, RestoreSettings, Stop, TopicCreation, TopicTarget, Until};
+pub use restore::{
+    ExistingTopicPolicy, OnGap, RestoreGroups, RestoreJob, RestoreSettings, Stop, TopicCreation, TopicTarget, Until,
+};
 pub use scalar::Scalar;
-pub use selection::TopicSelection;
+pub use selection::{GroupSelection, RESTORE_GROUP_PREFIX, TopicSelection};
 
 #[cfg(test)]
 mod tests;

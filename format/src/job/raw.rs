@@ -34,6 +34,8 @@ raw!(
         cluster: RawCluster,
         /// Which topics; all but internal ones if left out.
         topics: RawTopics,
+        /// Which consumer groups; all if left out.
+        consumer_groups: RawConsumerGroups,
         /// Where the backup is kept; required.
         storage: RawStorage,
         /// How it is made.
@@ -96,6 +98,16 @@ raw!(
         /// See [`super::TopicSelection`].
         include: Vec<String>,
         /// See [`super::TopicSelection`].
+        exclude: Vec<String>,
+    }
+);
+
+raw!(
+    /// `consumerGroups`: regular expressions over the whole id of a group.
+    RawConsumerGroups {
+        /// See [`super::GroupSelection`]; an empty list: none.
+        include: Vec<String>,
+        /// See [`super::GroupSelection`].
         exclude: Vec<String>,
     }
 );
@@ -241,6 +253,8 @@ raw!(
         storage: RawStorage,
         /// What is restored, and how; required.
         restore: RawRestore,
+        /// The address of health and metrics; none are served if left out.
+        http: RawHttp,
     }
 );
 
@@ -265,6 +279,10 @@ raw!(
         existing_topic_policy: String,
         /// `fail` or `accept`.
         on_gap: String,
+        /// Offsets of consumer groups; none if left out.
+        consumer_groups: RawRestoreGroups,
+        /// `true` or `false`.
+        raise_message_limit: bool,
         /// A number.
         parallelism: Scalar,
         /// A size, such as `50Mi`: of a second.
@@ -291,6 +309,30 @@ raw!(
         target_topic: Scalar,
         /// A number.
         partitions: Scalar,
+    }
+);
+
+raw!(
+    /// `restore.consumerGroups`: see [`super::RestoreGroups`].
+    RawRestoreGroups {
+        /// Whether offsets of groups are restored.
+        restore: bool,
+        /// See [`super::GroupSelection`].
+        include: Vec<String>,
+        /// See [`super::GroupSelection`].
+        exclude: Vec<String>,
+        /// Groups that get another id.
+        mapping: Vec<RawGroupMapping>,
+    }
+);
+
+raw!(
+    /// One entry of `restore.consumerGroups.mapping`.
+    RawGroupMapping {
+        /// Required.
+        source_group: Scalar,
+        /// Required.
+        target_group: Scalar,
     }
 );
 

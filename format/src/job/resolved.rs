@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::checksum::Sha256;
 use crate::ids::{BackupId, Sequence};
 
-use super::TopicSelection;
+use super::{GroupSelection, TopicSelection};
 
 /// What holds where the document says nothing.
 pub mod defaults {
@@ -51,6 +51,9 @@ pub struct Job {
     pub cluster: Cluster,
     /// The topics to read.
     pub topics: TopicSelection,
+    /// The consumer groups whose committed offsets are backed up (`consumerGroups`). Default: all; `None`, and
+    /// `__consumer_offsets` is not read, with `include: []`.
+    pub consumer_groups: Option<GroupSelection>,
     /// Where the backup is kept.
     pub storage: Storage,
     /// How it is made.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
-use crate::ids::{RestoreId, SnapshotId, TimestampMs, TopicName};
+use crate::ids::{GroupId, RestoreId, SnapshotId, TimestampMs, TopicName};
 
-use super::{Cluster, Storage, TopicSelection};
+use super::{Cluster, GroupSelection, HttpSettings, Storage, TopicSelection};
 
 /// One restore.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct RestoreJob {
     pub storage: Storage,
     /// What is restored, and how.
     pub restore: RestoreSettings,
+    /// Where health and metrics are served while it runs. Default: nowhere; with an empty block, the address of a job document.
+    pub http: Option<HttpSettings>,
 }
 
 /// What is restored, and how.
@@ -43,6 +45,12 @@ pub struct RestoreSettings {
     pub existing_topic_policy: ExistingTopicPolicy,
     /// What happens where offsets in range are lost. Default `fail`.
     pub on_gap: OnGap,
+    /// The consumer groups whose offsets are restored (`consumerGroups`). Default: `None`, of no group; with `restore: true`,
+    /// of all.
+    pub groups: Option<RestoreGroups>,
+    /// Whether a topic that the restore creates gets a `max.message.bytes` that its largest record needs, where it would have
+    /// a lower one (`raiseMessageLimit`). Default `false`: then that is a conflict.
+    pub raise_message_limit: bool,
     /// Segments fetched and decoded at once. Default 4; 1 to 64. More: faster, more memory and connections.
     pub parallelism: NonZeroUsize,
     /// The most bytes of keys, values and headers that are produced in a second (`throttle`). Default: no limit; 64Ki to
@@ -76,6 +84,23 @@ pub struct TopicTarget {
     /// Its number of partitions. Default: as in the backup. Another number spreads records anew, so their order holds
     /// within a source partition only.
     pub partitions: Option<NonZeroU32>,
+}
+
+/// The consumer groups whose offsets are restored, for the topics that are restored.
+#[derive(Clone, Debug)]
+pub struct RestoreGroups {
+    /// Which, by their ids in the backup. Default: all.
+    pub selection: GroupSelection,
+    /// Groups that get another id, by their ids in the backup. No two have one target. Default: none, every group keeps its
+    /// id. Whether a target is the id of another group that is restored, only the backup says.
+    pub mapping: BTreeMap<GroupId, GroupId>,
+}
+
+impl RestoreGroups {
+    /// The group that gets the offsets of `source`: the one of its own id unless the document says otherwise.
+    pub fn target(&self, source: &GroupId) -> GroupId {
+        self.mapping.get(source).unwrap_or(source).clone()
+    }
 }
 
 /// Who creates topics that are not there.

@@ -148,10 +148,28 @@ fn a53_patterns_match_whole_names_only() {
 }
 
 #[test]
+fn all_groups_are_chosen_but_those_of_restores_and_none_where_none_is_included() {
+    let chosen = |more: &str| job(&format!("{MINIMAL}{more}")).consumer_groups;
+    let selects = |more: &str, id: &str| {
+        chosen(more).is_some_and(|chosen| chosen.selects(&crate::ids::GroupId::new(id).expect("an id")))
+    };
+    assert!(selects("", "orders") && selects("", "any text, even this: ü"));
+    assert!(!selects("", "strimzi-backup-restore-1"));
+    let some = "consumerGroups: {include: ['orders.*', audit], exclude: [orders-test]}";
+    assert!(selects(some, "orders-1") && selects(some, "audit"));
+    assert!(!selects(some, "orders-test") && !selects(some, "audit2"));
+    assert!(chosen("consumerGroups: {include: []}").is_none());
+    assert_eq!(faults(&format!("{MINIMAL}consumerGroups: {{include: ['(']}}")), ["consumerGroups.include[0]"]);
+    assert_eq!(faults(&format!("{MINIMAL}consumerGroups: {{include: [], exclude: [a]}}")), ["consumerGroups.include"]);
+}
+
+#[test]
 fn a53_internal_topics_are_chosen_only_by_entries_that_start_so() {
-    assert!(!selects(&[".*"], &[], "__consumer_offsets"));
-    assert!(!selects(&["(__)?.*", "_+consumer.*", ".*offsets"], &[], "__consumer_offsets"));
-    assert!(selects(&["__consumer_offsets"], &[], "__consumer_offsets"));
+    assert!(!selects(&[".*"], &[], "__transaction_state"));
+    assert!(!selects(&["(__)?.*", "_+transaction.*", ".*state"], &[], "__transaction_state"));
+    assert!(selects(&["__transaction_state"], &[], "__transaction_state"));
+    assert!(!selects(&["__.*"], &[], "__consumer_offsets"), "groups are chosen by themselves");
+    assert_eq!(faults(&format!("{MINIMAL}topics: {{include: [__consumer_offsets]}}")), ["topics.include[0]"]);
     assert!(selects(&["(__a|__b).*", ".*"], &[], "__b1"));
     assert!(!selects(&["__strimzi.*"], &["__strimzi-canary"], "__strimzi-canary"));
     assert!(selects(&[".*"], &[], "_schemas"), "one underscore is not internal");

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::{Manifest, TopicEventKind};
 use crate::checksum::Sha256;
 use crate::ids::{BackupId, Epoch, Lineage, Offset, PartitionKey, Sequence, Shard, TopicName};
+use crate::layout::SegmentPlace;
 use crate::offset_range::OffsetRange;
 use crate::state::State;
 
@@ -202,16 +203,22 @@ fn check_partitions(state: &State, manifest: &Manifest) -> Result<(), Violation>
 
 fn check_segments(state: &State, manifest: &Manifest) -> Result<(), Violation> {
     let mut totals = state.totals;
+    if let Some(image) = &manifest.group_image {
+        let contradiction = || Violation::Segment { object: image.object.to_string() };
+        let filed = matches!(image.object.segment(), Some(SegmentPlace::Groups(_)));
+        totals = totals.plus_object(image.bytes).filter(|_| filed).ok_or_else(contradiction)?;
+    }
     for segment in &manifest.segments {
         let contradiction = || Violation::Segment { object: segment.object.to_string() };
         let rows = segment.runs.iter().try_fold(0_u64, |sum, run| sum.checked_add(run.rows));
         let place = segment.object.segment().ok_or_else(contradiction)?;
-        let filed = match &place {
-            crate::layout::SegmentPlace::Intake(_) => true,
-            crate::layout::SegmentPlace::Topic(topic, bucket) => {
-                segment.runs.iter().all(|run| run.topic == *topic && run.bucket == *bucket)
+        let filed = segment.runs.iter().all(|run| match &place {
+            SegmentPlace::Intake(_) => !run.topic.is_consumer_offsets(),
+            SegmentPlace::Topic(topic, bucket) => {
+                run.topic == *topic && run.bucket == *bucket && !run.topic.is_consumer_offsets()
             }
-        };
+            SegmentPlace::Groups(bucket) => run.topic.is_consumer_offsets() && run.bucket == *bucket,
+        });
         if rows != Some(segment.rows) || !filed {
             return Err(contradiction());
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::invariants::Violation;
 use super::reader::Log;
-use super::{Claim, Frontier, Gap, Hole, Manifest, PartitionPosition, Segment, TopicEvent};
+use super::{Claim, Frontier, Gap, GroupImage, Hole, Manifest, PartitionPosition, Segment, TopicEvent};
 use crate::checkpoint::{Block, Checkpoint, MANIFESTS_PER_BLOCK, RUNS_PER_BLOCK};
 use crate::checksum::Sha256;
 use crate::document::{self, FORMAT_VERSION, Kind};
@@ -73,6 +73,8 @@ impl Error {
 pub struct Draft {
     /// Segments, all of them complete in the store (P2).
     pub segments: Vec<Segment>,
+    /// What consumer groups have committed, complete in the store as well.
+    pub group_image: Option<GroupImage>,
     /// Gaps found.
     pub gaps: Vec<Gap>,
     /// Offsets skipped without a record, outside of runs.
@@ -189,7 +191,7 @@ impl LogWriter {
         nonce: Nonce,
         observed_at: TimestampMs,
     ) -> Result<Prepared, Error> {
-        let Draft { segments, gaps, holes, topics, positions, frontier } = draft;
+        let Draft { segments, group_image, gaps, holes, topics, positions, frontier } = draft;
         let manifest = Manifest {
             format_version: FORMAT_VERSION,
             kind: Kind::Manifest,
@@ -202,6 +204,7 @@ impl LogWriter {
             observed_at,
             claim,
             segments,
+            group_image,
             gaps,
             holes,
             topics,

@@ -47,6 +47,9 @@ pub struct Manifest {
     /// The segments it adds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<Segment>,
+    /// What consumer groups have committed by the positions of this manifest; one in each hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_image: Option<GroupImage>,
     /// Offsets that were lost, or may have been.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<Gap>,
@@ -99,6 +102,13 @@ pub struct Segment {
     pub runs: Vec<Run>,
 }
 
+impl Segment {
+    /// Whether it holds offsets of consumer groups, and no record.
+    pub fn holds_groups(&self) -> bool {
+        self.runs.iter().any(|run| run.topic.is_consumer_offsets())
+    }
+}
+
 /// A contiguous offset range of one partition inside a segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -118,6 +128,9 @@ pub struct Run {
     pub first_row: u64,
     /// Its rows.
     pub rows: u64,
+    /// The most bytes that one record of it takes in an uncompressed batch of its own
+    /// ([`crate::record::Record::batch_bytes`]): a topic with this `max.message.bytes` takes all of them. 0 for offsets of groups.
+    pub largest_record: u64,
     /// The lowest exact timestamp in it.
     pub min_timestamp: TimestampMs,
     /// The highest exact timestamp in it.
@@ -126,6 +139,25 @@ pub struct Run {
     pub leader_epoch: LeaderEpoch,
     /// The time bucket it is filed under.
     pub bucket: Bucket,
+}
+
+/// The file that holds every offset that a selected consumer group has committed and not deleted, by the positions of the
+/// manifest that adds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupImage {
+    /// Where it lies below the backup's prefix.
+    pub object: ObjectKey,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of all its bytes.
+    pub sha256: Sha256,
+    /// Its rows: one for each group and partition.
+    pub rows: u64,
+    /// The highest timestamp in `__consumer_offsets` up to there: a moment from then on is not before anything that it
+    /// holds, or that was overwritten for it. Absent where there was no record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<TimestampMs>,
 }
 
 /// Offsets that existed, or may have, and were not captured.
@@ -287,6 +319,37 @@ pub struct Frontier {
     /// The partitions that are behind that instant.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub behind: Vec<Behind>,
+    /// What becomes of consumer groups; absent where the job selects none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<GroupStanding>,
+}
+
+impl Frontier {
+    /// Every offset that a selected group had committed at this instant is captured; `None` where that cannot be said.
+    pub fn groups_until(&self) -> Option<TimestampMs> {
+        match self.groups? {
+            GroupStanding::Denied | GroupStanding::Damaged => None,
+            GroupStanding::Absent => self.until,
+            GroupStanding::Followed => {
+                let behind = self.behind.iter().filter(|behind| behind.topic.is_consumer_offsets());
+                behind.map(|behind| behind.until).chain([self.until]).min().flatten()
+            }
+        }
+    }
+}
+
+/// What becomes of consumer groups: whether `__consumer_offsets` is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub enum GroupStanding {
+    /// It is; where its partitions are behind, the frontier says so.
+    Followed,
+    /// The cluster has no such topic: no group has committed anything yet.
+    Absent,
+    /// The user may not see it.
+    Denied,
+    /// What was stored of it cannot be read any more, so no image can be made.
+    Damaged,
 }
 
 /// A partition that is behind.

@@ -343,7 +343,7 @@ async fn get(store: &Store, key: &ObjectKey) -> Result<Option<Bytes>, Error> {
 }
 
 impl Log {
-    /// All live segments that may hold a record with a timestamp in `[from, to)`, in the order they were committed.
+    /// All live segments that may hold a record of a topic with a timestamp in `[from, to)`, in the order they were committed.
     /// Fetches the blocks that overlap, and nothing else.
     ///
     /// # Errors
@@ -359,21 +359,56 @@ impl Log {
                 from.is_none_or(|from| from <= run.max_timestamp) && to.is_none_or(|to| run.min_timestamp < to)
             })
         };
-        let (older, newest) = self.blocks.split_at(self.blocks.len().saturating_sub(1));
-        let begins = std::iter::once(Sequence::FIRST).chain(older.iter().map(|block| block.to.next()));
-        let wanted = older.iter().zip(begins).filter(|(block, _)| block.overlaps(from, to));
+        let wanted = self.blocks_with(|block, _| block.overlaps(from, to));
+        let mut segments = self.in_blocks(store, wanted).await?;
+        segments.retain(|segment| !segment.holds_groups() && inside(segment));
+        Ok(segments)
+    }
+
+    /// The segments with offsets of consumer groups that the manifests after `after`, up to and with `last`, have added, and
+    /// that may hold one from before `to`.
+    ///
+    /// # Errors
+    /// As [`Log::segments`].
+    pub async fn group_segments(
+        &self,
+        store: &Store,
+        after: Option<Sequence>,
+        last: Sequence,
+        to: Option<TimestampMs>,
+    ) -> Result<Vec<Segment>, Error> {
+        let named = |segment: &Segment| {
+            let sequence = segment.object.segment_sequence();
+            sequence.is_some_and(|sequence| Some(sequence) > after && sequence <= last)
+        };
+        let inside = |segment: &Segment| segment.runs.iter().any(|run| to.is_none_or(|to| run.min_timestamp < to));
+        let overlaps = |block: &Block, begin| Some(block.to) > after && begin <= last && block.overlaps(None, to);
+        let mut segments = self.in_blocks(store, self.blocks_with(overlaps)).await?;
+        segments.retain(|segment| segment.holds_groups() && named(segment) && inside(segment));
+        Ok(segments)
+    }
+
+    /// The blocks that are wanted, each with the manifest that it begins with.
+    fn blocks_with(&self, is_wanted: impl Fn(&Block, Sequence) -> bool) -> Vec<(Block, Sequence)> {
+        let begins = std::iter::once(Sequence::FIRST).chain(self.blocks.iter().map(|block| block.to.next()));
+        self.blocks.iter().cloned().zip(begins).filter(|(block, begin)| is_wanted(block, *begin)).collect()
+    }
+
+    /// The segments of these blocks, and those after all blocks.
+    async fn in_blocks(&self, store: &Store, mut wanted: Vec<(Block, Sequence)>) -> Result<Vec<Segment>, Error> {
+        // The newest was read with the log.
+        let newest = wanted.pop_if(|(block, _)| Some(block.to) == self.blocks.last().map(|block| block.to));
         let shard = self.state.shard;
         let blocks: Vec<Vec<Segment>> = futures::stream::iter(wanted)
-            .map(|(block, begin)| read_block(store, shard, block, begin))
+            .map(|(block, begin)| async move { read_block(store, shard, &block, begin).await })
             .buffered(8)
             .try_collect()
             .await?;
         let mut segments: Vec<Segment> = blocks.into_iter().flatten().collect();
-        if newest.iter().any(|block| block.overlaps(from, to)) {
+        if newest.is_some() {
             segments.extend(self.block_segments.iter().cloned());
         }
         segments.extend(self.tail.iter().flat_map(|manifest| manifest.segments.iter().cloned()));
-        segments.retain(inside);
         Ok(segments)
     }
 }

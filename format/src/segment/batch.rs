@@ -143,6 +143,7 @@ pub struct BatchBuilder {
     /// Rows that the next batch is expected to hold, so that its columns need not grow step by step; 0: few.
     expected_rows: usize,
     raw_bytes: usize,
+    largest_record: usize,
     header_count: usize,
     offsets: Vec<i64>,
     timestamps: Vec<i64>,
@@ -170,6 +171,7 @@ impl BatchBuilder {
         Self {
             expected_rows,
             raw_bytes: 0,
+            largest_record: 0,
             header_count: 0,
             offsets: Vec::with_capacity(expected_rows),
             timestamps: Vec::with_capacity(expected_rows),
@@ -196,6 +198,7 @@ impl BatchBuilder {
         }
         self.header_count += record.headers.len();
         self.raw_bytes += record_bytes(record);
+        self.largest_record = self.largest_record.max(record.batch_bytes());
     }
 
     /// Bytes of keys, values and headers taken in.
@@ -237,6 +240,7 @@ impl BatchBuilder {
         let (headers, headers_raw) = done.headers.map(|headers| headers.finish(rows)).unzip();
         Batch {
             raw_bytes: done.raw_bytes,
+            largest_record: done.largest_record,
             memory,
             offsets: done.offsets.into(),
             timestamps: done.timestamps.into(),
@@ -260,6 +264,7 @@ fn record_bytes(record: &RecordRef<'_>) -> usize {
 #[derive(Clone, Debug)]
 pub struct Batch {
     raw_bytes: usize,
+    largest_record: usize,
     memory: usize,
     pub(crate) offsets: ScalarBuffer<i64>,
     pub(crate) timestamps: ScalarBuffer<i64>,
@@ -285,6 +290,12 @@ impl Batch {
     /// Bytes of keys, values and headers.
     pub fn raw_bytes(&self) -> usize {
         self.raw_bytes
+    }
+
+    /// The most bytes that one record of it takes in a batch of its own ([`crate::record::Record::batch_bytes`]); 0 where
+    /// there is none.
+    pub fn largest_record(&self) -> usize {
+        self.largest_record
     }
 
     /// Bytes allocated.

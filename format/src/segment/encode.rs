@@ -148,6 +148,7 @@ fn describe(input: &RunInput, first_row: u64) -> Result<Run, Error> {
         row_group: 0,
         first_row,
         rows,
+        largest_record: input.batches.iter().map(Batch::largest_record).max().unwrap_or(0) as u64,
         min_timestamp: TimestampMs::new(min),
         max_timestamp: TimestampMs::new(max),
         leader_epoch: last.map_or(LeaderEpoch::UNKNOWN, Batch::leader_epoch),

@@ -45,7 +45,7 @@ const MAGIC: &[u8; 4] = b"PAR1";
 /// The footer's length and the magic.
 const TAIL_BYTES: usize = 8;
 
-const KEY_SCHEMA_VERSION: &str = "strimzi_backup.schema_version";
+pub(crate) const KEY_SCHEMA_VERSION: &str = "strimzi_backup.schema_version";
 const KEY_BACKUP: &str = "strimzi_backup.backup";
 const KEY_RUNS: &str = "strimzi_backup.runs";
 const KEY_CHECKSUMS: &str = "strimzi_backup.page_crc32c";
@@ -164,7 +164,7 @@ impl SegmentFooter {
     }
 }
 
-fn parse_metadata(tail: &[u8], file_size: u64) -> Result<ParquetMetaData, Error> {
+pub(crate) fn parse_metadata(tail: &[u8], file_size: u64) -> Result<ParquetMetaData, Error> {
     if file_size < (MAGIC.len() + TAIL_BYTES) as u64 || tail.len() as u64 > file_size {
         return Err(Error::Damaged(format!("{file_size} bytes are too few for a segment")));
     }
@@ -188,7 +188,11 @@ fn parse_metadata(tail: &[u8], file_size: u64) -> Result<ParquetMetaData, Error>
 }
 
 /// Reads the page index, which lies before the footer.
-fn with_page_index(metadata: ParquetMetaData, tail: &[u8], file_size: u64) -> Result<ParquetMetaData, Error> {
+pub(crate) fn with_page_index(
+    metadata: ParquetMetaData,
+    tail: &[u8],
+    file_size: u64,
+) -> Result<ParquetMetaData, Error> {
     let columns = || metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
     let ranges = || columns().flat_map(|column| [column.column_index_range(), column.offset_index_range()]).flatten();
     let Some(start) = ranges().map(|range| range.start).min() else { return Ok(metadata) };
@@ -213,7 +217,7 @@ fn with_page_index(metadata: ParquetMetaData, tail: &[u8], file_size: u64) -> Re
     })
 }
 
-fn fact<'a>(metadata: &'a ParquetMetaData, key: &str) -> Result<&'a str, Error> {
+pub(crate) fn fact<'a>(metadata: &'a ParquetMetaData, key: &str) -> Result<&'a str, Error> {
     let facts = metadata.file_metadata().key_value_metadata();
     let fact = facts.and_then(|facts| facts.iter().find(|fact| fact.key == key));
     fact.and_then(|fact| fact.value.as_deref()).ok_or_else(|| Error::Damaged(format!("the footer has no {key}")))

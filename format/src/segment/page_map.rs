@@ -144,15 +144,15 @@ fn check_bounds(
 }
 
 /// A column chunk whose pages are being listed.
-struct ChunkPages {
-    leaf: usize,
-    bytes: Range<u64>,
-    rows: u64,
+pub(crate) struct ChunkPages {
+    pub(crate) leaf: usize,
+    pub(crate) bytes: Range<u64>,
+    pub(crate) rows: u64,
 }
 
 impl ChunkPages {
     /// The pages at `locations`, with the next of `checksums`.
-    fn read(
+    pub(crate) fn read(
         &self,
         locations: &[PageLocation],
         checksums: &mut impl Iterator<Item = u32>,

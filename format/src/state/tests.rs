@@ -158,7 +158,7 @@ async fn complete_since_is_the_first_frontier_without_a_first_copy_and_stays() {
         (Some(40), vec![behind(&orders, None, backlog)], Some(20)),
     ];
     for (until, behind, expected) in cases {
-        let frontier = Frontier { until: until.map(at), behind };
+        let frontier = Frontier { until: until.map(at), behind, groups: None };
         commit(&mut writer, Draft { frontier: frontier.clone(), ..Draft::default() }).await;
         assert_eq!((writer.state().complete_since, &writer.state().frontier), (expected.map(at), &frontier));
     }

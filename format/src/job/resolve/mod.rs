@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::raw::{RawBackup, RawHttp, RawJob, RawTopics};
+use super::raw::{RawBackup, RawConsumerGroups, RawHttp, RawJob, RawTopics};
 use super::resolved::{BackupSettings, Compression, HttpSettings, Job, defaults};
 use super::selection::Pattern;
-use super::{Scalar, TopicSelection};
+use super::{GroupSelection, Scalar, TopicSelection};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -110,12 +110,13 @@ pub fn resolve(raw: RawJob) -> Result<Job, JobFaults> {
     let name = name(raw.name, &mut faults);
     let cluster = faults.required("cluster", raw.cluster).and_then(|raw| cluster::resolve(raw, &mut faults));
     let topics = topics("topics", raw.topics.unwrap_or_default(), &mut faults);
+    let consumer_groups = consumer_groups(raw.consumer_groups.unwrap_or_default(), &mut faults);
     let storage = faults.required("storage", raw.storage).and_then(|raw| storage::resolve(raw, &mut faults));
     let backup = backup(&raw.backup.unwrap_or_default(), &mut faults);
     let http = http(raw.http.unwrap_or_default(), &mut faults);
     match (cluster, storage, http) {
         (Some(cluster), Some(storage), Some(http)) if faults.0.is_empty() => {
-            Ok(Job { name, cluster, topics, storage, backup, http })
+            Ok(Job { name, cluster, topics, consumer_groups, storage, backup, http })
         }
         _ => Err(JobFaults { document: Document::Job, faults: faults.0 }),
     }
@@ -239,20 +240,50 @@ fn topics(path: &str, raw: RawTopics, faults: &mut Faults) -> TopicSelection {
     if include.is_empty() {
         faults.push(&path("include"), "is empty and so chooses nothing; leave it out to choose every topic");
     }
-    let include = patterns(&path("include"), &include, faults);
-    let exclude = patterns(&path("exclude"), &raw.exclude.unwrap_or_default(), faults);
+    let include = patterns(&path("include"), &include, Pattern::of_topics, faults);
+    let exclude = patterns(&path("exclude"), &raw.exclude.unwrap_or_default(), Pattern::of_topics, faults);
     TopicSelection::new(include, exclude)
 }
 
-fn patterns(path: &str, texts: &[String], faults: &mut Faults) -> Vec<Pattern> {
+/// The consumer groups that are backed up: all where the document says nothing, and none where it includes none.
+fn consumer_groups(raw: RawConsumerGroups, faults: &mut Faults) -> Option<GroupSelection> {
+    if raw.include.as_ref().is_some_and(Vec::is_empty) && raw.exclude.is_none() {
+        return None;
+    }
+    Some(groups("consumerGroups", raw.include, raw.exclude, faults))
+}
+
+/// The consumer groups that `path` chooses; all of them where it says nothing.
+fn groups(
+    path: &str,
+    include: Option<Vec<String>>,
+    exclude: Option<Vec<String>>,
+    faults: &mut Faults,
+) -> GroupSelection {
+    let path = |field: &str| format!("{path}.{field}");
+    let include = include.unwrap_or_else(|| vec![defaults::INCLUDE.to_owned()]);
+    if include.is_empty() {
+        faults.push(&path("include"), "is empty and so chooses nothing; leave it out to choose every group");
+    }
+    let include = patterns(&path("include"), &include, Pattern::of_groups, faults);
+    let exclude = patterns(&path("exclude"), &exclude.unwrap_or_default(), Pattern::of_groups, faults);
+    GroupSelection::new(include, exclude)
+}
+
+fn patterns(
+    path: &str,
+    texts: &[String],
+    new: fn(&str) -> Result<Pattern, String>,
+    faults: &mut Faults,
+) -> Vec<Pattern> {
     let mut patterns = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
         let path = format!("{path}[{index}]");
         if text.is_empty() {
-            faults.push(&path, "is empty and matches no topic; remove it");
+            faults.push(&path, "is empty and matches nothing; remove it");
             continue;
         }
-        match Pattern::new(text) {
+        match new(text) {
             Ok(pattern) => patterns.push(pattern),
             Err(message) => faults.push(&path, message),
         }

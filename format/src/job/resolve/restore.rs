@@ -5,13 +5,16 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::super::raw::{RawPointInTime, RawRestore, RawRestoreJob, RawTopicMapping};
-use super::super::restore::{
-    ExistingTopicPolicy, OnGap, RestoreJob, RestoreSettings, Stop, TopicCreation, TopicTarget, Until,
+use super::super::raw::{
+    RawGroupMapping, RawPointInTime, RawRestore, RawRestoreGroups, RawRestoreJob, RawTopicMapping,
 };
-use super::super::{Scalar, TopicSelection};
+use super::super::restore::{
+    ExistingTopicPolicy, OnGap, RestoreGroups, RestoreJob, RestoreSettings, Stop, TopicCreation, TopicTarget, Until,
+};
+use super::super::selection::RESTORE_GROUP_PREFIX;
+use super::super::{GroupSelection, Scalar, TopicSelection};
 use super::{Document, Faults, GIB, JobFaults};
-use crate::ids::{IllegalName, RestoreId, SnapshotId, TimestampMs, TopicName};
+use crate::ids::{GroupId, IllegalName, RestoreId, SnapshotId, TimestampMs, TopicName};
 use crate::manifest::invariants::MAX_PARTITIONS;
 
 const OFFSET_RANGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(100 * 365 * 86_400);
@@ -36,9 +39,10 @@ pub fn resolve_restore(raw: RawRestoreJob, now: TimestampMs) -> Result<RestoreJo
     let cluster = faults.required("cluster", raw.cluster).and_then(|raw| super::cluster::resolve(raw, &mut faults));
     let storage = faults.required("storage", raw.storage).and_then(|raw| super::storage::resolve(raw, &mut faults));
     let restore = faults.required("restore", raw.restore).and_then(|raw| restore(raw, now, &mut faults));
+    let http = raw.http.and_then(|raw| super::http(raw, &mut faults));
     match (cluster, storage, restore) {
         (Some(cluster), Some(storage), Some(restore)) if faults.0.is_empty() => {
-            Ok(RestoreJob { cluster, storage, restore })
+            Ok(RestoreJob { cluster, storage, restore, http })
         }
         _ => Err(JobFaults { document: Document::Restore, faults: faults.0 }),
     }
@@ -75,6 +79,8 @@ fn restore(raw: RawRestore, now: TimestampMs, faults: &mut Faults) -> Option<Res
             faults,
         ),
         on_gap: choice("restore.onGap", raw.on_gap.as_deref(), &gaps, faults),
+        groups: raw.consumer_groups.and_then(|raw| groups(raw, faults)),
+        raise_message_limit: raw.raise_message_limit.unwrap_or_default(),
         parallelism: super::parallelism("restore.parallelism", raw.parallelism.as_ref(), faults),
         throttle_bytes: throttle(raw.throttle.as_ref(), faults),
         id: id?,
@@ -147,16 +153,14 @@ fn topic_mapping(
     // Where each source and each target was named first.
     let (mut sources, mut targets) = (BTreeMap::new(), BTreeMap::new());
     for (index, RawTopicMapping { source_topic, target_topic, partitions }) in raw.into_iter().enumerate() {
-        let path = |field: &str| format!("restore.topicMapping[{index}].{field}");
-        let source = mapped_topic(&path("sourceTopic"), source_topic, &mut sources, "is mapped twice", index, faults);
-        let target = mapped_topic(
-            &path("targetTopic"),
-            target_topic,
-            &mut targets,
-            "is the target of two topics, whose records would be mixed",
-            index,
-            faults,
-        );
+        let entry = format!("restore.topicMapping[{index}]");
+        let path = |field: &str| format!("{entry}.{field}");
+        let mut place =
+            Place { entry: &entry, field: "sourceTopic", named_first: &mut sources, twice: "is mapped twice" };
+        let source = mapped(&mut place, source_topic, TopicName::new, faults);
+        let twice = "is the target of two topics, whose records would be mixed";
+        let mut place = Place { entry: &entry, field: "targetTopic", named_first: &mut targets, twice };
+        let target = mapped(&mut place, target_topic, TopicName::new, faults);
         let partitions = partitions.and_then(|value| self::partitions(&path("partitions"), &value, faults));
         if let Some(source) = source.as_ref().filter(|source| well_selected && !topics.selects(source)) {
             let message =
@@ -170,23 +174,73 @@ fn topic_mapping(
     mapping
 }
 
-/// A topic's name that no entry before has named in the same place.
-fn mapped_topic(
-    path: &str,
+/// Where a mapping names something, what its entries before have named there, and what is wrong with naming it twice.
+struct Place<'a, T> {
+    entry: &'a str,
+    field: &'static str,
+    named_first: &'a mut BTreeMap<T, String>,
+    twice: &'static str,
+}
+
+/// A name that no entry before has named in the same place.
+fn mapped<T: Clone + Ord + ToString>(
+    place: &mut Place<'_, T>,
     raw: Option<Scalar>,
-    named_first: &mut BTreeMap<TopicName, usize>,
-    twice: &str,
-    index: usize,
+    new: impl Fn(String) -> Result<T, IllegalName>,
     faults: &mut Faults,
-) -> Option<TopicName> {
-    let name = faults.required(path, raw)?;
-    let topic = named(path, &name, TopicName::new, faults)?;
-    if let Some(first) = named_first.get(&topic) {
-        faults.push(path, format!("{:?} {twice}: restore.topicMapping[{first}] names it too", topic.as_str()));
+) -> Option<T> {
+    let path = format!("{}.{}", place.entry, place.field);
+    let name = faults.required(&path, raw)?;
+    let name = named(&path, &name, new, faults)?;
+    if let Some(first) = place.named_first.get(&name) {
+        faults.push(&path, format!("{:?} {}: {first} names it too", name.to_string(), place.twice));
         return None;
     }
-    named_first.insert(topic.clone(), index);
-    Some(topic)
+    place.named_first.insert(name.clone(), place.entry.to_owned());
+    Some(name)
+}
+
+/// The groups whose offsets are restored, if any.
+fn groups(raw: RawRestoreGroups, faults: &mut Faults) -> Option<RestoreGroups> {
+    let selection = super::groups("restore.consumerGroups", raw.include, raw.exclude, faults);
+    let mapping = group_mapping(raw.mapping.unwrap_or_default(), &selection, faults);
+    let restore = raw.restore.unwrap_or_default();
+    if !restore && !mapping.is_empty() {
+        let message = "is set while restore is not; set restore: true to restore offsets of groups, or take it out";
+        faults.push("restore.consumerGroups.mapping", message);
+    }
+    restore.then_some(RestoreGroups { selection, mapping })
+}
+
+fn group_mapping(
+    raw: Vec<RawGroupMapping>,
+    selection: &GroupSelection,
+    faults: &mut Faults,
+) -> BTreeMap<GroupId, GroupId> {
+    let chooses = |path: &str| path.starts_with("restore.consumerGroups.");
+    let well_selected = faults.0.iter().all(|fault| !chooses(&fault.path));
+    let mut mapping = BTreeMap::new();
+    let (mut sources, mut targets) = (BTreeMap::new(), BTreeMap::new());
+    for (index, RawGroupMapping { source_group, target_group }) in raw.into_iter().enumerate() {
+        let entry = format!("restore.consumerGroups.mapping[{index}]");
+        let mut place =
+            Place { entry: &entry, field: "sourceGroup", named_first: &mut sources, twice: "is mapped twice" };
+        let source = mapped(&mut place, source_group, GroupId::new, faults);
+        let twice = "is the target of two groups, of whose offsets it can have only one";
+        let mut place = Place { entry: &entry, field: "targetGroup", named_first: &mut targets, twice };
+        let target = mapped(&mut place, target_group, GroupId::new, faults);
+        if let Some(source) = source.as_ref().filter(|source| well_selected && !selection.selects(source)) {
+            let message = "is not chosen by restore.consumerGroups, so nothing would go where it says; include it there, or \
+                           take the entry out";
+            faults.push(&format!("{entry}.sourceGroup"), format!("{:?} {message}", source.as_str()));
+        }
+        if let Some(target) = target.as_ref().filter(|target| target.as_str().starts_with(RESTORE_GROUP_PREFIX)) {
+            let message = format!("{:?} is where a restore keeps its progress; choose another id", target.as_str());
+            faults.push(&format!("{entry}.targetGroup"), message);
+        }
+        mapping.extend(source.zip(target));
+    }
+    mapping
 }
 
 fn partitions(path: &str, value: &Scalar, faults: &mut Faults) -> Option<NonZeroU32> {

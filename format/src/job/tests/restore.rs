@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::super::*;
-use crate::ids::{TimestampMs, TopicName};
+use crate::ids::{GroupId, TimestampMs, TopicName};
 
 const MINIMAL: &str = r#"
 cluster: {bootstrapServers: "127.0.0.1:9092"}
@@ -66,6 +66,14 @@ restore:
   topicCreation: automatic
   existingTopicPolicy: merge
   onGap: skip
+  consumerGroups:
+    include: []
+    exclude: ["", "("]
+    mapping:
+      - {sourceGroup: a, targetGroup: c}
+      - {sourceGroup: b, targetGroup: c}
+      - {sourceGroup: a, targetGroup: strimzi-backup-restore-x}
+      - {targetGroup: ""}
   parallelism: 65
   throttle: 1Ki
 "#
@@ -84,7 +92,7 @@ fn a_restore_document_names_itself_and_missing_blocks() {
 #[test]
 fn unknown_fields_of_a_restore_document_are_refused_by_name_and_place() {
     for (text, words) in [
-        (with("consumerGroups: {include: [a]}"), ["restore", "`consumerGroups`", "line 4"]),
+        (with("consumerGroups: {groups: [a]}"), ["restore.consumerGroups", "`groups`", "line 4"]),
         (with("pointInTime: {time: 1}"), ["restore.pointInTime", "`time`", "line 4"]),
         (with("topicMapping: [{source: a}]"), ["restore.topicMapping[0]", "`source`", "line 4"]),
         (with("backupRef: {backupId: a}"), ["restore", "`backupRef`", "line 4"]),
@@ -183,8 +191,8 @@ fn a_mapping_of_a_topic_that_is_not_restored_is_refused() {
     let mapping = "topicMapping: [{sourceTopic: payments, targetTopic: paid}]";
     let message = faults(&with(&format!("topics: {{include: [orders]}}, {mapping}")));
     assert!(message.starts_with("restore.topicMapping[0].sourceTopic: \"payments\" is not chosen"), "{message}");
-    let message = faults(&with("topicMapping: [{sourceTopic: __consumer_offsets, targetTopic: copy}]"));
-    assert!(message.contains("\"__consumer_offsets\" is not chosen"), "{message}");
+    let message = faults(&with("topicMapping: [{sourceTopic: __transaction_state, targetTopic: copy}]"));
+    assert!(message.contains("\"__transaction_state\" is not chosen"), "{message}");
     let bad = faults(&with(&format!("topics: {{include: ['(']}}, {mapping}")));
     assert!(bad.starts_with("restore.topics.include[0]") && !bad.contains("not chosen"), "one fault at a time: {bad}");
 }
@@ -193,8 +201,50 @@ fn a_mapping_of_a_topic_that_is_not_restored_is_refused() {
 fn a53_a_restore_takes_whole_names_and_internal_topics_only_by_name() {
     let selects = |more: &str, name: &str| restore(&with(more)).restore.topics.selects(&topic(name));
     assert!(selects("topics: {include: [orders]}", "orders") && !selects("topics: {include: [orders]}", "orders2"));
-    assert!(!selects("topics: {}", "__consumer_offsets") && selects("topics: {}", "orders"));
-    assert!(selects("topics: {include: [__consumer_offsets]}", "__consumer_offsets"));
+    assert!(!selects("topics: {}", "__transaction_state") && selects("topics: {}", "orders"));
+    assert!(selects("topics: {include: [__transaction_state]}", "__transaction_state"));
+}
+
+fn group(id: &str) -> GroupId {
+    GroupId::new(id).expect("legal")
+}
+
+#[test]
+fn offsets_of_groups_are_restored_only_where_that_is_asked_for() {
+    for more in ["", "consumerGroups: {}", "consumerGroups: {restore: false, include: [a]}"] {
+        assert!(restore(&with(&format!("parallelism: 4, {more}"))).restore.groups.is_none(), "{more}");
+    }
+    let message = faults(&with("consumerGroups: {mapping: [{sourceGroup: a, targetGroup: b}]}"));
+    assert!(message.starts_with("restore.consumerGroups.mapping: is set while restore is not"), "{message}");
+}
+
+#[test]
+fn a_restore_takes_whole_group_ids_and_never_the_groups_of_restores() {
+    let selects = |more: &str, id: &str| {
+        let groups = restore(&with(&format!("consumerGroups: {{restore: true, {more}}}"))).restore.groups;
+        groups.expect("asked for").selection.selects(&group(id))
+    };
+    assert!(selects("", "billing") && selects("", "__odd"), "no group is internal");
+    assert!(selects("include: [billing]", "billing") && !selects("include: [billing]", "billing-2"));
+    assert!(!selects("exclude: ['b.*']", "billing") && selects("include: ['__a|b']", "b"));
+    assert!(!selects("", "strimzi-backup-restore-orders-dr-1"));
+    assert!(!selects("include: [strimzi-backup-restore-x]", "strimzi-backup-restore-x"));
+}
+
+#[test]
+fn a_group_goes_where_its_mapping_says_or_keeps_its_id() {
+    let mapping = "mapping: [{sourceGroup: a, targetGroup: b}, {sourceGroup: b, targetGroup: a}]";
+    let groups = restore(&with(&format!("consumerGroups: {{restore: true, {mapping}}}"))).restore.groups;
+    let target = |id: &str| groups.as_ref().expect("asked for").target(&group(id)).to_string();
+    assert_eq!([target("a"), target("b"), target("c")], ["b", "a", "c"], "ids may be exchanged");
+}
+
+#[test]
+fn a_mapping_of_a_group_that_is_not_restored_is_refused() {
+    let mapping = "mapping: [{sourceGroup: payments, targetGroup: paid}]";
+    let message = faults(&with(&format!("consumerGroups: {{restore: true, exclude: [pay.*], {mapping}}}")));
+    let wanted = "restore.consumerGroups.mapping[0].sourceGroup: \"payments\" is not chosen by restore.consumerGroups";
+    assert!(message.starts_with(wanted), "{message}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::sample::{
 };
 
 fn next(state: &State, draft: Draft) -> Manifest {
-    let Draft { segments, gaps, holes, topics, positions, frontier } = draft;
+    let Draft { segments, group_image, gaps, holes, topics, positions, frontier } = draft;
     Manifest {
         format_version: crate::document::FORMAT_VERSION,
         kind: crate::document::Kind::Manifest,
@@ -24,6 +24,7 @@ fn next(state: &State, draft: Draft) -> Manifest {
         observed_at: at(0),
         claim: None,
         segments,
+        group_image,
         gaps,
         holes,
         topics,
@@ -253,6 +254,6 @@ fn topic_events_tell_what_they_must_and_follow_each_other_within_a_manifest() {
 fn what_is_refused_says_which_partition_and_which_offsets() {
     let error = of(captured(&key("orders", 0, 0), 12..15)).expect_err("a hole");
     assert_eq!(error.to_string(), "orders-0: [12, 15) does not follow the position 10");
-    let frontier = Frontier { until: Some(at(0)), behind: Vec::new() };
+    let frontier = Frontier { until: Some(at(0)), ..Frontier::default() };
     assert_eq!(of(Draft { frontier, ..Draft::default() }), Ok(()), "a heartbeat");
 }

@@ -15,9 +15,9 @@ use crate::document::{self, FORMAT_VERSION, Kind};
 use crate::identity::Identity;
 use crate::ids::{ClusterId, SnapshotId};
 use crate::layout::{self, SegmentName, SegmentPlace};
-use crate::sample::{at, behind, gap, hole, key, range, topic};
+use crate::sample::{at, behind, gap, hole, key, range, run, topic};
 use crate::snapshot::{Label, Snapshot};
-use crate::state::{ClaimRecord, Earlier, Head, Interval, Life, Position, State, TopicState, Totals};
+use crate::state::{ClaimRecord, Earlier, GroupImageAt, Head, Interval, Life, Position, State, TopicState, Totals};
 use crate::store::Store;
 
 const IDENTITY: &str = "identity-v1.json";
@@ -92,6 +92,7 @@ fn intake() -> Segment {
         row_group: 0,
         first_row,
         rows,
+        largest_record: 1_048_645,
         min_timestamp: at(100),
         max_timestamp: at(101),
         leader_epoch: LeaderEpoch::new(4),
@@ -130,11 +131,36 @@ fn filed() -> Segment {
             row_group: 1,
             first_row: 0,
             rows: 5,
+            largest_record: 9_000_071,
             min_timestamp: at(-5),
             max_timestamp: at(3601),
             leader_epoch: LeaderEpoch::new(0),
             bucket,
         }],
+    }
+}
+
+fn groups() -> Segment {
+    let bucket = Bucket::of(at(120));
+    Segment {
+        object: layout::segment(&SegmentPlace::Groups(bucket), place(2)),
+        bytes: 3210,
+        sha256: Sha256::of(b"the offsets of groups"),
+        footer_bytes: 987,
+        footer_sha256: Sha256::of(b"the offsets of groups' footer"),
+        rows: 2,
+        raw_bytes: 60,
+        runs: vec![Run { bucket, ..run(&key("__consumer_offsets", 0, 7), 20..30, 2) }],
+    }
+}
+
+fn image() -> GroupImage {
+    GroupImage {
+        object: layout::segment(&SegmentPlace::Groups(Bucket::of(at(120))), place(3)),
+        bytes: 4321,
+        sha256: Sha256::of(b"the image of groups"),
+        rows: 12,
+        newest: Some(at(84)),
     }
 }
 
@@ -165,7 +191,9 @@ fn frontier() -> Frontier {
             behind(&key("payments", 0, 0), Some(at(90)), BehindReason::OpenTransaction),
             behind(&key("audit", 0, 0), Some(at(80)), BehindReason::Unreachable),
             behind(&key("orders", 0, 0), Some(at(70)), BehindReason::Corrupt),
+            behind(&key("__consumer_offsets", 0, 7), Some(at(85)), BehindReason::Backlog),
         ],
+        groups: Some(GroupStanding::Followed),
     }
 }
 
@@ -182,11 +210,13 @@ fn manifest() -> Manifest {
         previous: Sha256::of(b"manifest 2"),
         observed_at: at(120),
         claim: Some(Claim { writer: "orders-dr-7f9c".to_owned(), software: "0.1.0".to_owned() }),
-        segments: vec![intake(), filed()],
+        segments: vec![intake(), filed(), groups()],
+        group_image: Some(image()),
         gaps: gaps(),
         holes: vec![hole(&key("orders", 0, 0), 110..112)],
         topics: events(),
         positions: vec![
+            moved(&key("__consumer_offsets", 0, 7), 30, last(29, 1), Some(at(84))),
             moved(&key("audit", 0, 0), 9, None, None),
             moved(&key("customers", 0, 0), 52, last(49, 3), Some(at(50))),
             moved(&key("customers", 1, 0), 3, last(2, 4), Some(at(101))),
@@ -270,7 +300,8 @@ fn before() -> State {
             (key("orders", 0, 1), held(0..40, last(39, 3), Some((at(0), at(39))), 40)),
         ]),
         gaps: vec![gap(&key("orders", 0, 0), 10..12, GapReason::RetentionOverrun)],
-        frontier: Frontier { until: Some(at(59)), behind: Vec::new() },
+        frontier: Frontier { until: Some(at(59)), ..Frontier::default() },
+        group_images: Vec::new(),
         complete_since: Some(at(59)),
         totals: Totals { segments: 3, bytes: 4000, rows: 160, raw_bytes: 12_000 },
     }
@@ -313,6 +344,7 @@ fn after() -> State {
         ],
         topics: topics_after(),
         positions: BTreeMap::from([
+            (key("__consumer_offsets", 0, 7), held(20..30, last(29, 1), Some((at(20), at(84))), 2)),
             (key("audit", 0, 0), held(5..9, None, None, 0)),
             (key("customers", 0, 0), held(0..52, last(49, 3), Some((at(1), at(50))), 50)),
             (key("customers", 1, 0), held(0..3, last(2, 4), Some((at(100), at(101))), 3)),
@@ -322,7 +354,13 @@ fn after() -> State {
         ]),
         gaps: [before().gaps, gaps()].concat(),
         frontier: frontier(),
-        totals: Totals { segments: 5, bytes: 9_010_457, rows: 172, raw_bytes: 30_028_822 },
+        group_images: vec![GroupImageAt {
+            sequence: Sequence::new(3),
+            observed_at: at(120),
+            until: Some(at(85)),
+            image: image(),
+        }],
+        totals: Totals { segments: 7, bytes: 9_017_988, rows: 172, raw_bytes: 30_028_822 },
         ..before()
     }
 }
@@ -340,7 +378,7 @@ fn checkpoint() -> Checkpoint {
         kind: Kind::Checkpoint,
         state: after(),
         blocks: vec![block(1, b"checkpoint 1"), second],
-        segments: vec![intake(), filed()],
+        segments: vec![intake(), filed(), groups()],
     }
 }
 
@@ -401,7 +439,10 @@ async fn a_reader_believes_the_golden_checkpoint_by_the_golden_manifest() {
     }
     let log = reader::open(&store, Shard::ONLY).await.expect("readable").expect("a backup");
     assert_eq!((log.identity, log.state, log.ignored), (identity(), after(), Vec::new()));
-    assert_eq!((&log.blocks[..2], &*log.block_segments), (&checkpoint().blocks[..], &vec![intake(), filed()]));
+    assert_eq!(
+        (&log.blocks[..2], &*log.block_segments),
+        (&checkpoint().blocks[..], &vec![intake(), filed(), groups()])
+    );
 }
 
 #[test]

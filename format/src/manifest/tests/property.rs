@@ -107,7 +107,7 @@ fn draft(state: &State, cut: &Cut) -> Draft {
     }
     draft.topics = vec![fitting(state, cut.event)];
     let copying = cut.copying.then(|| behind(&stands(state, 0).0, None, BehindReason::Backlog));
-    draft.frontier = Frontier { until: cut.until.map(at), behind: copying.into_iter().collect() };
+    draft.frontier = Frontier { until: cut.until.map(at), behind: copying.into_iter().collect(), groups: None };
     draft
 }
 
