@@ -65,7 +65,7 @@ impl History {
             let segment = self.segment(store, &options, &writer, &first, number).await?;
             let until = at(number + 1)?;
             let positions = segment.runs.iter().map(position).collect();
-            let frontier = Frontier { until: Some(until), behind: Vec::new() };
+            let frontier = Frontier { until: Some(until), ..Frontier::default() };
             let draft = Draft { segments: vec![segment], positions, frontier, ..Draft::default() };
             let prepared = writer.prepare(draft, nonce(number + 1), until)?;
             writer.commit(&prepared).await?;

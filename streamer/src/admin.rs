@@ -1,5 +1,6 @@
 //! The HTTP server: `/livez`, `/readyz`, `/metrics`.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,19 @@ use crate::status::Status;
 /// How long answers that are under way may take once it is told to stop.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
-/// What the server looks at when it is asked.
+/// What the server tells of a process.
+pub trait Told: Send + Sync + 'static {
+    /// What is still missing before it is ready; `None` where nothing is.
+    fn not_ready(&self) -> Option<&'static str>;
+
+    /// The metrics, as OpenMetrics text.
+    ///
+    /// # Errors
+    /// Never; the encoder writes into memory.
+    fn metrics(&self) -> Result<String, fmt::Error>;
+}
+
+/// What is told of a streamer.
 #[derive(Debug)]
 pub struct View<C> {
     /// Counters.
@@ -58,6 +71,18 @@ impl<C: Clock> View<C> {
     }
 }
 
+impl<C: Clock> Told for View<C> {
+    fn not_ready(&self) -> Option<&'static str> {
+        self.refresh();
+        self.status.not_ready()
+    }
+
+    fn metrics(&self) -> Result<String, fmt::Error> {
+        self.refresh();
+        self.metrics.text()
+    }
+}
+
 /// Binds the address. Port 0 asks for any free one; the log line says which.
 ///
 /// # Errors
@@ -74,12 +99,12 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 ///
 /// # Errors
 /// [`Error::Io`] where the listener fails.
-pub async fn serve<C: Clock>(listener: TcpListener, view: Arc<View<C>>, stop: CancellationToken) -> Result<(), Error> {
+pub async fn serve<T: Told>(listener: TcpListener, told: Arc<T>, stop: CancellationToken) -> Result<(), Error> {
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready::<C>))
-        .route("/metrics", get(metrics::<C>))
-        .with_state(view);
+        .route("/readyz", get(ready::<T>))
+        .route("/metrics", get(metrics::<T>))
+        .with_state(told);
     let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
     let patience = async {
         stop.cancelled().await;
@@ -91,18 +116,16 @@ pub async fn serve<C: Clock>(listener: TcpListener, view: Arc<View<C>>, stop: Ca
     }
 }
 
-async fn ready<C: Clock>(State(view): State<Arc<View<C>>>) -> impl IntoResponse {
-    view.refresh();
-    match view.status.not_ready() {
+async fn ready<T: Told>(State(told): State<Arc<T>>) -> impl IntoResponse {
+    match told.not_ready() {
         None => (StatusCode::OK, "ok\n".to_owned()),
         Some(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("{missing}\n")),
     }
 }
 
-async fn metrics<C: Clock>(State(view): State<Arc<View<C>>>) -> impl IntoResponse {
-    view.refresh();
+async fn metrics<T: Told>(State(told): State<Arc<T>>) -> impl IntoResponse {
     let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-    match view.metrics.text() {
+    match told.metrics() {
         Ok(text) => (StatusCode::OK, kind, text),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, kind, String::new()),
     }

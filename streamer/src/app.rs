@@ -135,6 +135,12 @@ async fn run(
             return Ok(());
         }
     };
+    let groups = crate::groups::load(&store, job.consumer_groups, writer.state(), &world.clock, &world.metrics);
+    let groups = tokio::select! {
+        biased;
+        groups = groups => groups?,
+        () = stop.cancelled() => return Ok(()),
+    };
     let options = EncodeOptions::new(writer.state().backup, codec(job.backup.compression))?;
     let broker = Arc::new(LiveBroker::new(job.cluster, tuning(&job.backup), kafka));
     let poller = broker.spawn_poller(
@@ -159,6 +165,7 @@ async fn run(
         writer,
         workshop: Arc::new(workshop),
         selection: job.topics,
+        groups,
         settings: job.backup,
         buffers: Arc::clone(&world.buffers),
         budget: Arc::clone(&world.budget),

@@ -82,6 +82,12 @@ pub enum Error {
     /// A snapshot cannot be made or read.
     #[error(transparent)]
     Snapshot(#[from] catalog::Error),
+    /// What was stored of consumer groups cannot be read.
+    #[error(transparent)]
+    Groups(#[from] strimzi_backup_format::groups::at::Error),
+    /// What consumer groups had committed at a moment is not held.
+    #[error(transparent)]
+    NoGroups(#[from] strimzi_backup_format::groups::at::Incomplete),
     /// Nobody commits what a snapshot could name.
     #[error(
         "no commit came within {} after {}, when the snapshot was asked for; {newest}; {}", humantime::format_duration(*timeout),
@@ -175,6 +181,7 @@ impl Error {
             Self::Snapshot(catalog::Error::Unknown { .. } | catalog::Error::Exists { .. }) => exit::USAGE,
             Self::Snapshot(error) if error.is_damage() => exit::DAMAGED,
             Self::Read(error) if !error.is_retryable() => exit::DAMAGED,
+            Self::Groups(error) if !error.is_retryable() => exit::DAMAGED,
             Self::Restore(error) => error.exit_code(),
             Self::RestoreDocument(crate::restore::DocumentError::Damaged { .. }) => exit::DAMAGED,
             _ => exit::FAILED,

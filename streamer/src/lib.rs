@@ -16,6 +16,7 @@ pub mod claim;
 pub mod cli;
 pub mod clock;
 pub mod error;
+pub mod groups;
 pub mod inspect;
 pub mod kafka;
 pub mod metrics;

@@ -13,6 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use strimzi_backup_format::coverage::{GroupCondition, GroupCoverage};
 use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_format::manifest::BehindReason;
 
@@ -77,6 +78,12 @@ pub struct Metrics {
     pub epoch: Gauge,
     /// Checkpoints written.
     pub checkpoints: Counter,
+    /// Commits and deletions of consumer groups committed.
+    pub group_offsets: Counter,
+    /// Records of `__consumer_offsets` that this release cannot read, kept as they are.
+    pub group_unreadable: Counter,
+    /// How consumer groups stand: 1 at one of the states.
+    pub groups: Family<KindLabel, Gauge>,
     failing: AtomicBool,
 }
 
@@ -113,6 +120,9 @@ impl Metrics {
             recent_claims: Gauge::default(),
             epoch: Gauge::default(),
             checkpoints: Counter::default(),
+            group_offsets: Counter::default(),
+            group_unreadable: Counter::default(),
+            groups: Family::default(),
             failing: AtomicBool::new(false),
         };
         // Until there is something to tell: 0 would say that all is well.
@@ -149,6 +159,11 @@ impl Metrics {
         r.register("recent_claims", help, self.recent_claims.clone());
         r.register("epoch", "The writer's epoch", self.epoch.clone());
         r.register("checkpoints", "Checkpoints written", self.checkpoints.clone());
+        let help = "Commits and deletions of consumer groups committed";
+        r.register("consumer_group_offsets", help, self.group_offsets.clone());
+        let help = "Records of __consumer_offsets that cannot be read, kept as they are";
+        r.register("consumer_group_unreadable", help, self.group_unreadable.clone());
+        r.register("consumer_groups", "1 for how consumer groups stand", self.groups.clone());
     }
 
     /// The OpenMetrics text.
@@ -199,6 +214,13 @@ impl Metrics {
         self.kafka_unreachable.set(1) == 0
     }
 
+    /// Tells how consumer groups stand.
+    pub fn set_groups(&self, found: GroupCoverage) {
+        for state in GroupCondition::ALL {
+            self.groups.get_or_create(&KindLabel::new(state.as_str())).set(i64::from(state == found.state));
+        }
+    }
+
     /// Counts the partitions behind.
     pub fn set_behind(&self, reasons: impl Iterator<Item = BehindReason> + Clone) {
         use BehindReason::{Backlog, Corrupt, OpenTransaction, Unreachable};
@@ -210,6 +232,7 @@ impl Metrics {
     }
 }
 
-fn unix_seconds(instant: TimestampMs) -> f64 {
+/// An instant as metrics tell it.
+pub(crate) fn unix_seconds(instant: TimestampMs) -> f64 {
     Duration::from_millis(u64::try_from(instant.get()).unwrap_or(0)).as_secs_f64()
 }

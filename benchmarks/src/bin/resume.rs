@@ -53,7 +53,7 @@ async fn write(store: store::Store, manifests: usize) -> Result<()> {
     writer.commit(&prepared).await?;
     for manifest in 1..manifests {
         let at = now.plus_millis(i64::try_from(manifest)? * 5000);
-        let draft = Draft { frontier: Frontier { until: Some(at), behind: Vec::new() }, ..Draft::default() };
+        let draft = Draft { frontier: Frontier { until: Some(at), ..Frontier::default() }, ..Draft::default() };
         let prepared = writer.prepare(draft, Nonce::new(uuid()), at)?;
         writer.commit(&prepared).await?;
         if writer.checkpoint_is_due() {

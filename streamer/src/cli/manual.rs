@@ -61,6 +61,21 @@ Exit codes:
   2  bad configuration or usage: all faults are listed; also a topic that the backup does not have
   4  the backup's log is damaged, or was written by a newer release";
 
+/// Of `groups`.
+pub(super) const GROUPS: &str = "\
+Examples:
+  Where every group stood when the backup ended:
+    strimzi-backup groups --config job.yaml
+  Where one stood at a moment, for a program:
+    strimzi-backup groups --config job.yaml --group order-processor \\
+      --at 2026-02-13T07:30:00Z --output json
+
+Exit codes:
+  0  done, also where no group had committed anything
+  1  that moment is not covered, the store did not answer, or there is no backup yet
+  2  bad configuration or usage: all faults are listed
+  4  the backup is damaged, or was written by a newer release";
+
 /// Of `snapshot`.
 pub(super) const SNAPSHOT: &str = "\
 Examples:

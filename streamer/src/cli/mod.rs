@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use strimzi_backup_format::ids::{SnapshotId, TimestampMs, TopicName};
+use strimzi_backup_format::ids::{GroupId, IllegalName, SnapshotId, TimestampMs, TopicName};
 use strimzi_backup_format::job::{Job, RestoreJob};
 use strimzi_backup_format::store;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::error::Error;
+use crate::groups;
 use crate::inspect::{self, Prices};
 use crate::restore::{self, Outcome, RestoreError};
 use crate::segments::{self, Slice};
@@ -94,6 +95,24 @@ pub enum Command {
         /// Paths, JSON, or SQL for DuckDB that reads the slice.
         #[arg(long, value_enum, default_value_t = SegmentsOutput::Text)]
         output: SegmentsOutput,
+    },
+    /// Print the offsets that consumer groups had committed at a moment.
+    ///
+    /// A commit counts from the time at which the broker took it. Reads the store alone; the broker may be gone.
+    #[command(after_long_help = manual::GROUPS)]
+    Groups {
+        /// The job document.
+        #[command(flatten)]
+        job: JobFile,
+        /// A group; may be given again. All groups where absent.
+        #[arg(long, value_name = "GROUP", value_parser = group_id)]
+        group: Vec<GroupId>,
+        /// The moment, RFC 3339 with zone, such as 2026-02-13T01:30:00.000Z. The end of the backup where absent.
+        #[arg(long, value_name = "TIME", value_parser = TimestampMs::from_rfc3339)]
+        at: Option<TimestampMs>,
+        /// How to print them.
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
     },
     /// Give a name to a boundary that a restore can stop at.
     ///
@@ -198,6 +217,10 @@ impl JobFile {
     }
 }
 
+fn group_id(text: &str) -> Result<GroupId, IllegalName> {
+    GroupId::new(text)
+}
+
 fn read_text(path: &Path) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|source| Error::ReadJob { path: path.display().to_string(), source })
 }
@@ -235,6 +258,14 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             };
             let slice = Slice { topics: topic, from, to };
             print(&segments::run(&store, &storage.location, &slice, format).await?)
+        }
+        Command::Groups { job, group, at, output } => {
+            let store = store::open(&job.read()?.storage)?;
+            let found = groups::run(&store, &group.into_iter().collect(), at).await?;
+            match output {
+                Output::Text => print(&found.to_string()),
+                Output::Json => print(&found.to_json()),
+            }
         }
         Command::Snapshot { job, id, timeout, output } => {
             let job = job.read()?;
@@ -331,7 +362,7 @@ mod tests {
         let mut command = Arguments::command().term_width(100);
         command.build();
         let mut text = command.render_long_help().to_string();
-        for name in ["stream", "inspect", "segments", "snapshot", "restore", "restores", "verify"] {
+        for name in ["stream", "inspect", "segments", "groups", "snapshot", "restore", "restores", "verify"] {
             let subcommand = command.find_subcommand_mut(name).expect("a command of that name");
             text.push_str(&format!("\n--- {name} ---\n{}", subcommand.clone().term_width(100).render_long_help()));
         }

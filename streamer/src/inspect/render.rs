@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytesize::ByteSize;
-use strimzi_backup_format::coverage::{Coverage, Recoverable, TopicCondition};
+use strimzi_backup_format::coverage::{Coverage, GroupCondition, GroupCoverage, Recoverable, TopicCondition};
 use strimzi_backup_format::ids::{PartitionKey, TimestampMs};
 use strimzi_backup_format::manifest::{Behind, Gap};
 
@@ -22,6 +22,7 @@ impl fmt::Display for Inspection {
         self.protection(f)?;
         self.holdings(f)?;
         self.topics(f)?;
+        self.groups(f)?;
         self.behind(f)?;
         self.gaps(f)?;
         self.snapshots(f)?;
@@ -91,6 +92,28 @@ impl Inspection {
             .map(|topic| format!("{}: {}, {} records held", topic.topic, topic.state.as_str(), topic.rows))
             .collect();
         list(f, &odd)
+    }
+
+    fn groups(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let GroupCoverage { state, from, until } = self.coverage.groups;
+        let text = match (state, until) {
+            (GroupCondition::NotSelected, _) => "not covered: the job selects none (consumerGroups)".to_owned(),
+            (GroupCondition::Denied, _) => {
+                "not covered: the user may not see __consumer_offsets; it needs Describe and Read of it".to_owned()
+            }
+            (GroupCondition::Unreachable, _) => {
+                "not covered: __consumer_offsets is out of reach, or the user may not read it".to_owned()
+            }
+            (GroupCondition::Damaged, _) => {
+                "not covered: a file under groups/ is gone or damaged (`strimzi-backup verify`)".to_owned()
+            }
+            (GroupCondition::Streaming, Some(until)) => {
+                let from = from.map_or_else(String::new, |from| format!("from {} ", show(from)));
+                format!("committed offsets {from}until {}", show(until))
+            }
+            (GroupCondition::FirstCopy | GroupCondition::Streaming, _) => "in their first copy".to_owned(),
+        };
+        line(f, "groups", format_args!("{text}"))
     }
 
     fn behind(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,8 @@ use strimzi_backup_format::ids::{
 };
 use strimzi_backup_format::layout::{self, SegmentName, SegmentPlace};
 use strimzi_backup_format::manifest::{
-    Behind, BehindReason, Claim, Frontier, Gap, GapReason, Run, Segment, TopicDescription, TopicEventKind,
+    Behind, BehindReason, Claim, Frontier, Gap, GapReason, GroupStanding, Run, Segment, TopicDescription,
+    TopicEventKind,
 };
 use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::state::{ClaimRecord, Head, Interval, Life, Position, State, TopicState, Totals};
@@ -69,6 +70,7 @@ fn log() -> Log {
             behind("orders", Some(at(7000)), BehindReason::OpenTransaction),
             behind("payments", None, BehindReason::Backlog),
         ],
+        groups: Some(GroupStanding::Absent),
     };
     state.complete_since = Some(at(30));
     state.gaps.push(Gap {
@@ -117,6 +119,7 @@ fn manifest(sequence: u64, seconds: i64, sizes: &[u64]) -> Manifest {
             row_group: 0,
             first_row: 0,
             rows: 1,
+            largest_record: 100,
             min_timestamp: at(0),
             max_timestamp: at(0),
             leader_epoch: LeaderEpoch::UNKNOWN,
@@ -135,6 +138,7 @@ fn manifest(sequence: u64, seconds: i64, sizes: &[u64]) -> Manifest {
         observed_at: at(seconds),
         claim: None,
         segments: sizes.iter().enumerate().map(segment).collect(),
+        group_image: None,
         gaps: Vec::new(),
         holes: Vec::new(),
         topics: Vec::new(),
@@ -221,6 +225,7 @@ fn the_screen_answers_the_questions() {
                 old: Deleted, 0 records held
                 payments: FirstCopy, 0 records held
                 private: Excluded, 0 records held
+    groups      committed offsets until 2026-02-13T09:00:00.000Z
     behind      2 partitions
                 orders-0: OpenTransaction, until 2026-02-13T08:56:40.000Z
                 payments-0: Backlog, first copy not complete
@@ -255,6 +260,7 @@ fn a_backup_that_has_just_begun_says_so() {
     protected   no: nothing is complete yet
     stored      0 B in 0 segments, raw 0 B
     topics      none
+    groups      not covered: the job selects none (consumerGroups)
     behind      no partition
     gaps        none
     writer      none yet

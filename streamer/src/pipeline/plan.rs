@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use strimzi_backup_format::bucket::Bucket;
-use strimzi_backup_format::ids::{Offset, PartitionKey, TopicName};
+use strimzi_backup_format::groups::GroupRun;
+use strimzi_backup_format::ids::{LeaderEpoch, Offset, PartitionKey, TopicName};
 use strimzi_backup_format::layout::SegmentPlace;
 use strimzi_backup_format::manifest::{Hole, PartitionPosition};
 use strimzi_backup_format::offset_range::OffsetRange;
@@ -49,6 +50,8 @@ pub struct PlannedSegment {
 pub struct CutPlan {
     /// The segments, topic segments first.
     pub segments: Vec<PlannedSegment>,
+    /// What consumer groups have committed.
+    pub offsets: Vec<GroupRun>,
     /// Offsets skipped by partitions that brought no record.
     pub holes: Vec<Hole>,
     /// Where each partition stands afterwards.
@@ -69,11 +72,12 @@ pub fn plan(parts: Vec<PartitionCut>, policy: Policy, cut_bucket: Bucket) -> Cut
     let mut plan = CutPlan::default();
     let mut weights: BTreeMap<(TopicName, Bucket), usize> = BTreeMap::new();
     let mut units = Vec::new();
-    for part in parts {
+    for mut part in parts {
         plan.positions.push(position(&part));
-        if part.batches.is_empty() {
+        if part.batches.is_empty() && part.offsets.is_empty() {
             plan.holes.extend(hole(&part));
         }
+        plan.offsets.extend(group_run(&mut part));
         for unit in split(part) {
             *weights.entry((unit.key.topic.clone(), unit.bucket)).or_default() += unit.batch.raw_bytes();
             units.push(unit);
@@ -111,6 +115,14 @@ fn hole(part: &PartitionCut) -> Option<Hole> {
     let PartitionKey { topic, lineage, partition } = part.key.clone();
     let range = OffsetRange::new(part.base, part.next).ok().filter(|range| !range.is_empty())?;
     Some(Hole { topic, lineage, partition, range })
+}
+
+/// What a part says of consumer groups, with all the offsets that it accounts for.
+fn group_run(part: &mut PartitionCut) -> Option<GroupRun> {
+    let rows = std::mem::take(&mut part.offsets);
+    let range = OffsetRange::new(part.base, part.next).ok().filter(|_| !rows.is_empty())?;
+    let leader_epoch = part.last_record.map_or(LeaderEpoch::UNKNOWN, |last| last.leader_epoch);
+    Some(GroupRun { key: part.key.clone(), range, leader_epoch, rows })
 }
 
 /// The batches of a part with ranges that tile `[base, next)`: each begins where the one before ends.
@@ -245,6 +257,7 @@ mod tests {
             last_record: None,
             highest_timestamp: None,
             batches,
+            offsets: Vec::new(),
             charged: 0,
         }
     }

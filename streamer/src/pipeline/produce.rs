@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesOrdered;
+use strimzi_backup_format::bucket::Bucket;
+use strimzi_backup_format::groups::{self, GroupRun};
 use strimzi_backup_format::ids::{Epoch, Sequence, Shard};
-use strimzi_backup_format::layout::{self, SegmentName};
-use strimzi_backup_format::manifest::Segment;
+use strimzi_backup_format::layout::{self, SegmentName, SegmentPlace};
+use strimzi_backup_format::manifest::{GroupImage, Segment};
 use strimzi_backup_format::segment;
 use strimzi_backup_format::segment::encode::{EncodeOptions, EncodedSegment, SegmentWriter, encode_row_group};
 use strimzi_backup_format::store::{self, Store};
@@ -19,6 +21,7 @@ use super::plan::PlannedSegment;
 use crate::budget::Charge;
 use crate::clock::{Backoff, Clock};
 use crate::metrics::Metrics;
+use crate::source::groups::Image;
 
 /// Where segments are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,28 @@ pub struct Workshop<C> {
     pub metrics: Arc<Metrics>,
 }
 
+/// What is to be made of a cut.
+#[derive(Debug)]
+pub struct Order {
+    /// The segments with records.
+    pub segments: Vec<PlannedSegment>,
+    /// What consumer groups have committed.
+    pub offsets: Vec<GroupRun>,
+    /// What is known of all groups, where an image is due.
+    pub image: Option<Image>,
+    /// The hour of the cut, under which both are filed.
+    pub bucket: Bucket,
+}
+
+/// What was made of a cut.
+#[derive(Debug)]
+pub struct Produced {
+    /// The segments.
+    pub segments: Vec<Segment>,
+    /// The image of all groups.
+    pub group_image: Option<GroupImage>,
+}
+
 /// Encodes and uploads the segments of a cut. On success all of them are complete in the store (P2).
 ///
 /// Cancel safe: what is dropped half-way leaves at most objects that no manifest names.
@@ -58,25 +83,46 @@ pub struct Workshop<C> {
 /// Only where records cannot be encoded at all; the store is tried without end.
 pub async fn produce<C: Clock>(
     workshop: Arc<Workshop<C>>,
-    segments: Vec<PlannedSegment>,
+    order: Order,
     sequence: Sequence,
     mut charge: Charge,
-) -> Result<(Vec<Segment>, Charge), segment::Error> {
+) -> Result<(Produced, Charge), segment::Error> {
     let shop = workshop.as_ref();
+    let Order { segments, offsets, image, bucket } = order;
     let encoded = segments.into_iter().map(|planned| async {
         let place = planned.place.clone();
         encode(shop, planned).await.map(|segment| (place, segment))
     });
     let encoded: Vec<_> = encoded.collect::<FuturesOrdered<_>>().collect().await;
-    let encoded = encoded.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut encoded = encoded.into_iter().collect::<Result<Vec<_>, _>>()?;
+    for offsets in groups::file::in_files(offsets)? {
+        let segment = run_on(shop.pool, move || groups::file::encode(offsets, bucket)).await?;
+        encoded.push((SegmentPlace::Groups(bucket), segment));
+    }
+    let name = |number| SegmentName { shard: shop.shard, epoch: shop.epoch, sequence, number };
+    let image = make_image(shop, image, bucket, name(encoded.len()));
     let bytes: u64 = encoded.iter().map(|(_, segment)| segment.bytes).sum();
     charge.shrink_to(usize::try_from(bytes).unwrap_or(usize::MAX));
-    let uploads = encoded.into_iter().enumerate().map(|(number, (place, segment))| {
-        let name = SegmentName { shard: shop.shard, epoch: shop.epoch, sequence, number };
-        upload(shop, layout::segment(&place, name), segment)
-    });
-    let uploaded = uploads.collect::<FuturesOrdered<_>>().collect().await;
-    Ok((uploaded, charge))
+    let uploads = encoded
+        .into_iter()
+        .enumerate()
+        .map(|(number, (place, segment))| upload(shop, layout::segment(&place, name(number)), segment));
+    let segments = uploads.collect::<FuturesOrdered<_>>().collect();
+    let (segments, group_image) = tokio::join!(segments, image);
+    Ok((Produced { segments, group_image: group_image? }, charge))
+}
+
+async fn make_image<C: Clock>(
+    shop: &Workshop<C>,
+    image: Option<Image>,
+    bucket: Bucket,
+    name: SegmentName,
+) -> Result<Option<GroupImage>, segment::Error> {
+    let Some(Image { rows, newest }) = image else { return Ok(None) };
+    let encoded = run_on(shop.pool, move || groups::file::encode_image(&rows)).await?;
+    let place = SegmentPlace::Groups(bucket);
+    let Segment { object, bytes, sha256, rows, .. } = upload(shop, layout::segment(&place, name), encoded).await;
+    Ok(Some(GroupImage { object, bytes, sha256, rows, newest }))
 }
 
 async fn encode<C: Clock>(shop: &Workshop<C>, planned: PlannedSegment) -> Result<EncodedSegment, segment::Error> {

@@ -66,7 +66,7 @@ async fn claimed(store: &Store, seconds: i64) -> LogWriter {
 async fn commits(writer: &mut LogWriter, moments: &[(u64, i64)]) {
     for (pause, observed) in moments {
         tokio::time::sleep(Duration::from_secs(*pause)).await;
-        let frontier = Frontier { until: Some(at(*observed)), behind: Vec::new() };
+        let frontier = Frontier { until: Some(at(*observed)), ..Frontier::default() };
         let prepared = writer.prepare(Draft { frontier, ..Draft::default() }, nonce(), at(*observed)).expect("legal");
         writer.commit(&prepared).await.expect("committed");
     }

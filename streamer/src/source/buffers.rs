@@ -4,6 +4,7 @@
 //! that an event of an earlier assignment of the same partition cannot be taken for one of the present.
 
 use strimzi_backup_format::bucket::Bucket;
+use strimzi_backup_format::groups::{self, OffsetRow};
 use strimzi_backup_format::ids::{LeaderEpoch, Offset, PartitionKey, TimestampMs};
 use strimzi_backup_format::manifest::{BehindReason, LastRecord};
 use strimzi_backup_format::record::RecordRef;
@@ -60,8 +61,10 @@ pub struct PartitionCut {
     pub last_record: Option<LastRecord>,
     /// The highest timestamp seen.
     pub highest_timestamp: Option<TimestampMs>,
-    /// The records in order, with the bucket each batch is filed under.
+    /// The records in order, with the bucket each batch is filed under; none of `__consumer_offsets`.
     pub batches: Vec<(Bucket, Batch)>,
+    /// What consumer groups have committed, in order; of `__consumer_offsets` alone.
+    pub offsets: Vec<OffsetRow>,
     /// Bytes charged to the budget, to be given back when its segment is durable.
     pub charged: usize,
 }
@@ -90,6 +93,7 @@ struct Slot {
     open: BatchBuilder,
     fills_batches: bool,
     closed: Vec<(Bucket, Batch)>,
+    offsets: Vec<OffsetRow>,
     charged: usize,
     /// The last end-of-partition offset: the last stable offset at that moment.
     end_seen: Option<Offset>,
@@ -202,6 +206,7 @@ impl Buffers {
             open: BatchBuilder::new(false),
             fills_batches: false,
             closed: Vec::new(),
+            offsets: Vec::new(),
             charged: 0,
             end_seen: None,
             fault: None,
@@ -261,14 +266,9 @@ impl Buffers {
                 slot.roll(record.timestamp, now);
             }
         }
-        let before = slot.open.raw_bytes();
-        slot.open.append(record);
+        let raw = if slot.key.topic.is_consumer_offsets() { slot.decode(record) } else { slot.append(record) };
         slot.next = record.offset.next();
         slot.last_record = Some(LastRecord { offset: record.offset, leader_epoch: record.leader_epoch });
-        let raw = slot.open.raw_bytes() - before;
-        if slot.open.is_full() {
-            slot.close_batch();
-        }
         let cost = raw + RECORD_OVERHEAD_BYTES + record.headers.len() * HEADER_OVERHEAD_BYTES;
         slot.charged += cost;
         self.charged += cost;
@@ -393,6 +393,24 @@ impl Slot {
         }
     }
 
+    /// Takes a record in. Gives back its bytes.
+    fn append(&mut self, record: &RecordRef<'_>) -> usize {
+        let before = self.open.raw_bytes();
+        self.open.append(record);
+        let raw = self.open.raw_bytes() - before;
+        if self.open.is_full() {
+            self.close_batch();
+        }
+        raw
+    }
+
+    /// Takes in what a record of `__consumer_offsets` says of a group's offsets. Gives back what that costs, about.
+    fn decode(&mut self, record: &RecordRef<'_>) -> usize {
+        let Some(row) = groups::of_record(self.key.lineage, self.key.partition, record) else { return 0 };
+        self.offsets.push(row);
+        size_of::<OffsetRow>() + record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len)
+    }
+
     fn close_batch(&mut self) {
         if self.open.is_empty() {
             return;
@@ -416,6 +434,7 @@ impl Slot {
             last_record: self.last_record,
             highest_timestamp: self.highest,
             batches: std::mem::take(&mut self.closed),
+            offsets: std::mem::take(&mut self.offsets),
             charged: std::mem::take(&mut self.charged),
         };
         self.base = self.next;

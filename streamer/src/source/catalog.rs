@@ -181,6 +181,8 @@ impl Catalog {
             }
             // What is known of it stands still, and counts as out of reach.
             (Some(_), Err(_)) | (None, Err(Refusal::Denied)) => true,
+            // It is asked for although nobody lists it: there is none before the first commit of a group.
+            (None, Err(Refusal::Unknown)) if topic.is_consumer_offsets() => true,
             (None, _) => false,
         })
     }

@@ -15,6 +15,7 @@
 
 pub mod buffers;
 pub mod catalog;
+pub mod groups;
 pub mod live;
 mod slots;
 

@@ -18,6 +18,7 @@ use crate::budget::Charge;
 use crate::clock::{Backoff, Clock};
 use crate::error::Error;
 use crate::metrics::KindLabel;
+use crate::pipeline::produce::Produced;
 use crate::source::Broker;
 
 /// In how many looks in a row an object must be missing before it counts as gone: a store may be slow to show it.
@@ -36,10 +37,10 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     /// Commits the cut whose segments are in the store.
     pub(super) async fn commit_next(
         &mut self,
-        (cut, segments, charge): (InFlight, Vec<Segment>, Charge),
+        (cut, produced, charge): (InFlight, Produced, Charge),
     ) -> Result<(), Error> {
         let InFlight { mut draft, observed_at, cut_at, .. } = cut;
-        draft.segments = segments;
+        (draft.segments, draft.group_image) = (produced.segments, produced.group_image);
         self.commit(draft, observed_at, "data", Some(cut_at)).await?;
         drop(charge);
         Ok(())
@@ -113,8 +114,11 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         let (manifest, metrics) = (prepared.manifest(), &parts.metrics);
         self.last_commit = Instant::now();
         metrics.commits.get_or_create(&KindLabel::new(kind)).inc();
-        metrics.records.inc_by(manifest.segments.iter().map(|segment| segment.rows).sum());
-        metrics.bytes.inc_by(manifest.segments.iter().map(|segment| segment.raw_bytes).sum());
+        let (of_groups, of_records): (Vec<&Segment>, Vec<&Segment>) =
+            manifest.segments.iter().partition(|segment| segment.holds_groups());
+        metrics.records.inc_by(of_records.iter().map(|segment| segment.rows).sum());
+        metrics.bytes.inc_by(of_records.iter().map(|segment| segment.raw_bytes).sum());
+        metrics.group_offsets.inc_by(of_groups.iter().map(|segment| segment.rows).sum());
         if let Some(cut_at) = cut_at {
             metrics.duration.observe(cut_at.elapsed().as_secs_f64());
         }
@@ -125,7 +129,8 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         metrics.succeeded(parts.clock.now());
         let state = parts.writer.state();
         metrics.storage_bytes.set(i64::try_from(state.totals.bytes).unwrap_or(i64::MAX));
-        metrics.set_behind(state.frontier.behind.iter().map(|behind| behind.reason));
+        metrics.set_behind(coverage::behind_in_records(state).map(|behind| behind.reason));
+        metrics.set_groups(coverage::groups(state));
         metrics.recent_claims.set(recent_claims(state, parts.clock.now()));
         parts.status.committed(coverage::recoverable_until(state));
         tracing::debug!(sequence = %manifest.sequence, kind, segments = manifest.segments.len(), "committed");

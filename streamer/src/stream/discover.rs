@@ -10,7 +10,7 @@ use strimzi_backup_format::manifest::{Gap, GapReason, PartitionPosition};
 use strimzi_backup_format::offset_range::OffsetRange;
 use tokio::time::Instant;
 
-use super::{Answer, Stream, Until};
+use super::{Answer, Parts, Stream, Until};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::source::buffers::Start;
@@ -26,6 +26,23 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a topic must be unknown before it counts as deleted. A broker that lost its controller may still answer from
 /// what it knew, and is shut out after `broker.session.timeout.ms`, 9 s by default.
 const UNKNOWN_UNTIL_DELETED: Duration = Duration::from_secs(10);
+
+/// Which topics of a cluster are looked at.
+#[derive(Clone, Debug)]
+pub(super) struct Scope {
+    topics: TopicSelection,
+    groups: bool,
+}
+
+impl Scope {
+    pub(super) fn of<B, C>(parts: &Parts<B, C>) -> Self {
+        Self { topics: parts.selection.clone(), groups: parts.groups.are_selected() }
+    }
+
+    pub(super) fn selects(&self, topic: &TopicName) -> bool {
+        self.topics.selects(topic) || (self.groups && topic.is_consumer_offsets())
+    }
+}
 
 /// One look at the whole cluster.
 #[derive(Debug)]
@@ -47,12 +64,14 @@ struct Topics {
 pub(super) async fn describe_all<B: Broker>(
     broker: &B,
     known: BTreeSet<TopicName>,
-    selection: &TopicSelection,
+    scope: &Scope,
 ) -> Result<BTreeMap<TopicName, Result<Described, Refusal>>, Unreachable> {
     let listed = broker.topics().await?;
     // Known topics that are not listed any more are asked for by name: only a clear "unknown" counts as deleted.
     let mut topics = known;
-    topics.extend(listed.into_iter().filter(|topic| selection.selects(topic)));
+    topics.extend(listed.into_iter().filter(|topic| scope.selects(topic)));
+    // One that the user may not see is not listed, and that is to be told.
+    topics.extend(scope.groups.then(TopicName::consumer_offsets));
     broker.describe(&topics.into_iter().collect::<Vec<_>>()).await
 }
 
@@ -60,9 +79,9 @@ async fn look<B: Broker>(
     broker: &B,
     known: BTreeSet<TopicName>,
     lagging: &[TopicPartition],
-    selection: &TopicSelection,
+    scope: &Scope,
 ) -> Result<Topics, Unreachable> {
-    let described = describe_all(broker, known, selection).await?;
+    let described = describe_all(broker, known, scope).await?;
     let alive: Vec<TopicName> =
         described.iter().filter(|(_, told)| told.is_ok()).map(|(topic, _)| topic.clone()).collect();
     let overrides = broker.overrides(&alive).await?;
@@ -88,11 +107,11 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         self.reconnect();
         let broker = Arc::clone(&self.parts.broker);
         let known = self.catalog.live().cloned().collect();
-        let selection = self.parts.selection.clone();
+        let scope = Scope::of(&self.parts);
         let lagging = self.lagging();
         let (asked_at, asked) = (self.parts.clock.now(), Instant::now());
         self.asking.spawn(async move {
-            let told = patient(look(broker.as_ref(), known, &lagging, &selection)).await;
+            let told = patient(look(broker.as_ref(), known, &lagging, &scope)).await;
             Answer::Topics(Box::new(Look { asked_at, asked, told }))
         });
     }
@@ -129,6 +148,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         };
         self.parts.metrics.kafka_unreachable.set(0);
         self.watch_headroom(&log_starts);
+        self.parts.groups.observe(described.get(&TopicName::consumer_offsets()));
         self.unknown.retain(|topic, _| described.get(topic).is_some_and(Result::is_err));
         for (topic, told) in &described {
             match told {
@@ -138,6 +158,8 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 },
                 Err(Refusal::Unknown) => self.is_unknown(topic),
                 Err(Refusal::NoId) => return Err(Error::NoTopicId(topic.clone())),
+                // How groups stand is told once.
+                Err(_) if topic.is_consumer_offsets() => {}
                 Err(refusal) => tracing::warn!(%topic, ?refusal, "the broker does not describe the topic"),
             }
         }
@@ -388,16 +410,20 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     /// topic and every partition has answered: what is left out would count as read.
     async fn set_goal(&mut self, described: &BTreeMap<TopicName, Result<Described, Refusal>>) -> Result<(), Error> {
         let refused = described.iter().filter_map(|(topic, told)| Some((topic, told.as_ref().err().copied()?)));
+        // That groups are not covered is told, and ends nothing.
+        let refused = refused.filter(|(topic, _)| !topic.is_consumer_offsets());
         // A topic that is unknown is deleted, and not wanted any more.
         if !may_go_on(refused.filter(|(_, refusal)| *refusal != Refusal::Unknown))? {
             return Ok(());
         }
         let partitions: Vec<TopicPartition> =
             self.catalog.wanted().into_iter().map(|key| (key.topic, key.partition)).collect();
+        let is_needed = |partition: &TopicPartition| !partition.0.is_consumer_offsets();
         match tokio::time::timeout(PATIENCE, self.parts.broker.high_watermarks(&partitions)).await {
             Ok(Ok(told)) => {
                 let end = |partition| told.get(partition).copied().unwrap_or(Err(Refusal::Unavailable));
-                let refused = partitions.iter().filter_map(|partition| Some((&partition.0, end(partition).err()?)));
+                let needed = partitions.iter().filter(|partition| is_needed(partition));
+                let refused = needed.filter_map(|partition| Some((&partition.0, end(partition).err()?)));
                 if may_go_on(refused)? {
                     let ends = told.into_iter().filter_map(|(partition, end)| Some((partition, end.ok()?)));
                     self.goal = Some(ends.collect());

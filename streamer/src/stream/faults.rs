@@ -78,7 +78,9 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 // The client stands still behind bytes that fail their checksum until it is assigned anew.
                 Fault::Corrupt => self.read_on(slot, &key),
                 Fault::Unknown => self.ask_topics(),
-                Fault::Denied if self.until == Until::CaughtUp => return Err(Error::Denied { topic: key.topic }),
+                Fault::Denied if self.until == Until::CaughtUp && !key.topic.is_consumer_offsets() => {
+                    return Err(Error::Denied { topic: key.topic });
+                }
                 // Nothing more comes of it; the next look at the cluster assigns it again, in case it is allowed then.
                 Fault::Denied => self.close(slot, &key),
                 Fault::Other => {}

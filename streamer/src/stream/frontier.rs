@@ -45,7 +45,10 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             None if behind.is_empty() => self.watched_at,
             None => None,
         });
-        Frontier { until: until.map(|until| self.watched_at.map_or(until, |watched| until.min(watched))), behind }
+        let until = until.map(|until| self.watched_at.map_or(until, |watched| until.min(watched)));
+        let frontier = Frontier { until, behind, groups: self.parts.groups.standing() };
+        self.parts.groups.known_until(frontier.groups_until());
+        frontier
     }
 
     /// Why a partition is behind. One that delivers what is corrupt is assigned anew again and again, so that its slot knows

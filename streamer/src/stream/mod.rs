@@ -29,10 +29,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::ids::{Offset, PartitionKey, TimestampMs, TopicName};
 use strimzi_backup_format::job::{BackupSettings, TopicSelection};
 use strimzi_backup_format::manifest::log::{Draft, LogWriter};
-use strimzi_backup_format::manifest::{Gap, Hole, PartitionPosition, Segment};
+use strimzi_backup_format::manifest::{Gap, Hole, PartitionPosition};
 use strimzi_backup_format::segment;
 use strimzi_backup_format::state::Head;
 use tokio::task::JoinSet;
@@ -45,11 +46,13 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::metrics::{KindLabel, Metrics};
 use crate::pipeline::plan::Policy;
-use crate::pipeline::produce::Workshop;
+use crate::pipeline::produce::{Produced, Workshop};
 use crate::source::buffers::{Buffers, Fault, PartitionCut, Start};
 use crate::source::catalog::Catalog;
+use crate::source::groups::Groups;
 use crate::source::{Broker, TopicPartition};
 use crate::status::Status;
+use discover::Scope;
 
 /// Cuts on their way into the store at once. Two keep the encoders and the network busy; more would only hold memory.
 const CUTS_IN_FLIGHT: usize = 3;
@@ -83,6 +86,8 @@ pub struct Parts<B, C> {
     pub workshop: Arc<Workshop<C>>,
     /// Which topics.
     pub selection: TopicSelection,
+    /// Which consumer groups, and what is known of them.
+    pub groups: Groups,
     /// Intervals and sizes.
     pub settings: BackupSettings,
     /// Where records arrive.
@@ -164,7 +169,7 @@ struct Unsettled {
 
 #[derive(Debug)]
 struct InFlight {
-    produced: AbortOnDropHandle<Result<(Vec<Segment>, Charge), segment::Error>>,
+    produced: AbortOnDropHandle<Result<(Produced, Charge), segment::Error>>,
     draft: Draft,
     observed_at: TimestampMs,
     cut_at: Instant,
@@ -195,7 +200,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         let state = parts.writer.state();
         let inherited = frontier::inherited(state);
         let mut catalog = Catalog::from_state(state, |key| inherited.contains_key(key));
-        catalog.select(|topic| parts.selection.selects(topic));
+        catalog.select(|topic| Scope::of(&parts).selects(topic));
         let returning = catalog.returned();
         let ledger = frontier::ledger(state);
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
@@ -314,7 +319,8 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         if self.unsettled.is_none() {
             let observed_at = self.parts.clock.now();
             let parts = self.parts.buffers.lock().cut();
-            if parts.is_empty() && self.pending.is_empty() && !self.catalog.has_events() {
+            let image_is_due = self.parts.groups.image_is_due(Bucket::of(observed_at));
+            if parts.is_empty() && self.pending.is_empty() && !self.catalog.has_events() && !image_is_due {
                 return Ok(());
             }
             let charged = parts.iter().map(|part| part.charged).sum();
@@ -329,7 +335,15 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         let frontier = self.frontier();
         let Pending { gaps, holes, positions } = std::mem::take(&mut self.pending);
         let topics = self.catalog.take_events();
-        Draft { segments: Vec::new(), gaps, holes, topics, positions: positions.into_values().collect(), frontier }
+        Draft {
+            segments: Vec::new(),
+            group_image: None,
+            gaps,
+            holes,
+            topics,
+            positions: positions.into_values().collect(),
+            frontier,
+        }
     }
 
     fn is_caught_up(&self) -> bool {
@@ -337,11 +351,16 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         let committed = self.in_flight.is_empty() && self.unsettled.is_none() && self.pending.is_empty();
         committed
             && !self.catalog.has_events()
-            && self.catalog.wanted().iter().all(|key| {
+            && self.catalog.wanted().iter().filter(|key| !self.is_refused_group(key)).all(|key| {
                 let wanted = goal.get(&(key.topic.clone(), key.partition));
                 let held = self.ledger.get(key).map(|start| start.offset);
                 wanted.is_none_or(|wanted| held.is_some_and(|held| held >= *wanted))
             })
+    }
+
+    /// Whether the user may not read a partition of `__consumer_offsets`: nobody waits for it.
+    fn is_refused_group(&self, key: &PartitionKey) -> bool {
+        key.topic.is_consumer_offsets() && self.told_faults.get(key) == Some(&Fault::Denied)
     }
 
     /// Stops fetching, then brings what was fetched into the log.
@@ -356,6 +375,20 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         if let Err(error) = self.parts.broker.unassign(&assigned) {
             tracing::warn!(error = crate::error::chain(&error), "stop fetching");
         }
+        self.commit_all().await?;
+        let (frontier, now) = (self.frontier(), self.parts.clock.now());
+        if self.parts.groups.image_is_due(Bucket::of(now)) {
+            self.commit_all().await?;
+        } else if frontier != self.parts.writer.state().frontier {
+            let draft = self.draft();
+            self.commit(draft, now, "heartbeat", None).await?;
+        }
+        tracing::info!(sequence = %self.parts.writer.next_sequence(), "everything fetched is committed");
+        Ok(())
+    }
+
+    /// Commits until nothing is left to be cut.
+    async fn commit_all(&mut self) -> Result<(), Error> {
         loop {
             while !self.in_flight.is_empty() {
                 let done = produced(&mut self.in_flight).await?;
@@ -363,19 +396,12 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             }
             self.cut().await?;
             if self.in_flight.is_empty() && self.unsettled.is_none() {
-                break;
+                return Ok(());
             }
             if self.in_flight.is_empty() {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
-        let frontier = self.frontier();
-        if frontier != self.parts.writer.state().frontier {
-            let draft = self.draft();
-            self.commit(draft, self.parts.clock.now(), "heartbeat", None).await?;
-        }
-        tracing::info!(sequence = %self.parts.writer.next_sequence(), "everything fetched is committed");
-        Ok(())
     }
 
     fn count_gap(&self, gap: &Gap) {
@@ -395,12 +421,12 @@ fn interval(period: Duration) -> tokio::time::Interval {
 }
 
 /// The oldest cut in flight, once its segments are in the store. Cancel safe.
-async fn produced(in_flight: &mut VecDeque<InFlight>) -> Result<(InFlight, Vec<Segment>, Charge), Error> {
+async fn produced(in_flight: &mut VecDeque<InFlight>) -> Result<(InFlight, Produced, Charge), Error> {
     let Some(oldest) = in_flight.front_mut() else { return std::future::pending().await };
     let produced = (&mut oldest.produced).await;
-    let (segments, charge) = unpack(produced)?;
+    let (produced, charge) = unpack(produced)?;
     match in_flight.pop_front() {
-        Some(oldest) => Ok((oldest, segments, charge)),
+        Some(oldest) => Ok((oldest, produced, charge)),
         None => std::future::pending().await,
     }
 }

@@ -9,15 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strimzi_backup_format::bucket::Bucket;
-use strimzi_backup_format::ids::TopicName;
+use strimzi_backup_format::groups::RowKind;
+use strimzi_backup_format::ids::{TimestampMs, TopicName};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{InFlight, Stream, Unsettled, topics_of};
+use crate::budget::Charge;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::pipeline::plan::plan;
-use crate::pipeline::produce::produce;
+use crate::pipeline::produce::{Order, produce};
 use crate::source::buffers::PartitionCut;
 use crate::source::{Broker, Described, Refusal};
 
@@ -139,12 +141,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     }
 
     /// Encodes and uploads in a task of its own, and queues the commit.
-    fn send(
-        &mut self,
-        parts: Vec<PartitionCut>,
-        observed_at: strimzi_backup_format::ids::TimestampMs,
-        charge: crate::budget::Charge,
-    ) {
+    fn send(&mut self, mut parts: Vec<PartitionCut>, observed_at: TimestampMs, charge: Charge) {
         for part in &parts {
             self.suspects.remove(&part.key);
             self.told_faults.remove(&part.key);
@@ -155,14 +152,22 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 start.highest_timestamp = part.highest_timestamp;
             }
         }
-        let cut = plan(parts, self.policy, Bucket::of(observed_at));
+        let bucket = Bucket::of(observed_at);
+        for part in &mut parts {
+            self.parts.groups.take(&mut part.offsets);
+        }
+        let cut = plan(parts, self.policy, bucket);
+        let unreadable = cut.offsets.iter().flat_map(|run| &run.rows).filter(|row| row.kind == RowKind::Raw);
+        self.parts.metrics.group_unreadable.inc_by(unreadable.count() as u64);
         let mut draft = self.draft();
+        let image = self.parts.groups.image(bucket);
         let moved: BTreeSet<_> = cut.positions.iter().map(|position| position.key()).collect();
         draft.positions.retain(|position| !moved.contains(&position.key()));
         draft.positions.extend(cut.positions);
         draft.holes.extend(cut.holes);
         let sequence = self.sequence_after_flight();
-        let work = produce(Arc::clone(&self.parts.workshop), cut.segments, sequence, charge);
+        let order = Order { segments: cut.segments, offsets: cut.offsets, image, bucket };
+        let work = produce(Arc::clone(&self.parts.workshop), order, sequence, charge);
         let produced = AbortOnDropHandle::new(tokio::spawn(work));
         self.in_flight.push_back(InFlight { produced, draft, observed_at, cut_at: Instant::now() });
     }

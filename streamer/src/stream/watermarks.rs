@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strimzi_backup_format::ids::{Offset, TimestampMs, TopicName};
-use strimzi_backup_format::job::TopicSelection;
 use tokio::time::Instant;
 
-use super::discover::{describe_all, patient};
+use super::discover::{Scope, describe_all, patient};
 use super::{Answer, Stream, WATERMARK_SPACING};
 use crate::clock::Clock;
 use crate::source::{Broker, Described, Refusal, TopicPartition};
@@ -24,7 +23,7 @@ pub(super) struct Question {
     /// How far each slot was filled.
     slots: Vec<(u32, TopicPartition, Offset)>,
     known: BTreeSet<TopicName>,
-    selection: TopicSelection,
+    scope: Scope,
 }
 
 /// The answer.
@@ -47,7 +46,7 @@ impl Question {
         let partitions: Vec<TopicPartition> = self.slots.iter().map(|(_, partition, _)| partition.clone()).collect();
         let told = patient(async {
             let high_watermarks = broker.high_watermarks(&partitions).await?;
-            let described = describe_all(broker, self.known.clone(), &self.selection).await?;
+            let described = describe_all(broker, self.known.clone(), &self.scope).await?;
             Ok(Told { high_watermarks, described })
         });
         let told = told.await;
@@ -77,8 +76,8 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         };
         let (asked_at, asked) = (self.parts.clock.now(), Instant::now());
         let known = self.catalog.live().cloned().collect();
-        let selection = self.parts.selection.clone();
-        (!slots.is_empty()).then_some(Question { asked_at, asked, slots, known, selection })
+        let scope = Scope::of(&self.parts);
+        (!slots.is_empty()).then_some(Question { asked_at, asked, slots, known, scope })
     }
 
     /// Looks how close retention is to what is not read yet, while a store that fails holds everything else up: that is when

@@ -23,6 +23,7 @@ mod fetch;
 mod inventory;
 mod ledger;
 mod objects;
+mod offsets;
 mod records;
 pub mod report;
 mod snapshots;
@@ -215,6 +216,7 @@ impl Walk<'_> {
         while let Some(manifest) = self.chain.next(self.store, &mut self.report).await {
             self.take(&manifest).await;
             segments.extend(manifest.segments);
+            segments.extend(manifest.group_image.iter().map(offsets::as_segment));
             if segments.len() >= BATCH {
                 self.inspect(std::mem::take(&mut segments)).await;
             }

@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use strimzi_backup_format::ids::BackupId;
+use strimzi_backup_format::layout::SegmentPlace;
 use strimzi_backup_format::manifest::Segment;
 use strimzi_backup_format::store::{ErrorKind, Store, StoreError};
 use tokio::sync::Semaphore;
 
 use super::inventory::{Inventory, Presence};
 use super::ledger::Ledger;
+use super::offsets;
 use super::records::{self, Flaw};
 use super::report::{Affected, Finding, FindingKind, Report};
 use super::{Level, Options, Progress, fetch};
@@ -63,7 +65,7 @@ impl Inspector {
             report.counts.segments += 1;
             report.counts.bytes = report.counts.bytes.saturating_add(segment.bytes);
             match verdict {
-                Ok(()) if self.level == Level::Records => {
+                Ok(()) if self.level == Level::Records && !is_of_groups(&segment) => {
                     report.counts.decoded_records = report.counts.decoded_records.saturating_add(segment.rows);
                 }
                 Ok(()) => {}
@@ -91,7 +93,14 @@ impl Inspector {
             return Ok(());
         }
         let (backup, segment) = (self.backup, Arc::new(segment.clone()));
-        let checked = tokio::task::spawn_blocking(move || records::check(backup, &segment, &bytes)).await;
+        let checked = tokio::task::spawn_blocking(move || {
+            if is_of_groups(&segment) {
+                offsets::check(&segment, bytes)
+            } else {
+                records::check(backup, &segment, &bytes)
+            }
+        })
+        .await;
         drop(permit);
         // Decoders index into what they read; whatever they trip over is this segment's fault, not the end of the rest.
         checked.unwrap_or_else(|_| {
@@ -119,6 +128,10 @@ impl Inspector {
             Err(error) => Err(unread(&error)),
         }
     }
+}
+
+fn is_of_groups(segment: &Segment) -> bool {
+    matches!(segment.object.segment(), Some(SegmentPlace::Groups(_)))
 }
 
 fn gone() -> Flaw {

@@ -29,11 +29,15 @@ impl Flaw {
         Self { kind: FindingKind::Contradiction, problem: problem.into(), affected: Vec::new() }
     }
 
-    fn of_run(run: &Run, problem: String) -> Self {
-        Self { kind: FindingKind::Contradiction, problem, affected: vec![Affected::of(run)] }
+    pub(super) fn of(problem: String, affected: Vec<Affected>) -> Self {
+        Self { kind: FindingKind::Contradiction, problem, affected }
     }
 
-    fn unreadable(error: &segment::Error, affected: Vec<Affected>) -> Self {
+    fn of_run(run: &Run, problem: String) -> Self {
+        Self::of(problem, vec![Affected::of(run)])
+    }
+
+    pub(super) fn unreadable(error: &segment::Error, affected: Vec<Affected>) -> Self {
         let kind = match error {
             segment::Error::NewerSchema { .. } => FindingKind::NewerFormat,
             _ => FindingKind::Damaged,
@@ -81,7 +85,11 @@ fn check_runs(segment: &Segment, found: &[Run]) -> Result<(), Flaw> {
     Ok(())
 }
 
-fn check_rows(segment: &Segment, reader: &SegmentReader) -> Result<(), Flaw> {
+/// Decodes all rows, and compares them with what the manifest says of them.
+///
+/// # Errors
+/// The first [`Flaw`].
+pub(super) fn check_rows(segment: &Segment, reader: &SegmentReader) -> Result<(), Flaw> {
     let mut rows = reader.rows();
     let (mut count, mut raw_bytes) = (0, 0);
     for run in &segment.runs {
@@ -107,6 +115,12 @@ fn check_rows(segment: &Segment, reader: &SegmentReader) -> Result<(), Flaw> {
                 format!("the timestamps of the run {} of {} are not from {min} to {max}", run.range, run.key());
             return Err(Flaw::of_run(run, problem));
         }
+        if seen.largest != run.largest_record {
+            let (seen, named) = (seen.largest, run.largest_record);
+            let problem =
+                format!("the largest record of the run {} of {} takes {seen} bytes, not {named}", run.range, run.key());
+            return Err(Flaw::of_run(run, problem));
+        }
         count += run.rows;
     }
     if rows.next().is_some() || count != segment.rows {
@@ -125,6 +139,8 @@ struct Seen {
     offset: Option<Offset>,
     lowest: Option<TimestampMs>,
     highest: Option<TimestampMs>,
+    /// Bytes of the largest record in a batch of its own.
+    largest: u64,
 }
 
 impl Seen {
@@ -132,6 +148,7 @@ impl Seen {
         self.offset = Some(record.offset);
         self.lowest = Some(self.lowest.map_or(record.timestamp, |low| low.min(record.timestamp)));
         self.highest = self.highest.max(Some(record.timestamp));
+        self.largest = self.largest.max(record.batch_bytes() as u64);
     }
 
     /// The offsets of the run that were not seen yet.

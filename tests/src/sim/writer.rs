@@ -279,6 +279,13 @@ impl Process {
         let broker = Arc::new(SimBroker::new(self.cluster, sink, dice.fork(), self.late_by));
         *self.broker.lock() = Some(Arc::clone(&broker));
         let poller = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&broker).poll()));
+        let (chosen, state) = (plan.job.consumer_groups.clone(), writer.state());
+        let groups = strimzi_backup_streamer::groups::load(&self.store, chosen, state, &self.clock, &self.metrics);
+        let groups = tokio::select! {
+            biased;
+            groups = groups => groups?,
+            () = self.stop.cancelled() => return Ok(()),
+        };
         let workshop = Workshop {
             store: self.store,
             options,
@@ -295,6 +302,7 @@ impl Process {
             writer,
             workshop: Arc::new(workshop),
             selection: plan.job.topics,
+            groups,
             settings: plan.job.backup,
             buffers,
             budget: self.budget,

@@ -117,6 +117,42 @@ fn streams_by_every_kind_of_authentication() -> Result<()> {
     Ok(())
 }
 
+/// How the backup says that consumer groups stand.
+fn groups_stand(job: &Job) -> Result<String> {
+    Ok(job.inspect()?["groups"]["state"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a32_without_the_right_to_read_consumer_offsets_records_go_on_and_the_status_says_so() -> Result<()> {
+    let broker = secure_broker()?;
+    let scenario = scenario("s-groups")?;
+    scenario.client.commit_offsets("a-group", &[("s-groups", 0, 7)])?;
+    let password = Files::new()?;
+    let password_file = password.write("password", READER.1)?;
+    let job = scram(&scenario.job, broker, "scram-sha-512", READER.0, &password_file)?;
+    job.catch_up()?;
+    ensure!(scenario.backup()?.equals_topic(&scenario.client, "s-groups")? == 50);
+    ensure!(groups_stand(&job)? == "Denied");
+    let (code, _, err) = job.run(&["groups"])?;
+    ensure!(code == 1 && err.contains("may not see the topic __consumer_offsets (Describe, Read)"), "{code}\n{err}");
+    let principal = format!("User:{}", READER.0);
+    let allow = |operation: &str, change: &str| {
+        let who = [change, "--allow-principal", &principal, "--operation", operation, "--topic", "__consumer_offsets"];
+        let force: &[&str] = if change == "--remove" { &["--force"] } else { &[] };
+        broker.cli("acls", &[&who[..], force].concat()).map(drop)
+    };
+    allow("Describe", "--add")?;
+    job.catch_up()?;
+    ensure!(groups_stand(&job)? == "Unreachable", "{}", groups_stand(&job)?);
+    allow("Read", "--add")?;
+    job.catch_up()?;
+    ensure!(groups_stand(&job)? == "Streaming", "{}", groups_stand(&job)?);
+    let (code, out, err) = job.run(&["groups", "--group", "a-group"])?;
+    ensure!(code == 0 && out.contains("s-groups-0: 7, committed"), "{code}\n{out}{err}");
+    allow("Describe", "--remove")?;
+    allow("Read", "--remove")
+}
+
 /// Insists on one line that names something, code 1, and a store that is not even begun.
 fn refused(job: &Job, secrets: &[&str], words: &[&str]) -> Result<()> {
     let (code, out, err) = job.run(&["stream", "--until-caught-up"])?;

@@ -179,7 +179,7 @@ impl Backup {
     /// Commits the next manifest, ten seconds after the one before.
     pub(super) async fn commit(&mut self, mut draft: Draft) {
         let observed_at = TimestampMs::new(START + i64::try_from(self.drawn).expect("few") * 10_000);
-        draft.frontier = Frontier { until: Some(observed_at), behind: Vec::new() };
+        draft.frontier = Frontier { until: Some(observed_at), ..Frontier::default() };
         self.segments.extend(draft.segments.iter().cloned());
         let nonce = self.draw();
         let prepared = self.writer.prepare(draft, nonce, observed_at).expect("prepared");

@@ -4,9 +4,11 @@ use bytes::Bytes;
 use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::ids::{BackupId, Offset, TimestampMs};
 use strimzi_backup_format::manifest::Segment;
+use strimzi_backup_format::segment::decode::SegmentReader;
 use strimzi_backup_format::store::Store;
 
 use super::super::ledger::Ledger;
+use super::super::records::check_rows;
 use super::super::report::Affected;
 use super::fixture::{Backup, START, encode, filed, range, run};
 use super::*;
@@ -126,6 +128,15 @@ async fn a_manifest_that_tells_another_story_than_its_segment_is_found_by_level_
     assert_only_level_3_sees(
         orders(),
         |segment, _| {
+            segment.runs[0].largest_record -= 1;
+            None
+        },
+        otherwise,
+    )
+    .await;
+    assert_only_level_3_sees(
+        orders(),
+        |segment, _| {
             segment.raw_bytes += 1;
             None
         },
@@ -159,6 +170,22 @@ async fn a_manifest_that_tells_another_story_than_its_segment_is_found_by_level_
         "footer has not the digest",
     )
     .await;
+}
+
+/// Where footer and manifest agree, the records themselves are asked.
+#[tokio::test]
+async fn a48_the_largest_record_is_that_of_the_records() {
+    let mut backup = Backup::claimed(Store::memory(), 1).await;
+    let mut segment = backup.upload(filed("orders"), orders()).await;
+    let reader = SegmentReader::open(backup.get(segment.object.as_str()).await).expect("a segment");
+    assert!(check_rows(&segment, &reader).is_ok());
+    for wrong in [-1, 1] {
+        let stated = segment.runs[0].largest_record;
+        segment.runs[0].largest_record = stated.saturating_add_signed(wrong);
+        let flaw = check_rows(&segment, &reader).expect_err("not so large");
+        assert!(flaw.problem.contains(&format!("takes {stated} bytes")), "{}", flaw.problem);
+        segment.runs[0].largest_record = stated;
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,170 @@
+//! `groups`: which offsets consumer groups had committed at a moment. Reads the store alone. And what a streamer goes on
+//! from when it starts.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use strimzi_backup_format::groups::at::{self, Incomplete, Moment};
+use strimzi_backup_format::groups::{GroupOffsets, Table};
+use strimzi_backup_format::ids::{GroupId, LeaderEpoch, Offset, PartitionId, Shard, TimestampMs, TopicId, TopicName};
+use strimzi_backup_format::job::GroupSelection;
+use strimzi_backup_format::manifest::reader;
+use strimzi_backup_format::state::State;
+use strimzi_backup_format::store::Store;
+
+use crate::clock::{Backoff, Clock};
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::source::groups::Groups;
+
+/// What groups had committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Found {
+    /// The moment; absent: the end of the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<TimestampMs>,
+    /// The groups, by their ids.
+    pub groups: Vec<Group>,
+}
+
+/// One group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// Its id.
+    pub group: GroupId,
+    /// What it had committed, by topic and partition.
+    pub offsets: Vec<Committed>,
+}
+
+/// What a group had committed for one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Committed {
+    /// The topic.
+    pub topic: TopicName,
+    /// The partition.
+    pub partition: PartitionId,
+    /// The offset that it would have read next.
+    pub offset: Offset,
+    /// The leader epoch of the record before; −1 where the group did not tell.
+    pub leader_epoch: LeaderEpoch,
+    /// When it was committed.
+    pub committed_at: TimestampMs,
+    /// What the group keeps with it; mostly empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub metadata: String,
+    /// The id of the topic that it speaks of, where the broker keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<TopicId>,
+}
+
+/// What the groups of the backup in `store` had committed at `at`, inclusive; at the end of the log where absent. Only those
+/// of `wanted`, where that names any.
+///
+/// # Errors
+/// [`Error::NoBackup`], [`Error::Read`], [`Error::Groups`]; [`Error::NoGroups`] where that moment is not covered.
+pub async fn run(store: &Store, wanted: &BTreeSet<GroupId>, at: Option<TimestampMs>) -> Result<Found, Error> {
+    let log = reader::open(store, Shard::ONLY).await?;
+    let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
+    let found = match Moment::of_log(&log, at) {
+        Some(moment) => at::at(store, &log, moment).await?,
+        None => return Err(Error::NoGroups(Incomplete::FirstCopy)),
+    };
+    match found.incomplete {
+        Some(incomplete) => Err(Error::NoGroups(incomplete)),
+        None => Ok(Found { at, groups: groups(found.offsets, wanted) }),
+    }
+}
+
+fn groups(offsets: GroupOffsets, wanted: &BTreeSet<GroupId>) -> Vec<Group> {
+    let chosen = offsets.into_iter().filter(|(group, _)| wanted.is_empty() || wanted.contains(group));
+    let all = chosen.map(|(group, offsets)| {
+        let offsets = offsets.into_iter().map(|((topic, partition), committed)| Committed {
+            topic,
+            partition,
+            offset: committed.offset,
+            leader_epoch: committed.leader_epoch,
+            committed_at: committed.committed_at,
+            metadata: committed.metadata,
+            topic_id: committed.topic_id,
+        });
+        Group { group, offsets: offsets.collect() }
+    });
+    all.collect()
+}
+
+impl Found {
+    /// As JSON.
+    pub fn to_json(&self) -> String {
+        // Text keys and finite numbers only, which is all that serde_json asks for.
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.at.map_or_else(|| "the end of the backup".to_owned(), TimestampMs::to_rfc3339);
+        if self.groups.is_empty() {
+            return writeln!(f, "no group had committed an offset at {at}");
+        }
+        for Group { group, offsets } in &self.groups {
+            writeln!(f, "{group}, at {at}:")?;
+            for Committed { topic, partition, offset, committed_at, metadata, .. } in offsets {
+                write!(f, "  {topic}-{partition}: {offset}, committed {}", committed_at.to_rfc3339())?;
+                if !metadata.is_empty() {
+                    write!(f, ", metadata {metadata:?}")?;
+                }
+                writeln!(f)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a streamer knows of consumer groups when it starts: what the log it has claimed says of them. Waits for a store that
+/// fails. Where it cannot be read any more, that is told, and holds up nothing else.
+///
+/// # Errors
+/// [`Error::Read`] where the log is damaged.
+pub async fn load<C: Clock>(
+    store: &Store,
+    selection: Option<GroupSelection>,
+    state: &State,
+    clock: &Arc<C>,
+    metrics: &Metrics,
+) -> Result<Groups, Error> {
+    let was_followed = state.positions.keys().any(|key| key.topic.is_consumer_offsets());
+    if selection.is_none() || !was_followed {
+        return Ok(Groups::new(selection, Some(Table::default()), state));
+    }
+    let backoff = Backoff::new();
+    loop {
+        match table(store, state).await {
+            Ok(table) => return Ok(Groups::new(selection, Some(table), state)),
+            Err(at::Error::Log(error)) if !error.is_retryable() => return Err(error.into()),
+            Err(error) if error.is_retryable() => {
+                metrics.store_failed("groups", &"groups/", &error, clock.now());
+                tokio::time::sleep(backoff.next(clock.as_ref())).await;
+            }
+            Err(error) => {
+                let error = crate::error::chain(&error);
+                tracing::warn!(
+                    error,
+                    "what groups have committed goes on being captured, but not all of it is held any more"
+                );
+                return Ok(Groups::new(selection, None, state));
+            }
+        }
+    }
+}
+
+async fn table(store: &Store, state: &State) -> Result<Table, at::Error> {
+    let Some(log) = reader::open(store, state.shard).await? else { return Ok(Table::default()) };
+    match Moment::of_log(&log, None) {
+        Some(moment) => at::table(store, &log, moment).await,
+        None => Ok(Table::default()),
+    }
+}
