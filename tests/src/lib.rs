@@ -18,7 +18,7 @@
 //! | [`scenario`] | steps that many tests share, one broker for a test binary |
 //! | [`streamer`], [`backup`] | the streamer under test, and what it left in the store |
 //! | [`binary`] | the program under test |
-//! | [`http`] | a minimal HTTP client for control and metrics endpoints |
+//! | [`http`], [`metrics`] | a minimal HTTP client for control and metrics endpoints, and which metrics moved |
 //! | [`demo`] | `make demo` |
 
 pub mod azure;
@@ -32,6 +32,7 @@ pub mod far_store;
 pub mod front;
 pub mod http;
 pub mod kafka;
+pub mod metrics;
 pub mod parts;
 pub mod ports;
 pub mod process;

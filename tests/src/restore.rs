@@ -37,6 +37,19 @@ impl Restore {
         self
     }
 
+    /// Serves health and metrics, on a free port.
+    #[must_use]
+    pub fn serving(self) -> Self {
+        self.serving_at("127.0.0.1:0")
+    }
+
+    /// Serves health and metrics there.
+    #[must_use]
+    pub fn serving_at(mut self, address: &str) -> Self {
+        self.document["http"] = json!({"address": address});
+        self
+    }
+
     /// Sets a field below `restore`.
     #[must_use]
     pub fn set(mut self, name: &str, value: Value) -> Self {

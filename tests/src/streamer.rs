@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::http;
+use crate::metrics;
 use crate::process::Process;
 use crate::s3::S3Server;
 use crate::{binary, wait};
@@ -224,9 +225,7 @@ impl Streamer {
     /// Where the server does not answer.
     pub fn metric(&mut self, name: &str) -> Result<f64> {
         let address = self.http()?;
-        let text = http::get(&address, "/metrics")?.body;
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(Ok(0.0), |value| value.parse().with_context(|| format!("{name} {value}")))
+        metrics::value(&http::get(&address, "/metrics")?.body, name)
     }
 
     /// Waits until a metric satisfies a condition.

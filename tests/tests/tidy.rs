@@ -125,20 +125,20 @@ fn files_are_of_a_readable_size() -> Result<()> {
 
 #[test]
 fn every_metric_is_documented_and_no_other() -> Result<()> {
-    let code = read("streamer/src/metrics.rs")?;
-    let registered: BTreeSet<String> = code
-        .split("r.register(\"")
-        .skip(1)
-        .filter_map(|rest| rest.split('"').next())
-        .map(|name| format!("strimzi_backup_{name}"))
-        .collect();
-    ensure!(registered.len() > 10, "the metrics are registered in another way now");
-    let documented: BTreeSet<String> = read("docs/operations.md")?
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `strimzi_backup_")?.split('`').next())
-        .map(|name| format!("strimzi_backup_{}", name.split('{').next().unwrap_or(name).trim_end_matches("_total")))
-        .collect();
-    assert_eq!(registered, documented);
+    for (path, prefix) in
+        [("streamer/src/metrics.rs", "strimzi_backup_"), ("streamer/src/restore/metrics.rs", "strimzi_restore_")]
+    {
+        let code = read(path)?;
+        let names = code.split("r.register(\"").skip(1).filter_map(|rest| rest.split('"').next());
+        let registered: BTreeSet<String> = names.map(|name| format!("{prefix}{name}")).collect();
+        ensure!(registered.len() > 10, "the metrics are registered in another way now");
+        let documented: BTreeSet<String> = read("docs/operations.md")?
+            .lines()
+            .filter_map(|line| line.strip_prefix(&format!("| `{prefix}"))?.split('`').next())
+            .map(|name| format!("{prefix}{}", name.split('{').next().unwrap_or(name).trim_end_matches("_total")))
+            .collect();
+        assert_eq!(registered, documented);
+    }
     Ok(())
 }
 

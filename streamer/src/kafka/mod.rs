@@ -7,12 +7,12 @@
 //! ```text
 //! job::Cluster ──credentials──▶ client_config ──▶ ffi::Client ──▶ consumer (assign, poll)   one polling thread
 //!                                   │                 │     ├───▶ admin (questions)         tokio's blocking pool
-//!                                   │                 │     └───▶ target (changes), rights  tokio's blocking pool
+//!                                   │                 │     └───▶ target, groups (changes), rights  tokio's blocking pool
 //!                                   └──▶ producer (transactions)   a thread of its own
 //!                                 context ◀── logs, tokens, on librdkafka's own threads
 //! ```
 //!
-//! Invariants: no group is joined, and nothing is written to a cluster but by `target` and `producer`, which backups do
+//! Invariants: no group is joined, and nothing is written to a cluster but by `target`, `groups` and `producer`, which backups do
 //! not use; only committed records are delivered; no log line or error holds a secret or a byte of a record; nothing
 //! depends on being polled in time, so the caller applies back-pressure by not polling.
 
@@ -23,6 +23,7 @@ mod context;
 mod credentials;
 mod error;
 mod ffi;
+mod groups;
 mod producer;
 mod rights;
 mod target;
@@ -37,6 +38,7 @@ pub use admin::{OffsetSpec, PartitionDescription, TopicDescription, TopicOverrid
 pub use client_config::{ProducerTuning, Tuning};
 pub use consumer::{Assignment, Sink};
 pub use error::{BrokerError, Code, ConfigurationFault, Error, PartitionFault};
+pub use groups::{Group, Offsets};
 pub use producer::{
     CommittedOffset, GroupOffset, ProducerError, Refusal, TransactionalProducer, Unready, Written, WrittenByPartition,
 };

@@ -237,6 +237,15 @@ impl TransactionalProducer {
         self.insist(OFFSETS, deadline, |inner| inner.send_offsets(group, &list, SLICE * 25))
     }
 
+    /// Waits until every record was acknowledged, and tells where they are. The transaction stays open.
+    ///
+    /// # Errors
+    /// As [`Self::commit`] where the transaction can only be aborted.
+    pub fn settle(&mut self) -> Result<WrittenByPartition, ProducerError> {
+        self.acknowledged()?;
+        Ok(self.named(self.ledger.written()))
+    }
+
     /// Waits until every record was acknowledged, and commits them with the offsets. Tells where the records are. Readers of
     /// committed records see them a moment later: the brokers answer before they have told every partition.
     ///
@@ -246,20 +255,21 @@ impl TransactionalProducer {
     /// [`ProducerError::Client`] and [`ProducerError::Fenced`] it is not known whether it was committed: after a
     /// retryable one call again; after another, or to give up, connect anew and ask [`Self::committed`].
     pub fn commit(&mut self) -> Result<WrittenByPartition, ProducerError> {
-        self.flush()?;
-        let (sent, acknowledged) = self.ledger.balance();
-        if sent != acknowledged {
-            return Err(ProducerError::Unaccounted { sent, acknowledged });
-        }
+        self.acknowledged()?;
         self.inner.commit_transaction().map_err(|fault| self.sorted(COMMIT, fault))?;
         self.is_open = false;
         self.ledger.forget_trouble();
+        let written = self.ledger.take_written();
+        Ok(self.named(written))
+    }
+
+    fn named(&self, written: HashMap<(usize, i32), Written>) -> WrittenByPartition {
         let names: HashMap<usize, &TopicName> = self.topics.iter().map(|(name, (_, handle))| (*handle, name)).collect();
         let named = |((handle, partition), found): ((usize, i32), Written)| {
             let name = names.get(&handle).copied()?.clone();
             Some(((name, PartitionId::new(partition)), found))
         };
-        Ok(self.ledger.take_written().into_iter().filter_map(named).collect())
+        written.into_iter().filter_map(named).collect()
     }
 
     /// Throws the transaction away: nothing of it becomes visible.
@@ -273,6 +283,13 @@ impl TransactionalProducer {
         self.ledger.begin();
         self.is_open = false;
         Ok(())
+    }
+
+    /// Waits until every record was acknowledged.
+    fn acknowledged(&self) -> Result<(), ProducerError> {
+        self.flush()?;
+        let (sent, acknowledged) = self.ledger.balance();
+        if sent == acknowledged { Ok(()) } else { Err(ProducerError::Unaccounted { sent, acknowledged }) }
     }
 
     /// Waits until no record is under way.

@@ -9,9 +9,7 @@ use std::fmt;
 use strimzi_backup_format::ids::TopicName;
 
 use super::Kafka;
-use super::admin::{REQUEST_TIMEOUT, broker_error};
-use super::error::{BrokerError, Code, Error};
-use super::ffi::Queue;
+use super::error::{BrokerError, Error};
 
 /// An operation that ACLs allow; numbers as in Kafka's protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +41,11 @@ impl Rights {
         Self(Some(operations.iter().fold(0, |bits, operation| bits | 1 << *operation as u32)))
     }
 
+    /// As a broker tells them; `None` where it does not.
+    pub(super) const fn told(bits: Option<u32>) -> Self {
+        Self(bits)
+    }
+
     /// Whether the broker says that the user may not. One that does not say (before Kafka 2.3) forbids nothing here.
     pub fn forbid(self, operation: Operation) -> bool {
         self.0.is_some_and(|bits| bits & (1 << operation as u32) == 0)
@@ -62,25 +65,6 @@ impl Kafka {
         const DOING: &str = "ask for the rights to topics";
         let answers = self.ask_of_topics(DOING, names, |queue, asked| queue.topic_rights(asked)).await?;
         Ok(answers.into_iter().map(|(name, told)| (name, told.map(Rights))).collect())
-    }
-
-    /// What the user may do with a group, whether it exists or not.
-    ///
-    /// # Errors
-    /// As [`Error`], if the request failed; inside, the broker's refusal: [`Code::GROUP_AUTHORIZATION_FAILED`] where the
-    /// group may not even be described.
-    pub async fn group_rights(&self, group: &str) -> Result<Result<Rights, BrokerError>, Error> {
-        const DOING: &str = "ask for the rights to a group";
-        let asked = group.to_owned();
-        let answers = self
-            .ask(DOING, move |inner| {
-                Queue::new(&inner.client, REQUEST_TIMEOUT)
-                    .group_rights(&asked)
-                    .map_err(|code| Error::of_request(DOING, Code::new(code)))
-            })
-            .await?;
-        let (_, answer) = answers.into_iter().next().ok_or_else(|| Error::of_request(DOING, Code::BAD_MSG))?;
-        Ok(answer.map(Rights).map_err(broker_error))
     }
 }
 

@@ -103,6 +103,23 @@ impl Kafka {
         .await
     }
 
+    /// A number among the settings of a broker, such as `message.max.bytes`, which topics have unless they have one of their
+    /// own. `None` where the user may not see it (`DescribeConfigs` of the cluster), or the broker has none.
+    ///
+    /// # Errors
+    /// As [`Error`].
+    pub async fn broker_number(&self, setting: &'static str) -> Result<Option<i64>, Error> {
+        const DOING: &str = "read the configuration of a broker";
+        self.ask(DOING, move |inner| {
+            let failed = |code| Error::of_request(DOING, Code::new(code));
+            let Some(broker) = inner.client.any_broker(REQUEST_TIMEOUT).map_err(failed)? else { return Ok(None) };
+            let answers = Queue::new(&inner.client, REQUEST_TIMEOUT).broker_settings(broker).map_err(failed)?;
+            let told = answers.into_iter().filter_map(|(_, settings)| settings.ok()?.remove(setting));
+            Ok(told.filter_map(|(value, _)| value.parse().ok()).next())
+        })
+        .await
+    }
+
     /// Describes topics, each with its own answer; one that does not exist is [`BrokerError::is_unknown`].
     ///
     /// # Errors

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use strimzi_backup_format::ids::{TimestampMs, TopicName};
+use strimzi_backup_format::ids::{GroupId, TimestampMs, TopicName};
 use strimzi_backup_format::job::{ExistingTopicPolicy, RestoreSettings, TopicCreation};
 
+use super::groups::GroupConflict;
 use super::plan::{Action, Target, TopicPlan};
 use crate::kafka::{BrokerError, Operation, TargetError, TargetTopic};
 
@@ -105,6 +106,23 @@ pub enum Conflict {
         /// The setting that decides.
         setting: &'static str,
     },
+    /// A record would not be taken.
+    #[error(
+        "topic {topic} takes records of at most {limit} bytes (max.message.bytes), and one of up to {bytes} is restored, counted \
+         without compression: {}",
+        if *is_created { "set raiseMessageLimit: true to create it with as much".to_owned() }
+        else { format!("raise it to {bytes} while it is restored") }
+    )]
+    RecordTooLarge {
+        /// The topic at the target.
+        topic: TopicName,
+        /// Bytes of the largest record in a batch of its own.
+        bytes: u64,
+        /// The most that the topic takes.
+        limit: u64,
+        /// Whether the restore creates the topic.
+        is_created: bool,
+    },
     /// The progress of so many partitions cannot be kept.
     #[error(
         "topic {topic}: {sources} partitions cannot be restored into {targets}: set partitions of topicMapping to more"
@@ -120,6 +138,9 @@ pub enum Conflict {
     /// The brokers would refuse the topic, or this user.
     #[error("the target would refuse: {0}")]
     Refused(TargetError),
+    /// Offsets of groups cannot be restored.
+    #[error(transparent)]
+    Group(#[from] GroupConflict),
 }
 
 impl Conflict {
@@ -229,12 +250,29 @@ pub enum Warning {
         /// Replicas it gets.
         replicas: u16,
     },
+    /// The topic gets a higher limit than it had, so that it takes the largest record.
+    RaisesLimit {
+        /// The topic at the target.
+        topic: TopicName,
+        /// Its `max.message.bytes`.
+        bytes: u64,
+        /// What it would be otherwise, if that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instead_of: Option<u64>,
+    },
     /// The topic is deleted with what is in it.
     Deletes {
         /// The topic at the target.
         topic: TopicName,
         /// Offsets in it.
         offsets: u64,
+    },
+    /// A group has committed offsets for what is restored already; they are replaced.
+    ReplacesOffsets {
+        /// The group at the target.
+        group: GroupId,
+        /// For how many partitions.
+        partitions: usize,
     },
 }
 
@@ -258,8 +296,21 @@ impl fmt::Display for Warning {
             Self::Replicas { topic, replicas } => {
                 write!(f, "topic {topic} is created with {replicas} replicas: the target has no more brokers")
             }
+            Self::RaisesLimit { topic, bytes, instead_of } => {
+                let instead = instead_of.map(|limit| format!(" instead of {limit}")).unwrap_or_default();
+                write!(
+                    f,
+                    "topic {topic} is created with max.message.bytes={bytes}{instead}, for its largest record (raiseMessageLimit)"
+                )
+            }
             Self::Deletes { topic, offsets } => {
                 write!(f, "topic {topic} is deleted with {offsets} offsets (overwrite)")
+            }
+            Self::ReplacesOffsets { group, partitions } => {
+                write!(
+                    f,
+                    "group {group} has committed offsets for {partitions} of these partitions already: they are replaced"
+                )
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Why a restore did not end well, and what stands at the target then.
 
-use strimzi_backup_format::ids::{Offset, PartitionKey, RestoreId};
+use strimzi_backup_format::ids::{GroupId, Offset, PartitionKey, RestoreId};
 use strimzi_backup_format::segment::slice::SliceError;
 
 use super::conflict::Conflict;
@@ -62,6 +62,15 @@ pub enum RestoreError {
     /// The target does not do what it is asked for with a topic.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// Groups whose offsets are to be set have members by now. Every record is restored.
+    #[error(
+        "all records are restored, and offsets of consumer groups are not: {} have live members; stop them and start the restore \
+         again under the same id", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    LiveGroups(Vec<GroupId>),
+    /// The target did not tell where records of a partition are. The next pass writes them again.
+    #[error("the target did not tell at which offsets it wrote the records of {0}")]
+    Untold(PartitionKey),
     /// A record came that no plan names: a fault of this program.
     #[error("a fault of this program: records of {0} came unplanned")]
     Unplanned(PartitionKey),
@@ -96,7 +105,7 @@ impl RestoreError {
                 error.is_retryable()
                     || matches!(error, ProducerError::Abortable { .. } | ProducerError::Unaccounted { .. })
             }
-            Self::TookTooLong | Self::Undescribed { .. } => true,
+            Self::TookTooLong | Self::Undescribed { .. } | Self::Untold(_) => true,
             _ => false,
         }
     }

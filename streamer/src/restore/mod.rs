@@ -15,12 +15,15 @@
 pub mod conflict;
 pub mod documents;
 mod error;
+pub mod groups;
 pub mod list;
+mod metrics;
 mod order;
 pub mod partitioner;
 pub mod plan;
 pub mod point;
 pub mod progress;
+mod record_size;
 mod render;
 pub mod report;
 mod rights;
@@ -29,20 +32,23 @@ mod sample;
 pub mod source;
 pub mod tally;
 pub mod topics;
+pub mod translation;
 mod watch;
 pub mod write;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use strimzi_backup_format::checksum::Sha256;
+use strimzi_backup_format::groups::at::{self, Found, Moment};
 use strimzi_backup_format::ids::{RestoreId, Shard, TopicName};
-use strimzi_backup_format::job::{RestoreJob, RestoreSettings, Until};
+use strimzi_backup_format::job::{RESTORE_GROUP_PREFIX, RestoreJob, RestoreSettings, Until};
 use strimzi_backup_format::layout;
 use strimzi_backup_format::manifest::reader::{self, Log};
 use strimzi_backup_format::slice::{Slice, Touched};
-use strimzi_backup_format::snapshot::catalog;
+use strimzi_backup_format::snapshot::{Snapshot, catalog};
 use strimzi_backup_format::store::{self, Store};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -58,10 +64,12 @@ use crate::clock::{Backoff, Clock as _, SystemClock};
 use crate::error::Error;
 use crate::kafka::{self, Kafka, ProducerTuning, TransactionalProducer, Tuning};
 use plan::Basis;
+use point::Point;
 use progress::Progress;
 use source::Source;
-use tally::Tally;
-use write::Writer;
+use tally::{Phase, Tally};
+use translation::Translations;
+use write::{Resume, Writer};
 
 /// How long the target may take to hand the transactional id over: it ends what an older start left open.
 const INIT_PATIENCE: Duration = Duration::from_secs(60);
@@ -90,6 +98,21 @@ pub enum Outcome {
 /// # Errors
 /// [`Error`], which knows its exit code. What was committed to the target stays, and the same document goes on there.
 pub async fn run(job: RestoreJob, plan_only: bool, stop: CancellationToken) -> Result<Outcome, Error> {
+    let tally: Arc<Tally> = Arc::default();
+    tally.enter(Phase::Planning);
+    let _serving = match job.http.filter(|_| !plan_only) {
+        Some(http) => Some(metrics::serve(http, &tally).await?),
+        None => None,
+    };
+    carry_out(job, plan_only, stop, tally).await
+}
+
+async fn carry_out(
+    job: RestoreJob,
+    plan_only: bool,
+    stop: CancellationToken,
+    tally: Arc<Tally>,
+) -> Result<Outcome, Error> {
     let store = store::open(&job.storage)?;
     let log = reader::open(&store, Shard::ONLY).await?;
     let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
@@ -119,7 +142,8 @@ pub async fn run(job: RestoreJob, plan_only: bool, stop: CancellationToken) -> R
         return Err(other_plan(&plan, "it was begun into another Kafka cluster").into());
     }
     let halt = CancellationToken::new();
-    let restore = Restore { job, store, log, kafka, plan, tally: Arc::default(), stop, halt };
+    let is_untold = AtomicBool::new(false);
+    let restore = Restore { job, store, log, kafka, plan, tally, is_untold, stop, halt };
     Ok(Outcome::Done(Box::new(restore.run().await?)))
 }
 
@@ -142,14 +166,37 @@ async fn make_plan(
     // No request may name a topic twice; that two sources have one target is told as a conflict.
     let names: BTreeSet<TopicName> = point.topics.keys().map(|source| settings.target(source).topic).collect();
     let target = topics::look(kafka, &names.into_iter().collect::<Vec<_>>()).await?;
+    let groups = committed_offsets(store, log, settings, (&point, snapshot.as_ref())).await?;
     let (asked, now) = (asked(settings), SystemClock.now());
-    let basis = Basis { backup, settings, asked, point: &point, touched: &touched, target: &target, now };
-    let (plan, mut conflicts) = plan::build(basis);
+    let (state, groups) = (&log.state, groups.as_ref());
+    let basis =
+        Basis { backup, settings, asked, point: &point, touched: &touched, state, groups, target: &target, now };
+    let (mut plan, mut conflicts) = plan::build(basis);
     let refused = topics::refusals(kafka, &plan).await?;
     conflicts.extend(rights::missing(kafka, &plan, settings, &target, &refused).await?);
     let refused = refused.into_iter().filter(|refusal| !refusal.is_denied());
     conflicts.extend(refused.map(Conflict::Refused));
+    let (of_groups, warnings) = groups::target::look(kafka, &plan).await?;
+    conflicts.extend(of_groups);
+    plan.warnings.extend(warnings);
     Ok((plan, conflicts))
+}
+
+/// What groups had committed at the moment of the restore; `None` where no offset of a group is restored.
+async fn committed_offsets(
+    store: &Store,
+    log: &Log,
+    settings: &RestoreSettings,
+    (point, snapshot): (&Point, Option<&Snapshot>),
+) -> Result<Option<groups::Held>, Error> {
+    if settings.groups.is_none() {
+        return Ok(None);
+    }
+    let ends = snapshot.map(|snapshot| snapshot.positions.iter().map(point::held_end).collect());
+    let frontier = point::frontier(&log.state, snapshot);
+    let moment = Moment { last: point.manifest.sequence, frontier, ends: ends.as_ref(), until: point.until };
+    let Found { offsets, incomplete } = at::at(store, log, moment).await?;
+    Ok(Some(groups::Held { offsets, incomplete: incomplete.map(|why| why.to_string()) }))
 }
 
 /// Whether the user may not use the transactional id. What is looked at by `--plan-only` is left as it is, this is not.
@@ -166,18 +213,22 @@ fn asked(settings: &RestoreSettings) -> Sha256 {
     });
     let mapping: Vec<_> =
         settings.topic_mapping.iter().map(|(source, to)| (source, &to.topic, to.partitions)).collect();
-    let asked = serde_json::json!({
+    let mut asked = serde_json::json!({
         "snapshot": settings.stop.snapshot, "until": until, "start": settings.start, "topics": settings.topics.patterns(),
         "mapping": mapping, "creation": format!("{:?}", settings.topic_creation),
         "existing": format!("{:?}", settings.existing_topic_policy), "onGap": format!("{:?}", settings.on_gap),
+        "raise": settings.raise_message_limit,
     });
+    if let Some(groups) = &settings.groups {
+        asked["groups"] = serde_json::json!({ "chosen": groups.selection.patterns(), "mapping": groups.mapping });
+    }
     Sha256::of(asked.to_string().as_bytes())
 }
 
 /// A restore that goes on must be the one that was begun.
 fn check_same(plan: &Plan, log: &Log, settings: &RestoreSettings) -> Result<(), RestoreError> {
     if plan.asked != asked(settings) {
-        return Err(other_plan(plan, "moment, topics or policies differ"));
+        return Err(other_plan(plan, "moment, topics, groups or policies differ"));
     }
     if plan.backup != log.identity.backup {
         return Err(other_plan(plan, "it is of another backup"));
@@ -189,16 +240,20 @@ fn other_plan(plan: &Plan, what: &'static str) -> RestoreError {
     RestoreError::OtherPlan { id: plan.restore.clone(), what }
 }
 
-/// A batch of small records may be no larger than the strictest topic allows a record to be.
+/// A batch of small records may be no larger than the strictest topic allows a record to be; the largest record goes alone.
 fn tuning(plan: &Plan) -> ProducerTuning {
     let tuning = ProducerTuning::default();
     let strictest = plan.topics.iter().filter_map(|topic| topic.max_message_bytes).min();
-    ProducerTuning { batch_bytes: strictest.map_or(tuning.batch_bytes, |most| most.min(tuning.batch_bytes)), ..tuning }
+    ProducerTuning {
+        batch_bytes: strictest.map_or(tuning.batch_bytes, |most| most.min(tuning.batch_bytes)),
+        record_bytes: tuning.record_bytes.max(plan.reads.largest_record),
+        ..tuning
+    }
 }
 
 /// The group that carries a restore's progress, and its transactional id.
 fn group(id: &RestoreId) -> String {
-    format!("strimzi-backup-restore-{id}")
+    format!("{RESTORE_GROUP_PREFIX}{id}")
 }
 
 /// A restore whose plan is kept.
@@ -209,6 +264,8 @@ struct Restore {
     kafka: Kafka,
     plan: Plan,
     tally: Arc<Tally>,
+    /// Whether the target once did not tell where records are that offsets of groups stand for.
+    is_untold: AtomicBool,
     stop: CancellationToken,
     /// Ends whatever waits for the target.
     halt: CancellationToken,
@@ -224,10 +281,15 @@ impl Restore {
     async fn run(self) -> Result<Report, Error> {
         let _watch = watch::start(&self.plan, Arc::clone(&self.tally));
         let _grace = AbortOnDropHandle::new(tokio::spawn(halt_after(self.stop.clone(), self.halt.clone())));
+        self.tally.planned(&self.plan.reads);
+        self.tally.enter(Phase::Writing);
         self.check_group().await?;
         let writer = self.passes().await?;
+        self.tally.enter(Phase::Finishing);
         topics::set_back(&self.kafka, &self.plan).await?;
-        let report = Report::of(&self.plan, &writer.progress(), writer.foreign_writes(), SystemClock.now());
+        let groups = groups::translate(&self.plan, &writer.translations());
+        groups::target::commit(&self.kafka, &self.plan, &groups).await?;
+        let report = Report::of(&self.plan, &writer.progress(), groups, writer.foreign_writes(), SystemClock.now());
         drop(writer);
         let key = layout::restore_report(&self.plan.restore);
         let report = documents::keep(&self.store, &key, &report, &SystemClock).await?;
@@ -256,6 +318,9 @@ impl Restore {
                 Err(error) if may_pass(&error) && !self.stop.is_cancelled() => error,
                 Err(error) => return Err(error),
             };
+            if matches!(error, Error::Restore(RestoreError::Untold(_))) {
+                self.is_untold.store(true, Ordering::Relaxed);
+            }
             let committed = self.tally.read().transactions;
             if std::mem::replace(&mut transactions, committed) != committed {
                 (calm_since, backoff) = (Instant::now(), Backoff::new());
@@ -263,6 +328,7 @@ impl Restore {
             if calm_since.elapsed() >= PATIENCE {
                 return Err(error);
             }
+            self.tally.repeats();
             tracing::warn!(error = crate::error::chain(&error), "the restore goes on from its last commit in a moment");
             tokio::select! {
                 () = tokio::time::sleep(backoff.next(&SystemClock)) => {}
@@ -275,8 +341,8 @@ impl Restore {
     async fn pass(&self) -> Result<Writer, Error> {
         let (producer, progress) = self.take_over().await?;
         let is_new = progress.is_none();
-        let progress = match progress {
-            Some(progress) => progress,
+        let (progress, translations) = match progress {
+            Some(known) => known,
             None => {
                 // A client remembers for long that it did not know a topic.
                 let kafka = Kafka::connect(&self.job.cluster, &Tuning::default())?;
@@ -285,12 +351,14 @@ impl Restore {
                 if !missing.is_empty() {
                     return Err(RestoreError::Rights(missing).into());
                 }
-                progress::none(&self.plan)
+                (progress::none(&self.plan), Translations::new())
             }
         };
-        let (throttle, tally) = (self.job.restore.throttle_bytes, Arc::clone(&self.tally));
-        let mut writer = Writer::new(producer, &self.plan, &progress, throttle, tally, self.stop.clone());
+        self.tally.begins(&progress);
         let left = self.left(&progress).await?;
+        let resume = Resume { progress, translations, is_last_try: self.is_untold.load(Ordering::Relaxed) };
+        let (throttle, tally) = (self.job.restore.throttle_bytes, Arc::clone(&self.tally));
+        let mut writer = Writer::new(producer, &self.plan, &resume, throttle, tally, self.stop.clone());
         let parallelism = self.job.restore.parallelism.get();
         let mut source = Source::open(&self.store, left, parallelism, &self.tally);
         let plan = self.plan.clone();
@@ -298,7 +366,7 @@ impl Restore {
             if is_new {
                 writer.commit_all()?;
             }
-            if !progress::is_complete(&plan, &progress) {
+            if !progress::is_complete(&plan, &resume.progress) {
                 writer.write(&mut source, &plan)?;
             }
             Ok::<_, RestoreError>(writer)
@@ -319,7 +387,7 @@ impl Restore {
         }
     }
 
-    async fn take_over(&self) -> Result<(TransactionalProducer, Option<Progress>), Error> {
+    async fn take_over(&self) -> Result<(TransactionalProducer, Option<(Progress, Translations)>), Error> {
         let (cluster, plan, halt) = (self.job.cluster.clone(), self.plan.clone(), self.halt.clone());
         let work = tokio::task::spawn_blocking(move || {
             let group = group(&plan.restore);

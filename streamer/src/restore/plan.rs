@@ -20,10 +20,12 @@ use strimzi_backup_format::job::{ExistingTopicPolicy, RestoreSettings, TopicCrea
 use strimzi_backup_format::manifest::Gap;
 use strimzi_backup_format::segment::slice::estimated_bytes;
 use strimzi_backup_format::slice::{Ends, Touched};
-use strimzi_backup_format::state::Head;
+use strimzi_backup_format::state::{Head, State};
 
 use super::conflict::{Conflict, Warning};
+use super::groups::{self, GroupPlan, Held};
 use super::point::{Absent, Chosen, Point};
+use super::record_size;
 use crate::kafka::{BrokerError, TargetTopic};
 
 /// Source partitions whose progress one target partition can carry: what is committed with an offset has 4,096 bytes, and
@@ -64,6 +66,9 @@ pub struct Plan {
     pub until: Option<TimestampMs>,
     /// The topics, by their names in the backup.
     pub topics: Vec<TopicPlan>,
+    /// Consumer groups whose offsets are restored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupPlan>,
     /// Selected topics of which nothing is restored.
     pub absent: Vec<Absent>,
     /// Accepted gaps.
@@ -194,6 +199,8 @@ pub struct Reads {
     pub bytes: u64,
     /// Bytes of keys, values and headers, about.
     pub raw_bytes: u64,
+    /// The most bytes of one record in an uncompressed batch of its own, at most; 0 where nothing is read.
+    pub largest_record: u64,
 }
 
 /// What the target is like before the first write.
@@ -203,6 +210,8 @@ pub struct Target {
     pub cluster: ClusterId,
     /// How many brokers it has.
     pub brokers: usize,
+    /// The largest record batch that a topic takes which has no `max.message.bytes` of its own, if the user may know.
+    pub max_message_bytes: Option<u64>,
     /// What it says of the topics that are to be written.
     pub topics: BTreeMap<TopicName, Result<TargetTopic, BrokerError>>,
 }
@@ -220,6 +229,10 @@ pub struct Basis<'a> {
     pub point: &'a Point,
     /// Where they lie.
     pub touched: &'a [Touched],
+    /// What the backup is, for the lives of topics and their gaps.
+    pub state: &'a State,
+    /// What groups had committed at the moment; absent: it was not looked for.
+    pub groups: Option<&'a Held>,
     /// The target.
     pub target: &'a Target,
     /// The present.
@@ -228,14 +241,18 @@ pub struct Basis<'a> {
 
 /// Plans a restore. With a conflict it must not begin.
 pub fn build(basis: Basis<'_>) -> (Plan, Vec<Conflict>) {
-    let Basis { backup, settings, asked, point, touched, target, now } = basis;
+    let Basis { backup, settings, asked, point, touched, target, now, .. } = basis;
     let (mut conflicts, mut warnings) = (Vec::new(), Vec::new());
     let reads = reads_by_partition(touched);
     let topics: Vec<TopicPlan> = point
         .topics
         .iter()
         .map(|(source, chosen)| {
-            let plan = topic(basis, source, chosen, &reads);
+            let mut plan = topic(basis, source, chosen, &reads);
+            match record_size::fit(&mut plan, settings.raise_message_limit) {
+                Ok(raised) => warnings.extend(raised),
+                Err(conflict) => conflicts.push(conflict),
+            }
             super::conflict::find(&plan, settings, target, now, &mut conflicts, &mut warnings);
             if plan.is_created() && u32::from(plan.replication_factor) < chosen.description.replication_factor {
                 let (topic, replicas) = (plan.target.clone(), plan.replication_factor);
@@ -245,6 +262,8 @@ pub fn build(basis: Basis<'_>) -> (Plan, Vec<Conflict>) {
         })
         .collect();
     super::conflict::find_shared_targets(&topics, &mut conflicts);
+    let (groups, of_groups) = groups::plan(&basis, &topics);
+    conflicts.extend(of_groups.into_iter().map(Conflict::Group));
     let total = total(touched);
     let rate = settings.throttle_bytes.map_or(RAW_BYTES_PER_SECOND, |limit| limit.get().min(RAW_BYTES_PER_SECOND));
     let plan = Plan {
@@ -260,6 +279,7 @@ pub fn build(basis: Basis<'_>) -> (Plan, Vec<Conflict>) {
         start: point.start,
         until: point.until,
         topics,
+        groups,
         absent: point.absent.clone(),
         gaps: point.gaps.clone(),
         incomplete: point.incomplete.iter().map(Incomplete::of).collect(),
@@ -303,6 +323,7 @@ impl Reads {
         self.bytes += estimated_bytes(segment, run);
         let share = u128::from(segment.raw_bytes) * u128::from(run.rows) / u128::from(segment.rows.max(1));
         self.raw_bytes += u64::try_from(share).unwrap_or(u64::MAX);
+        self.largest_record = self.largest_record.max(run.largest_record);
     }
 }
 
@@ -332,7 +353,11 @@ fn topic(basis: Basis<'_>, source: &TopicName, chosen: &Chosen, reads: &Extents)
         source_partitions,
         target_partitions: partitions.map_or(source_partitions, std::num::NonZeroU32::get),
         replication_factor: u16::try_from(replicas).unwrap_or(u16::MAX),
-        max_message_bytes: max_message_bytes(existing.filter(|_| !is_created), &settings),
+        max_message_bytes: match existing.filter(|_| !is_created) {
+            Some(found) => record_size::limit(&found.settings.effective),
+            None if is_created => record_size::limit(&settings).or(basis.target.max_message_bytes),
+            None => None,
+        },
         lifted: if is_created { lifted(&settings) } else { BTreeMap::new() },
         settings,
         partitions: chosen.keys(source).map(|key| partition(&key, basis.point, reads)).collect(),
@@ -361,14 +386,6 @@ fn settings_for(config: &BTreeMap<String, String>, replicas: u32) -> BTreeMap<St
     settings
 }
 
-fn max_message_bytes(existing: Option<&TargetTopic>, settings: &BTreeMap<String, String>) -> Option<u64> {
-    const SETTING: &str = "max.message.bytes";
-    match existing {
-        Some(found) => u64::try_from(found.settings.number(SETTING)?).ok(),
-        None => settings.get(SETTING)?.parse().ok(),
-    }
-}
-
 /// Settings under which everything that is written stays as it is.
 fn lifted(settings: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let any_time = i64::MAX.to_string();
@@ -395,6 +412,11 @@ impl TopicPlan {
     /// Whether the restore creates it.
     pub fn is_created(&self) -> bool {
         self.action != Action::Append
+    }
+
+    /// The most bytes of one record that is restored, in an uncompressed batch of its own.
+    pub fn largest_record(&self) -> u64 {
+        self.partitions.iter().map(|one| one.reads.largest_record).max().unwrap_or(0)
     }
 
     /// The number of partitions that records are spread over anew; `None` where each keeps its own. Order then holds within

@@ -170,12 +170,12 @@ struct Held<'a> {
     copying: BTreeSet<PartitionKey>,
 }
 
-fn held_end(held: &PartitionCoverage) -> (PartitionKey, Offset) {
+pub(super) fn held_end(held: &PartitionCoverage) -> (PartitionKey, Offset) {
     let PartitionCoverage { topic, lineage, partition, next_offset, .. } = held.clone();
     (PartitionKey { topic, lineage, partition }, next_offset)
 }
 
-fn frontier<'a>(state: &'a State, snapshot: Option<&'a Snapshot>) -> &'a Frontier {
+pub(super) fn frontier<'a>(state: &'a State, snapshot: Option<&'a Snapshot>) -> &'a Frontier {
     snapshot.map_or(&state.frontier, |snapshot| &snapshot.frontier)
 }
 
@@ -235,7 +235,9 @@ pub fn resolve(
         }
     }
     if point.topics.is_empty() {
-        return Err(vec![PointFault::NoTopic { held: held.topics.len() }]);
+        return Err(vec![PointFault::NoTopic {
+            held: held.topics.keys().filter(|topic| !topic.is_consumer_offsets()).count(),
+        }]);
     }
     point.gaps = state.gaps.iter().filter(|gap| point.misses(gap)).cloned().collect();
     point.incomplete = point.ends.keys().filter(|key| held.copying.contains(key)).cloned().collect();
@@ -250,7 +252,7 @@ fn moment(
 ) -> Result<Option<TimestampMs>, PointFault> {
     let Some(stop) = settings.stop.until else {
         // Everything held needs no window: which first copies are not complete is told by partition.
-        let Frontier { until, behind } = frontier(state, snapshot);
+        let Frontier { until, behind, .. } = frontier(state, snapshot);
         let was_looked = until.is_some() || !behind.is_empty();
         return if was_looked { Ok(None) } else { Err(PointFault::NothingYet) };
     };

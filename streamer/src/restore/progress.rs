@@ -5,14 +5,20 @@
 //!
 //! ```text
 //! 1 <partition>.<lineage>=<next offset>:<records>:<bytes> …
+//! 1 <partition>.<lineage>=<next offset>:<records>:<bytes>:<end at the target>:<translations>
 //! ```
+//!
+//! The second is of a partition in which offsets of consumer groups are translated ([`super::translation`]); it has its target
+//! partition for itself.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use strimzi_backup_format::ids::{Lineage, Offset, PartitionId, PartitionKey, TopicName};
 
+use super::groups;
 use super::plan::{Plan, TopicPlan};
+use super::translation::{Translated, Translations};
 use crate::kafka::{CommittedOffset, GroupOffset};
 
 /// The version of what is written into the metadata.
@@ -92,21 +98,28 @@ pub fn homes(plan: &Plan) -> BTreeMap<TargetPartition, Vec<PartitionKey>> {
     homes
 }
 
+/// What one source partition adds to its home, with its translations where it has some.
+pub type Carried<'a> = (&'a PartitionKey, Done, Option<&'a Translated>);
+
 /// What is to be committed for one home.
-pub fn offset<'a>(home: &TargetPartition, sources: impl IntoIterator<Item = (&'a PartitionKey, Done)>) -> GroupOffset {
+pub fn offset<'a>(home: &TargetPartition, sources: impl IntoIterator<Item = Carried<'a>>) -> GroupOffset {
     let mut metadata = VERSION.to_owned();
     let (mut count, mut records, mut next) = (0, 0, Offset::new(0));
-    for (key, done) in sources {
+    for (key, done, translated) in sources {
         (count, records, next) = (count + 1, records + done.records, done.next);
         // Writing into a text cannot fail.
         let _ = write!(metadata, " {}.{}={}:{}:{}", key.partition, key.lineage, done.next, done.records, done.bytes);
+        if let Some(translated) = translated {
+            metadata.push(':');
+            translated.encode(&mut metadata);
+        }
     }
     let all = Offset::new(i64::try_from(records).unwrap_or(i64::MAX));
     let offset = if count == 1 { next } else { all };
     GroupOffset { topic: home.0.clone(), partition: home.1, offset, metadata: Some(metadata) }
 }
 
-/// The progress that was committed; `None` where nothing was.
+/// The progress that was committed, and the translations with it; `None` where nothing was.
 ///
 /// # Errors
 /// [`ProgressFault`] where it is not whole.
@@ -114,11 +127,12 @@ pub fn read(
     plan: &Plan,
     group: &str,
     committed: &BTreeMap<TargetPartition, Option<CommittedOffset>>,
-) -> Result<Option<Progress>, ProgressFault> {
+) -> Result<Option<(Progress, Translations)>, ProgressFault> {
     if committed.values().all(Option::is_none) {
         return Ok(None);
     }
-    let mut progress = Progress::new();
+    let (mut progress, mut translations) = (Progress::new(), Translations::new());
+    let wanted = groups::wanted(plan);
     for (home, sources) in homes(plan) {
         let metadata = committed.get(&home).and_then(|found| found.as_ref()?.metadata.as_deref());
         let Some(metadata) = metadata else {
@@ -130,14 +144,23 @@ pub fn read(
             || ProgressFault::Unreadable { group: group.to_owned(), at: home.clone(), metadata: metadata.to_owned() };
         let found = parse(metadata).ok_or_else(unreadable)?;
         for key in sources {
-            let done = *found.get(&(key.partition, key.lineage)).ok_or_else(unreadable)?;
-            progress.insert(key, done);
+            let (done, translated) = found.get(&(key.partition, key.lineage)).ok_or_else(unreadable)?;
+            match (translated, wanted.get(&key)) {
+                (None, None) => {}
+                (Some(translated), Some(wanted)) if translated.found.len() <= wanted.len() => {
+                    translations.insert(key.clone(), translated.clone());
+                }
+                _ => return Err(unreadable()),
+            }
+            progress.insert(key, *done);
         }
     }
-    Ok(Some(progress))
+    Ok(Some((progress, translations)))
 }
 
-fn parse(metadata: &str) -> Option<BTreeMap<(PartitionId, Lineage), Done>> {
+type Parsed = BTreeMap<(PartitionId, Lineage), (Done, Option<Translated>)>;
+
+fn parse(metadata: &str) -> Option<Parsed> {
     let mut parts = metadata.split(' ');
     if parts.next() != Some(VERSION) {
         return None;
@@ -145,17 +168,23 @@ fn parse(metadata: &str) -> Option<BTreeMap<(PartitionId, Lineage), Done>> {
     let entry = |part: &str| {
         let (source, done) = part.split_once('=')?;
         let (partition, lineage) = source.split_once('.')?;
-        let [next, records, bytes] = <[&str; 3]>::try_from(done.split(':').collect::<Vec<_>>()).ok()?;
+        let (next, records, bytes, translated) = match *done.split(':').collect::<Vec<_>>() {
+            [next, records, bytes] => (next, records, bytes, None),
+            [next, records, bytes, end, found] => (next, records, bytes, Some(Translated::decode(end, found)?)),
+            _ => return None,
+        };
         let next = Offset::new(next.parse().ok().filter(|next: &i64| *next >= 0)?);
         let done = Done { next, records: records.parse().ok()?, bytes: bytes.parse().ok()? };
-        Some(((PartitionId::new(partition.parse().ok()?), Lineage::new(lineage.parse().ok()?)), done))
+        let source = (PartitionId::new(partition.parse().ok()?), Lineage::new(lineage.parse().ok()?));
+        Some((source, (done, translated)))
     };
     parts.map(entry).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::{key, plan, settings, state, target, topic};
+    use super::super::sample::{self, key, plan, settings, state, target, topic};
+    use super::super::translation::Place;
     use super::*;
 
     const GROUP: &str = "strimzi-backup-restore-orders-dr-1";
@@ -181,7 +210,7 @@ mod tests {
     }
 
     fn carried(home: &TargetPartition, sources: &[PartitionKey], progress: &Progress) -> GroupOffset {
-        offset(home, sources.iter().map(|key| (key, progress[key])))
+        offset(home, sources.iter().map(|key| (key, progress[key], None)))
     }
 
     /// As the target tells it again.
@@ -203,7 +232,7 @@ mod tests {
             let plan = planned(sources, targets);
             for progress in [none(&plan), some(&plan)] {
                 let read = read(&plan, GROUP, &committed(&plan, &progress)).expect("readable");
-                assert_eq!(read, Some(progress), "{sources} into {targets}");
+                assert_eq!(read, Some((progress, Translations::new())), "{sources} into {targets}");
             }
         }
     }
@@ -256,7 +285,7 @@ mod tests {
         let plan = planned(2, 1);
         let whole = "1 0.0=10:2:1000 1.0=11:3:1001";
         let told = |text: &str| read(&plan, GROUP, &BTreeMap::from([(at_home(0), metadata(text))]));
-        assert_eq!(told(whole), Ok(Some(some(&plan))));
+        assert_eq!(told(whole), Ok(Some((some(&plan), Translations::new()))));
         let others = [
             "consumer-1",
             "",
@@ -268,6 +297,7 @@ mod tests {
             "1 0.0=10:2:1000 1.0=-1:3:1001",
             "1 0.0=10:2:1000 1.0=11:3",
             "1 0.0=10:2:1000 1.0=11:3:1001:7",
+            "1 0.0=10:2:1000 1.0=11:3:1001:7:",
             "1 0.0=10:2:1000 1=11:3:1001",
             "1 0.0=10:2:1000 1.0=x:3:1001",
         ];
@@ -277,6 +307,32 @@ mod tests {
         }
         let error = told("consumer-1").expect_err("unreadable");
         insta::assert_snapshot!(error, @r#"the progress of the restore, kept in group strimzi-backup-restore-orders-dr-1 at new-0, cannot be read: "consumer-1""#);
+    }
+
+    #[test]
+    fn a73_translations_come_back_with_the_progress_of_their_partition() {
+        let offsets = sample::committed(&[("app", "orders", 0, 7), ("late", "orders", 0, 40)]);
+        let settings = settings("consumerGroups: {restore: true}");
+        let plan = sample::plan_with(&state(&[("orders", 2)]), &settings, &[], &target(3), Some(&offsets)).0;
+        let wanted = key("orders", 0, 0);
+        let place = |offset| Place { offset: Offset::new(offset), is_exact: true };
+        let translated = Translated { found: vec![place(35)], end: Some(place(36)) };
+        let committed = homes(&plan).into_iter().map(|(home, sources)| {
+            let carried = |key| (key, some(&plan)[key], (*key == wanted).then_some(&translated));
+            let offset = offset(&home, sources.iter().map(carried));
+            (home, Some(CommittedOffset { offset: offset.offset, metadata: offset.metadata }))
+        });
+        let mut committed: BTreeMap<_, _> = committed.collect();
+        let home = (topic("orders"), PartitionId::new(0));
+        let told =
+            |committed: &BTreeMap<_, Option<CommittedOffset>>| committed[&home].clone().and_then(|one| one.metadata);
+        assert_eq!(told(&committed).as_deref(), Some("1 0.0=10:2:1000:10:z"));
+        let expected = Translations::from([(wanted, translated)]);
+        assert_eq!(read(&plan, GROUP, &committed), Ok(Some((some(&plan), expected))));
+        for bad in ["1 0.0=10:2:1000", "1 0.0=10:2:1000:10:z,1,1", "1 0.0=10:2:1000:10:Z", "1 0.0=10:2:1000:10:z:"] {
+            committed.insert(home.clone(), metadata(bad));
+            assert!(matches!(read(&plan, GROUP, &committed), Err(ProgressFault::Unreadable { .. })), "{bad}");
+        }
     }
 
     #[test]

@@ -28,6 +28,7 @@ impl fmt::Display for Plan {
         let time = humantime::format_duration(Duration::from_secs(self.estimated_seconds));
         writeln!(f, "takes       about {time}")?;
         self.topics.iter().try_for_each(|topic| topic.fmt(f))?;
+        self.groups.iter().try_for_each(|group| group.fmt(f))?;
         for absent in &self.absent {
             let (why, at) = (absent.because.as_str(), absent.at.to_rfc3339());
             let since = if absent.because == Absence::NotYet { "until" } else { "since" };

@@ -8,6 +8,7 @@ use strimzi_backup_format::document::{Document, FORMAT_VERSION, Kind};
 use strimzi_backup_format::ids::{BackupId, ClusterId, Lineage, PartitionId, RestoreId, TimestampMs, TopicName};
 
 use super::conflict::Warning;
+use super::groups::GroupReport;
 use super::plan::{Plan, TopicPlan};
 use super::progress::{Progress, TargetPartition};
 
@@ -38,6 +39,9 @@ pub struct Report {
     pub bytes: u64,
     /// What was written of each topic.
     pub topics: Vec<TopicReport>,
+    /// The offsets that consumer groups got.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupReport>,
     /// Offsets that others took in partitions of the target meanwhile, as far as the last pass over the
     /// records has seen.
     pub foreign_writes: Vec<ForeignWrites>,
@@ -92,6 +96,7 @@ impl Report {
     pub fn of<'a>(
         plan: &Plan,
         progress: &Progress,
+        groups: Vec<GroupReport>,
         foreign: impl IntoIterator<Item = (&'a TargetPartition, &'a u64)>,
         finished_at: TimestampMs,
     ) -> Self {
@@ -108,6 +113,7 @@ impl Report {
             until: plan.until,
             records: all().map(|one| one.records).sum(),
             bytes: all().map(|one| one.bytes).sum(),
+            groups,
             foreign_writes: foreign
                 .into_iter()
                 .map(|((topic, partition), offsets)| ForeignWrites {
@@ -147,6 +153,7 @@ impl fmt::Display for Report {
                 topic.partitions.len()
             )?;
         }
+        self.groups.iter().try_for_each(|group| group.fmt(f))?;
         for foreign in &self.foreign_writes {
             let ForeignWrites { topic, partition, offsets } = foreign;
             writeln!(f, "attention   somebody else wrote {offsets} offsets into {topic}-{partition} meanwhile")?;
@@ -173,7 +180,13 @@ mod tests {
             (key("payments", 0, 0), done(100, 7)),
         ]);
         let foreign = [((topic("new"), PartitionId::new(2)), 5)];
-        Report::of(&plan, &progress, foreign.iter().map(|(partition, offsets)| (partition, offsets)), at(20_000))
+        Report::of(
+            &plan,
+            &progress,
+            Vec::new(),
+            foreign.iter().map(|(partition, offsets)| (partition, offsets)),
+            at(20_000),
+        )
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::checksum::Sha256;
+use strimzi_backup_format::groups::CommittedOffset;
 use strimzi_backup_format::ids::{
-    ClusterId, Epoch, Lineage, Offset, PartitionId, PartitionKey, Sequence, TimestampMs, TopicId,
+    ClusterId, Epoch, GroupId, LeaderEpoch, Lineage, Offset, PartitionId, PartitionKey, Sequence, TimestampMs, TopicId,
 };
 use strimzi_backup_format::job::{RestoreJob, RestoreSettings, Until};
 use strimzi_backup_format::manifest::{Behind, BehindReason, Frontier, Gap, GapReason, Run, Segment, TopicEventKind};
@@ -17,6 +18,7 @@ use strimzi_backup_format::state::{Head, Interval, Life, Position, State, TopicS
 
 pub(super) use strimzi_backup_format::sample::{at, key, range, topic};
 
+use super::groups::Held;
 use super::plan::{Basis, Plan, Target};
 use super::{Conflict, plan, point};
 use crate::kafka::{TargetPartition, TargetTopic, TopicSettings};
@@ -89,7 +91,7 @@ pub(super) fn position(next: i64, lowest: i64) -> Position {
 pub(super) fn state(topics: &[(&str, i32)]) -> State {
     let mut state = sample::empty_state();
     state.head = Some(head(50));
-    state.frontier = Frontier { until: Some(at(1000)), behind: Vec::new() };
+    state.frontier = Frontier { until: Some(at(1000)), ..Frontier::default() };
     state.complete_since = Some(at(100));
     for (name, partitions) in topics {
         state.topics.insert(topic(name), topic_state(name, *partitions));
@@ -124,7 +126,7 @@ pub(super) fn touched(runs: Vec<Run>) -> Touched {
 
 /// A cluster of so many brokers, without topics.
 pub(super) fn target(brokers: usize) -> Target {
-    Target { cluster: ClusterId::new("target"), brokers, topics: BTreeMap::new() }
+    Target { cluster: ClusterId::new("target"), brokers, max_message_bytes: None, topics: BTreeMap::new() }
 }
 
 /// A topic at the target whose partitions end at these offsets.
@@ -150,7 +152,35 @@ pub(super) fn plan(
     touched: &[Touched],
     target: &Target,
 ) -> (Plan, Vec<Conflict>) {
+    plan_with(state, settings, touched, target, None)
+}
+
+/// What groups had committed, without topic ids: group, topic, partition and offset.
+pub(super) fn committed(offsets: &[(&str, &str, i32, i64)]) -> Held {
+    let mut held = Held::default();
+    for (group, name, partition, offset) in offsets {
+        let committed = CommittedOffset {
+            offset: Offset::new(*offset),
+            leader_epoch: LeaderEpoch::UNKNOWN,
+            metadata: String::new(),
+            committed_at: at(50),
+            topic_id: None,
+        };
+        let place = (topic(name), PartitionId::new(*partition));
+        held.offsets.entry(GroupId::new(*group).expect("legal")).or_default().insert(place, committed);
+    }
+    held
+}
+
+/// Plans a restore of `state` with the offsets of groups.
+pub(super) fn plan_with(
+    state: &State,
+    settings: &RestoreSettings,
+    touched: &[Touched],
+    target: &Target,
+    groups: Option<&Held>,
+) -> (Plan, Vec<Conflict>) {
     let point = point::resolve(settings, state, None).expect("restorable");
     let (backup, asked) = (state.backup, Sha256::of(b"the document"));
-    plan::build(Basis { backup, settings, asked, point: &point, touched, target, now: now() })
+    plan::build(Basis { backup, settings, asked, point: &point, touched, state, groups, target, now: now() })
 }

@@ -1,17 +1,72 @@
 //! What a restore has done so far, for whoever watches it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use strimzi_backup_format::segment::slice::Fetched;
+
+use super::plan::Reads;
+use super::progress::Progress;
+use crate::clock::{Clock as _, SystemClock};
+use crate::metrics::{KindLabel, unix_seconds};
+
+/// What a restore is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing is written yet.
+    Planning,
+    /// Topics and records.
+    Writing,
+    /// All records are written; settings are set back, and the report is kept.
+    Finishing,
+}
+
+impl Phase {
+    const ALL: [Self; 3] = [Self::Planning, Self::Writing, Self::Finishing];
+
+    /// The name as shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Planning => "Planning",
+            Self::Writing => "Writing",
+            Self::Finishing => "Finishing",
+        }
+    }
+}
 
 /// Counters of this run of a restore.
 #[derive(Debug, Default)]
 pub struct Tally {
-    records: AtomicU64,
-    bytes: AtomicU64,
-    transactions: AtomicU64,
-    requests: AtomicU64,
-    fetched_bytes: AtomicU64,
+    /// 1 for what it is at, 0 for the others.
+    pub phase: Family<KindLabel, Gauge>,
+    /// Records that the plan reads, at most.
+    pub planned_records: Gauge,
+    /// Their bytes of keys, values and headers, about.
+    pub planned_bytes: Gauge,
+    /// Segments that the plan reads.
+    pub planned_segments: Gauge,
+    /// Records at the target, over all starts of the restore.
+    pub restored_records: Gauge,
+    /// Records committed by this start.
+    pub records: Counter,
+    /// Their bytes of keys, values and headers.
+    pub bytes: Counter,
+    /// Transactions committed.
+    pub transactions: Counter,
+    /// Unix time of the last commit.
+    pub last_commit: Gauge<f64, AtomicU64>,
+    /// Segments read.
+    pub segments: Counter,
+    /// Requests for them.
+    pub requests: Counter,
+    /// Bytes of them.
+    pub fetched_bytes: Counter,
+    /// Passes over the records that were begun anew after a failure.
+    pub repeats: Counter,
+    /// Offsets that others took in partitions of the target, as far as the present pass has seen.
+    pub foreign_offsets: Gauge,
 }
 
 /// The counters at one instant.
@@ -30,28 +85,63 @@ pub struct Tallied {
 }
 
 impl Tally {
+    /// The restore has come to a phase.
+    pub fn enter(&self, phase: Phase) {
+        for one in Phase::ALL {
+            self.phase.get_or_create(&KindLabel::new(one.as_str())).set(i64::from(one == phase));
+        }
+    }
+
+    /// What it is to read is known.
+    pub fn planned(&self, reads: &Reads) {
+        self.planned_records.set(gauge(reads.records));
+        self.planned_bytes.set(gauge(reads.raw_bytes));
+        self.planned_segments.set(gauge(reads.segments));
+    }
+
+    /// A pass over the records begins where the target says that the restore is.
+    pub fn begins(&self, progress: &Progress) {
+        self.restored_records.set(gauge(progress.values().map(|done| done.records).sum()));
+    }
+
+    /// A pass failed, and another comes.
+    pub fn repeats(&self) {
+        self.repeats.inc();
+    }
+
     /// A transaction was committed.
     pub fn committed(&self, records: u64, bytes: u64) {
-        self.records.fetch_add(records, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.transactions.fetch_add(1, Ordering::Relaxed);
+        self.records.inc_by(records);
+        self.bytes.inc_by(bytes);
+        self.transactions.inc();
+        self.restored_records.inc_by(gauge(records));
+        self.last_commit.set(unix_seconds(SystemClock.now()));
+    }
+
+    /// Others took so many offsets, since the pass began.
+    pub fn saw_foreign(&self, offsets: u64) {
+        self.foreign_offsets.set(gauge(offsets));
     }
 
     /// A segment was read.
     pub fn fetched(&self, fetched: Fetched) {
-        self.requests.fetch_add(fetched.requests, Ordering::Relaxed);
-        self.fetched_bytes.fetch_add(fetched.bytes, Ordering::Relaxed);
+        self.segments.inc();
+        self.requests.inc_by(fetched.requests);
+        self.fetched_bytes.inc_by(fetched.bytes);
     }
 
     /// The counters now.
     pub fn read(&self) -> Tallied {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Tallied {
-            records: read(&self.records),
-            bytes: read(&self.bytes),
-            transactions: read(&self.transactions),
-            requests: read(&self.requests),
-            fetched_bytes: read(&self.fetched_bytes),
+            records: self.records.get(),
+            bytes: self.bytes.get(),
+            transactions: self.transactions.get(),
+            requests: self.requests.get(),
+            fetched_bytes: self.fetched_bytes.get(),
         }
     }
+}
+
+fn gauge(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -23,8 +23,9 @@ const CLUSTER_PATIENCE: Duration = Duration::from_secs(30);
 pub async fn look(kafka: &Kafka, topics: &[TopicName]) -> Result<Target, Error> {
     let cluster = kafka.cluster_id(CLUSTER_PATIENCE).await?;
     let brokers = kafka.broker_count().await?;
+    let limit = kafka.broker_number("message.max.bytes").await?;
     let topics = if topics.is_empty() { BTreeMap::new() } else { kafka.target_topics(topics).await? };
-    Ok(Target { cluster, brokers, topics })
+    Ok(Target { cluster, brokers, max_message_bytes: limit.and_then(|limit| u64::try_from(limit).ok()), topics })
 }
 
 /// What the target would refuse of the topics that are to be created.

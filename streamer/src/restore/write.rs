@@ -18,11 +18,13 @@ use strimzi_backup_format::record::Record;
 use tokio_util::sync::CancellationToken;
 
 use super::error::RestoreError;
+use super::groups;
 use super::partitioner;
 use super::plan::{Plan, TopicPlan};
 use super::progress::{self, Done, Progress, TargetPartition};
 use super::source::Source;
 use super::tally::Tally;
+use super::translation::{Crossing, Translations, Untold};
 use crate::kafka::{ProducerError, ProducerTuning, TransactionalProducer, Written};
 
 /// Bytes of keys, values and headers after which a transaction is committed: larger ones are hardly faster, and more is
@@ -44,6 +46,25 @@ struct Lane {
     respread: Option<u32>,
     home: TargetPartition,
     done: Done,
+    /// Finds the translations, where offsets of groups are wanted.
+    crossing: Option<Crossing>,
+}
+
+impl Lane {
+    fn carried(&self) -> progress::Carried<'_> {
+        (&self.key, self.done, self.crossing.as_ref().map(Crossing::translated))
+    }
+}
+
+/// Where a pass over the records begins.
+#[derive(Debug)]
+pub struct Resume {
+    /// What is restored.
+    pub progress: Progress,
+    /// The translations that are found.
+    pub translations: Translations,
+    /// Whether a translation that the target does not tell exactly is taken as it is, instead of writing again.
+    pub is_last_try: bool,
 }
 
 /// One pass over the records of a restore.
@@ -58,6 +79,7 @@ pub struct Writer {
     /// The lane of the record before. Records come in runs of one partition.
     last: Option<usize>,
     foreign: Foreign,
+    is_last_try: bool,
     throttle: Option<Throttle>,
     tally: Arc<Tally>,
     stop: CancellationToken,
@@ -93,21 +115,26 @@ impl Open {
 }
 
 impl Writer {
-    /// Writes what `plan` says from `progress` on.
+    /// Writes what `plan` says from `resume` on.
     pub fn new(
         producer: TransactionalProducer,
         plan: &Plan,
-        progress: &Progress,
+        resume: &Resume,
         throttle: Option<NonZeroU64>,
         tally: Arc<Tally>,
         stop: CancellationToken,
     ) -> Self {
-        let lane = |topic: &TopicPlan, key: PartitionKey| {
-            let done = progress.get(&key).copied().unwrap_or_default();
+        let mut wanted = groups::wanted(plan);
+        let mut lane = |topic: &TopicPlan, key: PartitionKey| {
+            let done = resume.progress.get(&key).copied().unwrap_or_default();
             let home = progress::home(topic, key.partition);
-            Lane { key, target: topic.target.clone(), respread: topic.respread(), home, done }
+            let translated = resume.translations.get(&key).cloned().unwrap_or_default();
+            let start = topic.start(key.partition);
+            let crossing = wanted.remove(&key).map(|wanted| Crossing::new(wanted, translated, start));
+            Lane { key, target: topic.target.clone(), respread: topic.respread(), home, done, crossing }
         };
-        let lanes: Vec<Lane> = plan.topics.iter().flat_map(|topic| topic.keys().map(|key| lane(topic, key))).collect();
+        let all = plan.topics.iter().flat_map(|topic| topic.keys().map(move |key| (topic, key)));
+        let lanes: Vec<Lane> = all.map(|(topic, key)| lane(topic, key)).collect();
         let mut homes: BTreeMap<TargetPartition, Vec<usize>> = BTreeMap::new();
         for (index, lane) in lanes.iter().enumerate() {
             homes.entry(lane.home.clone()).or_default().push(index);
@@ -121,6 +148,7 @@ impl Writer {
             open: Open::new(),
             last: None,
             foreign: Foreign::default(),
+            is_last_try: resume.is_last_try,
             throttle: throttle.map(Throttle::new),
             tally,
             stop,
@@ -172,6 +200,12 @@ impl Writer {
         self.lanes.iter().map(|lane| (lane.key.clone(), lane.done)).collect()
     }
 
+    /// What is known of the translations of every partition that has some.
+    pub fn translations(&self) -> Translations {
+        let found = |lane: &Lane| Some((lane.key.clone(), lane.crossing.as_ref()?.translated().clone()));
+        self.lanes.iter().filter_map(found).collect()
+    }
+
     /// Offsets at the target that somebody else took between records of the restore, by partition, as far as was seen.
     pub fn foreign_writes(&self) -> &BTreeMap<TargetPartition, u64> {
         &self.foreign.found
@@ -200,6 +234,9 @@ impl Writer {
         sent.map_err(|error| self.open.told(error))?;
         let bytes = record.raw_bytes() as u64;
         lane.done = Done { next: record.offset.next(), records: lane.done.records + 1, bytes: lane.done.bytes + bytes };
+        if let Some(crossing) = &mut lane.crossing {
+            crossing.sent(record.offset);
+        }
         self.open.records += 1;
         self.open.bytes += bytes;
         self.open.touched.insert(index);
@@ -209,15 +246,35 @@ impl Writer {
         Ok(())
     }
 
+    /// Finds the translations that the open transaction tells, so that they are committed with it.
+    fn settle(&mut self) -> Result<(), RestoreError> {
+        let open: Vec<usize> = self.open.touched.iter().copied().collect();
+        let is_needed = |index: &usize| self.lanes[*index].crossing.as_ref().is_some_and(Crossing::needs_account);
+        let written = match open.iter().any(is_needed) {
+            true => self.producer.settle().map_err(|error| self.open.told(error))?,
+            false => BTreeMap::new(),
+        };
+        for index in open {
+            let lane = &mut self.lanes[index];
+            if let Some(crossing) = &mut lane.crossing {
+                let settled = crossing.settle(written.get(&lane.home).copied(), self.is_last_try);
+                settled.map_err(|Untold| RestoreError::Untold(lane.key.clone()))?;
+            }
+        }
+        Ok(())
+    }
+
     fn commit(&mut self) -> Result<(), RestoreError> {
+        self.settle()?;
         let touched: BTreeSet<&TargetPartition> =
             self.open.touched.iter().map(|index| &self.lanes[*index].home).collect();
         let sources = |home| self.homes.get(home).into_iter().flatten().map(|index| &self.lanes[*index]);
-        let offset = |home| progress::offset(home, sources(home).map(|lane| (&lane.key, lane.done)));
+        let offset = |home| progress::offset(home, sources(home).map(Lane::carried));
         let offsets: Vec<_> = touched.into_iter().map(offset).collect();
         let carried = self.producer.send_offsets(&self.group, &offsets);
         let written = carried.and_then(|()| self.commit_insistently()).map_err(|error| self.open.told(error))?;
         self.foreign.take(&written);
+        self.tally.saw_foreign(self.foreign.found.values().sum());
         self.tally.committed(self.open.records, self.open.bytes);
         Ok(())
     }

@@ -1,10 +1,10 @@
 //! Reading whole topics.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
@@ -60,6 +60,67 @@ impl KafkaClient {
         consumer.assign(&list)?;
         let mut records = read_to_end(&consumer, (0..partitions).collect())?;
         records.sort_by_key(|record| (record.partition, record.offset));
+        Ok(records)
+    }
+}
+
+/// How members of a group agree on who reads what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// Clients assign.
+    Classic,
+    /// The broker assigns (KIP-848).
+    Consumer,
+}
+
+impl KafkaClient {
+    /// A member of a group that reads a topic from its committed offset, or from the beginning where there is none.
+    pub fn member(&self, group: &str, protocol: GroupProtocol, topic: &str) -> Result<GroupMember> {
+        let mut config = self.config();
+        config.set("group.id", group).set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
+        config.set("isolation.level", "read_committed");
+        match protocol {
+            GroupProtocol::Classic => config.set("group.protocol", "classic").set("session.timeout.ms", "6000"),
+            GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
+        };
+        let consumer: BaseConsumer = config.create().context("make a consumer")?;
+        consumer.subscribe(&[topic])?;
+        Ok(GroupMember { consumer })
+    }
+}
+
+/// A live member of a consumer group; dropped, it leaves.
+pub struct GroupMember {
+    consumer: BaseConsumer,
+}
+
+impl GroupMember {
+    /// Reads so many records and commits what follows them.
+    pub fn read(&self, count: usize) -> Result<Vec<ReadRecord>> {
+        let mut records = Vec::with_capacity(count);
+        let mut next: BTreeMap<(String, i32), i64> = BTreeMap::new();
+        let mut last_progress = Instant::now();
+        while records.len() < count {
+            match self.consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    next.insert((message.topic().to_owned(), message.partition()), message.offset() + 1);
+                    records.push(read_record(&message));
+                    last_progress = Instant::now();
+                }
+                Some(Err(_)) | None => {
+                    ensure!(
+                        last_progress.elapsed() < STALLED,
+                        "{} of {count} records within {STALLED:?}",
+                        records.len()
+                    );
+                }
+            }
+        }
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), offset) in &next {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
+        }
+        self.consumer.commit(&list, CommitMode::Sync).context("commit")?;
         Ok(records)
     }
 }

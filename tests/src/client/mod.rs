@@ -7,7 +7,7 @@ mod raw;
 
 use rdkafka::ClientConfig;
 
-pub use consume::{ReadRecord, read_all};
+pub use consume::{GroupMember, GroupProtocol, ReadRecord, read_all};
 pub use produce::{Producer, Record};
 pub use raw::set_topic_config;
 

@@ -2,6 +2,7 @@
 //! pipeline relies on.
 
 mod faults;
+mod groups;
 mod producer;
 mod records;
 mod rights;

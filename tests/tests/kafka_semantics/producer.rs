@@ -328,6 +328,29 @@ fn a_record_too_large_for_the_producer_is_never_silently_missing() -> Result<()>
     Ok(())
 }
 
+/// To the byte: what the plan of a restore says is what a broker says.
+#[test]
+fn a48_a_broker_counts_a_record_as_the_plan_of_a_restore_does() -> Result<()> {
+    let broker = broker()?;
+    // What cannot be compressed.
+    let value = noise(12_000);
+    let headers = [HeaderRef { key: b"one", value: None }, HeaderRef { key: b"two", value: Some(&value[8000..8200]) }];
+    let records = [valued(b"tiny"), valued(&value), record(Some(b"key"), Some(&value[..5000]), &headers)];
+    for (number, record) in records.iter().enumerate() {
+        for (missing, is_taken) in [(0, true), (1, false)] {
+            let topic = format!("to-the-byte-{number}-{missing}");
+            let limit = (record.batch_bytes() - missing).to_string();
+            broker.client().create_topic(&topic, 1, &[KEPT, ("max.message.bytes", &limit)])?;
+            let mut producer = ready(&broker, &topic)?;
+            producer.begin()?;
+            producer.send(&name(&topic)?, P0, record)?;
+            let committed = producer.commit();
+            assert_eq!(committed.is_ok(), is_taken, "{topic} of {limit}: {committed:?}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn a_record_too_large_for_its_topic_is_refused_and_small_ones_fit_the_batches_asked_for() -> Result<()> {
     let broker = broker()?;

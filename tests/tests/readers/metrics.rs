@@ -1,6 +1,5 @@
 //! Health and metrics: ready only when it is, and every metric moves in a scenario in which everything happens.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,56 +9,13 @@ use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::front::{Front, Verdict};
 use strimzi_backup_tests::http;
 use strimzi_backup_tests::kafka::{BrokerOptions, KafkaBroker};
+use strimzi_backup_tests::metrics::Seen;
 use strimzi_backup_tests::ports::Port;
 use strimzi_backup_tests::s3::S3Server;
 use strimzi_backup_tests::scenario::{Scenario, noise, numbered};
 use strimzi_backup_tests::streamer::{PATIENCE, Streamer};
 use strimzi_backup_tests::toxiproxy::Toxiproxy;
 use strimzi_backup_tests::wait;
-
-/// Which metrics are registered, and the highest value seen of each.
-#[derive(Default)]
-struct Seen {
-    registered: BTreeSet<String>,
-    highest: BTreeMap<String, f64>,
-}
-
-impl Seen {
-    fn look(&mut self, streamer: &mut Streamer) -> Result<()> {
-        let text = http::get(&streamer.http()?, "/metrics")?.body;
-        ensure!(text.ends_with("# EOF\n"), "OpenMetrics text ends with EOF");
-        for line in text.lines() {
-            if let Some(help) = line.strip_prefix("# TYPE ") {
-                self.registered.extend(help.split_whitespace().next().map(str::to_owned));
-            } else if !line.starts_with('#')
-                && let Some((name, value)) = line.rsplit_once(' ')
-            {
-                let name = name.split('{').next().unwrap_or(name).to_owned();
-                let value: f64 = value.parse()?;
-                let highest = self.highest.entry(name).or_insert(value);
-                *highest = highest.max(value);
-            }
-        }
-        Ok(())
-    }
-
-    /// Looks until `name`, with its labels, satisfies a condition.
-    fn until(&mut self, streamer: &mut Streamer, name: &str, condition: impl Fn(f64) -> bool) -> Result<()> {
-        wait::wait_until(name, PATIENCE, || {
-            self.look(streamer)?;
-            Ok(condition(streamer.metric(name)?))
-        })
-    }
-
-    /// Registered metrics none of whose samples ever left zero.
-    fn unmoved(&self) -> Vec<&String> {
-        let moved = |name: &&String| {
-            let samples = ["", "_total", "_count"].map(|suffix| format!("{name}{suffix}"));
-            !samples.iter().any(|sample| self.highest.get(sample).is_some_and(|value| *value != 0.0))
-        };
-        self.registered.iter().filter(moved).collect()
-    }
-}
 
 #[test]
 fn every_metric_moves() -> Result<()> {
@@ -86,31 +42,32 @@ fn every_metric_moves() -> Result<()> {
     numbered(20..40).iter().try_for_each(|record| open.send("metrics-tx", record))?;
     open.flush()?;
     let mut streamer = job.stream(&[])?;
+    let address = streamer.http()?;
     let mut seen = Seen::default();
-    seen.until(&mut streamer, "strimzi_backup_lost_offsets_total{kind=\"DeletedByUser\"}", |lost| lost == 50.0)?;
-    seen.until(&mut streamer, "strimzi_backup_partitions_behind{kind=\"OpenTransaction\"}", |count| count == 1.0)?;
-    seen.until(&mut streamer, "strimzi_backup_headroom_low_partitions", |low| low == 1.0)?;
+    seen.until(&address, "strimzi_backup_lost_offsets_total{kind=\"DeletedByUser\"}", |lost| lost == 50.0)?;
+    seen.until(&address, "strimzi_backup_partitions_behind{kind=\"OpenTransaction\"}", |count| count == 1.0)?;
+    seen.until(&address, "strimzi_backup_headroom_low_partitions", |low| low == 1.0)?;
     streamer.wait_log("HeadroomLow")?;
     open.abort()?;
     proxy.disable()?;
     client.produce("metrics", &[Record::value(noise(1, 500_000))])?;
-    seen.until(&mut streamer, "strimzi_backup_store_failing", |failing| failing == 1.0)?;
-    seen.until(&mut streamer, "strimzi_backup_buffered_bytes", |bytes| bytes > 0.0)?;
+    seen.until(&address, "strimzi_backup_store_failing", |failing| failing == 1.0)?;
+    seen.until(&address, "strimzi_backup_buffered_bytes", |bytes| bytes > 0.0)?;
     // What fails is the upload; nothing has failed before.
     ensure!(streamer.metric("strimzi_backup_last_failure_timestamp")? > 0.0, "a failed upload is a failure");
     proxy.enable()?;
-    seen.until(&mut streamer, "strimzi_backup_store_failing", |failing| failing == 0.0)?;
+    seen.until(&address, "strimzi_backup_store_failing", |failing| failing == 0.0)?;
     broker.kill()?;
-    seen.until(&mut streamer, "strimzi_backup_kafka_unreachable", |unreachable| unreachable == 1.0)?;
+    seen.until(&address, "strimzi_backup_kafka_unreachable", |unreachable| unreachable == 1.0)?;
     broker.restart()?;
-    seen.until(&mut streamer, "strimzi_backup_kafka_unreachable", |unreachable| unreachable == 0.0)?;
+    seen.until(&address, "strimzi_backup_kafka_unreachable", |unreachable| unreachable == 0.0)?;
     // Every 256 manifests there is a checkpoint; with a record in each interval there are five a second.
     wait::wait_until("a checkpoint", PATIENCE * 2, || {
         client.produce("metrics", &numbered(0..1))?;
-        seen.look(&mut streamer)?;
+        seen.look(&address)?;
         Ok(streamer.metric("strimzi_backup_checkpoints_total")? > 0.0)
     })?;
-    println!("{} metrics", seen.registered.len());
+    println!("{} metrics", seen.registered());
     ensure!(seen.unmoved().is_empty(), "never set: {:?}", seen.unmoved());
     streamer.stop()
 }

@@ -1,7 +1,9 @@
 //! Restoring from a real store into a real broker: exactly the records that were asked for, each once.
 
 mod faults;
+mod groups;
 mod kills;
+mod metrics;
 mod moments;
 mod rights;
 mod targets;
@@ -42,6 +44,15 @@ fn overrides(job: &Job, topic: &str) -> Result<BTreeMap<String, String>> {
     let runtime = tokio::runtime::Runtime::new()?;
     let mut found = runtime.block_on(kafka.topic_settings(std::slice::from_ref(&topic)))?;
     Ok(found.remove(&topic).context("no settings")??.overrides)
+}
+
+/// Takes a setting of a topic back to what the brokers say.
+fn reset(job: &Job, topic: &str, setting: &str) -> Result<()> {
+    let job: JobDocument = job.document().to_string().parse()?;
+    let kafka = Kafka::connect(&job.cluster, &Tuning::default())?;
+    let (topic, changes) = (TopicName::new(topic)?, BTreeMap::from([(setting.to_owned(), None)]));
+    tokio::runtime::Runtime::new()?.block_on(kafka.alter_topic(&topic, &changes))??;
+    Ok(())
 }
 
 /// The records of a topic up to a timestamp, inclusive.

@@ -7,11 +7,11 @@ use serde_json::json;
 use strimzi_backup_tests::client::{ReadRecord, Record};
 use strimzi_backup_tests::kafka::KafkaBroker;
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
-use strimzi_backup_tests::scenario::{Scenario, numbered, shared_broker};
+use strimzi_backup_tests::scenario::{Scenario, noise, numbered, shared_broker};
 use strimzi_backup_tests::streamer::PATIENCE;
 use strimzi_backup_tests::wait;
 
-use super::overrides;
+use super::{overrides, reset};
 
 fn restore(scenario: &Scenario, id: &str) -> Result<Restore> {
     Ok(Restore::new(scenario.dir(), id, &scenario.job, &shared_broker()?.bootstrap()))
@@ -143,6 +143,56 @@ fn a51_and_a52_odd_records_come_back_byte_for_byte_and_settings_are_set_back() -
         same_but_offsets(&scenario.client.read_all(source)?, &scenario.client.read_all(target)?)?;
         assert_eq!(overrides(&scenario.job, source)?, overrides(&scenario.job, target)?, "{target}");
     }
+    Ok(())
+}
+
+#[test]
+fn a48_a_record_larger_than_the_target_takes_is_refused_by_the_plan_unless_the_limit_may_be_raised() -> Result<()> {
+    let scenario = Scenario::shared("a48")?;
+    scenario.client.create_topic("a48-large", 1, &[("max.message.bytes", "4000000")])?;
+    scenario.client.create_topic("a48-small", 1, &[])?;
+    scenario.client.produce("a48-small", &numbered(0..50))?;
+    let large = scenario.client.clone().property("message.max.bytes", "4000000");
+    large.produce("a48-large", &numbered(0..10))?;
+    large.produce("a48-large", &[Record::value(noise(48, 2_000_000)).partition(0)])?;
+    scenario.job.catch_up()?;
+    // 61 of the batch, 4 of the record's length, 3 of its own, 1 of no key, 4 of the value's length, 1 of no headers.
+    let bytes = 2_000_000 + 74;
+    scenario.client.create_topic("b48-large", 1, &[])?;
+    let appended = |id: &str| -> Result<Restore> {
+        let mapped = restore(&scenario, id)?.mapped("a48-large", "b48-large").mapped("a48-small", "b48-small");
+        Ok(mapped.set("existingTopicPolicy", json!("append")))
+    };
+    let limit = format!(
+        "topic b48-large takes records of at most 1048588 bytes (max.message.bytes), and one of up to {bytes} is restored"
+    );
+    for restore in [appended("a48-there")?, appended("a48-there")?.set("raiseMessageLimit", json!(true))] {
+        let told = refused(&restore)?;
+        ensure!(told.contains(&limit) && told.contains("while it is restored"), "{told}");
+    }
+    assert_eq!(scenario.client.read_all("b48-large")?, []);
+    assert_eq!(scenario.client.partition_count("b48-small")?, 0);
+    // As if the brokers of the source had let it in: the topic has no limit of its own.
+    reset(&scenario.job, "a48-large", "max.message.bytes")?;
+    scenario.job.catch_up()?;
+    let created = |id: &str| -> Result<Restore> {
+        Ok(restore(&scenario, id)?.mapped("a48-large", "c48-large").mapped("a48-small", "c48-small"))
+    };
+    let told = refused(&created("a48-refused")?)?;
+    ensure!(
+        told.contains("c48-large takes records of at most 1048588") && told.contains("raiseMessageLimit"),
+        "{told}"
+    );
+    assert_eq!(scenario.client.partition_count("c48-small")?, 0);
+    let consented = created("a48")?.set("raiseMessageLimit", json!(true));
+    let raised = json!([{"warning": "raisesLimit", "topic": "c48-large", "bytes": bytes, "insteadOf": 1_048_588}]);
+    assert_eq!(consented.plan()?["warnings"], raised);
+    assert_eq!(consented.done()?["warnings"], raised);
+    for (source, target) in [("a48-large", "c48-large"), ("a48-small", "c48-small")] {
+        same_but_offsets(&scenario.client.read_all(source)?, &scenario.client.read_all(target)?)?;
+    }
+    assert_eq!(overrides(&scenario.job, "c48-large")?["max.message.bytes"], bytes.to_string());
+    assert_eq!(overrides(&scenario.job, "c48-small")?, BTreeMap::new());
     Ok(())
 }
 

@@ -44,13 +44,16 @@ impl<'a> FakeTarget<'a> {
         let selected = |key: &_| point.ends.contains_key(key);
         let slice = Slice { selected: &selected, ends: Some(&point.ends), from: point.start, until: point.until };
         let touched = slice.find(store, log).await?;
-        let target = Target { cluster: ClusterId::new("target"), brokers: 3, topics: BTreeMap::new() };
+        let target =
+            Target { cluster: ClusterId::new("target"), brokers: 3, max_message_bytes: None, topics: BTreeMap::new() };
         let (plan, conflicts) = plan::build(Basis {
             backup: log.identity.backup,
             settings,
             asked: Sha256::of(b"asked"),
             point,
             touched: &touched,
+            state: &log.state,
+            groups: None,
             target: &target,
             now: TimestampMs::new(0),
         });
@@ -79,7 +82,8 @@ impl<'a> FakeTarget<'a> {
     }
 
     fn progress(&self) -> Result<Option<Progress>> {
-        Ok(progress::read(&self.plan, GROUP, &self.committed)?)
+        let read = progress::read(&self.plan, GROUP, &self.committed)?;
+        Ok(read.map(|(progress, _)| progress))
     }
 
     async fn left(&self, progress: &Progress) -> Result<Vec<Touched>> {
@@ -131,7 +135,7 @@ impl<'a> FakeTarget<'a> {
             self.written.entry(key).or_default().push(record);
         }
         for (home, sources) in progress::homes(&self.plan) {
-            let told = progress::offset(&home, sources.iter().map(|key| (key, progress[key])));
+            let told = progress::offset(&home, sources.iter().map(|key| (key, progress[key], None)));
             self.committed.insert(home, Some(CommittedOffset { offset: told.offset, metadata: told.metadata }));
         }
     }

@@ -38,10 +38,10 @@ pub(crate) type ListedOffset = (String, i32, Result<i64, i32>);
 /// One topic's answer: its name, and its id with its partitions (number, replicas) or the broker's code.
 pub(crate) type Description = (String, Result<(String, Vec<(i32, usize)>), i32>);
 
-/// One setting of a topic: its value, and whether it was made on the topic itself.
+/// One setting: its value, and whether it was made on a topic itself.
 pub(crate) type Setting = (String, bool);
 
-/// One topic's answer: its name, and its settings by name or the broker's code.
+/// One topic's or broker's answer: its name, and its settings by name or the broker's code.
 pub(crate) type Settings = (String, Result<BTreeMap<String, Setting>, i32>);
 
 /// A queue for the answer of one request.
@@ -126,18 +126,25 @@ impl<'c> Queue<'c> {
     /// # Errors
     /// librdkafka's code, if the request as a whole failed.
     pub(crate) fn topic_settings(self, topics: &[&str]) -> Result<Vec<Settings>, i32> {
+        self.settings_of(rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, topics)
+    }
+
+    /// All settings of a broker, as it tells them itself.
+    ///
+    /// # Errors
+    /// librdkafka's code, if the request as a whole failed.
+    pub(crate) fn broker_settings(self, broker: i32) -> Result<Vec<Settings>, i32> {
+        self.settings_of(rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_BROKER, &[&broker.to_string()])
+    }
+
+    fn settings_of(self, kind: rd::rd_kafka_ResourceType_t, names: &[&str]) -> Result<Vec<Settings>, i32> {
         let options =
             Options::new(self.client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, self.timeout);
         // SAFETY: client, resources, options and queue are alive; names, resources and options are copied; the
         // resources are released once.
         unsafe {
-            let mut resources: Vec<*mut rd::rd_kafka_ConfigResource_t> = topics
-                .iter()
-                .map(|name| {
-                    let name = c_string(name);
-                    rd::rd_kafka_ConfigResource_new(rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, name.as_ptr())
-                })
-                .collect();
+            let mut resources: Vec<*mut rd::rd_kafka_ConfigResource_t> =
+                names.iter().map(|name| rd::rd_kafka_ConfigResource_new(kind, c_string(name).as_ptr())).collect();
             rd::rd_kafka_DescribeConfigs(
                 self.client.as_ptr(),
                 resources.as_mut_ptr(),

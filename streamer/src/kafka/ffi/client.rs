@@ -290,6 +290,17 @@ impl Client {
         self.metadata(false, timeout, |metadata| usize::try_from(metadata.broker_cnt).unwrap_or(0))
     }
 
+    /// The id of one broker; `None` where none is known.
+    ///
+    /// # Errors
+    /// As [`Self::broker_count`].
+    pub(crate) fn any_broker(&self, timeout: Duration) -> Result<Option<i32>, i32> {
+        self.metadata(false, timeout, |metadata| {
+            // SAFETY: the array has as many brokers as the answer says, and lives as long.
+            (metadata.broker_cnt > 0).then(|| unsafe { (*metadata.brokers).id })
+        })
+    }
+
     /// Asks for all topics, or, since the client has none of its own, for the brokers alone; reads the answer.
     fn metadata<T>(
         &self,

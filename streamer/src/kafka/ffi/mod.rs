@@ -1,7 +1,7 @@
 //! The only place of the streamer that calls librdkafka's C interface, behind types that cannot be misused.
 //!
 //! Owns: every pointer librdkafka hands out, and its release. Does not own: what to ask for and what to make of it
-//! ([`super::consumer`], [`super::admin`], [`super::producer`], [`super::rights`], [`super::target`]).
+//! ([`super::consumer`], [`super::admin`], [`super::producer`], [`super::rights`], [`super::target`], [`super::groups`]).
 //!
 //! ```text
 //! Conf ──▶ Client ◀──borrowed by── PartitionList, Queue, Reply, Event ◀──borrowed by── Message, HeaderRef
@@ -23,6 +23,7 @@ mod admin;
 mod client;
 mod epoch;
 mod event;
+mod groups;
 mod partitions;
 mod producer;
 mod rights;
@@ -35,6 +36,7 @@ use rdkafka::bindings as rd;
 pub(super) use admin::{OffsetQuery, Queue};
 pub(super) use client::{Client, Conf, Delivery, PropertyFault, RefreshToken, Reports, Token};
 pub(super) use event::{Event, EventKind, Headers, Message};
+pub(super) use groups::GroupDescription;
 pub(super) use partitions::{Committed, PartitionList};
 pub(super) use producer::{Outgoing, Producer, TransactionFault};
 pub(super) use target::{NewTopic, Outcome};

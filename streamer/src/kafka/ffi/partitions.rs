@@ -77,27 +77,8 @@ impl<'c> PartitionList<'c> {
 
     /// What librdkafka wrote into the list about committed offsets, in its order.
     pub(super) fn committed(&self) -> Vec<Committed> {
-        // SAFETY: the list is alive and read within its bounds, field by field, since `err` may be a code the enum lacks;
-        // metadata is null or has the size that is told.
-        unsafe {
-            let list = self.list.as_ptr();
-            let count = usize::try_from((&raw const (*list).cnt).read()).unwrap_or(0);
-            let elements = (&raw const (*list).elems).read();
-            let read = |index: usize| {
-                let element = elements.add(index);
-                let (metadata, size) = ((*element).metadata, (*element).metadata_size);
-                let metadata =
-                    (!metadata.is_null()).then(|| std::slice::from_raw_parts(metadata.cast(), size).to_vec());
-                Committed {
-                    topic: text((&raw const (*element).topic).read()),
-                    partition: (&raw const (*element).partition).read(),
-                    code: (&raw const (*element).err).cast::<i32>().read(),
-                    offset: (&raw const (*element).offset).read(),
-                    metadata,
-                }
-            };
-            (0..count).map(read).collect()
-        }
+        // SAFETY: the list is alive.
+        unsafe { read_committed(self.list.as_ptr()) }
     }
 
     /// The error codes that librdkafka wrote into the list, in its order; 0 for none.
@@ -114,6 +95,32 @@ impl<'c> PartitionList<'c> {
     /// For librdkafka.
     pub(super) fn as_ptr(&self) -> *mut rd::rd_kafka_topic_partition_list_t {
         self.list.as_ptr()
+    }
+}
+
+/// What stands in a list about committed offsets, in its order.
+///
+/// # Safety
+/// `list` lives through the call.
+pub(super) unsafe fn read_committed(list: *const rd::rd_kafka_topic_partition_list_t) -> Vec<Committed> {
+    // SAFETY: by the contract above; read within its bounds, field by field, since `err` may be a code the enum lacks;
+    // metadata is null or has the size that is told.
+    unsafe {
+        let count = usize::try_from((&raw const (*list).cnt).read()).unwrap_or(0);
+        let elements = (&raw const (*list).elems).read();
+        let read = |index: usize| {
+            let element = elements.add(index);
+            let (metadata, size) = ((*element).metadata, (*element).metadata_size);
+            let metadata = (!metadata.is_null()).then(|| std::slice::from_raw_parts(metadata.cast(), size).to_vec());
+            Committed {
+                topic: text((&raw const (*element).topic).read()),
+                partition: (&raw const (*element).partition).read(),
+                code: (&raw const (*element).err).cast::<i32>().read(),
+                offset: (&raw const (*element).offset).read(),
+                metadata,
+            }
+        };
+        (0..count).map(read).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use rdkafka::bindings as rd;
 use super::admin::{Options, Queue, TIMED_OUT};
 use super::{Client, c_string, error_code, take_error, text};
 
-/// One answer: the topic's or group's name, and the operations that are allowed, a bit for each by its number in Kafka's
+/// One answer: the topic's name, and the operations that are allowed, a bit for each by its number in Kafka's
 /// protocol, or the broker's code. `None` where the broker does not tell.
 pub(crate) type Rights = (String, Result<Option<u32>, i32>);
 
@@ -41,44 +41,12 @@ impl Queue<'_> {
             Ok((0..count).map(|index| rights_of_topic(*found.add(index))).collect())
         }
     }
-
-    /// What the user may do with a group, whether it exists or not.
-    ///
-    /// # Errors
-    /// librdkafka's code, if the request as a whole failed.
-    pub(crate) fn group_rights(self, group: &str) -> Result<Vec<Rights>, i32> {
-        let name = c_string(group);
-        let mut pointer = name.as_ptr();
-        let request = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
-        let options = Options::with_rights(self.client, request, self.timeout);
-        // SAFETY: name, client, options and queue are alive; name and options are copied.
-        unsafe {
-            rd::rd_kafka_DescribeConsumerGroups(
-                self.client.as_ptr(),
-                &raw mut pointer,
-                1,
-                options.as_ptr(),
-                self.queue.as_ptr(),
-            );
-        }
-        let event = self.answer()?;
-        // SAFETY: the event is alive; what is reached through it belongs to it and is read within its bounds.
-        unsafe {
-            let result = rd::rd_kafka_event_DescribeConsumerGroups_result(event.as_ptr());
-            if result.is_null() {
-                return Err(TIMED_OUT);
-            }
-            let mut count = 0;
-            let found = rd::rd_kafka_DescribeConsumerGroups_result_groups(result, &raw mut count);
-            Ok((0..count).map(|index| rights_of_group(*found.add(index))).collect())
-        }
-    }
 }
 
 impl<'c> Options<'c> {
-    fn with_rights(client: &'c Client, request: rd::rd_kafka_admin_op_t, timeout: Duration) -> Self {
+    pub(super) fn with_rights(client: &'c Client, request: rd::rd_kafka_admin_op_t, timeout: Duration) -> Self {
         let options = Self::new(client, request, timeout);
-        // SAFETY: the options are alive. The requests above have the option, so there is no error to act on.
+        // SAFETY: the options are alive. The requests that ask for this have the option, so there is no error to act on.
         unsafe { take_error(rd::rd_kafka_AdminOptions_set_include_authorized_operations(options.as_ptr(), 1)) };
         options
     }
@@ -101,24 +69,8 @@ unsafe fn rights_of_topic(topic: *const rd::rd_kafka_TopicDescription_t) -> Righ
 }
 
 /// # Safety
-/// `group` belongs to a result that lives through the call.
-unsafe fn rights_of_group(group: *const rd::rd_kafka_ConsumerGroupDescription_t) -> Rights {
-    // SAFETY: by the contract above.
-    unsafe {
-        let name = text(rd::rd_kafka_ConsumerGroupDescription_group_id(group));
-        let code = error_code(rd::rd_kafka_ConsumerGroupDescription_error(group));
-        if code != 0 {
-            return (name, Err(code));
-        }
-        let mut count = 0;
-        let operations = rd::rd_kafka_ConsumerGroupDescription_authorized_operations(group, &raw mut count);
-        (name, Ok(bits(operations, count)))
-    }
-}
-
-/// # Safety
 /// `operations` is null or an array of `count` elements that lives through the call.
-unsafe fn bits(operations: *const rd::rd_kafka_AclOperation_t, count: usize) -> Option<u32> {
+pub(super) unsafe fn bits(operations: *const rd::rd_kafka_AclOperation_t, count: usize) -> Option<u32> {
     if operations.is_null() {
         return None;
     }

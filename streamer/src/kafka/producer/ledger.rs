@@ -131,7 +131,12 @@ impl Ledger {
         (state.sent, state.acknowledged)
     }
 
-    /// Where the records are, by topic handle and partition.
+    /// Where the records are so far, by topic handle and partition.
+    pub(super) fn written(&self) -> HashMap<(usize, i32), Written> {
+        self.0.lock().written.clone()
+    }
+
+    /// Where the records are, by topic handle and partition; forgets it.
     pub(super) fn take_written(&self) -> HashMap<(usize, i32), Written> {
         std::mem::take(&mut self.0.lock().written)
     }

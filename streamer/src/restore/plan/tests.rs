@@ -353,6 +353,7 @@ fn warnings_read_well() {
         Warning::Retention { topic: topic.clone(), retention_ms: 1000, is_default: true, oldest, at_once: false },
         Warning::Spread { topic: topic.clone(), from: 4, to: 3 },
         Warning::Replicas { topic: topic.clone(), replicas: 1 },
+        Warning::RaisesLimit { topic: topic.clone(), bytes: 2_000_068, instead_of: Some(1_048_588) },
         Warning::Deletes { topic, offsets: 7 },
     ];
     insta::assert_snapshot!(told(&warnings));
@@ -385,7 +386,14 @@ fn reads_are_summed_by_partition_and_in_all() {
     let first = vec![run(&zero, 0..40, 20..30), next_group(run(&zero, 40..60, 30..35)), run(&one, 0..40, 25..26)];
     let second = vec![run(&zero, 60..70, 10..50)];
     let (plan, _) = plan(&state(&[("orders", 2)]), &settings(""), &[touched(first), touched(second)], &target(3));
-    let reads = |segments, runs, records, bytes, raw_bytes| Reads { segments, runs, records, bytes, raw_bytes };
+    let reads = |segments, runs, records, bytes, raw_bytes| Reads {
+        segments,
+        runs,
+        records,
+        bytes,
+        raw_bytes,
+        largest_record: 100,
+    };
     let found: Vec<_> =
         plan.topics[0].partitions.iter().map(|one| (one.reads, one.min_timestamp, one.max_timestamp)).collect();
     let expected = [
