@@ -4,13 +4,14 @@
 //! shop ──▶ Kafka ──▶ streamer ──▶ folder          the streamer is killed three times on the way
 //!            │                      │
 //!            ├──▶ another consumer ─┴▶ compare    every record, every field
-//!            └◀── restored ◀── half-way, killed once, and compared again
+//!            └◀── restored ◀── half-way, killed once, and compared again; a consumer group goes on there
 //! ```
 //!
 //! Owns: the order of the steps and what is printed. [`shop`] makes the traffic, [`compare`] reads both sides. Anything
 //! that is not as it must be ends the demo with an error.
 
 mod compare;
+mod group;
 mod restored;
 mod shop;
 
@@ -26,6 +27,7 @@ use crate::client::KafkaClient;
 use crate::kafka::KafkaBroker;
 use crate::run_dir::{KEEP_VARIABLE, RunDir};
 use crate::streamer::{Job, Streamer};
+use group::Group;
 use shop::{Shop, Sold, TOPICS, Topics};
 
 /// Names a broker to use (`host:port`, plain text) instead of starting one.
@@ -56,7 +58,9 @@ pub fn run() -> Result<()> {
         .set("/backup", json!({"commitInterval": "500ms", "heartbeatInterval": "1s", "metadataInterval": "1s"}));
 
     let shop = Shop::open(&kafka.client(), &kafka.topics)?;
-    kill_again_and_again(&job)?;
+    let group = Group::join(&kafka.client(), &kafka.topics)?;
+    kill_again_and_again(&job, &group)?;
+    drop(group);
     let sold = finish(&job, shop)?;
     show(&job, "inspect", &["inspect"])?;
     show(&job, "verify --level 3", &["verify", "--level", "3"])?;
@@ -135,7 +139,7 @@ fn version() -> Option<String> {
     names.filter_map(version).min_by_key(String::len)
 }
 
-fn kill_again_and_again(job: &Job) -> Result<()> {
+fn kill_again_and_again(job: &Job, group: &Group) -> Result<()> {
     step("streamer", "started, and killed with SIGKILL at random moments while orders keep coming in");
     for kill in 1..=KILLS {
         let mut streamer = job.stream(&[])?;
@@ -143,6 +147,7 @@ fn kill_again_and_again(job: &Job) -> Result<()> {
         let moment = Duration::from_millis(rand::rng().random_range(KILLED_WITHIN));
         std::thread::sleep(moment);
         streamer.process.kill_9()?;
+        group.read_on()?;
         let held = held(job)?;
         println!("               kill {kill}: {:.2} s after it was ready; {held}", moment.as_secs_f64());
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 use strimzi_backup_format::ids::TimestampMs;
 
 use super::shop::{TOPICS, Topics};
-use super::{number, step};
+use super::{group, number, step};
 use crate::client::KafkaClient;
 use crate::restore::{Restore, same_but_offsets};
 use crate::streamer::{Job, PATIENCE};
@@ -25,7 +25,12 @@ pub(super) fn name(topic: &str) -> String {
 pub(super) fn half_way(dir: &Path, job: &Job, client: &KafkaClient, bootstrap: &str, topics: &Topics) -> Result<usize> {
     let moment = moment(job)?;
     let at = TimestampMs::new(moment).to_rfc3339();
-    let mut restore = Restore::new(dir, "demo", job, bootstrap).set("pointInTime", json!({"timestamp": at}));
+    let group = group::id(topics);
+    let groups = json!({
+        "restore": true, "include": [group], "mapping": [{"sourceGroup": group, "targetGroup": name(&group)}],
+    });
+    let restore = Restore::new(dir, "demo", job, bootstrap).set("pointInTime", json!({"timestamp": at}));
+    let mut restore = restore.set("consumerGroups", groups);
     for topic in TOPICS.map(|topic| topics.name(topic.name)) {
         restore = restore.mapped(&topic, &name(&topic));
     }
@@ -36,14 +41,19 @@ pub(super) fn half_way(dir: &Path, job: &Job, client: &KafkaClient, bootstrap: &
     ensure!(code == 0, "restore ended with {code}\n{out}\n{err}");
     println!("\n$ strimzi-backup restore    # the same document again");
     out.lines().for_each(|line| println!("  {line}"));
-    compare(client, topics, moment)
+    let compared = compare(client, topics, moment)?;
+    let mut orders = client.read_all(&topics.name("orders"))?;
+    orders.retain(|record| record.timestamp <= moment);
+    group::compare(job, client, topics, &at, &orders)?;
+    Ok(compared)
 }
 
 /// The middle of the window that a restore may choose its moment from.
 fn moment(job: &Job) -> Result<i64> {
-    let window = &job.inspect()?["recoverable"];
-    let instant = |name: &str| window[name].as_i64().with_context(|| format!("recoverable.{name}"));
-    Ok((instant("from")? + instant("until")?) / 2)
+    let found = job.inspect()?;
+    let instant = |name: &str| found["recoverable"][name].as_i64().with_context(|| format!("recoverable.{name}"));
+    let of_groups = found["groups"]["from"].as_i64().context("groups.from")?;
+    Ok(of_groups.max((instant("from")? + instant("until")?) / 2))
 }
 
 fn kill_once(restore: &Restore, client: &KafkaClient, topic: &str) -> Result<()> {

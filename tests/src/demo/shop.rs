@@ -81,7 +81,13 @@ impl Topics {
         let made = TOPICS.iter().map(|topic| self.name(topic.name));
         made.flat_map(|topic| [super::restored::name(&topic), topic]).try_for_each(|topic| {
             if client.partition_count(&topic)? > 0 { client.delete_topic(&topic) } else { Ok(()) }
-        })
+        })?;
+        let group = super::group::id(self);
+        for group in [super::restored::name(&group), group] {
+            // One that never committed, or went with its topics, is not there.
+            drop(client.delete_group(&group));
+        }
+        Ok(())
     }
 }
 
