@@ -100,6 +100,20 @@ impl Backup {
         Ok(self.segments()?.iter().map(|segment| segment.object.to_string()).collect())
     }
 
+    /// The keys of all files that the log names, those with offsets of consumer groups too.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub fn files(&self) -> Result<Vec<String>> {
+        let mut files = self.objects()?;
+        if let Some(head) = self.log.state.head {
+            let of_groups = block_on(self.log.group_segments(&self.store, None, head.sequence, None))?;
+            files.extend(of_groups.iter().map(|segment| segment.object.to_string()));
+        }
+        files.extend(self.log.state.group_images.iter().map(|image| image.image.object.to_string()));
+        Ok(files)
+    }
+
     /// How many records of a life of a topic the log tells of.
     pub fn rows(&self, topic: &str, lineage: i32) -> u64 {
         let positions = self.log.state.positions.iter();
