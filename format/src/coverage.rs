@@ -221,15 +221,13 @@ pub fn behind_in_records(state: &State) -> impl Iterator<Item = &Behind> + Clone
 /// What is held of consumer groups.
 pub fn groups(state: &State) -> GroupCoverage {
     let until = state.frontier.groups_until();
-    let refused = |behind: &Behind| {
-        behind.topic.is_consumer_offsets() && behind.until.is_none() && behind.reason == BehindReason::Unreachable
-    };
+    let refused = |behind: &Behind| behind.topic.is_consumer_offsets() && behind.reason == BehindReason::Unreachable;
     let condition = match state.frontier.groups {
         None => GroupCondition::NotSelected,
         Some(GroupStanding::Denied) => GroupCondition::Denied,
         Some(GroupStanding::Damaged) => GroupCondition::Damaged,
-        Some(_) if until.is_some() => GroupCondition::Streaming,
         Some(_) if state.frontier.behind.iter().any(refused) => GroupCondition::Unreachable,
+        Some(_) if until.is_some() => GroupCondition::Streaming,
         Some(_) => GroupCondition::FirstCopy,
     };
     GroupCoverage { state: condition, from: state.group_images.first().and_then(|image| image.until), until }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -28,6 +29,9 @@ pub struct Found {
     pub at: Option<TimestampMs>,
     /// The groups, by their ids.
     pub groups: Vec<Group>,
+    /// Records that could not be read when they were captured: what they say is not in the offsets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<NonZeroU64>,
 }
 
 /// One group.
@@ -75,7 +79,10 @@ pub async fn run(store: &Store, wanted: &BTreeSet<GroupId>, at: Option<Timestamp
     };
     match found.incomplete {
         Some(incomplete) => Err(Error::NoGroups(incomplete)),
-        None => Ok(Found { at, groups: groups(found.offsets, wanted) }),
+        None => {
+            let unreadable = NonZeroU64::new(found.unreadable);
+            Ok(Found { at, groups: groups(found.offsets, wanted), unreadable })
+        }
     }
 }
 
@@ -107,6 +114,9 @@ impl Found {
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = self.at.map_or_else(|| "the end of the backup".to_owned(), TimestampMs::to_rfc3339);
+        if let Some(records) = self.unreadable {
+            writeln!(f, "not all is known: {records} records were of a version that the streamer could not read")?;
+        }
         if self.groups.is_empty() {
             return writeln!(f, "no group had committed an offset at {at}");
         }

@@ -30,6 +30,7 @@ pub struct Table {
     entries: BTreeMap<Key, Entry>,
     live: usize,
     newest: Option<TimestampMs>,
+    unreadable: u64,
 }
 
 /// Group and topic by their numbers, so that an entry takes some tens of bytes, however long their names.
@@ -101,6 +102,7 @@ impl Table {
     /// Takes a row in, in whatever order.
     pub fn take(&mut self, row: OffsetRow) {
         self.newest = self.newest.max(Some(row.timestamp));
+        self.unreadable += u64::from(row.kind == RowKind::Raw);
         let (Some(group), Some(topic), Some(partition)) = (row.group, row.topic, row.partition) else { return };
         let committed = match row.kind {
             RowKind::Raw => return,
@@ -134,6 +136,25 @@ impl Table {
         self.newest
     }
 
+    /// How many rows could not be read when they were captured.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
+    }
+
+    /// Takes in what an image knows beside its rows: when the newest row was that it was made from, whatever became of
+    /// that, and how many could not be read.
+    pub fn rests_on(&mut self, newest: Option<TimestampMs>, unreadable: u64) {
+        self.newest = self.newest.max(newest);
+        self.unreadable += unreadable;
+    }
+
+    /// Lets go of the groups that are not wanted any more.
+    pub fn retain(&mut self, is_wanted: impl Fn(&GroupId) -> bool) {
+        let rows: Vec<OffsetRow> =
+            self.image().into_iter().filter(|row| row.group.as_ref().is_some_and(&is_wanted)).collect();
+        self.restart(&rows);
+    }
+
     /// What is live, as [`RowKind::Image`] rows sorted by group, topic and partition. Each takes a few hundred bytes.
     pub fn image(&self) -> Vec<OffsetRow> {
         let mut rows: Vec<OffsetRow> =
@@ -145,10 +166,10 @@ impl Table {
     /// Begins anew with what is live, `image` of this table: deletions and names that nothing refers to are let go. From then
     /// on rows must come in the order of the log.
     pub fn restart(&mut self, image: &[OffsetRow]) {
-        let newest = self.newest;
+        let (newest, unreadable) = (self.newest, self.unreadable);
         *self = Self::default();
         image.iter().for_each(|row| self.take(row.clone()));
-        self.newest = newest;
+        self.rests_on(newest, unreadable);
     }
 
     /// What is live, by group and partition.

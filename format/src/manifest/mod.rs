@@ -158,6 +158,14 @@ pub struct GroupImage {
     /// holds, or that was overwritten for it. Absent where there was no record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<TimestampMs>,
+    /// Records in it up to there that could not be read and are kept raw: what they say is in no row. Absent where all could.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unreadable: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Offsets that existed, or may have, and were not captured.

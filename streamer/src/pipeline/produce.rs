@@ -118,11 +118,11 @@ async fn make_image<C: Clock>(
     bucket: Bucket,
     name: SegmentName,
 ) -> Result<Option<GroupImage>, segment::Error> {
-    let Some(Image { rows, newest }) = image else { return Ok(None) };
+    let Some(Image { rows, newest, unreadable }) = image else { return Ok(None) };
     let encoded = run_on(shop.pool, move || groups::file::encode_image(&rows)).await?;
     let place = SegmentPlace::Groups(bucket);
     let Segment { object, bytes, sha256, rows, .. } = upload(shop, layout::segment(&place, name), encoded).await;
-    Ok(Some(GroupImage { object, bytes, sha256, rows, newest }))
+    Ok(Some(GroupImage { object, bytes, sha256, rows, newest, unreadable }))
 }
 
 async fn encode<C: Clock>(shop: &Workshop<C>, planned: PlannedSegment) -> Result<EncodedSegment, segment::Error> {

@@ -267,6 +267,11 @@ pub enum Warning {
         /// Offsets in it.
         offsets: u64,
     },
+    /// What groups committed is not all known: a release of Kafka wrote records that the streamer could not read.
+    UnreadableOffsets {
+        /// How many records.
+        records: u64,
+    },
     /// A group has committed offsets for what is restored already; they are replaced.
     ReplacesOffsets {
         /// The group at the target.
@@ -306,6 +311,11 @@ impl fmt::Display for Warning {
             Self::Deletes { topic, offsets } => {
                 write!(f, "topic {topic} is deleted with {offsets} offsets (overwrite)")
             }
+            Self::UnreadableOffsets { records } => write!(
+                f,
+                "{records} records of consumer groups were of a version that the streamer did not know: what they committed is \
+                 not restored"
+            ),
             Self::ReplacesOffsets { group, partitions } => {
                 write!(
                     f,

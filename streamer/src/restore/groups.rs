@@ -34,6 +34,8 @@ pub struct Held {
     pub offsets: GroupOffsets,
     /// Why the backup does not tell all of it, as a whole sentence; absent where it does.
     pub incomplete: Option<String>,
+    /// Records of groups that could not be read when they were captured.
+    pub unreadable: u64,
 }
 
 /// A group whose offsets are restored.
@@ -190,6 +192,8 @@ fn position(
 ) -> Position {
     let adjustment = match plan.source(partition) {
         None => Some(Adjustment::NotRestored),
+        // Seen by the group before the topic was seen to have it.
+        Some(_) if partition.get().unsigned_abs() >= plan.target_partitions => Some(Adjustment::NotRestored),
         Some(_) if plan.respread().is_some() => Some(Adjustment::Repartitioned),
         Some((key, _)) if is_of_other_life(basis, &key, committed) => Some(Adjustment::OtherLife),
         Some((key, end)) => adjustment(basis, &key, end, committed.offset, firsts.get(&key).copied()),

@@ -195,8 +195,8 @@ async fn committed_offsets(
     let ends = snapshot.map(|snapshot| snapshot.positions.iter().map(point::held_end).collect());
     let frontier = point::frontier(&log.state, snapshot);
     let moment = Moment { last: point.manifest.sequence, frontier, ends: ends.as_ref(), until: point.until };
-    let Found { offsets, incomplete } = at::at(store, log, moment).await?;
-    Ok(Some(groups::Held { offsets, incomplete: incomplete.map(|why| why.to_string()) }))
+    let Found { offsets, incomplete, unreadable } = at::at(store, log, moment).await?;
+    Ok(Some(groups::Held { offsets, incomplete: incomplete.map(|why| why.to_string()), unreadable }))
 }
 
 /// Whether the user may not use the transactional id. What is looked at by `--plan-only` is left as it is, this is not.

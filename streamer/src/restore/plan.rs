@@ -264,6 +264,8 @@ pub fn build(basis: Basis<'_>) -> (Plan, Vec<Conflict>) {
     super::conflict::find_shared_targets(&topics, &mut conflicts);
     let (groups, of_groups) = groups::plan(&basis, &topics);
     conflicts.extend(of_groups.into_iter().map(Conflict::Group));
+    let unreadable = basis.groups.map(|held| held.unreadable).filter(|records| *records > 0);
+    warnings.extend(unreadable.map(|records| Warning::UnreadableOffsets { records }));
     let total = total(touched);
     let rate = settings.throttle_bytes.map_or(RAW_BYTES_PER_SECOND, |limit| limit.get().min(RAW_BYTES_PER_SECOND));
     let plan = Plan {

@@ -347,6 +347,11 @@ impl Buffers {
         self.slots.iter().map(|(number, slot)| (number, &slot.key, slot.next))
     }
 
+    /// Whether the client told that nothing readable lies behind the position of the last cut of a partition.
+    pub fn is_at_end(&self, key: &PartitionKey) -> bool {
+        self.slots.iter().any(|(_, slot)| slot.key == *key && slot.end_seen == Some(slot.base))
+    }
+
     /// Notes the high watermark that the broker told for a question asked at `asked_at`, when the slot was filled up to
     /// `position`; `None`: it refused.
     pub fn sighted(&mut self, slot: u32, asked_at: TimestampMs, position: Offset, high_watermark: Option<Offset>) {

@@ -4,8 +4,8 @@
 //! of a segment. How groups stand never holds anything else up.
 
 use strimzi_backup_format::bucket::Bucket;
-use strimzi_backup_format::groups::file::MAX_ROWS;
-use strimzi_backup_format::groups::{OffsetRow, RowKind, Table};
+use strimzi_backup_format::groups::file::{MAX_RAW_BYTES, MAX_ROWS};
+use strimzi_backup_format::groups::{OffsetRow, Table};
 use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_format::job::GroupSelection;
 use strimzi_backup_format::manifest::GroupStanding;
@@ -35,11 +35,17 @@ pub struct Image {
     pub rows: Vec<OffsetRow>,
     /// The highest timestamp in the log up to there.
     pub newest: Option<TimestampMs>,
+    /// Records up to there that could not be read.
+    pub unreadable: u64,
 }
 
 impl Groups {
     /// Goes on from what the log says. `table` is what it holds of groups; `None` where that cannot be read any more.
-    pub fn new(selection: Option<GroupSelection>, table: Option<Table>, state: &State) -> Self {
+    pub fn new(selection: Option<GroupSelection>, mut table: Option<Table>, state: &State) -> Self {
+        if let (Some(table), Some(chosen)) = (&mut table, &selection) {
+            // What becomes of others is not followed any more.
+            table.retain(|group| chosen.selects(group));
+        }
         let imaged = state.group_images.last().map(|image| Bucket::of(image.observed_at));
         Self { selection, table, standing: state.frontier.groups, imaged, is_complete: false }
     }
@@ -49,19 +55,21 @@ impl Groups {
         self.selection.is_some()
     }
 
-    /// How they stand, for the log.
+    /// How they stand, for the log; nothing before the broker was asked.
     pub fn standing(&self) -> Option<GroupStanding> {
         self.selection.as_ref()?;
-        let seen = self.standing.unwrap_or(GroupStanding::Absent);
+        let seen = self.standing?;
         Some(if self.table.is_none() { GroupStanding::Damaged } else { seen })
     }
 
-    /// Takes in what the broker says of `__consumer_offsets`. Whether its records may be read, its partitions tell.
-    pub fn observe(&mut self, told: Option<&Result<Described, Refusal>>) {
+    /// Takes in what the broker says of `__consumer_offsets`, and whether it is known to exist: then one broker that does not
+    /// know it proves nothing. Whether its records may be read, its partitions tell.
+    pub fn observe(&mut self, told: Option<&Result<Described, Refusal>>, is_known: bool) {
         let before = self.standing;
         self.standing = match told {
             Some(Ok(_)) => Some(GroupStanding::Followed),
-            Some(Err(Refusal::Unknown)) => Some(GroupStanding::Absent),
+            Some(Err(Refusal::Unknown)) if !is_known => Some(GroupStanding::Absent),
+            Some(Err(Refusal::Unknown)) => before,
             Some(Err(Refusal::Denied)) => Some(GroupStanding::Denied),
             Some(Err(Refusal::Unavailable | Refusal::NoId)) | None => before,
         };
@@ -79,7 +87,7 @@ impl Groups {
             |row: &OffsetRow| selection.is_some_and(|chosen| row.group.as_ref().is_none_or(|id| chosen.selects(id)));
         rows.retain(selected);
         if let Some(table) = &mut self.table {
-            rows.iter().filter(|row| row.kind != RowKind::Raw).for_each(|row| table.take(row.clone()));
+            rows.iter().for_each(|row| table.take(row.clone()));
         }
     }
 
@@ -103,22 +111,24 @@ impl Groups {
         }
         self.imaged = Some(bucket);
         let table = self.table.as_mut()?;
-        if table.len() as u64 > MAX_ROWS {
+        let (rows, newest, unreadable) = (table.image(), table.newest(), table.unreadable());
+        table.restart(&rows);
+        let bytes: usize = rows.iter().map(OffsetRow::raw_bytes).sum();
+        if rows.len() as u64 > MAX_ROWS || bytes as u64 > MAX_RAW_BYTES {
             tracing::warn!(
-                offsets = table.len(),
-                "too many offsets of groups for an image; moments are read from earlier ones"
+                offsets = rows.len(),
+                bytes,
+                "too much for an image of groups; moments are read from earlier ones"
             );
             return None;
         }
-        let (rows, newest) = (table.image(), table.newest());
-        table.restart(&rows);
-        Some(Image { rows, newest })
+        Some(Image { rows, newest, unreadable })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use strimzi_backup_format::groups::CommittedOffset;
+    use strimzi_backup_format::groups::{CommittedOffset, RowKind};
     use strimzi_backup_format::ids::{GroupId, LeaderEpoch, Lineage, Offset, PartitionId, TopicId, TopicName};
     use strimzi_backup_format::job::Job;
     use strimzi_backup_format::sample::{at, empty_state};
@@ -171,7 +181,7 @@ mod tests {
         let mut groups = groups("");
         let (first, second) = (Bucket::of(at(10)), Bucket::of(at(3700)));
         assert!(!groups.image_is_due(first), "not seen yet");
-        groups.observe(Some(&seen()));
+        groups.observe(Some(&seen()), false);
         groups.take(&mut vec![row(Some("a"), 1), row(Some("a"), 2), row(Some("b"), 5)]);
         groups.known_until(None);
         assert!(groups.image(first).is_none(), "the first copy is not complete");
@@ -187,15 +197,16 @@ mod tests {
     #[test]
     fn how_groups_stand_follows_the_broker_and_what_is_held() {
         let mut groups = groups("");
-        assert_eq!(groups.standing(), Some(GroupStanding::Absent));
-        for (told, standing) in [
-            (Err(Refusal::Denied), GroupStanding::Denied),
-            (Err(Refusal::Unavailable), GroupStanding::Denied),
-            (seen(), GroupStanding::Followed),
-            (Err(Refusal::Unavailable), GroupStanding::Followed),
-            (Err(Refusal::Unknown), GroupStanding::Absent),
+        assert_eq!(groups.standing(), None, "nobody was asked");
+        for (told, is_known, standing) in [
+            (Err(Refusal::Denied), false, GroupStanding::Denied),
+            (Err(Refusal::Unavailable), false, GroupStanding::Denied),
+            (seen(), true, GroupStanding::Followed),
+            (Err(Refusal::Unavailable), true, GroupStanding::Followed),
+            (Err(Refusal::Unknown), true, GroupStanding::Followed),
+            (Err(Refusal::Unknown), false, GroupStanding::Absent),
         ] {
-            groups.observe(Some(&told));
+            groups.observe(Some(&told), is_known);
             assert_eq!(groups.standing(), Some(standing), "{told:?}");
         }
         let damaged = Groups { table: None, ..groups };

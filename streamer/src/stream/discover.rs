@@ -148,7 +148,6 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         };
         self.parts.metrics.kafka_unreachable.set(0);
         self.watch_headroom(&log_starts);
-        self.parts.groups.observe(described.get(&TopicName::consumer_offsets()));
         self.unknown.retain(|topic, _| described.get(topic).is_some_and(Result::is_err));
         for (topic, told) in &described {
             match told {
@@ -163,6 +162,9 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 Err(refusal) => tracing::warn!(%topic, ?refusal, "the broker does not describe the topic"),
             }
         }
+        let of_groups = TopicName::consumer_offsets();
+        let is_known = self.catalog.live().any(|topic| *topic == of_groups);
+        self.parts.groups.observe(described.get(&of_groups), is_known);
         self.confirm(&described, asked);
         self.inherit();
         let denied: BTreeSet<&TopicName> =
@@ -182,7 +184,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 self.set_goal(&described).await?;
             }
         }
-        if self.catalog.wanted().is_empty() {
+        if self.catalog.live().all(TopicName::is_consumer_offsets) {
             tracing::warn!("no topic matches topics.include yet; topics are taken up when they appear");
         }
         self.parts.status.watched();

@@ -16,7 +16,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     pub(super) fn frontier(&mut self) -> Frontier {
         let standings = self.parts.buffers.lock().standings();
         let mut absent = self.catalog.wanted();
-        let mut behind = Vec::new();
+        let (mut behind, mut of_groups) = (Vec::new(), Vec::new());
         let mut until: Option<TimestampMs> = None;
         for (key, standing) in standings {
             absent.remove(&key);
@@ -29,6 +29,8 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             }
             match behind_for {
                 Some(reason) => behind.push(behind_entry(&key, standing.until, reason)),
+                // How far groups are never holds records up.
+                None if key.topic.is_consumer_offsets() => of_groups.push((key, standing.until)),
                 None => until = [until, standing.until].into_iter().flatten().min(),
             }
         }
@@ -39,13 +41,16 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             };
             behind.push(behind_entry(&key, until, BehindReason::Unreachable));
         }
-        behind.sort_by(|a, b| (&a.topic, a.lineage, a.partition).cmp(&(&b.topic, b.lineage, b.partition)));
-        let until = until.or_else(|| match behind.iter().filter_map(|behind| behind.until).max() {
+        let of_records = || behind.iter().filter(|behind| !behind.topic.is_consumer_offsets());
+        let until = until.or_else(|| match of_records().filter_map(|behind| behind.until).max() {
             Some(newest) => Some(newest),
-            None if behind.is_empty() => self.watched_at,
+            None if of_records().next().is_none() => self.watched_at,
             None => None,
         });
         let until = until.map(|until| self.watched_at.map_or(until, |watched| until.min(watched)));
+        let slower = of_groups.into_iter().filter(|(_, reached)| *reached < until);
+        behind.extend(slower.map(|(key, reached)| behind_entry(&key, reached, BehindReason::Backlog)));
+        behind.sort_by(|a, b| (&a.topic, a.lineage, a.partition).cmp(&(&b.topic, b.lineage, b.partition)));
         let frontier = Frontier { until, behind, groups: self.parts.groups.standing() };
         self.parts.groups.known_until(frontier.groups_until());
         frontier

@@ -351,16 +351,18 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         let committed = self.in_flight.is_empty() && self.unsettled.is_none() && self.pending.is_empty();
         committed
             && !self.catalog.has_events()
-            && self.catalog.wanted().iter().filter(|key| !self.is_refused_group(key)).all(|key| {
+            && self.catalog.wanted().iter().filter(|key| !self.is_excused(key)).all(|key| {
                 let wanted = goal.get(&(key.topic.clone(), key.partition));
                 let held = self.ledger.get(key).map(|start| start.offset);
                 wanted.is_none_or(|wanted| held.is_some_and(|held| held >= *wanted))
             })
     }
 
-    /// Whether the user may not read a partition of `__consumer_offsets`: nobody waits for it.
-    fn is_refused_group(&self, key: &PartitionKey) -> bool {
-        key.topic.is_consumer_offsets() && self.told_faults.get(key) == Some(&Fault::Denied)
+    /// Whether a partition is not waited for: one of `__consumer_offsets` that cannot be read on, for want of rights, for a fault
+    /// of its own, or because a transaction is open.
+    fn is_excused(&self, key: &PartitionKey) -> bool {
+        let is_stuck = || self.told_faults.contains_key(key) || self.parts.buffers.lock().is_at_end(key);
+        key.topic.is_consumer_offsets() && is_stuck()
     }
 
     /// Stops fetching, then brings what was fetched into the log.

@@ -191,7 +191,8 @@ fn a52_timestamps_are_stored_as_they_are() -> Result<()> {
     let kinds: Vec<&str> = backup.records(topic, 0)?.iter().map(|record| record.timestamp_type).collect();
     ensure!(kinds[times.len()..] == ["LogAppendTime", "CreateTime"], "{kinds:?}");
     // The index of each run is exact, whatever the clock of the producer said.
-    let position = backup.log.state.positions.values().next().context("a position")?;
+    let mut positions = backup.log.state.positions.iter().filter(|(key, _)| key.topic.as_str() == topic);
+    let (_, position) = positions.next().context("a position")?;
     let bounds = (position.lowest_timestamp.map(|t| t.get()), position.highest_timestamp.map(|t| t.get()));
     ensure!(bounds == (Some(-100_000), Some(i64::MAX)), "{bounds:?}");
     Ok(())

@@ -17,8 +17,12 @@ use crate::slice::Ends;
 use crate::state::{GroupImageAt, State};
 use crate::store::Store;
 
+/// What groups may be behind records at the end of the log, or at a snapshot, without a word: commits in transactions may be
+/// open for as long as Kafka's default lets them.
+const BEHIND_MILLIS: i64 = 60_000;
+
 /// How many files are fetched at once.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 4;
 
 /// A moment in the history of groups. With both limits, whichever comes first for a commit.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +44,8 @@ pub struct Found {
     pub offsets: GroupOffsets,
     /// Why that is not all, where it is not.
     pub incomplete: Option<Incomplete>,
+    /// Records up to then that could not be read when they were captured: what they say is not in the offsets.
+    pub unreadable: u64,
 }
 
 /// Why the offsets of groups at a moment are not held, or not all.
@@ -114,7 +120,8 @@ impl Error {
 /// [`Error`], which names the file.
 pub async fn at(store: &Store, log: &Log, moment: Moment<'_>) -> Result<Found, Error> {
     let table = table(store, log, moment).await?;
-    Ok(Found { offsets: table.offsets(), incomplete: incomplete(&log.state, moment) })
+    let (offsets, unreadable) = (table.offsets(), table.unreadable());
+    Ok(Found { offsets, incomplete: incomplete(&log.state, moment), unreadable })
 }
 
 /// Everything that is known at a moment.
@@ -128,6 +135,7 @@ pub async fn table(store: &Store, log: &Log, moment: Moment<'_>) -> Result<Table
         for row in rows(store, &base.image.object, base.image.sha256).await? {
             table.take(row);
         }
+        table.rests_on(base.image.newest, base.image.unreadable);
     }
     // Later images cannot hold less: what is in them was committed by then, and what came later is after the moment.
     let last = covering(&log.state.group_images, moment).unwrap_or(moment.last);
@@ -172,8 +180,13 @@ fn incomplete(state: &State, moment: Moment<'_>) -> Option<Incomplete> {
     if moment.last < first.sequence {
         return Some(Incomplete::FirstCopy);
     }
-    match (moment.frontier.groups_until(), moment.until) {
-        (Some(until), Some(wanted)) if until < wanted && moment.ends.is_none() => Some(Incomplete::After { until }),
+    // Without a moment, or at a snapshot, it is that of the records.
+    let wanted = match moment.until {
+        Some(wanted) if moment.ends.is_none() => Some(wanted),
+        _ => moment.frontier.until.map(|until| until.plus_millis(-BEHIND_MILLIS)),
+    };
+    match (moment.frontier.groups_until(), wanted) {
+        (Some(until), Some(wanted)) if until < wanted => Some(Incomplete::After { until }),
         (None, _) if covering(&state.group_images, moment).is_none() => Some(Incomplete::Interrupted),
         _ => None,
     }

@@ -24,12 +24,15 @@ struct Cut {
     image: bool,
     /// Whether a checkpoint follows it.
     checkpoint: bool,
+    /// Whether the writer is another one afterwards, which knows what the log says and no more.
+    restart: bool,
 }
 
 fn cut() -> impl Strategy<Value = Cut> {
     let row = (0..4u8, 0..2, proptest::option::weighted(0.8, 0..1000i64));
-    (proptest::collection::vec(row, 0..4), proptest::bool::weighted(0.3), proptest::bool::weighted(0.2))
-        .prop_map(|(rows, image, checkpoint)| Cut { rows, image, checkpoint })
+    let often = proptest::bool::weighted;
+    (proptest::collection::vec(row, 0..4), often(0.4), often(0.2), often(0.3))
+        .prop_map(|(rows, image, checkpoint, restart)| Cut { rows, image, checkpoint, restart })
 }
 
 /// A log, and every row that was ever committed, in order.
@@ -79,6 +82,11 @@ impl History {
         if cut.checkpoint {
             self.writer.checkpoint().await.expect("checkpoint");
         }
+        if cut.restart {
+            let log = reader::open(&self.store, Shard::ONLY).await.expect("readable").expect("a log");
+            let end = Moment::of_log(&log, None).expect("a head");
+            self.table = table(&self.store, &log, end).await.expect("readable");
+        }
     }
 
     async fn commit(&mut self, fresh: [Vec<OffsetRow>; PARTITIONS as usize], image: bool) {
@@ -99,7 +107,7 @@ impl History {
         if image {
             let encoded = file::encode_image(&self.table.image()).expect("encoded");
             let Segment { object, bytes, sha256, rows, .. } = self.upload(encoded, 1).await;
-            group_image = Some(GroupImage { object, bytes, sha256, rows, newest: self.table.newest() });
+            group_image = Some(GroupImage { object, bytes, sha256, rows, newest: self.table.newest(), unreadable: 0 });
         }
         // Everything so far is captured at the second before the next row's.
         let until = i64::try_from(self.rows.len()).ok().map(|next| at(next - 1));
@@ -141,7 +149,7 @@ async fn every_moment_equals_the_fold(cuts: Vec<Cut>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
     #[test]
     fn a73_every_moment_of_any_history_equals_the_plain_fold(cuts in proptest::collection::vec(cut(), 1..12)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
@@ -153,7 +161,7 @@ proptest! {
 async fn short() -> (History, Log) {
     let mut history = History::new().await;
     for (offset, image) in [(10, true), (20, false), (30, false)] {
-        history.take(&Cut { rows: vec![(0, 0, Some(offset))], image, checkpoint: false }).await;
+        history.take(&Cut { rows: vec![(0, 0, Some(offset))], image, checkpoint: false, restart: false }).await;
     }
     let log = reader::open(&history.store, Shard::ONLY).await.expect("readable").expect("a log");
     (history, log)

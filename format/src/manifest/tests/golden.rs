@@ -161,6 +161,7 @@ fn image() -> GroupImage {
         sha256: Sha256::of(b"the image of groups"),
         rows: 12,
         newest: Some(at(84)),
+        unreadable: 2,
     }
 }
 

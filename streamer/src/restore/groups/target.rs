@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{GroupConflict, GroupPlan, GroupReport};
 use crate::error::Error;
-use crate::kafka::{BrokerError, Code, Group, GroupOffset, Kafka, Operation, TargetError};
+use crate::kafka::{BrokerError, Code, Group, GroupOffset, Kafka, Offsets, Operation, TargetError};
 use crate::restore::conflict::{Conflict, Resource, Warning};
 use crate::restore::error::RestoreError;
 use crate::restore::plan::{Action, Plan};
@@ -83,24 +83,40 @@ fn written(plan: &Plan) -> BTreeSet<(&TopicName, PartitionId)> {
     positions.map(|position| (&position.target_topic, position.partition)).filter(|(topic, _)| stays(topic)).collect()
 }
 
-/// Commits the offsets of every group. May be repeated.
+/// Commits the offsets of every group. May be repeated: a group that has its offsets is left alone, where it has gone on from
+/// them too.
 ///
 /// # Errors
-/// [`RestoreError::LiveGroups`] with every group that has members by now; the others have their offsets then.
-/// [`RestoreError::Target`]; [`Error::Kafka`].
+/// [`RestoreError::LiveGroups`] with every group that has members by now, [`RestoreError::Target`] with the first that the target
+/// refuses otherwise; all others have their offsets then. [`Error::Kafka`].
 pub(in crate::restore) async fn commit(kafka: &Kafka, plan: &Plan, reports: &[GroupReport]) -> Result<(), Error> {
-    let mut live = Vec::new();
+    let (mut live, mut refused) = (Vec::new(), None);
     for (plan, report) in plan.groups.iter().zip(reports) {
         let offsets = offsets(plan, report);
+        let offsets =
+            if offsets.is_empty() { offsets } else { ahead(offsets, &kafka.group_offsets(&report.target).await?) };
         if offsets.is_empty() {
             continue;
         }
         match commit_patiently(kafka, &report.target, &offsets).await? {
+            Ok(()) => {}
             Err(refusal) if refusal.has_members() => live.push(report.target.clone()),
-            answer => answer.map_err(RestoreError::from)?,
+            Err(refusal) => refused = refused.or(Some(refusal)),
         }
     }
-    if live.is_empty() { Ok(()) } else { Err(RestoreError::LiveGroups(live).into()) }
+    match refused {
+        Some(refusal) => Err(RestoreError::from(refusal).into()),
+        None if live.is_empty() => Ok(()),
+        None => Err(RestoreError::LiveGroups(live).into()),
+    }
+}
+
+/// Those that are ahead of what the group holds. Nothing that was there before the restore is ahead of what it wrote, so what
+/// is held up to there was set by an earlier start, and a group that has gone on since must not be set back.
+fn ahead(offsets: Vec<GroupOffset>, held: &Offsets) -> Vec<GroupOffset> {
+    let is_ahead =
+        |one: &GroupOffset| held.get(&(one.topic.clone(), one.partition)).is_none_or(|held| *held < one.offset);
+    offsets.into_iter().filter(is_ahead).collect()
 }
 
 /// What is to be committed for a group.
