@@ -192,9 +192,9 @@ fn position(
 ) -> Position {
     let adjustment = match plan.source(partition) {
         None => Some(Adjustment::NotRestored),
+        Some(_) if plan.respread().is_some() => Some(Adjustment::Repartitioned),
         // Seen by the group before the topic was seen to have it.
         Some(_) if partition.get().unsigned_abs() >= plan.target_partitions => Some(Adjustment::NotRestored),
-        Some(_) if plan.respread().is_some() => Some(Adjustment::Repartitioned),
         Some((key, _)) if is_of_other_life(basis, &key, committed) => Some(Adjustment::OtherLife),
         Some((key, end)) => adjustment(basis, &key, end, committed.offset, firsts.get(&key).copied()),
     };
