@@ -1,6 +1,6 @@
 //! Committed offsets of consumer groups: decoded from `__consumer_offsets`, stored as a time series, read as of a moment.
 //!
-//! Owns: the way from a record ([`wire`]) to a row ([`row`]), rows as files ([`file`]), and the fold of rows ([`table`]).
+//! Owns: the way from a record ([`wire`]) to a row ([`row`]), rows as files ([`mod@file`]), and the fold of rows ([`table`]).
 //! Does not own: reading the topic, or which manifest names a file.
 
 pub mod at;

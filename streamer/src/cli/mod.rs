@@ -137,8 +137,9 @@ pub enum Command {
     /// Write records of a backup into a Kafka cluster, as they were at a moment or a snapshot.
     ///
     /// Plans first, and writes nothing where anything stands in the way: all of it is listed at once. Writes in transactions that
-    /// carry how far it is: killed at any point and started again with the same document, it goes on exactly there. The
-    /// plan and the report are kept under restores/ in the store.
+    /// carry how far it is: killed at any point and started again with the same document, it goes on exactly there. With
+    /// consumerGroups.restore, groups go on at exactly the record that they would have read next. The plan and the report
+    /// are kept under restores/ in the store.
     #[command(after_long_help = manual::RESTORE)]
     Restore {
         /// The restore document (YAML or JSON).

@@ -18,7 +18,7 @@ use strimzi_backup_format::ids::{
 };
 use strimzi_backup_format::job::{ExistingTopicPolicy, RestoreSettings, TopicCreation, TopicTarget};
 use strimzi_backup_format::manifest::Gap;
-use strimzi_backup_format::segment::slice::estimated_bytes;
+use strimzi_backup_format::segment::slice::{estimated_bytes, estimated_requests};
 use strimzi_backup_format::slice::{Ends, Touched};
 use strimzi_backup_format::state::{Head, State};
 
@@ -79,6 +79,8 @@ pub struct Plan {
     pub warnings: Vec<Warning>,
     /// What is read.
     pub reads: Reads,
+    /// About how many requests to the store that takes.
+    pub requests: u64,
     /// About how long it takes, in seconds.
     pub estimated_seconds: u64,
 }
@@ -287,6 +289,7 @@ pub fn build(basis: Basis<'_>) -> (Plan, Vec<Conflict>) {
         incomplete: point.incomplete.iter().map(Incomplete::of).collect(),
         warnings,
         reads: total,
+        requests: touched.iter().map(|one| estimated_requests(&one.segment, &one.wanted)).sum(),
         estimated_seconds: total.raw_bytes.div_ceil(rate).max(1),
     };
     (plan, conflicts)

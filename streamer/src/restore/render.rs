@@ -22,8 +22,8 @@ impl fmt::Display for Plan {
         let (bytes, raw) = (ByteSize(reads.bytes), ByteSize(reads.raw_bytes));
         writeln!(
             f,
-            "reads       at most {} records, about {bytes} in {} segments ({raw} raw)",
-            reads.records, reads.segments
+            "reads       at most {} records, about {bytes} in {} segments by {} requests ({raw} raw)",
+            reads.records, reads.segments, self.requests
         )?;
         let time = humantime::format_duration(Duration::from_secs(self.estimated_seconds));
         writeln!(f, "takes       about {time}")?;

@@ -29,8 +29,8 @@ use crate::manifest::{Run, Segment};
 use crate::offset_range::OffsetRange;
 use crate::store::{Meter, Mismatch, Store, StoreError, get_verified, has_digest};
 pub use error::{Cause, SliceError};
-pub use plan::estimated_bytes;
 use plan::{GroupPlan, Piece};
+pub use plan::{estimated_bytes, estimated_requests};
 
 /// Requests for one row group under way at once.
 const REQUESTS_IN_FLIGHT: usize = 8;

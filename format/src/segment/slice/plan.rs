@@ -1,5 +1,6 @@
 //! Which bytes are fetched for which records. Pure.
 
+use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
 
 use super::Wanted;
@@ -40,6 +41,18 @@ pub(super) struct Piece {
 pub fn estimated_bytes(segment: &Segment, run: &Run) -> u64 {
     let share = u128::from(segment.bytes) * u128::from(run.rows) / u128::from(segment.rows.max(1));
     u64::try_from(share).unwrap_or(u64::MAX).min(segment.bytes)
+}
+
+/// What a row group that is not wanted as a whole costs, about: its keys, its values and its small columns lie apart.
+const REQUESTS_PER_GROUP: u64 = 3;
+
+/// About how many requests fetch what is wanted of a segment. An estimate; how the pages lie, only the footer says.
+pub fn estimated_requests(segment: &Segment, wanted: &[Wanted]) -> u64 {
+    if is_whole(segment, wanted) {
+        return 1;
+    }
+    let groups: BTreeSet<u32> = wanted.iter().map(|wanted| wanted.run.row_group).collect();
+    1 + REQUESTS_PER_GROUP * groups.len() as u64
 }
 
 /// Whether the segment is fetched by one request: all of it is wanted, or the footer alone would cost as much. Which share
