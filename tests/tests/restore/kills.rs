@@ -12,7 +12,7 @@ use strimzi_backup_tests::client::{ReadRecord, Record};
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
 use strimzi_backup_tests::scenario::{Scenario, noise, shared_broker};
 use strimzi_backup_tests::streamer::PATIENCE;
-use strimzi_backup_tests::wait::wait_until;
+use strimzi_backup_tests::wait::{wait_for, wait_until};
 
 /// Set to repeat the moments of a run.
 const SEED_VARIABLE: &str = "STRIMZI_BACKUP_SEED";
@@ -77,10 +77,14 @@ fn a67_a_hundred_kills_at_random_moments_lose_nothing_and_double_nothing() -> Re
     Ok(())
 }
 
-/// How many offsets of a topic are committed; 0 where it is not there.
+/// How many offsets of a topic are committed; 0 where it is not there. Leaders of a topic that was created this moment may not
+/// know yet that they are.
 fn committed(scenario: &Scenario, topic: &str) -> Result<i64> {
-    let partitions = i32::try_from(scenario.client.partition_count(topic)?)?;
-    (0..partitions).map(|partition| Ok(scenario.client.watermarks(topic, partition)?.1)).sum()
+    let ends = || -> Result<i64> {
+        let partitions = i32::try_from(scenario.client.partition_count(topic)?)?;
+        (0..partitions).map(|partition| Ok(scenario.client.watermarks(topic, partition)?.1)).sum()
+    };
+    wait_for(&format!("the ends of {topic}"), PATIENCE, || Ok(ends().ok()))
 }
 
 /// One restore, started and killed until it comes to its end; not killed any more after `most` times. Gives the kills, and
