@@ -173,6 +173,24 @@ fn only(found: &GroupOffsets) -> i64 {
     all[0]
 }
 
+/// An image holds no row of what was deleted, and is not older for that: its writer may be one that never saw the deletion.
+#[tokio::test]
+async fn a73_a_moment_before_a_deletion_is_not_read_from_an_image_after_it_whoever_made_that() {
+    let mut history = History::new().await;
+    let cut = |rows: &[(u8, i32, Option<i64>)], image, restart| Cut {
+        rows: rows.to_vec(),
+        image,
+        checkpoint: false,
+        restart,
+    };
+    history.take(&cut(&[(0, 0, Some(10))], true, false)).await;
+    history.take(&cut(&[(0, 0, None)], true, true)).await;
+    history.take(&cut(&[], true, false)).await;
+    let log = reader::open(&history.store, Shard::ONLY).await.expect("readable").expect("a log");
+    let before = Moment::of_log(&log, Some(at(0))).expect("a head");
+    assert_eq!(only(&super::at(&history.store, &log, before).await.expect("readable").offsets), 10);
+}
+
 #[tokio::test]
 async fn a_snapshot_ends_where_its_positions_do() {
     let (history, log) = short().await;
