@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use strimzi_backup_format::ids::{GroupId, IllegalName, SnapshotId, TimestampMs, TopicName};
+use strimzi_backup_format::ids::{GroupId, SnapshotId, TimestampMs, TopicName};
 use strimzi_backup_format::job::{Job, RestoreJob};
 use strimzi_backup_format::store;
 use tokio_util::sync::CancellationToken;
@@ -105,7 +105,7 @@ pub enum Command {
         #[command(flatten)]
         job: JobFile,
         /// A group; may be given again. All groups where absent.
-        #[arg(long, value_name = "GROUP", value_parser = group_id)]
+        #[arg(long, value_name = "GROUP")]
         group: Vec<GroupId>,
         /// The moment, RFC 3339 with zone, such as 2026-02-13T01:30:00.000Z. The end of the backup where absent.
         #[arg(long, value_name = "TIME", value_parser = TimestampMs::from_rfc3339)]
@@ -216,10 +216,6 @@ impl JobFile {
     fn read(&self) -> Result<Job, Error> {
         Ok(read_text(&self.config)?.parse()?)
     }
-}
-
-fn group_id(text: &str) -> Result<GroupId, IllegalName> {
-    GroupId::new(text)
 }
 
 fn read_text(path: &Path) -> Result<String, Error> {
