@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::kafka::{self, Kafka, Tuning};
 use crate::metrics::{KindLabel, Metrics};
 use crate::pipeline::produce::{Pool, Workshop};
+use crate::source;
 use crate::source::buffers::Buffers;
 use crate::source::live::LiveBroker;
 use crate::status::Status;
@@ -135,7 +136,7 @@ async fn run(
             return Ok(());
         }
     };
-    let groups = crate::groups::load(&store, job.consumer_groups, writer.state(), &world.clock, &world.metrics);
+    let groups = source::groups::load(&store, job.consumer_groups, writer.state(), &world.clock, &world.metrics);
     let groups = tokio::select! {
         biased;
         groups = groups => groups?,

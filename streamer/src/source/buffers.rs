@@ -83,6 +83,8 @@ pub struct Standing {
 #[derive(Debug)]
 struct Slot {
     key: PartitionKey,
+    /// Whether it is of `__consumer_offsets`: asked for every record, so a word and not a name.
+    holds_groups: bool,
     base: Offset,
     next: Offset,
     last_record: Option<LastRecord>,
@@ -196,6 +198,7 @@ impl Buffers {
     pub fn open(&mut self, start: Start) -> u32 {
         let bucket = Bucket::of(start.highest_timestamp.unwrap_or(TimestampMs::new(0)));
         self.slots.insert(Box::new(Slot {
+            holds_groups: start.key.topic.is_consumer_offsets(),
             key: start.key,
             base: start.offset,
             next: start.offset,
@@ -266,7 +269,7 @@ impl Buffers {
                 slot.roll(record.timestamp, now);
             }
         }
-        let raw = if slot.key.topic.is_consumer_offsets() { slot.decode(record) } else { slot.append(record) };
+        let raw = if slot.holds_groups { slot.decode(record) } else { slot.append(record) };
         slot.next = record.offset.next();
         slot.last_record = Some(LastRecord { offset: record.offset, leader_epoch: record.leader_epoch });
         let cost = raw + RECORD_OVERHEAD_BYTES + record.headers.len() * HEADER_OVERHEAD_BYTES;

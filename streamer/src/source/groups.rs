@@ -1,7 +1,10 @@
-//! Consumer groups: which of their commits are kept, what is known of all of them, and when an image of that is due. Pure.
+//! Consumer groups: which of their commits are kept, what is known of all of them, and when an image of that is due. Pure,
+//! but for [`load`].
 //!
 //! `__consumer_offsets` is read like any other topic, and told apart here: its records become rows of `groups/`, never records
 //! of a segment. How groups stand never holds anything else up.
+
+mod load;
 
 use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::groups::file::{MAX_RAW_BYTES, MAX_ROWS};
@@ -12,6 +15,7 @@ use strimzi_backup_format::manifest::GroupStanding;
 use strimzi_backup_format::state::State;
 
 use super::{Described, Refusal};
+pub use load::load;
 
 /// The consumer groups of a job.
 #[derive(Debug, Default)]

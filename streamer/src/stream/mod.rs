@@ -200,7 +200,8 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         let state = parts.writer.state();
         let inherited = frontier::inherited(state);
         let mut catalog = Catalog::from_state(state, |key| inherited.contains_key(key));
-        catalog.select(|topic| Scope::of(&parts).selects(topic));
+        let scope = Scope::of(&parts);
+        catalog.select(|topic| scope.selects(topic));
         let returning = catalog.returned();
         let ledger = frontier::ledger(state);
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);

@@ -280,7 +280,8 @@ impl Process {
         *self.broker.lock() = Some(Arc::clone(&broker));
         let poller = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&broker).poll()));
         let (chosen, state) = (plan.job.consumer_groups.clone(), writer.state());
-        let groups = strimzi_backup_streamer::groups::load(&self.store, chosen, state, &self.clock, &self.metrics);
+        let groups =
+            strimzi_backup_streamer::source::groups::load(&self.store, chosen, state, &self.clock, &self.metrics);
         let groups = tokio::select! {
             biased;
             groups = groups => groups?,
