@@ -79,9 +79,12 @@ pub async fn run(store: &Store, wanted: &BTreeSet<GroupId>, at: Option<Timestamp
     }
 }
 
-fn groups(offsets: GroupOffsets, wanted: &BTreeSet<GroupId>) -> Vec<Group> {
-    let chosen = offsets.into_iter().filter(|(group, _)| wanted.is_empty() || wanted.contains(group));
-    let all = chosen.map(|(group, offsets)| {
+fn groups(mut offsets: GroupOffsets, wanted: &BTreeSet<GroupId>) -> Vec<Group> {
+    if !wanted.is_empty() {
+        // Who asks for one by name is told that it had committed nothing.
+        offsets = wanted.iter().map(|group| (group.clone(), offsets.remove(group).unwrap_or_default())).collect();
+    }
+    let all = offsets.into_iter().map(|(group, offsets)| {
         let offsets = offsets.into_iter().map(|((topic, partition), committed)| Committed {
             topic,
             partition,
@@ -114,6 +117,10 @@ impl fmt::Display for Found {
             return writeln!(f, "no group had committed an offset at {at}");
         }
         for Group { group, offsets } in &self.groups {
+            if offsets.is_empty() {
+                writeln!(f, "{group} had committed nothing at {at}")?;
+                continue;
+            }
             writeln!(f, "{group}, at {at}:")?;
             for Committed { topic, partition, offset, committed_at, metadata, .. } in offsets {
                 write!(f, "  {topic}-{partition}: {offset}, committed {}", committed_at.to_rfc3339())?;
@@ -124,5 +131,48 @@ impl fmt::Display for Found {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use strimzi_backup_format::groups::CommittedOffset;
+
+    use super::*;
+
+    fn id(text: &str) -> GroupId {
+        GroupId::new(text).expect("an id")
+    }
+
+    fn held() -> GroupOffsets {
+        let committed = CommittedOffset {
+            offset: Offset::new(42),
+            leader_epoch: LeaderEpoch::UNKNOWN,
+            metadata: "from the batch".to_owned(),
+            committed_at: TimestampMs::new(0),
+            topic_id: None,
+        };
+        let place = (TopicName::new("orders").expect("a name"), PartitionId::new(3));
+        GroupOffsets::from([(id("billing"), BTreeMap::from([(place, committed)]))])
+    }
+
+    #[test]
+    fn a_group_that_is_asked_for_and_had_committed_nothing_says_so() {
+        let found = |wanted: &[&str]| Found {
+            at: Some(TimestampMs::new(0)),
+            groups: groups(held(), &wanted.iter().map(|text| id(text)).collect()),
+            unreadable: NonZeroU64::new(2),
+        };
+        insta::assert_snapshot!(found(&["billing", "nobody"]), @r#"
+        not all is known: 2 records were of a version that the streamer could not read
+        billing, at 1970-01-01T00:00:00.000Z:
+          orders-3: 42, committed 1970-01-01T00:00:00.000Z, metadata "from the batch"
+        nobody had committed nothing at 1970-01-01T00:00:00.000Z
+        "#);
+        assert_eq!(found(&[]).groups, found(&["billing"]).groups);
+        let nobody: serde_json::Value = serde_json::from_str(&found(&["nobody"]).to_json()).expect("json");
+        assert_eq!(nobody["groups"], serde_json::json!([{"group": "nobody", "offsets": []}]));
     }
 }
