@@ -94,7 +94,10 @@ pub enum Error {
         source: object_store::Error,
     },
     /// It is gone, or not what was written.
-    #[error("{object} is missing or damaged")]
+    #[error(
+        "{object}, which holds offsets of consumer groups, is missing or damaged: bring it back, or go on without consumer groups; \
+         `strimzi-backup verify --level 2` names all that is"
+    )]
     Damaged {
         /// The file.
         object: ObjectKey,
