@@ -41,12 +41,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             };
             behind.push(behind_entry(&key, until, BehindReason::Unreachable));
         }
-        let of_records = || behind.iter().filter(|behind| !behind.topic.is_consumer_offsets());
-        let until = until.or_else(|| match of_records().filter_map(|behind| behind.until).max() {
-            Some(newest) => Some(newest),
-            None if of_records().next().is_none() => self.watched_at,
-            None => None,
-        });
+        let until = until.or_else(|| newest_of_records(&behind, self.watched_at));
         let until = until.map(|until| self.watched_at.map_or(until, |watched| until.min(watched)));
         let slower = of_groups.into_iter().filter(|(_, reached)| *reached < until);
         behind.extend(slower.map(|(key, reached)| behind_entry(&key, reached, BehindReason::Backlog)));
@@ -68,6 +63,16 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             return None;
         }
         Some(BehindReason::Corrupt)
+    }
+}
+
+/// Where every partition is behind: the newest instant that one of those with records is captured up to, and where there is
+/// none at all, the last look.
+fn newest_of_records(behind: &[Behind], watched_at: Option<TimestampMs>) -> Option<TimestampMs> {
+    let of_records = || behind.iter().filter(|behind| !behind.topic.is_consumer_offsets());
+    match of_records().next() {
+        Some(_) => of_records().filter_map(|behind| behind.until).max(),
+        None => watched_at,
     }
 }
 

@@ -4,18 +4,16 @@
 //! log that list them.
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use object_store::ObjectStoreExt as _;
 
 use super::{GroupOffsets, OffsetRow, Table, file};
 use crate::checksum::Sha256;
 use crate::ids::{Offset, PartitionKey, Sequence, TimestampMs, TopicName};
 use crate::layout::ObjectKey;
 use crate::manifest::reader::{self, Log};
-use crate::manifest::{Frontier, GroupStanding};
-use crate::segment;
+use crate::manifest::{Frontier, GroupImage, GroupStanding};
 use crate::slice::Ends;
 use crate::state::{GroupImageAt, State};
-use crate::store::Store;
+use crate::store::{self, ErrorKind, Store, StoreError};
 
 /// What groups may be behind records at the end of the log, or at a snapshot, without a word: commits in transactions may be
 /// open for as long as Kafka's default lets them.
@@ -86,13 +84,8 @@ pub enum Error {
     #[error(transparent)]
     Log(#[from] reader::Error),
     /// The store did not give the file; trying again may help.
-    #[error("read {object}")]
-    Store {
-        /// The file.
-        object: ObjectKey,
-        /// What the store said.
-        source: object_store::Error,
-    },
+    #[error(transparent)]
+    Store(StoreError),
     /// It is gone, or not what was written.
     #[error(
         "{object}, which holds offsets of consumer groups, is missing or damaged: bring it back, or go on without consumer groups; \
@@ -102,7 +95,7 @@ pub enum Error {
         /// The file.
         object: ObjectKey,
         /// What is wrong.
-        source: Option<segment::Error>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
@@ -111,7 +104,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Log(error) => error.is_retryable(),
-            Self::Store { .. } => true,
+            Self::Store(error) => error.is_retryable(),
             Self::Damaged { .. } => false,
         }
     }
@@ -135,9 +128,8 @@ pub async fn table(store: &Store, log: &Log, moment: Moment<'_>) -> Result<Table
     let base = base(&log.state.group_images, moment);
     let mut table = Table::default();
     if let Some(base) = base {
-        for row in rows(store, &base.image.object, base.image.sha256).await? {
-            table.take(row);
-        }
+        let GroupImage { object, bytes, sha256, .. } = base.image.clone();
+        rows(store, object, bytes, sha256).await?.into_iter().for_each(|row| table.take(row));
         table.rests_on(base.image.newest, base.image.unreadable);
     }
     // Later images cannot hold less: what is in them was committed by then, and what came later is after the moment.
@@ -145,7 +137,7 @@ pub async fn table(store: &Store, log: &Log, moment: Moment<'_>) -> Result<Table
     let to = moment.until.and_then(|until| until.get().checked_add(1)).map(TimestampMs::new);
     let segments = log.group_segments(store, base.map(|base| base.sequence), last, to).await?;
     let fetched = futures::stream::iter(segments)
-        .map(|segment| async move { rows(store, &segment.object, segment.sha256).await });
+        .map(|segment| async move { rows(store, segment.object, segment.bytes, segment.sha256).await });
     let mut fetched = fetched.buffered(AT_ONCE);
     while let Some(rows) = fetched.try_next().await? {
         rows.into_iter().filter(|row| moment.holds(row)).for_each(|row| table.take(row));
@@ -210,18 +202,16 @@ impl<'a> Moment<'a> {
     }
 }
 
-async fn rows(store: &Store, object: &ObjectKey, sha256: Sha256) -> Result<Vec<OffsetRow>, Error> {
-    let damaged = |source| Error::Damaged { object: object.clone(), source };
-    let failed = |source| Error::Store { object: object.clone(), source };
-    let bytes = match store.inner.get(&object.below(&store.prefix)).await {
-        Ok(found) => found.bytes().await.map_err(failed)?,
-        Err(object_store::Error::NotFound { .. }) => return Err(damaged(None)),
-        Err(source) => return Err(failed(source)),
+async fn rows(store: &Store, object: ObjectKey, size: u64, sha256: Sha256) -> Result<Vec<OffsetRow>, Error> {
+    let read = store::get_checked(store.inner.as_ref(), &object.below(&store.prefix), size, sha256).await;
+    let bytes = match read {
+        Ok(bytes) => bytes,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
+            return Err(Error::Damaged { object, source: error.into() });
+        }
+        Err(error) => return Err(Error::Store(error)),
     };
-    if Sha256::of(&bytes) != sha256 {
-        return Err(damaged(None));
-    }
-    file::decode(bytes).map_err(|source| damaged(Some(source)))
+    file::decode(bytes).map_err(|error| Error::Damaged { object, source: error.into() })
 }
 
 #[cfg(test)]

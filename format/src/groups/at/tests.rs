@@ -1,3 +1,4 @@
+use object_store::ObjectStoreExt as _;
 use proptest::prelude::*;
 
 use super::*;
@@ -6,8 +7,8 @@ use crate::groups::sample::{commit as committed, delete};
 use crate::groups::{GroupRun, file};
 use crate::ids::{LeaderEpoch, PartitionId, Shard};
 use crate::layout::{self, SegmentName, SegmentPlace};
+use crate::manifest::Segment;
 use crate::manifest::log::{Draft, LogWriter};
-use crate::manifest::{GroupImage, Segment};
 use crate::offset_range::OffsetRange;
 use crate::sample::{at, claimed, commit, key, position};
 use crate::segment::encode::EncodedSegment;
