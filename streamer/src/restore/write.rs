@@ -161,8 +161,7 @@ impl Writer {
     /// # Errors
     /// [`RestoreError`].
     pub fn commit_all(&mut self) -> Result<(), RestoreError> {
-        self.producer.begin()?;
-        self.open = Open::new();
+        self.begin()?;
         self.open.touched = (0..self.lanes.len()).collect();
         self.commit()
     }
