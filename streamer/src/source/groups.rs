@@ -1,5 +1,5 @@
 //! Consumer groups: which of their commits are kept, what is known of all of them, and when an image of that is due. Pure,
-//! but for [`load`].
+//! but for [`load()`].
 //!
 //! `__consumer_offsets` is read like any other topic, and told apart here: its records become rows of `groups/`, never records
 //! of a segment. How groups stand never holds anything else up.
