@@ -1,12 +1,24 @@
 #!/bin/bash
 # Prints the directory that install.sh installs into. Its name carries the pins, so that two checkouts with
 # different pins never share parts and a changed pin can never meet an old installation.
+#
+#   dir.sh [part]    with a part: the directory that this part's own directory lies in
+#
+# Kubernetes takes minutes to build, and its pins change for reasons of their own: it lies beside the others, so that
+# neither is installed anew when the other changes.
 set -euo pipefail
 if [[ -n ${PARTS_DIR:-} ]]; then
   printf '%s\n' "$PARTS_DIR"
   exit 0
 fi
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-pins=$(cd "$here" && cat kafka/* versitygw/* toxiproxy/* azurite/package.json azurite/package-lock.json \
-  python/requirements.txt | sha256sum)
-printf '%s/strimzi-backup/parts-%s\n' "${XDG_CACHE_HOME:-$HOME/.cache}" "${pins:0:12}"
+cd "$here"
+case ${1:-} in
+  kubernetes) name=kubernetes pins=$(cat kubernetes/* | sha256sum) ;;
+  *)
+    name=parts
+    pins=$(cat kafka/* versitygw/* toxiproxy/* azurite/package.json azurite/package-lock.json \
+      python/requirements.txt | sha256sum)
+    ;;
+esac
+printf '%s/strimzi-backup/%s-%s\n' "${XDG_CACHE_HOME:-$HOME/.cache}" "$name" "${pins:0:12}"

@@ -1,21 +1,26 @@
 #!/bin/bash
 # Installs the real servers and readers that the tests run against, pinned, into the directory that dir.sh prints.
 #
-#   install.sh [part...]    parts: kafka versitygw python azurite toxiproxy; none = all; demo = kafka
+#   install.sh [part...]    parts: kafka versitygw python azurite toxiproxy kubernetes; none = all; demo = kafka
 #
 # A part is whole if, and only if, its stamp file holds the hash of its pins: the stamp is written last. One lock
 # per part makes concurrent runs wait for each other instead of installing twice.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-parts_dir=$("$here/dir.sh")
-all_parts=(kafka versitygw python azurite toxiproxy)
+all_parts=(kafka versitygw python azurite toxiproxy kubernetes)
+
+# Sets parts_dir, which the functions below work in, to where a part lies.
+enter_dir_of() { parts_dir=$("$here/dir.sh" "$1"); }
 
 say() { printf 'parts: %s\n' "$*"; }
 
 pins_of() { (cd "$here/$1" && cat -- * | sha256sum | cut -c1-64); }
 
-is_whole() { [[ -f $parts_dir/$1.stamp && $(<"$parts_dir/$1.stamp") == "$(pins_of "$1")" ]]; }
+is_whole() {
+  enter_dir_of "$1"
+  [[ -f $parts_dir/$1.stamp && $(<"$parts_dir/$1.stamp") == "$(pins_of "$1")" ]]
+}
 
 # --- parts: each fills the empty directory $1 --------------------------------------------------------------------
 
@@ -36,14 +41,28 @@ fill_kafka() {
   quietly mvn --quiet --batch-mode -f "$1/pom.xml" "$copy" -DincludeScope=runtime -DoutputDirectory="$1/lib"
 }
 
-build_go() { # part, package, output
+build_go() { # part, package, output, linker flags if not the usual
   (cd "$here/$1" && CGO_ENABLED=0 GOFLAGS='-mod=readonly -trimpath -buildvcs=false' \
-    quietly go build -p 2 -ldflags='-s -w' -o "$3" "$2")
+    quietly go build -p 2 -ldflags="${4:--s -w}" -o "$3" "$2")
 }
 
 fill_versitygw() { build_go versitygw github.com/versity/versitygw/cmd/versitygw "$1/versitygw"; }
 
 fill_toxiproxy() { build_go toxiproxy github.com/Shopify/toxiproxy/v2/cmd/server "$1/toxiproxy-server"; }
+
+# The commands ask the binary what version of Kubernetes they are of, and behave by it; a build outside of the release
+# has to say so.
+fill_kubernetes() {
+  local version minor stamp='-s -w' package name
+  version=$(awk '$1 == "k8s.io/kubernetes" { print $2; exit }' "$here/kubernetes/go.mod")
+  minor=${version#v1.}
+  for package in k8s.io/client-go/pkg/version k8s.io/component-base/version; do
+    stamp+=" -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=${minor%%.*}"
+    stamp+=" -X $package.gitTreeState=clean -X $package.gitCommit=module -X $package.buildDate=1970-01-01T00:00:00Z"
+  done
+  build_go kubernetes . "$1/control-plane" "$stamp"
+  for name in etcd kube-apiserver kube-controller-manager kubectl; do ln -s control-plane "$1/$name"; done
+}
 
 fill_azurite() {
   cp "$here/azurite/package.json" "$here/azurite/package-lock.json" "$1/"
@@ -131,10 +150,12 @@ exercise_broker() { # bootstrap address, class path, logging configuration
 
 install_part() {
   local part=$1 started=$SECONDS incoming
+  enter_dir_of "$part"
+  mkdir -p "$parts_dir"
+  say "installing $part into $parts_dir"
   exec {lock}>"$parts_dir/.$part.lock"
   flock -n "$lock" || { say "$part: waiting for another installation"; flock "$lock"; }
   if ! is_whole "$part"; then
-    say "$part: installing"
     rm -rf -- "$parts_dir/$part.stamp" "$parts_dir/$part" "$parts_dir/.incoming-$part".* \
       "$parts_dir/.$part-archive".*
     incoming=$(mktemp -d "$parts_dir/.incoming-$part.XXXXXX")
@@ -163,11 +184,9 @@ done
 absent=()
 for part in "${wanted[@]}"; do is_whole "$part" || absent+=("$part"); done
 if ((${#absent[@]} == 0)); then
-  say "all present in $parts_dir"
+  say "all present: ${wanted[*]}"
   exit 0
 fi
 "$here/prerequisites.sh" "${absent[@]/%/:install}"
-mkdir -p "$parts_dir"
-say "installing ${absent[*]} into $parts_dir"
 for part in "${absent[@]}"; do install_part "$part"; done
 say "done in $SECONDS s"

@@ -9,7 +9,6 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-parts_dir=$("$here/dir.sh")
 
 missing=() # what to say
 packages=() # what to install
@@ -57,6 +56,11 @@ check_part() { # part, whether it has to be installed
       need hostname hostname
       ! "$installing" || need mvn maven
       ;;
+    kubernetes)
+      need openssl openssl
+      need setpriv util-linux
+      ! "$installing" || need_version go "$(version_of go version)" 1.24 "not in Debian 12: the Go project's own release"
+      ;;
     versitygw | toxiproxy)
       ! "$installing" || need_version go "$(version_of go version)" 1.26 "not in Debian 12: the Go project's own release"
       ;;
@@ -79,7 +83,7 @@ check() { # group...
     case $group in
       build) check_build ;;
       *:install) check_part "${group%:install}" true ;;
-      *) if [[ -f $parts_dir/$group.stamp ]]; then check_part "$group" false; else check_part "$group" true; fi ;;
+      *) if [[ -f $("$here/dir.sh" "$group")/$group.stamp ]]; then check_part "$group" false; else check_part "$group" true; fi ;;
     esac
   done
 }
@@ -98,7 +102,7 @@ report() {
 install=false
 [[ ${1:-} != --install ]] || { install=true; shift; }
 groups=("$@")
-((${#groups[@]})) || groups=(build kafka versitygw python azurite toxiproxy)
+((${#groups[@]})) || groups=(build kafka versitygw python azurite toxiproxy kubernetes)
 
 check "${groups[@]}"
 if "$install" && ((${#packages[@]})); then

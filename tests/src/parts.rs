@@ -8,9 +8,12 @@ use anyhow::{Context, Result, bail, ensure};
 
 static DIR: OnceLock<PathBuf> = OnceLock::new();
 
-/// The directory of an installed part: `kafka`, `versitygw`, `python`, `azurite` or `toxiproxy`.
+/// The part that lies in a directory of its own.
+const APART: &str = "kubernetes";
+
+/// The directory of an installed part: `kafka`, `versitygw`, `python`, `azurite`, `toxiproxy` or `kubernetes`.
 pub fn part(name: &str) -> Result<PathBuf> {
-    let dir = dir()?;
+    let dir = if name == APART { find_dir(&[name])? } else { dir()?.to_owned() };
     ensure!(
         dir.join(format!("{name}.stamp")).is_file(),
         "the test part {name} is not installed in {}: run `make parts`",
@@ -19,21 +22,25 @@ pub fn part(name: &str) -> Result<PathBuf> {
     Ok(dir.join(name))
 }
 
-/// The directory that holds all parts: the variable `PARTS_DIR`, else what `tests/parts/dir.sh` prints.
+/// The directory that holds all parts but Kubernetes: the variable `PARTS_DIR`, else what `tests/parts/dir.sh` prints.
 pub fn dir() -> Result<&'static Path> {
     if let Some(dir) = DIR.get() {
         return Ok(dir);
     }
-    let found = match std::env::var_os("PARTS_DIR") {
-        Some(dir) => PathBuf::from(dir),
-        None => ask_script()?,
-    };
+    let found = find_dir(&[])?;
     Ok(DIR.get_or_init(|| found))
 }
 
-fn ask_script() -> Result<PathBuf> {
+fn find_dir(arguments: &[&str]) -> Result<PathBuf> {
+    match std::env::var_os("PARTS_DIR") {
+        Some(dir) => Ok(PathBuf::from(dir)),
+        None => ask_script(arguments),
+    }
+}
+
+fn ask_script(arguments: &[&str]) -> Result<PathBuf> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("parts/dir.sh");
-    let output = Command::new(&script).output().with_context(|| format!("run {}", script.display()))?;
+    let output = Command::new(&script).args(arguments).output().with_context(|| format!("run {}", script.display()))?;
     if !output.status.success() {
         bail!("{} failed: {}", script.display(), String::from_utf8_lossy(&output.stderr));
     }
