@@ -1,0 +1,1 @@
+//! From a validated resource to the objects that carry it out; pure.

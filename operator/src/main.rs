@@ -1,0 +1,3 @@
+//! `strimzi-backup-operator`: the control plane's one binary.
+
+fn main() {}
