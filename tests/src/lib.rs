@@ -9,6 +9,7 @@
 //! | [`parts`] | where the installed servers are (`tests/parts/install.sh`) |
 //! | [`process`], [`ports`], [`run_dir`], [`wait`] | processes, ports, files and deadlines |
 //! | [`kafka`] | one broker, or a cluster of three |
+//! | [`kubernetes`] | a control plane |
 //! | [`s3`], [`azure`] | object stores |
 //! | [`far_store`] | an S3 server that can be cut off |
 //! | [`toxiproxy`], [`front`] | network faults between any two of them, refused requests before an S3 server |
@@ -32,6 +33,7 @@ pub mod far_store;
 pub mod front;
 pub mod http;
 pub mod kafka;
+pub mod kubernetes;
 pub mod metrics;
 pub mod parts;
 pub mod ports;

@@ -30,7 +30,9 @@ impl fmt::Display for Place {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server does not serve Strimzi's resources.
-    #[error("the API server serves no resources of the group kafka.strimzi.io: install Strimzi, or its resource definitions")]
+    #[error(
+        "the API server serves no resources of the group kafka.strimzi.io: install Strimzi, or its resource definitions"
+    )]
     NotInstalled,
 
     /// It serves them in versions that are too old or too new.
@@ -62,7 +64,9 @@ pub enum Error {
     },
 
     /// The listener that was asked for is not there.
-    #[error("{place} has no listener {listener} in spec.kafka.listeners ({names}): put right spec.strimziClusterRef.listenerName")]
+    #[error(
+        "{place} has no listener {listener} in spec.kafka.listeners ({names}): put right spec.strimziClusterRef.listenerName"
+    )]
     ListenerMissing {
         /// The cluster.
         place: Place,
@@ -73,7 +77,9 @@ pub enum Error {
     },
 
     /// No listener is there for the authentication that was asked for.
-    #[error("{place} has no listener with authentication {wanted} in spec.kafka.listeners ({listeners}): add one, or change spec.authentication")]
+    #[error(
+        "{place} has no listener with authentication {wanted} in spec.kafka.listeners ({listeners}): add one, or change spec.authentication"
+    )]
     NoListener {
         /// The cluster.
         place: Place,
@@ -84,7 +90,9 @@ pub enum Error {
     },
 
     /// The listener wants another authentication than was asked for.
-    #[error("listener {listener} of {place} takes authentication {listens}, and spec.authentication says {wanted}: change it, or spec.strimziClusterRef.listenerName")]
+    #[error(
+        "listener {listener} of {place} takes authentication {listens}, and spec.authentication says {wanted}: change it, or spec.strimziClusterRef.listenerName"
+    )]
     AuthenticationDiffers {
         /// The cluster.
         place: Place,
@@ -144,7 +152,9 @@ pub enum Error {
     },
 
     /// The user has other credentials than the listener wants.
-    #[error("{place} has spec.authentication.type {has}, and {wanted} is asked for: change it there, or spec.authentication.type here")]
+    #[error(
+        "{place} has spec.authentication.type {has}, and {wanted} is asked for: change it there, or spec.authentication.type here"
+    )]
     UserDiffers {
         /// The user.
         place: Place,
@@ -155,7 +165,9 @@ pub enum Error {
     },
 
     /// The user is one of another cluster.
-    #[error("{place} has the label strimzi.io/cluster: {has}, and the cluster is {wanted}: name a user of that cluster")]
+    #[error(
+        "{place} has the label strimzi.io/cluster: {has}, and the cluster is {wanted}: name a user of that cluster"
+    )]
     UserOfAnotherCluster {
         /// The user.
         place: Place,
@@ -177,7 +189,9 @@ pub enum Error {
     },
 
     /// A Secret lacks what Strimzi puts there.
-    #[error("{place} has no key {key}, with {what}: if Strimzi made it, delete it, and Strimzi makes it anew; else add the key")]
+    #[error(
+        "{place} has no key {key}, with {what}: if Strimzi made it, delete it, and Strimzi makes it anew; else add the key"
+    )]
     KeyMissing {
         /// The Secret.
         place: Place,

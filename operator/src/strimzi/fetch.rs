@@ -1,0 +1,264 @@
+//! Reads what discovery needs of the Kubernetes API.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::Value;
+
+use super::error::{Error, Place};
+use super::kafka::{Kafka, NodePool, not_ready, read};
+use super::listener::{Choice, choose};
+use super::user;
+use super::{
+    Authentication, Cluster, Credentials, Discovered, MetadataMode, Request, SecretRef, Trust, User, access, cluster,
+    names, trust,
+};
+
+/// Strimzi's resources in the version that this API server serves.
+#[derive(Clone)]
+pub struct Strimzi {
+    client: Client,
+    version: &'static str,
+}
+
+/// Finds how a cluster is reached. Reads only; every read is one object, but for the node pools of the cluster.
+///
+/// # Errors
+/// See [`Error`]; all but [`Error::Api`] need somebody to change a resource.
+pub async fn discover(client: &Client, request: &Request) -> Result<Discovered, Error> {
+    let strimzi = Strimzi::find(client).await?;
+    let kafka = strimzi.kafka(&request.namespace, &request.name).await?;
+    let authentication = request.user.as_ref().map(|user| user.authentication);
+    let choice = choose(&kafka, request.listener.as_deref(), authentication)?;
+    let (bootstrap_servers, told) = choice.bootstrap_servers()?;
+    let (tls, trusted) = strimzi.trust(choice).await?.unzip();
+    let (authentication, known) = strimzi.credentials(choice, request).await?.unzip();
+    let pools = strimzi.node_pools(&kafka).await?;
+    Ok(Discovered {
+        bootstrap_servers,
+        authentication,
+        cluster_id: kafka.status.cluster_id.clone(),
+        warnings: warnings(choice, told, tls.as_ref()),
+        tls,
+        listener: choice.listener.name.clone(),
+        revision: [trusted, known].into_iter().flatten().collect::<Vec<_>>().join("."),
+        cluster: strimzi.describe(&kafka, &pools),
+    })
+}
+
+impl Strimzi {
+    /// Asks which versions are served. An upgrade of Strimzi changes it while an operator runs: ask again.
+    ///
+    /// # Errors
+    /// [`Error::NotInstalled`], [`Error::VersionNotServed`], [`Error::Api`].
+    pub async fn find(client: &Client) -> Result<Self, Error> {
+        let groups = client.list_api_groups().await.map_err(api("list the API groups"))?;
+        let group = groups.groups.into_iter().find(|group| group.name == names::GROUP).ok_or(Error::NotInstalled)?;
+        let served: Vec<String> = group.versions.into_iter().map(|version| version.version).collect();
+        let version = version(&served)?;
+        Ok(Self { client: client.clone(), version })
+    }
+
+    /// The version that is read: `v1` or `v1beta2`.
+    pub fn api_version(&self) -> &'static str {
+        self.version
+    }
+
+    /// How one of Strimzi's kinds is asked for, to read or to watch it.
+    pub fn resource(&self, kind: Kind) -> ApiResource {
+        ApiResource {
+            group: names::GROUP.to_owned(),
+            version: self.version.to_owned(),
+            api_version: format!("{}/{}", names::GROUP, self.version),
+            kind: kind.as_str().to_owned(),
+            plural: format!("{}s", kind.as_str().to_lowercase()),
+        }
+    }
+
+    /// Reads a cluster.
+    ///
+    /// # Errors
+    /// [`Error::ClusterMissing`], [`Error::Unreadable`], [`Error::Api`].
+    pub async fn kafka(&self, namespace: &str, name: &str) -> Result<Kafka, Error> {
+        let place = Place::new("Kafka", namespace, name);
+        match self.get(Kind::Kafka, &place, namespace, name).await? {
+            Some(value) => Kafka::read(&place, &value),
+            None => Err(Error::ClusterMissing { place }),
+        }
+    }
+
+    /// What a listener is trusted by, if it speaks TLS, and what tells that it has changed.
+    async fn trust(&self, choice: Choice<'_>) -> Result<Option<(Trust, String)>, Error> {
+        if !choice.listener.tls {
+            return Ok(None);
+        }
+        let cluster = &choice.kafka.metadata;
+        let at = SecretRef { namespace: cluster.namespace.clone(), name: names::cluster_ca(&cluster.name) };
+        let Some(found) = self.secret(&at).await? else {
+            let why = not_ready(&choice.kafka.status.conditions);
+            let why =
+                why.map_or_else(String::new, |why| format!(", and {} is not ready ({why})", choice.kafka.place()));
+            let what = "the CAs of the cluster";
+            return Err(Error::SecretMissing { place: Place::new("Secret", &at.namespace, &at.name), what, why });
+        };
+        let trusted = trust::trust(&at, &found)?;
+        let certificates = choice.own_certificates().to_vec();
+        let digest = trust::digest(&found, &certificates);
+        Ok(Some((Trust { certificates, ..trusted }, digest)))
+    }
+
+    /// Who the client is, and what tells that it has changed.
+    async fn credentials(&self, choice: Choice<'_>, request: &Request) -> Result<Option<(Credentials, String)>, Error> {
+        match (choice.wants(), &request.user) {
+            (None, _) => Ok(None),
+            (Some(authentication), None) => Err(self.authentication_missing(choice, authentication, request)),
+            (Some(_), Some(wanted)) => self.credentials_of(choice.kafka, wanted, request).await.map(Some),
+        }
+    }
+
+    async fn credentials_of(
+        &self,
+        kafka: &Kafka,
+        wanted: &User,
+        request: &Request,
+    ) -> Result<(Credentials, String), Error> {
+        let namespace = wanted.namespace.as_deref().unwrap_or(kafka.user_namespace());
+        let place = user::place(kafka, wanted);
+        let Some(value) = self.get(Kind::KafkaUser, &place, namespace, &wanted.name).await? else {
+            let at = (namespace, wanted.name.as_str());
+            let yaml = access::kafka_user(kafka, self.version, at, wanted.authentication, request.purpose);
+            return Err(Error::UserMissing { place, note: access::note(kafka), yaml });
+        };
+        let accepted = user::accept(kafka, wanted, &value)?;
+        let found = self.secret(&accepted.secret).await?;
+        // No hash of what is in it: a short password could be guessed from that.
+        let version = found.as_ref().and_then(|secret| secret.resource_version()).unwrap_or_default();
+        Ok((accepted.credentials(found.as_ref())?, version))
+    }
+
+    fn authentication_missing(&self, choice: Choice<'_>, wants: Authentication, request: &Request) -> Error {
+        let (kafka, user) = (choice.kafka, request.purpose.user_name());
+        Error::AuthenticationMissing {
+            place: kafka.place(),
+            listener: choice.listener.name.clone(),
+            authentication: wants,
+            user: user.to_owned(),
+            note: access::note(kafka),
+            yaml: access::kafka_user(kafka, self.version, (kafka.user_namespace(), user), wants, request.purpose),
+        }
+    }
+
+    async fn node_pools(&self, kafka: &Kafka) -> Result<Vec<NodePool>, Error> {
+        let (namespace, cluster) = (&kafka.metadata.namespace, &kafka.metadata.name);
+        let pools: Api<DynamicObject> = self.api(Kind::KafkaNodePool, namespace);
+        let of_cluster = ListParams::default().labels(&format!("{}={cluster}", names::CLUSTER_LABEL));
+        let what = format!("list the KafkaNodePools of {}", kafka.place());
+        let found = match pools.list(&of_cluster).await {
+            Ok(found) => found.items,
+            // A Strimzi that has none.
+            Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),
+            Err(error) => return Err(api(what)(error)),
+        };
+        let pool = |pool: DynamicObject| read(&Place::new("KafkaNodePool", namespace, &pool.name_any()), &pool.data);
+        found.into_iter().map(pool).collect()
+    }
+
+    fn describe(&self, kafka: &Kafka, pools: &[NodePool]) -> Cluster {
+        Cluster {
+            api_version: self.version.to_owned(),
+            strimzi_version: kafka.status.operator_last_successful_version.clone(),
+            kafka_version: kafka.status.kafka_version.clone(),
+            metadata_mode: Some(MetadataMode::of(kafka)),
+            brokers: cluster::brokers(kafka, pools),
+        }
+    }
+
+    async fn get(&self, kind: Kind, place: &Place, namespace: &str, name: &str) -> Result<Option<Value>, Error> {
+        let found = self.api(kind, namespace).get_opt(name).await.map_err(api(format!("read {place}")))?;
+        let value = found.map(|found: DynamicObject| serde_json::to_value(&found)).transpose();
+        value.map_err(|source| Error::Unreadable { place: place.clone(), source })
+    }
+
+    async fn secret(&self, at: &SecretRef) -> Result<Option<Secret>, Error> {
+        let place = Place::new("Secret", &at.namespace, &at.name);
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &at.namespace);
+        secrets.get_opt(&at.name).await.map_err(api(format!("read {place}")))
+    }
+
+    fn api(&self, kind: Kind, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &self.resource(kind))
+    }
+}
+
+/// The kinds that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A cluster.
+    Kafka,
+    /// Some of its nodes.
+    KafkaNodePool,
+    /// One of its users.
+    KafkaUser,
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Kafka => "Kafka",
+            Self::KafkaNodePool => "KafkaNodePool",
+            Self::KafkaUser => "KafkaUser",
+        }
+    }
+}
+
+/// The best of the versions that are served.
+fn version(served: &[String]) -> Result<&'static str, Error> {
+    let understood = names::VERSIONS.iter().find(|version| served.iter().any(|one| one == *version));
+    understood
+        .copied()
+        .ok_or_else(|| Error::VersionNotServed { served: served.join(", "), understood: names::VERSIONS.join(" and ") })
+}
+
+/// What stops nothing, but surprises whoever is not told.
+fn warnings(choice: Choice<'_>, told: bool, tls: Option<&Trust>) -> Vec<String> {
+    let (kafka, listener) = (choice.kafka, &choice.listener.name);
+    let place = kafka.place();
+    let mut warnings = Vec::new();
+    if let Some(why) = not_ready(&kafka.status.conditions) {
+        warnings.push(format!("{place} is not ready ({why})"));
+    }
+    if !told {
+        warnings
+            .push(format!("{place} tells no address of listener {listener}: the name that Strimzi would give is used"));
+    }
+    if MetadataMode::of(kafka) == MetadataMode::Migrating {
+        warnings.push(format!("{place} is moving between ZooKeeper and KRaft"));
+    }
+    if tls.is_none() {
+        warnings
+            .push(format!("listener {listener} of {place} does not encrypt: records pass the network in the clear"));
+    }
+    if choice.has_own_certificate() && choice.own_certificates().is_empty() {
+        warnings.push(format!(
+            "listener {listener} of {place} has a certificate of its own, and the status does not tell it"
+        ));
+    }
+    if choice.wants().is_none() && kafka.spec.kafka.authorization.is_some() {
+        warnings.push(format!(
+            "listener {listener} of {place} asks nobody who they are, and spec.kafka.authorization lets only users do \
+             things: if topics are missing, name a listener with authentication, and a KafkaUser"
+        ));
+    }
+    warnings
+}
+
+/// What is said of a failed call.
+fn api(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Error {
+    let what = what.into();
+    move |source| {
+        let refused = matches!(&source, kube::Error::Api(status) if status.code == 403);
+        let way_out =
+            if refused { ": the role of this operator does not allow it; grant it in that namespace" } else { "" };
+        Error::Api { what, way_out, source }
+    }
+}

@@ -1,0 +1,226 @@
+//! A real Kubernetes control plane: etcd and kube-apiserver, and the controllers where they are asked for.
+//!
+//! There is no node: a Deployment becomes a ReplicaSet and Pods, and no Pod is ever scheduled. What the API server
+//! does is all there: custom resources with their CEL rules, server-side apply, watches, finalizers, RBAC; what needs
+//! the controllers is the default ServiceAccount of a namespace, garbage collection, and the end of a namespace.
+
+mod kubectl;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+
+pub use kubectl::Kubectl;
+
+use crate::certs::Certs;
+use crate::parts;
+use crate::ports::Port;
+use crate::process::Process;
+use crate::run_dir::RunDir;
+use crate::wait;
+
+/// Two cores that others build on, and a cold cache.
+const READY: Duration = Duration::from_secs(90);
+
+/// The bearer token of the administrator of every control plane of the tests.
+const ADMIN_TOKEN: &str = "admin-token-of-a-test";
+
+/// A running control plane, empty but for what Kubernetes makes itself.
+#[derive(Debug)]
+pub struct ControlPlane {
+    // In the order of their end: who uses the other first, and all before their data goes.
+    controllers: Option<Process>,
+    api_server: Option<Process>,
+    etcd: Process,
+    certs: Certs,
+    kubectl: Kubectl,
+    etcd_ports: [Port; 2],
+    api_port: Port,
+    dir: RunDir,
+}
+
+/// The control plane, with controllers, that the tests of one binary share, each in namespaces of its own. Nobody stops
+/// it; it ends with the process.
+///
+/// # Errors
+/// Where it does not start.
+pub fn shared() -> Result<&'static ControlPlane> {
+    static SHARED: OnceLock<Result<ControlPlane, String>> = OnceLock::new();
+    let plane = SHARED.get_or_init(|| ControlPlane::start_with_controllers().map_err(|error| format!("{error:#}")));
+    plane.as_ref().map_err(|message| anyhow!("{message}"))
+}
+
+impl ControlPlane {
+    /// Starts etcd and kube-apiserver on free loopback ports, and waits until they serve.
+    ///
+    /// # Errors
+    /// Where the part is not installed, or one of them ends or does not serve in time; with the end of its output.
+    pub fn start() -> Result<Self> {
+        let dir = RunDir::new("kubernetes")?;
+        let certs = Certs::generate(&dir.path().join("pki"))?;
+        for name in ["api-server", "service-accounts"] {
+            certs.sign(name)?;
+        }
+        let etcd_ports = [Port::reserve()?, Port::reserve()?];
+        let api_port = Port::reserve()?;
+        let kubectl = Kubectl::new(write_kubeconfig(dir.path(), &certs, &api_port)?)?;
+        let etcd = start_etcd(dir.path(), &etcd_ports)?;
+        let mut plane = Self { controllers: None, api_server: None, etcd, certs, kubectl, etcd_ports, api_port, dir };
+        plane.start_api_server()?;
+        Ok(plane)
+    }
+
+    /// The same with kube-controller-manager, which is waited for as well.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::start`].
+    pub fn start_with_controllers() -> Result<Self> {
+        let mut plane = Self::start()?;
+        plane.start_controllers()?;
+        Ok(plane)
+    }
+
+    /// The kubeconfig of an administrator.
+    pub fn kubeconfig(&self) -> &Path {
+        self.kubectl.kubeconfig()
+    }
+
+    /// The command line of the administrator.
+    pub fn kubectl(&self) -> &Kubectl {
+        &self.kubectl
+    }
+
+    /// A namespace that nobody else uses; its name begins with `name`.
+    ///
+    /// # Errors
+    /// Where it cannot be created.
+    pub fn namespace(&self, name: &str) -> Result<String> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let namespace = format!("{name}-{}", MADE.fetch_add(1, Ordering::Relaxed));
+        self.kubectl.run(&["create", "namespace", &namespace])?;
+        Ok(namespace)
+    }
+
+    /// The ids of the processes that run.
+    pub fn processes(&self) -> Vec<u32> {
+        [Some(&self.etcd), self.api_server.as_ref(), self.controllers.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(Process::id)
+            .collect()
+    }
+
+    /// Kills the API server, as an outage of the control plane; what it knows stays in etcd.
+    ///
+    /// # Errors
+    /// Where it cannot be killed.
+    pub fn kill_api_server(&mut self) -> Result<()> {
+        self.api_server.take().map_or(Ok(()), |mut process| process.kill_9())
+    }
+
+    /// Starts the API server, again on the same port, and waits until it serves.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::start`].
+    pub fn start_api_server(&mut self) -> Result<()> {
+        let mut process = Process::spawn("kube-apiserver", &self.api_server_command()?, self.dir.path())?;
+        process.wait_ready(READY, || {
+            let serves = self.api_port.is_open()
+                && self.kubectl.run(&["get", "--raw", "/readyz"]).is_ok()
+                && self.kubectl.run(&["get", "namespace", "default"]).is_ok();
+            serves.then_some(())
+        })?;
+        self.api_server = Some(process);
+        Ok(())
+    }
+
+    fn api_server_command(&self) -> Result<Command> {
+        let tokens = self.dir.path().join("tokens.csv");
+        std::fs::write(&tokens, format!("{ADMIN_TOKEN},admin,admin,system:masters\n"))?;
+        let service_accounts = self.certs.key("service-accounts");
+        let mut command = command("kube-apiserver")?;
+        command
+            .arg(format!("--etcd-servers=http://{}", self.etcd_ports[0].address()))
+            .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
+            .arg(format!("--secure-port={}", self.api_port.number()))
+            // The loopback address is none that a Service may point to.
+            .arg("--endpoint-reconciler-type=none")
+            .arg("--service-cluster-ip-range=10.96.0.0/16")
+            .args(["--authorization-mode=RBAC", "--anonymous-auth=false"])
+            .arg("--service-account-issuer=https://kubernetes.default.svc");
+        flag(&mut command, "cert-dir", &self.dir.path().join("api-server"));
+        flag(&mut command, "tls-cert-file", &self.certs.certificate("api-server"));
+        flag(&mut command, "tls-private-key-file", &self.certs.key("api-server"));
+        flag(&mut command, "token-auth-file", &tokens);
+        flag(&mut command, "service-account-key-file", &service_accounts);
+        flag(&mut command, "service-account-signing-key-file", &service_accounts);
+        Ok(command)
+    }
+
+    fn start_controllers(&mut self) -> Result<()> {
+        let mut command = command("kube-controller-manager")?;
+        // Its own port is not asked for: nobody looks at it.
+        command.args(["--secure-port=0", "--leader-elect=false", "--kube-api-qps=1000", "--kube-api-burst=1000"]);
+        flag(&mut command, "kubeconfig", self.kubeconfig());
+        flag(&mut command, "service-account-private-key-file", &self.certs.key("service-accounts"));
+        flag(&mut command, "root-ca-file", &self.certs.ca());
+        let mut process = Process::spawn("kube-controller-manager", &command, self.dir.path())?;
+        process.wait_ready(READY, || self.kubectl.run(&["get", "serviceaccount", "default"]).ok())?;
+        self.controllers = Some(process);
+        Ok(())
+    }
+
+    /// Waits until an object is gone.
+    ///
+    /// # Errors
+    /// Where it is still there in the end; with the object.
+    pub fn wait_gone(&self, namespace: &str, object: &str, timeout: Duration) -> Result<()> {
+        let get = ["get", "--namespace", namespace, object, "--ignore-not-found", "--output", "yaml"];
+        let gone = wait::wait_until(&format!("the end of {object}"), timeout, || Ok(self.kubectl.run(&get)?.is_empty()));
+        gone.with_context(|| self.kubectl.run(&get).unwrap_or_default())
+    }
+}
+
+fn start_etcd(dir: &Path, ports: &[Port; 2]) -> Result<Process> {
+    let [client, peer] = ports.each_ref().map(|port| format!("http://{}", port.address()));
+    let mut command = command("etcd")?;
+    command
+        .args(["--name=test", "--unsafe-no-fsync", "--log-level=warn"])
+        .args([format!("--listen-client-urls={client}"), format!("--advertise-client-urls={client}")])
+        .args([format!("--listen-peer-urls={peer}"), format!("--initial-advertise-peer-urls={peer}")])
+        .arg(format!("--initial-cluster=test={peer}"));
+    flag(&mut command, "data-dir", &dir.join("etcd"));
+    let mut process = Process::spawn("etcd", &command, dir)?;
+    process.wait_ready(READY, || ports[0].is_open().then_some(()))?;
+    Ok(process)
+}
+
+fn write_kubeconfig(dir: &Path, certs: &Certs, api: &Port) -> Result<PathBuf> {
+    let path = dir.join("kubeconfig");
+    let (server, ca) = (format!("https://{}", api.address()), certs.ca());
+    let config = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority": ca}}],
+        "users": [{"name": "admin", "user": {"token": ADMIN_TOKEN}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+        "current-context": "test",
+    });
+    // JSON is YAML.
+    std::fs::write(&path, config.to_string()).context("write a kubeconfig")?;
+    Ok(path)
+}
+
+fn command(name: &str) -> Result<Command> {
+    Ok(Command::new(parts::part("kubernetes")?.join(name)))
+}
+
+fn flag(command: &mut Command, name: &str, path: &Path) {
+    let mut argument = std::ffi::OsString::from(format!("--{name}="));
+    argument.push(path);
+    command.arg(argument);
+}
