@@ -212,7 +212,7 @@ impl Kind {
 }
 
 /// The best of the versions that are served.
-fn version(served: &[String]) -> Result<&'static str, Error> {
+pub(super) fn version(served: &[String]) -> Result<&'static str, Error> {
     let understood = names::VERSIONS.iter().find(|version| served.iter().any(|one| one == *version));
     understood
         .copied()
@@ -220,7 +220,7 @@ fn version(served: &[String]) -> Result<&'static str, Error> {
 }
 
 /// What stops nothing, but surprises whoever is not told.
-fn warnings(choice: Choice<'_>, told: bool, tls: Option<&Trust>) -> Vec<String> {
+pub(super) fn warnings(choice: Choice<'_>, told: bool, tls: Option<&Trust>) -> Vec<String> {
     let (kafka, listener) = (choice.kafka, &choice.listener.name);
     let place = kafka.place();
     let mut warnings = Vec::new();

@@ -23,6 +23,9 @@ pub mod names;
 pub mod trust;
 pub mod user;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use serde::Serialize;

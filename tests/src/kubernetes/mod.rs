@@ -141,7 +141,6 @@ impl ControlPlane {
     fn api_server_command(&self) -> Result<Command> {
         let tokens = self.dir.path().join("tokens.csv");
         std::fs::write(&tokens, format!("{ADMIN_TOKEN},admin,admin,system:masters\n"))?;
-        let service_accounts = self.certs.key("service-accounts");
         let mut command = command("kube-apiserver")?;
         command
             .arg(format!("--etcd-servers=http://{}", self.etcd_ports[0].address()))
@@ -156,8 +155,8 @@ impl ControlPlane {
         flag(&mut command, "tls-cert-file", &self.certs.certificate("api-server"));
         flag(&mut command, "tls-private-key-file", &self.certs.key("api-server"));
         flag(&mut command, "token-auth-file", &tokens);
-        flag(&mut command, "service-account-key-file", &service_accounts);
-        flag(&mut command, "service-account-signing-key-file", &service_accounts);
+        flag(&mut command, "service-account-key-file", &self.certs.certificate("service-accounts"));
+        flag(&mut command, "service-account-signing-key-file", &self.certs.key("service-accounts"));
         Ok(command)
     }
 

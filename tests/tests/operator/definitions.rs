@@ -1,0 +1,187 @@
+//! The definitions of our own resources: that an API server takes them, and that every rule in them refuses.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use strimzi_backup_operator::api;
+use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, shared};
+
+/// The control plane that the tests share, with our definitions.
+pub(crate) fn plane() -> Result<&'static ControlPlane> {
+    let plane = shared()?;
+    for definition in api::crds() {
+        // Whoever comes second applies what is there already.
+        plane.kubectl().apply("default", &serde_json::to_string(&definition)?)?;
+        plane.kubectl().wait_served(&definition.metadata.name.context("a name")?)?;
+    }
+    Ok(plane)
+}
+
+/// A backup with what is required.
+pub(crate) fn backup(name: &str) -> Value {
+    json!({
+        "apiVersion": "kafkabackup.com/v1alpha1",
+        "kind": "KafkaBackup",
+        "metadata": {"name": name},
+        "spec": {
+            "strimziClusterRef": {"name": "shop"},
+            "storage": {"type": "s3", "s3": {"bucket": "backups", "region": "eu-west-1"}},
+        },
+    })
+}
+
+/// A restore with what is required.
+fn restore(name: &str) -> Value {
+    json!({
+        "apiVersion": "kafkabackup.com/v1alpha1",
+        "kind": "KafkaRestore",
+        "metadata": {"name": name},
+        "spec": {"strimziClusterRef": {"name": "shop"}, "backupRef": {"name": "daily"}},
+    })
+}
+
+/// The same object with a field of its spec set.
+fn with(mut object: Value, field: &str, value: Value) -> Value {
+    let mut at = &mut object["spec"];
+    for name in field.split('.') {
+        at = &mut at[name];
+    }
+    *at = value;
+    object
+}
+
+/// The same object without a field of its spec.
+fn without(mut object: Value, field: &str) -> Value {
+    if let Some(spec) = object["spec"].as_object_mut() {
+        spec.remove(field);
+    }
+    object
+}
+
+/// The messages of all rules in all definitions.
+fn messages() -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for definition in api::crds() {
+        collect(&serde_json::to_value(&definition)?, &mut found);
+    }
+    Ok(found)
+}
+
+fn collect(value: &Value, found: &mut BTreeSet<String>) {
+    let rules = value.get("x-kubernetes-validations").and_then(Value::as_array);
+    found.extend(rules.into_iter().flatten().filter_map(|rule| rule["message"].as_str().map(str::to_owned)));
+    match value {
+        Value::Object(fields) => fields.values().for_each(|value| collect(value, found)),
+        Value::Array(items) => items.iter().for_each(|value| collect(value, found)),
+        _ => {}
+    }
+}
+
+/// Objects that one rule each refuses when they are created.
+fn refused_at_once() -> Vec<Value> {
+    let azure = json!({"container": "c", "storageAccount": "a"});
+    let compressed = |kind: &str, level: u32| json!({"compression": kind, "compressionLevel": level});
+    let long = "a".repeat(43);
+    vec![
+        backup(&long),
+        with(backup("b"), "retention", json!({"maxAge": "30d"})),
+        with(backup("b"), "backup.encryption", json!({"enabled": true})),
+        with(backup("b"), "backup", compressed("snappy", 3)),
+        with(backup("b"), "backup", compressed("gzip", 12)),
+        with(backup("b"), "schedule", json!({"cron": "0 2 * * *", "timezone": "Local"})),
+        with(backup("b"), "storage", json!({"type": "s3"})),
+        with(backup("b"), "storage", json!({"type": "s3", "azure": azure})),
+        with(backup("b"), "storage.azure", azure),
+        with(backup("b"), "template.pod.metadata.labels", json!({"strimzi.io/kind": "Kafka"})),
+        restore(&long),
+        without(restore("r"), "backupRef"),
+        with(restore("r"), "storage", backup("b")["spec"]["storage"].clone()),
+        with(restore("r"), "pointInTime", json!({})),
+        with(restore("r"), "pointInTime", json!({"timestamp": "2026-02-13T01:30:00.000Z", "offsetFromEnd": "2h"})),
+        with(restore("r"), "pointInTime.timestamp", json!("2026-02-13T01:30:00")),
+        with(restore("r"), "pointInTime.timestamp", json!("2026-02-13T01:30:00.0001Z")),
+        with(restore("r"), "pointInTime.timestamp", json!("2026-02-13T01:30:00-00:00")),
+        with(restore("r"), "restore.startTimestamp", json!("yesterday")),
+    ]
+}
+
+/// Objects, and what they may not become.
+fn refused_as_a_change() -> Vec<(Value, Value)> {
+    let store = |kind: &str, block: Value| with(backup(kind), "storage", json!({"type": kind, kind: block}));
+    let azure = |container: &str| store("azure", json!({"container": container, "storageAccount": "a"}));
+    let gcs = |bucket: &str| store("gcs", json!({"bucket": bucket}));
+    let changes = |object: Value, fields: &[(&str, Value)]| -> Vec<(Value, Value)> {
+        fields.iter().map(|(field, value)| (object.clone(), with(object.clone(), field, value.clone()))).collect()
+    };
+    let of_backup = [
+        ("strimziClusterRef.name", json!("other")),
+        ("strimziClusterRef.namespace", json!("other")),
+        ("storage.s3.bucket", json!("other")),
+        ("storage.s3.prefix", json!("other/")),
+        ("storage.s3.region", json!("us-east-1")),
+        ("storage.s3.endpoint", json!("https://s3.example.org")),
+        ("storage", json!({"type": "gcs", "gcs": {"bucket": "backups"}})),
+    ];
+    let of_restore = [
+        ("strimziClusterRef.name", json!("other")),
+        ("backupRef.backupId", json!("other")),
+        ("pointInTime", json!({"offsetFromEnd": "2h"})),
+        ("topics", json!({"include": ["orders"]})),
+        ("restore", json!({"existingTopicPolicy": "append"})),
+        ("resources", json!({"limits": {"memory": "1Gi"}})),
+    ];
+    let mut all = changes(backup("changed"), &of_backup);
+    all.extend(changes(restore("changed"), &of_restore));
+    all.extend([(azure("one"), azure("two")), (gcs("one"), gcs("two"))]);
+    all
+}
+
+/// The message of the rule that refuses it.
+fn refused(kubectl: &Kubectl, namespace: &str, object: &Value, messages: &BTreeSet<String>) -> Result<Vec<String>> {
+    let refusal = kubectl.refusal(namespace, &object.to_string())?;
+    let named: Vec<String> = messages.iter().filter(|message| refusal.contains(*message)).cloned().collect();
+    ensure!(!named.is_empty(), "no rule of ours refuses {object}, but: {refusal}");
+    Ok(named)
+}
+
+#[test]
+fn every_rule_of_our_definitions_refuses_and_says_why() -> Result<()> {
+    let plane = plane()?;
+    let (kubectl, namespace, messages) = (plane.kubectl(), plane.namespace("rules")?, messages()?);
+    let mut seen = BTreeSet::new();
+    for object in refused_at_once() {
+        seen.extend(refused(kubectl, &namespace, &object, &messages)?);
+    }
+    for (before, after) in refused_as_a_change() {
+        kubectl.apply(&namespace, &before.to_string())?;
+        seen.extend(refused(kubectl, &namespace, &after, &messages)?);
+    }
+    let untried: Vec<&String> = messages.difference(&seen).collect();
+    ensure!(untried.is_empty(), "no object is refused by: {untried:#?}");
+    Ok(())
+}
+
+#[test]
+fn what_may_change_is_taken_and_defaults_are_filled_in() -> Result<()> {
+    let plane = plane()?;
+    let (kubectl, namespace) = (plane.kubectl(), plane.namespace("changes")?);
+    kubectl.apply(&namespace, &backup("b").to_string())?;
+    let kept = kubectl.get(&namespace, "kafkabackup/b")?.context("the backup")?;
+    assert_eq!(kept["spec"]["suspend"], false);
+    assert_eq!(kept["spec"]["storage"]["s3"]["prefix"], "");
+    for (field, value) in [
+        ("suspend", json!(true)),
+        ("storage.s3.credentialsSecret", json!({"name": "renewed"})),
+        ("strimziClusterRef.listenerName", json!("tls")),
+        ("schedule", json!({"cron": "@daily"})),
+    ] {
+        kubectl.apply(&namespace, &with(backup("b"), field, value).to_string())?;
+    }
+    kubectl.apply(&namespace, &restore("r").to_string())?;
+    kubectl.apply(&namespace, &with(restore("r"), "suspend", json!(true)).to_string())?;
+    // The short names, and the columns that answer the first question.
+    let listed = kubectl.run(&["get", "--namespace", &namespace, "kb,kr"])?;
+    assert!(listed.contains("kafkabackup.kafkabackup.com/b") && listed.contains("CLUSTER"), "{listed}");
+    Ok(())
+}

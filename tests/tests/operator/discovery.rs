@@ -1,0 +1,172 @@
+//! What discovery reads of a cluster through a real API server.
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use strimzi_backup_operator::strimzi::{
+    Authentication, Cluster, Credentials, Discovered, Error, MetadataMode, Purpose, Request, SecretRef, Trust, User,
+    discover,
+};
+use strimzi_backup_tests::kubernetes::{ControlPlane, shared};
+use tokio::sync::OnceCell;
+
+use crate::client;
+use crate::strimzi::{CLUSTER, Strimzi, serve};
+
+/// The control plane that the tests share, with both versions of Strimzi's API, as from 0.49 to 0.51.
+async fn plane() -> Result<&'static ControlPlane> {
+    static SERVED: OnceCell<()> = OnceCell::const_new();
+    let plane = shared()?;
+    SERVED.get_or_try_init(|| async { serve(plane.kubectl(), &["v1beta2", "v1"]) }).await?;
+    Ok(plane)
+}
+
+fn request(strimzi: &Strimzi<'_>, user: Option<Authentication>) -> Request {
+    Request {
+        namespace: strimzi.namespace.clone(),
+        name: CLUSTER.to_owned(),
+        listener: None,
+        user: user.map(|authentication| User { authentication, name: "backup".to_owned(), namespace: None }),
+        purpose: Purpose::Backup,
+    }
+}
+
+async fn fails(plane: &ControlPlane, request: &Request) -> Result<Error> {
+    let found = discover(&client(plane).await?, request).await;
+    found.err().context("discovery was to fail")
+}
+
+#[tokio::test]
+async fn discovery_finds_what_a_pod_needs_to_connect_by_certificate() -> Result<()> {
+    let plane = plane().await?;
+    let strimzi = Strimzi::new(plane, "by-certificate", "v1")?;
+    strimzi.kafka(json!([
+        {"name": "plain", "port": 9092, "type": "internal", "tls": false},
+        {"name": "tls", "port": 9093, "type": "internal", "tls": true, "authentication": {"type": "tls"}},
+    ]))?;
+    strimzi.pool("brokers", 3, &["broker"])?;
+    strimzi.pool("controllers", 3, &["controller"])?;
+    strimzi.reached("tls", "shop-kafka-bootstrap.somewhere.svc", 9093)?;
+    strimzi.secret("shop-cluster-ca-cert", &[("ca.crt", "new"), ("ca-2026-03-01T00-00-00Z.crt", "old")])?;
+    strimzi.user("backup", "tls")?;
+    let status = json!({"username": "CN=backup", "secret": "backup"});
+    plane.kubectl().set_status(&strimzi.namespace, "kafkauser/backup", &status)?;
+    strimzi.secret("backup", &[("ca.crt", "clients"), ("user.crt", "certificate"), ("user.key", "key")])?;
+
+    let found = discover(&client(plane).await?, &request(&strimzi, Some(Authentication::Tls))).await?;
+    let secret = |name: &str| SecretRef { namespace: strimzi.namespace.clone(), name: name.to_owned() };
+    let expected = Discovered {
+        bootstrap_servers: "shop-kafka-bootstrap.somewhere.svc:9093".to_owned(),
+        tls: Some(Trust {
+            secret: secret("shop-cluster-ca-cert"),
+            keys: ["ca-2026-03-01T00-00-00Z.crt", "ca.crt"].map(str::to_owned).to_vec(),
+            certificates: Vec::new(),
+        }),
+        authentication: Some(Credentials::Tls {
+            secret: secret("backup"),
+            certificate_key: "user.crt".to_owned(),
+            private_key_key: "user.key".to_owned(),
+        }),
+        cluster_id: Some("bk0gFIJHSQCa0uWQbOKKwA".to_owned()),
+        warnings: Vec::new(),
+        listener: "tls".to_owned(),
+        revision: found.revision.clone(),
+        cluster: Cluster {
+            api_version: "v1".to_owned(),
+            strimzi_version: Some("1.2.0".to_owned()),
+            kafka_version: Some("4.3.1".to_owned()),
+            metadata_mode: Some(MetadataMode::KRaft),
+            brokers: Some(3),
+        },
+    };
+    assert_eq!(found, expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn discovery_has_another_revision_once_a_ca_or_a_password_is_renewed() -> Result<()> {
+    let plane = plane().await?;
+    let strimzi = Strimzi::new(plane, "renewed", "v1")?;
+    strimzi.kafka(json!([
+        {"name": "scram", "port": 9094, "type": "internal", "tls": true, "authentication": {"type": "scram-sha-512"}},
+    ]))?;
+    strimzi.secret("shop-cluster-ca-cert", &[("ca.crt", "one")])?;
+    strimzi.user("backup", "scram-sha-512")?;
+    strimzi.secret("backup", &[("password", "first-password")])?;
+    let (client, request) = (client(plane).await?, request(&strimzi, Some(Authentication::ScramSha512)));
+
+    let first = discover(&client, &request).await?;
+    // There is no status: name and Secret are as Strimzi would give them.
+    assert_eq!(first.bootstrap_servers, format!("shop-kafka-bootstrap.{}.svc:9094", strimzi.namespace));
+    assert!(first.warnings.iter().any(|warning| warning.contains("tells no address")), "{:?}", first.warnings);
+    let Some(Credentials::ScramSha512 { username, .. }) = &first.authentication else {
+        panic!("{:?}", first.authentication);
+    };
+    assert_eq!(username, "backup");
+    assert_eq!(discover(&client, &request).await?, first);
+
+    strimzi.secret("shop-cluster-ca-cert", &[("ca.crt", "two")])?;
+    let renewed = discover(&client, &request).await?;
+    assert_ne!(renewed.revision, first.revision);
+    strimzi.secret("backup", &[("password", "second-password")])?;
+    let rotated = discover(&client, &request).await?;
+    assert_ne!(rotated.revision, renewed.revision);
+    assert!(!format!("{rotated:?}").contains("second-password"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn discovery_says_what_is_missing_and_the_user_it_asks_for_can_be_applied() -> Result<()> {
+    let plane = plane().await?;
+    let strimzi = Strimzi::new(plane, "missing", "v1")?;
+    let nobody = request(&strimzi, None);
+    let error = fails(plane, &nobody).await?;
+    assert_eq!(error.reason(), "ClusterNotFound");
+    strimzi.kafka(json!([
+        {"name": "tls", "port": 9093, "type": "internal", "tls": true, "authentication": {"type": "tls"}},
+    ]))?;
+    let error = fails(plane, &nobody).await?;
+    assert_eq!(error.reason(), "SecretNotFound");
+    assert!(error.to_string().contains("shop-cluster-ca-cert"), "{error}");
+    strimzi.secret("shop-cluster-ca-cert", &[("ca.crt", "one")])?;
+
+    let error = fails(plane, &nobody).await?;
+    assert_eq!(error.reason(), "AuthenticationRequired");
+    let Error::AuthenticationMissing { yaml, user, .. } = &error else { panic!("{error}") };
+    plane.kubectl().apply(&strimzi.namespace, yaml)?;
+    let mut with = request(&strimzi, Some(Authentication::Tls));
+    with.user.as_mut().context("a user")?.name = user.clone();
+    let error = fails(plane, &with).await?;
+    assert_eq!(error.reason(), "SecretNotFound");
+    assert!(error.to_string().contains(&format!("Secret {}/kafka-backup", strimzi.namespace)), "{error}");
+    strimzi.secret("kafka-backup", &[("user.crt", "certificate"), ("user.key", "key")])?;
+    discover(&client(plane).await?, &with).await?;
+
+    let error = fails(plane, &request(&strimzi, Some(Authentication::Tls))).await?;
+    assert_eq!(error.reason(), "KafkaUserNotFound");
+    Ok(())
+}
+
+#[tokio::test]
+async fn discovery_follows_the_upgrades_of_strimzi() -> Result<()> {
+    let plane = ControlPlane::start()?;
+    let strimzi = Strimzi::new(&plane, "upgraded", "v1beta2")?;
+    let (client, request) = (client(&plane).await?, request(&strimzi, None));
+    let error = fails(&plane, &request).await?;
+    assert_eq!(error.reason(), "StrimziNotFound");
+    let versions = async || anyhow::Ok(discover(&client, &request).await?.cluster.api_version);
+
+    // 0.48 and before, then 0.49 to 0.51, then 1.0 and after.
+    serve(plane.kubectl(), &["v1beta2"])?;
+    strimzi.kafka(json!([{"name": "plain", "port": 9092, "type": "internal", "tls": false}]))?;
+    assert_eq!(versions().await?, "v1beta2");
+    serve(plane.kubectl(), &["v1beta2", "v1"])?;
+    assert_eq!(versions().await?, "v1");
+    serve(plane.kubectl(), &["v1", "v1beta2"])?;
+    for plural in ["kafkas", "kafkanodepools", "kafkausers"] {
+        let definition = format!("customresourcedefinition/{plural}.kafka.strimzi.io");
+        plane.kubectl().set_status("default", &definition, &json!({"storedVersions": ["v1"]}))?;
+    }
+    serve(plane.kubectl(), &["v1"])?;
+    assert_eq!(versions().await?, "v1");
+    Ok(())
+}

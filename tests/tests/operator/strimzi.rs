@@ -1,0 +1,114 @@
+//! A stand-in for Strimzi: definitions of its resources, and what it would write. None of it is Strimzi's own.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl};
+
+/// For what controllers do by themselves, on a machine that does much else.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// The name of the cluster in each test's own namespace.
+pub(crate) const CLUSTER: &str = "shop";
+
+/// Has these versions of Strimzi's API served, the first of them stored. A resource may hold anything, as no test is
+/// about Strimzi's schema.
+pub(crate) fn serve(kubectl: &Kubectl, versions: &[&str]) -> Result<()> {
+    let kinds = [("Kafka", "kafkas"), ("KafkaNodePool", "kafkanodepools"), ("KafkaUser", "kafkausers")];
+    for (kind, plural) in kinds {
+        let name = format!("{plural}.kafka.strimzi.io");
+        let versions: Vec<Value> = versions.iter().enumerate().map(|(at, version)| served(version, at == 0)).collect();
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": name},
+            "spec": {
+                "group": "kafka.strimzi.io",
+                "scope": "Namespaced",
+                "names": {"kind": kind, "plural": plural},
+                "versions": versions,
+            },
+        });
+        kubectl.apply("default", &definition.to_string())?;
+        kubectl.wait_served(&name)?;
+    }
+    Ok(())
+}
+
+fn served(version: &str, stored: bool) -> Value {
+    json!({
+        "name": version,
+        "served": true,
+        "storage": stored,
+        "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+    })
+}
+
+/// One of Strimzi's resources in one namespace.
+pub(crate) struct Strimzi<'a> {
+    pub(crate) kubectl: &'a Kubectl,
+    pub(crate) namespace: String,
+    /// The version that its owner writes.
+    pub(crate) version: &'static str,
+}
+
+impl<'a> Strimzi<'a> {
+    /// A namespace of its own, in a control plane that serves the version.
+    pub(crate) fn new(plane: &'a ControlPlane, name: &str, version: &'static str) -> Result<Self> {
+        Ok(Self { kubectl: plane.kubectl(), namespace: plane.namespace(name)?, version })
+    }
+
+    /// What an owner applies: a cluster with these listeners.
+    pub(crate) fn kafka(&self, listeners: Value) -> Result<()> {
+        let spec = json!({
+            "kafka": {"listeners": listeners, "authorization": {"type": "simple"}},
+            "entityOperator": {"userOperator": {}},
+        });
+        self.apply("Kafka", CLUSTER, &spec)
+    }
+
+    /// A pool of nodes of that cluster.
+    pub(crate) fn pool(&self, name: &str, replicas: u32, roles: &[&str]) -> Result<()> {
+        self.apply("KafkaNodePool", name, &json!({"replicas": replicas, "roles": roles}))
+    }
+
+    /// A user of that cluster.
+    pub(crate) fn user(&self, name: &str, authentication: &str) -> Result<()> {
+        self.apply("KafkaUser", name, &json!({"authentication": {"type": authentication}}))
+    }
+
+    fn apply(&self, kind: &str, name: &str, spec: &Value) -> Result<()> {
+        let labels = json!({"strimzi.io/cluster": CLUSTER});
+        let object = json!({
+            "apiVersion": format!("kafka.strimzi.io/{}", self.version),
+            "kind": kind,
+            "metadata": {"name": name, "labels": labels},
+            "spec": spec,
+        });
+        self.kubectl.apply(&self.namespace, &object.to_string())?;
+        Ok(())
+    }
+
+    /// What Strimzi writes when a listener is reached.
+    pub(crate) fn reached(&self, listener: &str, host: &str, port: u16) -> Result<()> {
+        let status = json!({
+            "clusterId": "bk0gFIJHSQCa0uWQbOKKwA",
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "kafkaVersion": "4.3.1",
+            "operatorLastSuccessfulVersion": "1.2.0",
+            "listeners": [{"name": listener, "addresses": [{"host": host, "port": port}],
+                           "bootstrapServers": format!("{host}:{port}"), "certificates": ["CA"]}],
+        });
+        self.kubectl.set_status(&self.namespace, &format!("kafka/{CLUSTER}"), &status)
+    }
+
+    /// A Secret that Strimzi makes.
+    pub(crate) fn secret(&self, name: &str, entries: &[(&str, &str)]) -> Result<()> {
+        let data: Value = entries.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data});
+        self.kubectl.apply(&self.namespace, &secret.to_string())?;
+        Ok(())
+    }
+}
