@@ -43,8 +43,8 @@ pub fn brokers(kafka: &Kafka, pools: &[NodePool]) -> Option<u32> {
     Some(pools.iter().filter(of_brokers).map(|pool| pool.spec.replicas).sum())
 }
 
-/// From 0.48 on the annotation may be missing, and pools always count. Before, a cluster with ZooKeeper could have pools
-/// that did not count yet.
+/// From 0.48 on the annotation may be missing, and pools always count. Before, a cluster with ZooKeeper could have
+/// pools that did not count yet.
 fn pools_count(kafka: &Kafka, pools: &[NodePool]) -> bool {
     match kafka.metadata.annotation(names::NODE_POOLS_ANNOTATION).as_deref() {
         Some("enabled") => true,

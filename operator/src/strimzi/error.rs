@@ -31,14 +31,15 @@ impl fmt::Display for Place {
 pub enum Error {
     /// The API server does not serve Strimzi's resources.
     #[error(
-        "the API server serves no resources of the group kafka.strimzi.io: install Strimzi, or its resource definitions"
+        "the API server serves no resources of the group kafka.strimzi.io: install Strimzi, or its resource \
+         definitions"
     )]
     NotInstalled,
 
     /// It serves them in versions that are too old or too new.
     #[error(
-        "the API server serves the group kafka.strimzi.io in {served}, and {understood} are understood: bring Strimzi to \
-         0.40 or newer, or this operator to a newer release"
+        "the API server serves the group kafka.strimzi.io in {served}, and {understood} are understood: bring \
+         Strimzi to 0.40 or newer, or this operator to a newer release"
     )]
     VersionNotServed {
         /// The versions that are served.
@@ -65,7 +66,8 @@ pub enum Error {
 
     /// The listener that was asked for is not there.
     #[error(
-        "{place} has no listener {listener} in spec.kafka.listeners ({names}): put right spec.strimziClusterRef.listenerName"
+        "{place} has no listener {listener} in spec.kafka.listeners ({names}): put right \
+         spec.strimziClusterRef.listenerName"
     )]
     ListenerMissing {
         /// The cluster.
@@ -78,7 +80,8 @@ pub enum Error {
 
     /// No listener is there for the authentication that was asked for.
     #[error(
-        "{place} has no listener with authentication {wanted} in spec.kafka.listeners ({listeners}): add one, or change spec.authentication"
+        "{place} has no listener with authentication {wanted} in spec.kafka.listeners ({listeners}): add one, or \
+         change spec.authentication"
     )]
     NoListener {
         /// The cluster.
@@ -91,7 +94,8 @@ pub enum Error {
 
     /// The listener wants another authentication than was asked for.
     #[error(
-        "listener {listener} of {place} takes authentication {listens}, and spec.authentication says {wanted}: change it, or spec.strimziClusterRef.listenerName"
+        "listener {listener} of {place} takes authentication {listens}, and spec.authentication says {wanted}: \
+         change it, or spec.strimziClusterRef.listenerName"
     )]
     AuthenticationDiffers {
         /// The cluster.
@@ -106,8 +110,8 @@ pub enum Error {
 
     /// The listener wants an authentication that no `KafkaUser` gives.
     #[error(
-        "listener {listener} of {place} has authentication {listens}, for which Strimzi makes no credentials: use a listener \
-         with authentication tls or scram-sha-512 ({listeners})"
+        "listener {listener} of {place} has authentication {listens}, for which Strimzi makes no credentials: use a \
+         listener with authentication tls or scram-sha-512 ({listeners})"
     )]
     AuthenticationUnknown {
         /// The cluster.
@@ -122,8 +126,9 @@ pub enum Error {
 
     /// The listener wants authentication, and none was asked for.
     #[error(
-        "listener {listener} of {place} wants authentication {authentication}, and spec.authentication is left out: create \
-         this KafkaUser{note}, and set spec.authentication to {{type: {authentication}, kafkaUserRef: {{name: {user}}}}}\n{yaml}"
+        "listener {listener} of {place} wants authentication {authentication}, and spec.authentication is left out: \
+         create this KafkaUser{note}, and set spec.authentication to {{type: {authentication}, kafkaUserRef: {{name: \
+         {user}}}}}\n{yaml}"
     )]
     AuthenticationMissing {
         /// The cluster.
@@ -153,7 +158,8 @@ pub enum Error {
 
     /// The user has other credentials than the listener wants.
     #[error(
-        "{place} has spec.authentication.type {has}, and {wanted} is asked for: change it there, or spec.authentication.type here"
+        "{place} has spec.authentication.type {has}, and {wanted} is asked for: change it there, or \
+         spec.authentication.type here"
     )]
     UserDiffers {
         /// The user.
@@ -190,7 +196,8 @@ pub enum Error {
 
     /// A Secret lacks what Strimzi puts there.
     #[error(
-        "{place} has no key {key}, with {what}: if Strimzi made it, delete it, and Strimzi makes it anew; else add the key"
+        "{place} has no key {key}, with {what}: if Strimzi made it, delete it, and Strimzi makes it anew; else add \
+         the key"
     )]
     KeyMissing {
         /// The Secret.
@@ -203,8 +210,9 @@ pub enum Error {
 
     /// The listener has no address, and none that could be told from its name.
     #[error(
-        "listener {listener} of {place} is of type {kind} and has no address in status.listeners{not_ready}: wait until Strimzi \
-         has put the cluster right, or name a listener of type internal in spec.strimziClusterRef.listenerName"
+        "listener {listener} of {place} is of type {kind} and has no address in status.listeners{not_ready}: wait \
+         until Strimzi has put the cluster right, or name a listener of type internal in \
+         spec.strimziClusterRef.listenerName"
     )]
     AddressMissing {
         /// The cluster.

@@ -240,8 +240,8 @@ impl Metadata {
     }
 }
 
-/// The reason why a resource of Strimzi's is not ready, if it says so. Not ready is a condition of its own there: `Ready`
-/// is never false, but for topics.
+/// The reason why a resource of Strimzi's is not ready, if it says so. Not ready is a condition of its own there:
+/// `Ready` is never false, but for topics.
 pub fn not_ready(conditions: &[Condition]) -> Option<String> {
     let holds = |condition: &&Condition| {
         condition.status == "True" && matches!(condition.r#type.as_str(), "NotReady" | "ReconciliationPaused")

@@ -3,7 +3,8 @@
 /// The group of all of Strimzi's resources that discovery reads.
 pub const GROUP: &str = "kafka.strimzi.io";
 
-/// The API versions that discovery understands, the best first. Until 0.48 v1beta2 alone is served, from 1.0 on v1 alone.
+/// The API versions that discovery understands, the best first. Until 0.48 v1beta2 alone is served, from 1.0 on v1
+/// alone.
 pub const VERSIONS: &[&str] = &["v1", "v1beta2"];
 
 /// The label by which users, topics and node pools belong to a cluster.
@@ -18,7 +19,8 @@ pub const NODE_POOLS_ANNOTATION: &str = "strimzi.io/node-pools";
 /// The key of the password in the Secret of a SCRAM user.
 pub const PASSWORD_KEY: &str = "password";
 
-/// The key of the certificate in the Secret of a TLS user. (`ca.crt` beside it is the CA of clients, not that of brokers.)
+/// The key of the certificate in the Secret of a TLS user. (`ca.crt` beside it is the CA of clients, not that of
+/// brokers.)
 pub const USER_CERTIFICATE_KEY: &str = "user.crt";
 
 /// The key of the private key in the Secret of a TLS user.

@@ -179,7 +179,8 @@ impl ControlPlane {
     /// Where it is still there in the end; with the object.
     pub fn wait_gone(&self, namespace: &str, object: &str, timeout: Duration) -> Result<()> {
         let get = ["get", "--namespace", namespace, object, "--ignore-not-found", "--output", "yaml"];
-        let gone = wait::wait_until(&format!("the end of {object}"), timeout, || Ok(self.kubectl.run(&get)?.is_empty()));
+        let what = format!("the end of {object}");
+        let gone = wait::wait_until(&what, timeout, || Ok(self.kubectl.run(&get)?.is_empty()));
         gone.with_context(|| self.kubectl.run(&get).unwrap_or_default())
     }
 }
