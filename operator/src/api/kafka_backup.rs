@@ -1,0 +1,216 @@
+//! `KafkaBackup`: a cluster's topics, backed up without end, with snapshots by a schedule.
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::{Authentication, ConsumerGroups, Duration, Quantity, StrimziClusterRef, Topics};
+use super::status::KafkaBackupStatus;
+use super::storage::Storage;
+use super::template::Template;
+
+/// What is backed up, where to, and how.
+#[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[kube(
+    group = "kafkabackup.com",
+    version = "v1alpha1",
+    kind = "KafkaBackup",
+    plural = "kafkabackups",
+    shortname = "kb",
+    category = "strimzi",
+    namespaced,
+    status = "KafkaBackupStatus",
+    derive = "PartialEq",
+    doc = "Topics of a Strimzi cluster, backed up without end.",
+    printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.strimziClusterRef.name", description = "The Kafka cluster"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the topics are protected"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why, or why not"),
+    printcolumn(name = "Snapshot", type_ = "date", json_path = ".status.lastBackup.completionTime", description = "When the last snapshot was made"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = (
+        "self.metadata.name.size() <= 42",
+        "the name of a KafkaBackup has at most 42 characters: those of the objects that are made of it are longer and have limits"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.retention)", "retention is not available yet, nothing is ever deleted: leave it out"))]
+pub struct KafkaBackupSpec {
+    /// The Kafka cluster. Another one needs a KafkaBackup, and a prefix, of its own.
+    #[x_kube(validation = (
+        "self.name == oldSelf.name && has(self.namespace) == has(oldSelf.namespace) && (!has(self.namespace) || self.namespace == oldSelf.namespace)",
+        "a backup belongs to one Kafka cluster: strimziClusterRef.name and namespace cannot change; make another KafkaBackup"
+    ))]
+    pub strimzi_cluster_ref: StrimziClusterRef,
+    /// Who reads. Default: nobody, for listeners that ask for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<Authentication>,
+    /// Which topics. Default: all but internal ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topics: Option<Topics>,
+    /// Whose committed offsets. Default: of all consumer groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumer_groups: Option<ConsumerGroups>,
+    /// Where the backup is kept. Credentials, trust and anchor may change, the place may not.
+    #[x_kube(validation = (
+        "self.type == oldSelf.type && (!has(self.s3) || !has(oldSelf.s3) || (self.s3.bucket == oldSelf.s3.bucket && self.s3.prefix == oldSelf.s3.prefix && has(self.s3.region) == has(oldSelf.s3.region) && (!has(self.s3.region) || self.s3.region == oldSelf.s3.region) && has(self.s3.endpoint) == has(oldSelf.s3.endpoint) && (!has(self.s3.endpoint) || self.s3.endpoint == oldSelf.s3.endpoint)))",
+        "a backup stays where it is: type, and s3.bucket, prefix, region and endpoint of storage cannot change; make another KafkaBackup"
+    ), validation = (
+        "!has(self.azure) || !has(oldSelf.azure) || (self.azure.container == oldSelf.azure.container && self.azure.storageAccount == oldSelf.azure.storageAccount && self.azure.prefix == oldSelf.azure.prefix && has(self.azure.endpoint) == has(oldSelf.azure.endpoint) && (!has(self.azure.endpoint) || self.azure.endpoint == oldSelf.azure.endpoint))",
+        "a backup stays where it is: azure.container, storageAccount, prefix and endpoint of storage cannot change; make another KafkaBackup"
+    ), validation = (
+        "!has(self.gcs) || !has(oldSelf.gcs) || (self.gcs.bucket == oldSelf.gcs.bucket && self.gcs.prefix == oldSelf.gcs.prefix && has(self.gcs.endpoint) == has(oldSelf.gcs.endpoint) && (!has(self.gcs.endpoint) || self.gcs.endpoint == oldSelf.gcs.endpoint))",
+        "a backup stays where it is: gcs.bucket, prefix and endpoint of storage cannot change; make another KafkaBackup"
+    ))]
+    pub storage: Storage,
+    /// How it is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupSpec>,
+    /// When snapshots are made. Default: by trigger only; the backup itself runs always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// Not available yet: refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
+    /// Whether the streamer stands still, and with it snapshots. Kafka keeps what is not read meanwhile, for as long as the
+    /// retention of its topics lasts. Default false.
+    #[serde(default)]
+    pub suspend: bool,
+    /// What the streamer may use. Default: 500m CPU and 512Mi of memory asked for, 1Gi of memory at the most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+    /// Additions to pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<Template>,
+}
+
+/// How a backup is made.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "!has(self.compressionLevel) || !has(self.compression) || self.compression in ['zstd', 'gzip']",
+    "compressionLevel is for zstd (1 to 19) and gzip (1 to 9) only: leave it out"
+), validation = (
+    "!has(self.compressionLevel) || !has(self.compression) || self.compression != 'gzip' || self.compressionLevel <= 9",
+    "compressionLevel of gzip is 1 to 9"
+))]
+pub struct BackupSpec {
+    /// How segments are compressed. Default `zstd`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
+    /// 1 to 19 for zstd, 1 to 9 for gzip. Default 1; for gzip 6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 19))]
+    pub compression_level: Option<i32>,
+    /// Encryption by the streamer; not available yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
+    /// Where a cut brings more bytes than this, it makes another segment. Default 256Mi; 1Mi to 5Gi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment_size: Option<Quantity>,
+    /// A topic with this many bytes in a cut gets a segment of its own. Default 16Mi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_segment_bytes: Option<Quantity>,
+    /// The recovery point of a healthy backup. Default 5s; 200ms to 10m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 32))]
+    pub commit_interval: Option<Duration>,
+    /// How often it is recorded that nothing came. Default 30s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 32))]
+    pub heartbeat_interval: Option<Duration>,
+    /// How often topics are looked up. Default 30s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 32))]
+    pub metadata_interval: Option<Duration>,
+    /// The ceiling for records in memory. Default 256Mi; at least 64Mi. The container needs about 200Mi more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_budget: Option<Quantity>,
+    /// Encodings and uploads at once. Default 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub parallelism: Option<i32>,
+}
+
+/// How segments are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip.
+    Gzip,
+    /// Snappy.
+    Snappy,
+    /// LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+impl Compression {
+    /// The name in the job document.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// Encryption by the streamer.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Encryption {
+    /// Must be false.
+    #[serde(default)]
+    #[x_kube(validation = ("!self", "encryption is not available yet: set enabled to false, and use the encryption of the store"))]
+    pub enabled: bool,
+    /// Not used while `enabled` is false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_secret: Option<super::storage::CredentialsSecret>,
+}
+
+/// When snapshots are made.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Schedule {
+    /// Minute, hour, day of month, month, day of week; or `@daily` and the like.
+    #[schemars(
+        length(min = 1, max = 128),
+        regex(pattern = r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[^\s=@]+(\s+[^\s=]+){4})$")
+    )]
+    pub cron: String,
+    /// The time zone that `cron` is meant in, by its name in the IANA database.
+    #[serde(default = "utc")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"))]
+    #[x_kube(validation = ("self != 'Local'", "timezone must be named, such as UTC or Europe/Berlin"))]
+    pub timezone: String,
+    /// Whether no snapshots are made by it. Default false.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+/// How long backups are kept.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Retention {
+    /// Not available yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_backups: Option<i32>,
+    /// Not available yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 32))]
+    pub max_age: Option<String>,
+    /// Not available yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune_on_schedule: Option<bool>,
+}
