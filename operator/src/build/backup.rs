@@ -1,0 +1,193 @@
+//! The objects of a KafkaBackup.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
+use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, EnvVar, EnvVarSource, ObjectFieldSelector, Secret, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::api::ObjectMeta;
+
+use super::names::{self, CONFIG_DIR, JOB_FILE, Part};
+use super::pod::{self, Mount, Work};
+use super::{Parts, Settings, Subject};
+use crate::api::KafkaBackupSpec;
+
+/// Snapshots that were made, and those that were not, as far back as their Jobs are kept.
+const HISTORY: i32 = 10;
+
+/// How long a snapshot waits for a commit beyond the heartbeat, which comes at the latest.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// A backup that was found to be in order: nobody looks at the resource itself any more.
+#[derive(Clone, Debug)]
+pub struct ValidBackup<'a> {
+    /// Whose objects they are.
+    pub subject: Subject<'a>,
+    /// What is asked for.
+    pub spec: &'a KafkaBackupSpec,
+    /// Cluster and secrets.
+    pub parts: Parts<'a>,
+    /// The job document, YAML.
+    pub document: String,
+    /// The heartbeat of the streamer.
+    pub heartbeat: Duration,
+}
+
+/// All objects of a backup.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackupObjects {
+    /// Who the pods are.
+    pub service_account: ServiceAccount,
+    /// The job document.
+    pub config_map: ConfigMap,
+    /// Copies of Secrets from other namespaces.
+    pub secrets: Vec<Secret>,
+    /// Whom the streamer talks to, and whom snapshots do.
+    pub network_policies: Vec<NetworkPolicy>,
+    /// Lets drains through.
+    pub pod_disruption_budget: PodDisruptionBudget,
+    /// The streamer.
+    pub deployment: Deployment,
+    /// The schedule of snapshots, if there is one.
+    pub cron_job: Option<CronJob>,
+}
+
+/// Builds them.
+pub fn backup(valid: &ValidBackup<'_>, settings: &Settings) -> BackupObjects {
+    let subject = &valid.subject;
+    let config_map = super::config_map(subject, JOB_FILE, valid.document.clone(), valid.parts.kafka);
+    let (kafka, secrets) = super::kafka_mounts(subject, &valid.parts);
+    let storage = super::storage_mounts(&valid.spec.storage, valid.parts.keys);
+    let mounts: Vec<Mount> = kafka.into_iter().chain(storage).collect();
+    let policy = |part, servers| super::network::policy(subject, part, servers, &valid.spec.storage);
+    let servers = Some(valid.parts.kafka.bootstrap_servers.as_str());
+    BackupObjects {
+        service_account: super::service_account(subject),
+        network_policies: match settings.network_policies {
+            true => vec![policy(Part::Streamer, servers), policy(Part::Snapshot, None)],
+            false => Vec::new(),
+        },
+        pod_disruption_budget: budget(subject),
+        deployment: deployment(valid, settings, &config_map, &mounts),
+        cron_job: cron_job(valid, settings),
+        config_map,
+        secrets,
+    }
+}
+
+/// One snapshot now, as the schedule would make it. `name` becomes its id.
+pub fn snapshot_job(valid: &ValidBackup<'_>, settings: &Settings, name: &str) -> Job {
+    let metadata = ObjectMeta { name: Some(name.to_owned()), ..valid.subject.metadata(Part::Snapshot) };
+    Job { metadata, spec: Some(snapshot(valid, settings)), status: None }
+}
+
+fn deployment(valid: &ValidBackup<'_>, settings: &Settings, config_map: &ConfigMap, mounts: &[Mount]) -> Deployment {
+    let subject = &valid.subject;
+    let work = Work {
+        part: Part::Streamer,
+        arguments: vec!["stream".to_owned(), "--config".to_owned(), format!("{CONFIG_DIR}/{JOB_FILE}")],
+        config_map: names::object(subject.name, Part::Streamer),
+        annotations: BTreeMap::from([(names::CONFIG_DIGEST.to_owned(), super::digest(config_map))]),
+        mounts,
+        env: Vec::new(),
+        restart: "Always",
+        probed: true,
+        resources: valid.spec.resources.as_ref(),
+    };
+    Deployment {
+        metadata: subject.metadata(Part::Streamer),
+        spec: Some(DeploymentSpec {
+            replicas: Some(i32::from(!valid.spec.suspend)),
+            // Two writers would only fence each other.
+            strategy: Some(DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None }),
+            selector: LabelSelector {
+                match_labels: Some(subject.selector(Part::Streamer)),
+                ..LabelSelector::default()
+            },
+            revision_history_limit: Some(2),
+            template: pod::template(subject, &settings.image, work),
+            ..DeploymentSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// One pod, and it may always be evicted: the next one goes on where the log ends.
+fn budget(subject: &Subject<'_>) -> PodDisruptionBudget {
+    PodDisruptionBudget {
+        metadata: subject.metadata(Part::Streamer),
+        spec: Some(PodDisruptionBudgetSpec {
+            max_unavailable: Some(IntOrString::Int(1)),
+            selector: Some(LabelSelector {
+                match_labels: Some(subject.selector(Part::Streamer)),
+                ..LabelSelector::default()
+            }),
+            ..PodDisruptionBudgetSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn cron_job(valid: &ValidBackup<'_>, settings: &Settings) -> Option<CronJob> {
+    let schedule = valid.spec.schedule.as_ref()?;
+    Some(CronJob {
+        metadata: valid.subject.metadata(Part::Snapshot),
+        spec: Some(CronJobSpec {
+            schedule: schedule.cron.clone(),
+            time_zone: Some(schedule.timezone.clone()),
+            // Without a streamer no commit comes that could be named.
+            suspend: Some(schedule.suspend || valid.spec.suspend),
+            concurrency_policy: Some("Forbid".to_owned()),
+            starting_deadline_seconds: Some(600),
+            successful_jobs_history_limit: Some(HISTORY),
+            failed_jobs_history_limit: Some(HISTORY),
+            job_template: JobTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(valid.subject.labels(Part::Snapshot)),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(snapshot(valid, settings)),
+            },
+        }),
+        status: None,
+    })
+}
+
+fn snapshot(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
+    let mounts = super::storage_mounts(&valid.spec.storage, valid.parts.keys);
+    let timeout = (valid.heartbeat + SNAPSHOT_PATIENCE).as_secs();
+    let job_name = EnvVar {
+        name: "SNAPSHOT_ID".to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                field_path: "metadata.labels['batch.kubernetes.io/job-name']".to_owned(),
+                api_version: None,
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
+    };
+    let arguments = ["snapshot", "--config", &format!("{CONFIG_DIR}/{JOB_FILE}"), "--timeout", &format!("{timeout}s")];
+    let id = ["--id", "$(SNAPSHOT_ID)"];
+    let work = Work {
+        part: Part::Snapshot,
+        arguments: arguments.into_iter().chain(id).map(str::to_owned).collect(),
+        config_map: names::object(valid.subject.name, Part::Streamer),
+        annotations: BTreeMap::new(),
+        mounts: &mounts,
+        env: vec![job_name],
+        restart: "Never",
+        probed: false,
+        resources: None,
+    };
+    JobSpec {
+        backoff_limit: Some(2),
+        template: pod::template(&valid.subject, &settings.image, work),
+        ..JobSpec::default()
+    }
+}

@@ -1,0 +1,221 @@
+//! The pods: without rights, without a writable disk, secrets as files.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, HTTPGetAction, KeyToPath,
+    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
+    SecurityContext, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::api::ObjectMeta;
+
+use super::names::{self, CONFIG_DIR, HTTP_PORT, KAFKA_CA_DIR, KAFKA_USER_DIR, Part, STORAGE_CA_DIR, STORAGE_DIR};
+use super::{Image, Subject};
+use crate::api::{ContainerTemplate, PodTemplate};
+
+/// Files are readable by whatever user the container runs as; only it sees them.
+const FILE_MODE: i32 = 0o444;
+
+/// A directory of files in a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The name of the volume.
+    pub volume: &'static str,
+    /// Where it is in the container.
+    pub path: &'static str,
+    /// The Secret that it shows.
+    pub secret: String,
+    /// The keys of it; all where `None`, so that keys that come later are files too.
+    pub keys: Option<Vec<String>>,
+}
+
+impl Mount {
+    /// The certificates of the cluster's CAs.
+    pub fn kafka_ca(secret: String) -> Self {
+        Self { volume: "kafka-ca", path: KAFKA_CA_DIR, secret, keys: None }
+    }
+
+    /// The client's secrets.
+    pub fn kafka_user(secret: String, keys: Vec<String>) -> Self {
+        Self { volume: "kafka-user", path: KAFKA_USER_DIR, secret, keys: Some(keys) }
+    }
+
+    /// The credentials of the store.
+    pub fn storage(secret: String, keys: Vec<String>) -> Self {
+        Self { volume: "storage", path: STORAGE_DIR, secret, keys: Some(keys) }
+    }
+
+    /// The CA of the store.
+    pub fn storage_ca(secret: String, key: String) -> Self {
+        Self { volume: "storage-ca", path: STORAGE_CA_DIR, secret, keys: Some(vec![key]) }
+    }
+
+    fn volume(&self) -> Volume {
+        let item = |key: &String| KeyToPath { key: key.clone(), path: key.clone(), mode: None };
+        Volume {
+            name: self.volume.to_owned(),
+            secret: Some(SecretVolumeSource {
+                secret_name: Some(self.secret.clone()),
+                items: self.keys.as_ref().map(|keys| keys.iter().map(item).collect()),
+                default_mode: Some(FILE_MODE),
+                optional: None,
+            }),
+            ..Volume::default()
+        }
+    }
+}
+
+/// What a pod is for.
+#[derive(Clone, Debug)]
+pub(super) struct Work<'a> {
+    /// The part of the resource.
+    pub(super) part: Part,
+    /// What follows the program.
+    pub(super) arguments: Vec<String>,
+    /// The ConfigMap with its documents.
+    pub(super) config_map: String,
+    /// Its annotations beside those of the template.
+    pub(super) annotations: BTreeMap<String, String>,
+    /// The secrets.
+    pub(super) mounts: &'a [Mount],
+    /// Variables beside those of the template, which come first and may be used in `arguments`.
+    pub(super) env: Vec<EnvVar>,
+    /// `Always` or `Never`.
+    pub(super) restart: &'static str,
+    /// Whether health is asked for; a pod that ends by itself is not.
+    pub(super) probed: bool,
+    /// What it may use.
+    pub(super) resources: Option<&'a ResourceRequirements>,
+}
+
+/// The pod of a part of a resource.
+pub(super) fn template(subject: &Subject<'_>, image: &Image, work: Work<'_>) -> PodTemplateSpec {
+    let pod = subject.template.and_then(|template| template.pod.clone()).unwrap_or_default();
+    let given = pod.metadata.clone().unwrap_or_default();
+    let mut labels = given.labels.unwrap_or_default();
+    labels.extend(subject.labels(work.part));
+    let mut annotations = given.annotations.unwrap_or_default();
+    annotations.extend(work.annotations.clone());
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(labels),
+            annotations: (!annotations.is_empty()).then_some(annotations),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(spec(subject, image, work, pod)),
+    }
+}
+
+fn spec(subject: &Subject<'_>, image: &Image, work: Work<'_>, pod: PodTemplate) -> PodSpec {
+    let container = subject.template.and_then(|template| template.container.clone()).unwrap_or_default();
+    let config = Volume {
+        name: "config".to_owned(),
+        config_map: Some(ConfigMapVolumeSource {
+            name: work.config_map.clone(),
+            default_mode: Some(FILE_MODE),
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    };
+    PodSpec {
+        service_account_name: Some(subject.service_account()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        restart_policy: Some(work.restart.to_owned()),
+        termination_grace_period_seconds: Some(pod.termination_grace_period_seconds.unwrap_or(30)),
+        security_context: Some(pod_security(pod.security_context)),
+        affinity: pod.affinity,
+        tolerations: pod.tolerations,
+        topology_spread_constraints: pod.topology_spread_constraints,
+        image_pull_secrets: pod.image_pull_secrets,
+        priority_class_name: pod.priority_class_name,
+        scheduler_name: pod.scheduler_name,
+        volumes: Some(std::iter::once(config).chain(work.mounts.iter().map(Mount::volume)).collect()),
+        containers: vec![self::container(image, work, container)],
+        ..PodSpec::default()
+    }
+}
+
+fn container(image: &Image, work: Work<'_>, given: ContainerTemplate) -> Container {
+    let mount = |name: &str, path: &str| VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    let config = mount("config", CONFIG_DIR);
+    let mounts = work.mounts.iter().map(|secret| mount(secret.volume, secret.path));
+    let env: Vec<_> = work.env.into_iter().chain(given.env.unwrap_or_default()).collect();
+    Container {
+        name: work.part.word().to_owned(),
+        image: Some(image.name.clone()),
+        image_pull_policy: image.pull_policy.clone(),
+        command: Some(vec![names::PROGRAM.to_owned()]),
+        args: Some(work.arguments),
+        env: (!env.is_empty()).then_some(env),
+        ports: work.probed.then(|| {
+            vec![ContainerPort {
+                name: Some(HTTP_PORT.0.to_owned()),
+                container_port: HTTP_PORT.1,
+                ..ContainerPort::default()
+            }]
+        }),
+        // The log says why it ended; the status of the resource repeats it.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        liveness_probe: work.probed.then(|| probe("/livez", 6)),
+        readiness_probe: work.probed.then(|| probe("/readyz", 1)),
+        resources: Some(work.resources.cloned().unwrap_or_else(resources)),
+        security_context: Some(container_security(given.security_context)),
+        volume_mounts: Some(std::iter::once(config).chain(mounts).collect()),
+        ..Container::default()
+    }
+}
+
+fn probe(path: &str, failures: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String(HTTP_PORT.0.to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(5),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(failures),
+        ..Probe::default()
+    }
+}
+
+/// The default budget for records, and what the program needs beside it.
+fn resources() -> ResourceRequirements {
+    let quantities = |list: &[(&str, &str)]| {
+        Some(list.iter().map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned()))).collect())
+    };
+    ResourceRequirements {
+        requests: quantities(&[("cpu", "500m"), ("memory", "512Mi")]),
+        limits: quantities(&[("memory", "1Gi")]),
+        ..ResourceRequirements::default()
+    }
+}
+
+fn pod_security(given: Option<PodSecurityContext>) -> PodSecurityContext {
+    let mut security = given.unwrap_or_default();
+    security.run_as_non_root.get_or_insert(true);
+    security.seccomp_profile.get_or_insert_with(seccomp);
+    security
+}
+
+fn container_security(given: Option<SecurityContext>) -> SecurityContext {
+    let mut security = given.unwrap_or_default();
+    security.allow_privilege_escalation.get_or_insert(false);
+    security.read_only_root_filesystem.get_or_insert(true);
+    security
+        .capabilities
+        .get_or_insert_with(|| Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Capabilities::default() });
+    security
+}
+
+fn seccomp() -> SeccompProfile {
+    SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }
+}

@@ -1,0 +1,104 @@
+//! The objects of a KafkaRestore.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::batch::v1::{
+    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule,
+};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+
+use super::names::{self, CONFIG_DIR, Part, RESTORE_FILE};
+use super::pod::{self, Mount, Work};
+use super::{Parts, Settings, Subject};
+use crate::api::{KafkaRestoreSpec, Storage};
+
+/// Exit codes after which another start ends alike: document or target are at fault (2), or the backup is (4).
+const FINAL: [i32; 2] = [2, 4];
+
+/// Pauses between starts double up to six minutes: about two hours.
+const STARTS: i32 = 24;
+
+/// A restore that was found to be in order: nobody looks at the resource itself any more.
+#[derive(Clone, Debug)]
+pub struct ValidRestore<'a> {
+    /// Whose objects they are.
+    pub subject: Subject<'a>,
+    /// What is asked for.
+    pub spec: &'a KafkaRestoreSpec,
+    /// Where the backup is.
+    pub storage: &'a Storage,
+    /// Cluster and secrets.
+    pub parts: Parts<'a>,
+    /// The restore document, YAML.
+    pub document: String,
+}
+
+/// All objects of a restore.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RestoreObjects {
+    /// Who the pod is.
+    pub service_account: ServiceAccount,
+    /// The restore document.
+    pub config_map: ConfigMap,
+    /// Copies of Secrets from other namespaces.
+    pub secrets: Vec<Secret>,
+    /// Whom it talks to.
+    pub network_policies: Vec<NetworkPolicy>,
+    /// The restore.
+    pub job: Job,
+}
+
+/// Builds them.
+pub fn restore(valid: &ValidRestore<'_>, settings: &Settings) -> RestoreObjects {
+    let subject = &valid.subject;
+    let (kafka, secrets) = super::kafka_mounts(subject, &valid.parts);
+    let storage = super::storage_mounts(valid.storage, valid.parts.keys);
+    let mounts: Vec<Mount> = kafka.into_iter().chain(storage).collect();
+    let servers = Some(valid.parts.kafka.bootstrap_servers.as_str());
+    let policy = super::network::policy(subject, Part::Restore, servers, valid.storage);
+    RestoreObjects {
+        service_account: super::service_account(subject),
+        config_map: super::config_map(subject, RESTORE_FILE, valid.document.clone(), valid.parts.kafka),
+        secrets,
+        network_policies: settings.network_policies.then_some(policy).into_iter().collect(),
+        job: job(valid, settings, &mounts),
+    }
+}
+
+fn job(valid: &ValidRestore<'_>, settings: &Settings, mounts: &[Mount]) -> Job {
+    let work = Work {
+        part: Part::Restore,
+        arguments: vec!["restore".to_owned(), "--config".to_owned(), format!("{CONFIG_DIR}/{RESTORE_FILE}")],
+        config_map: names::object(valid.subject.name, Part::Restore),
+        annotations: BTreeMap::new(),
+        mounts,
+        env: Vec::new(),
+        restart: "Never",
+        // Ready and alive are those who write records; how it ended says the exit code.
+        probed: true,
+        resources: valid.spec.resources.as_ref(),
+    };
+    let on_exit_codes = PodFailurePolicyOnExitCodesRequirement {
+        operator: "In".to_owned(),
+        values: FINAL.to_vec(),
+        container_name: None,
+    };
+    Job {
+        metadata: valid.subject.metadata(Part::Restore),
+        spec: Some(JobSpec {
+            backoff_limit: Some(STARTS),
+            suspend: Some(valid.spec.suspend),
+            pod_failure_policy: Some(PodFailurePolicy {
+                rules: vec![PodFailurePolicyRule {
+                    action: "FailJob".to_owned(),
+                    on_exit_codes: Some(on_exit_codes),
+                    on_pod_conditions: None,
+                }],
+            }),
+            template: pod::template(&valid.subject, &settings.image, work),
+            ..JobSpec::default()
+        }),
+        status: None,
+    }
+}

@@ -1,0 +1,192 @@
+use k8s_openapi::api::batch::v1::Job;
+use kube::Resource as _;
+use strimzi_backup_format::ids::TimestampMs;
+use strimzi_backup_format::job::{self, RawJob, RawRestoreJob};
+
+use super::*;
+use crate::api::{KafkaBackup, KafkaRestore};
+use crate::strimzi::Trust;
+
+const BACKUP: &str = include_str!("../api/testdata/kafka-backup.yaml");
+const RESTORE: &str = include_str!("../api/testdata/kafka-restore.yaml");
+
+fn secret(namespace: &str, name: &str) -> SecretRef {
+    SecretRef { namespace: namespace.to_owned(), name: name.to_owned() }
+}
+
+fn discovered(namespace: &str) -> Discovered {
+    Discovered {
+        bootstrap_servers: format!("my-kafka-cluster-kafka-bootstrap.{namespace}.svc:9093"),
+        tls: Some(Trust {
+            secret: secret(namespace, "my-kafka-cluster-cluster-ca-cert"),
+            keys: vec!["ca.crt".to_owned()],
+            certificates: Vec::new(),
+        }),
+        authentication: Some(Credentials::Tls {
+            secret: secret(namespace, "backup-service-account"),
+            certificate_key: "user.crt".to_owned(),
+            private_key_key: "user.key".to_owned(),
+        }),
+        ..Discovered::default()
+    }
+}
+
+fn settings() -> Settings {
+    let image = Image { name: "registry.example/strimzi-backup:1".to_owned(), pull_policy: None };
+    Settings { image, network_policies: true }
+}
+
+fn subject<'a>(kind: &'static str, part: Part, owner: OwnerReference, template: Option<&'a Template>) -> Subject<'a> {
+    let name = if part == Part::Restore { "restore-to-dr" } else { "daily-backup" };
+    Subject { kind, name, namespace: "kafka", owner, cluster: "my-kafka-cluster", template, part }
+}
+
+/// Builds the backup of the example, changed, as `then` looks at it.
+fn with_backup<T>(
+    change: impl FnOnce(&mut KafkaBackup),
+    kafka: &Discovered,
+    foreign: &BTreeMap<SecretRef, BTreeMap<String, ByteString>>,
+    then: impl FnOnce(&ValidBackup<'_>) -> T,
+) -> T {
+    let mut backup: KafkaBackup = serde_norway::from_str(BACKUP).unwrap();
+    change(&mut backup);
+    let keys = StoreKeys::S3File("aws-credentials".to_owned());
+    let raw = job_document("kafka.daily-backup", &backup.spec, kafka, Some(&keys));
+    let document = serde_norway::to_string(&raw).unwrap();
+    let resolved = job::resolve(raw).expect("the streamer takes the document");
+    let owner = backup.controller_owner_ref(&()).unwrap();
+    then(&ValidBackup {
+        subject: subject("KafkaBackup", Part::Streamer, owner, backup.spec.template.as_ref()),
+        spec: &backup.spec,
+        parts: Parts { kafka, keys: Some(&keys), foreign },
+        document,
+        heartbeat: resolved.backup.heartbeat_interval,
+    })
+}
+
+fn built(change: impl FnOnce(&mut KafkaBackup)) -> BackupObjects {
+    with_backup(change, &discovered("kafka"), &BTreeMap::new(), |valid| backup(valid, &settings()))
+}
+
+#[test]
+fn the_objects_of_a_backup_are_as_agreed() {
+    let objects = built(|_| {});
+    insta::assert_yaml_snapshot!("backup-service-account", objects.service_account);
+    insta::assert_snapshot!("backup-document", objects.config_map.data.as_ref().unwrap()["job.yaml"]);
+    insta::assert_yaml_snapshot!("backup-deployment", objects.deployment);
+    insta::assert_yaml_snapshot!("backup-cron-job", objects.cron_job);
+    insta::assert_yaml_snapshot!("backup-network-policies", objects.network_policies);
+    insta::assert_yaml_snapshot!("backup-pod-disruption-budget", objects.pod_disruption_budget);
+    assert_eq!(objects.secrets, []);
+}
+
+#[test]
+fn the_objects_of_a_restore_are_as_agreed() {
+    let resource: KafkaRestore = serde_norway::from_str(RESTORE).unwrap();
+    let source: KafkaBackup = serde_norway::from_str(BACKUP).unwrap();
+    let (kafka, foreign) = (discovered("kafka"), BTreeMap::new());
+    let keys = StoreKeys::S3File("aws-credentials".to_owned());
+    let raw =
+        restore_document("kafka.restore-to-dr.9d2b6c1a", &resource.spec, &source.spec.storage, &kafka, Some(&keys));
+    let document = serde_norway::to_string(&raw).unwrap();
+    let now = TimestampMs::from_rfc3339("2026-02-14T00:00:00.000Z").unwrap();
+    job::resolve_restore(raw, now).expect("the restore takes the document");
+    let owner = resource.controller_owner_ref(&()).unwrap();
+    let valid = ValidRestore {
+        subject: subject("KafkaRestore", Part::Restore, owner, resource.spec.template.as_ref()),
+        spec: &resource.spec,
+        storage: &source.spec.storage,
+        parts: Parts { kafka: &kafka, keys: Some(&keys), foreign: &foreign },
+        document,
+    };
+    let objects = restore(&valid, &settings());
+    insta::assert_snapshot!("restore-document", objects.config_map.data.as_ref().unwrap()["restore.yaml"]);
+    insta::assert_yaml_snapshot!("restore-job", objects.job);
+    insta::assert_yaml_snapshot!("restore-network-policies", objects.network_policies);
+}
+
+#[test]
+fn documents_are_read_back_as_they_were_written() {
+    let objects = built(|_| {});
+    let text = &objects.config_map.data.as_ref().unwrap()["job.yaml"];
+    let raw: RawJob = serde_norway::from_str(text).unwrap();
+    assert_eq!(serde_norway::to_string(&raw).unwrap(), *text);
+    assert!(serde_norway::from_str::<RawRestoreJob>(text).is_err(), "one is not the other");
+}
+
+#[test]
+fn a_triggered_snapshot_is_that_of_the_schedule() {
+    with_backup(
+        |_| {},
+        &discovered("kafka"),
+        &BTreeMap::new(),
+        |valid| {
+            let job: Job = snapshot_job(valid, &settings(), "backup-20260213-020000");
+            let cron_job = backup(valid, &settings()).cron_job.unwrap();
+            assert_eq!(job.spec, cron_job.spec.unwrap().job_template.spec);
+            assert_eq!(job.metadata.name.as_deref(), Some("backup-20260213-020000"));
+        },
+    );
+}
+
+#[test]
+fn secrets_of_another_namespace_are_copied_without_strimzis_labels() {
+    let kafka = discovered("strimzi");
+    let held = |key: &str| BTreeMap::from([(key.to_owned(), ByteString(b"pem".to_vec()))]);
+    let foreign = BTreeMap::from([
+        (secret("strimzi", "my-kafka-cluster-cluster-ca-cert"), held("ca.crt")),
+        (secret("strimzi", "backup-service-account"), held("user.key")),
+    ]);
+    let objects = with_backup(|_| {}, &kafka, &foreign, |valid| backup(valid, &settings()));
+    let names: Vec<_> = objects.secrets.iter().map(|secret| secret.metadata.name.as_deref().unwrap()).collect();
+    assert_eq!(names, ["daily-backup-streamer-kafka-ca", "daily-backup-streamer-kafka-user"]);
+    for secret in &objects.secrets {
+        assert_eq!(secret.metadata.namespace.as_deref(), Some("kafka"));
+        assert!(secret.metadata.labels.iter().flatten().all(|(label, _)| !label.starts_with("strimzi.io/")));
+        assert_eq!(secret.metadata.owner_references.as_ref().unwrap().len(), 1);
+    }
+    let volumes = objects.deployment.spec.unwrap().template.spec.unwrap().volumes.unwrap();
+    let mounted = volumes.iter().filter_map(|volume| volume.secret.as_ref()?.secret_name.as_deref());
+    assert_eq!(mounted.collect::<Vec<_>>(), [names[0], names[1], "backup-s3-credentials"]);
+}
+
+#[test]
+fn a_suspended_backup_has_no_streamer_and_makes_no_snapshots() {
+    let objects = built(|backup| backup.spec.suspend = true);
+    assert_eq!(objects.deployment.spec.unwrap().replicas, Some(0));
+    assert_eq!(objects.cron_job.unwrap().spec.unwrap().suspend, Some(true));
+}
+
+#[test]
+fn pods_start_anew_when_their_document_changes_and_only_then() {
+    let digest = |objects: &BackupObjects| {
+        let template = objects.deployment.spec.as_ref().unwrap().template.clone();
+        template.metadata.unwrap().annotations.unwrap()[names::CONFIG_DIGEST].clone()
+    };
+    let first = digest(&built(|_| {}));
+    assert_eq!(first, digest(&built(|backup| backup.spec.schedule = None)));
+    assert_ne!(first, digest(&built(|backup| backup.spec.topics = None)));
+}
+
+#[test]
+fn our_labels_go_before_those_of_the_template() {
+    let objects = built(|backup| {
+        let pod = backup.spec.template.as_mut().unwrap().pod.as_mut().unwrap();
+        let labels = pod.metadata.as_mut().unwrap().labels.as_mut().unwrap();
+        labels.insert(names::COMPONENT.to_owned(), "mine".to_owned());
+    });
+    let spec = objects.deployment.spec.unwrap();
+    let labels = spec.template.metadata.unwrap().labels.unwrap();
+    for (label, value) in spec.selector.match_labels.unwrap() {
+        assert_eq!(labels[&label], value);
+    }
+}
+
+#[test]
+fn a_store_inside_the_cluster_is_reached_on_every_port() {
+    let objects = built(|backup| {
+        backup.spec.storage.s3.as_mut().unwrap().endpoint = Some("http://minio.storage.svc:80".to_owned());
+    });
+    let egress = objects.network_policies[0].spec.clone().unwrap().egress.unwrap();
+    assert!(egress.iter().any(|rule| rule.ports.is_none() && rule.to.is_some()), "{egress:?}");
+}
