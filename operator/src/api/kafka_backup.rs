@@ -37,8 +37,9 @@ use super::template::Template;
 #[x_kube(validation = ("!has(self.retention)", "retention is not available yet, nothing is ever deleted: leave it out"))]
 pub struct KafkaBackupSpec {
     /// The Kafka cluster. Another one needs a KafkaBackup, and a prefix, of its own.
+    // `namespace` is a word of CEL: rules have to write `__namespace__`.
     #[x_kube(validation = (
-        "self.name == oldSelf.name && has(self.namespace) == has(oldSelf.namespace) && (!has(self.namespace) || self.namespace == oldSelf.namespace)",
+        "self.name == oldSelf.name && has(self.__namespace__) == has(oldSelf.__namespace__) && (!has(self.__namespace__) || self.__namespace__ == oldSelf.__namespace__)",
         "a backup belongs to one Kafka cluster: strimziClusterRef.name and namespace cannot change; make another KafkaBackup"
     ))]
     pub strimzi_cluster_ref: StrimziClusterRef,

@@ -338,5 +338,28 @@ fn the_error_for_missing_authentication_holds_what_to_apply_and_what_to_set() {
         note: "",
         yaml: access::kafka_user(&v0_43(), "v1beta2", ("users", "kafka-backup"), Tls, Purpose::Backup),
     };
-    insta::assert_snapshot!(error.to_string(), @r"");
+    insta::assert_snapshot!(error.to_string(), @r"
+    listener tls of Kafka kafka/shop wants authentication tls, and spec.authentication is left out: create this KafkaUser, and set spec.authentication to {type: tls, kafkaUserRef: {name: kafka-backup}}
+    apiVersion: kafka.strimzi.io/v1beta2
+    kind: KafkaUser
+    metadata:
+      labels:
+        strimzi.io/cluster: shop
+      name: kafka-backup
+      namespace: users
+    spec:
+      authentication:
+        type: tls
+      authorization:
+        acls:
+        - operations:
+          - Read
+          - Describe
+          - DescribeConfigs
+          resource:
+            name: '*'
+            patternType: literal
+            type: topic
+        type: simple
+    ");
 }
