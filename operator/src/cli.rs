@@ -1,1 +1,103 @@
-//! Arguments.
+//! Arguments, each also an environment variable.
+
+use std::net::SocketAddr;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{api, run};
+
+/// Backup and restore of Strimzi clusters: carries out KafkaBackup and KafkaRestore.
+#[derive(Debug, Parser)]
+#[command(name = "strimzi-backup-operator", version)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Carry out resources until SIGTERM.
+    Run(Run),
+    /// Print the custom resource definitions, YAML.
+    Crds,
+}
+
+/// How it runs.
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    /// The namespaces that are looked after: one, several by comma, or `*`. All where empty.
+    #[arg(long, env = "STRIMZI_BACKUP_NAMESPACE", default_value = "*")]
+    pub namespace: String,
+    /// The namespace of the operator, where its Lease is.
+    #[arg(long, env = "OPERATOR_NAMESPACE")]
+    pub operator_namespace: String,
+    /// The image of all pods, with `/usr/local/bin/strimzi-backup`.
+    #[arg(long, env = "STRIMZI_BACKUP_IMAGE")]
+    pub image: String,
+    /// When it is pulled: `Always`, `IfNotPresent` or `Never`.
+    #[arg(long, env = "STRIMZI_BACKUP_IMAGE_PULL_POLICY")]
+    pub image_pull_policy: Option<String>,
+    /// Whether NetworkPolicies are made.
+    #[arg(long, env = "STRIMZI_BACKUP_NETWORK_POLICY_GENERATION", default_value_t = true, action = clap::ArgAction::Set)]
+    pub network_policies: bool,
+    /// Whether replicas agree by a Lease on the one that acts.
+    #[arg(long, env = "STRIMZI_BACKUP_LEADER_ELECTION_ENABLED", default_value_t = true, action = clap::ArgAction::Set)]
+    pub leader_election: bool,
+    /// The name of the Lease.
+    #[arg(long, env = "STRIMZI_BACKUP_LEADER_ELECTION_LEASE_NAME", default_value = "strimzi-backup-operator")]
+    pub lease_name: String,
+    /// Who this replica is in the Lease and in events; in a pod its name.
+    #[arg(long, env = "POD_NAME", default_value = "strimzi-backup-operator")]
+    pub identity: String,
+    /// The address of /livez, /readyz and /metrics.
+    #[arg(long, env = "STRIMZI_BACKUP_HTTP_ADDRESS", default_value = "0.0.0.0:9090")]
+    pub http_address: SocketAddr,
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// See [`run::run`]; writing to standard output.
+pub async fn execute(arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.command {
+        Command::Run(options) => run::run(options).await,
+        Command::Crds => {
+            use std::io::Write as _;
+            let mut out = std::io::stdout().lock();
+            Ok(out.write_all(crds()?.as_bytes())?)
+        }
+    }
+}
+
+/// All definitions as one YAML stream.
+///
+/// # Errors
+/// Never: they have text keys and finite numbers only.
+pub fn crds() -> Result<String, serde_norway::Error> {
+    let documents = api::crds().map(|crd| serde_norway::to_string(&crd));
+    let documents = documents.into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok(format!("---\n{}", documents.join("---\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_are_printed_as_a_stream_of_documents() {
+        let text = crds().unwrap();
+        assert_eq!(text.matches("kind: CustomResourceDefinition").count(), 2);
+        assert_eq!(text.matches("---\n").count(), 2);
+    }
+
+    #[test]
+    fn a_run_needs_its_namespace_and_its_image() {
+        let parse = |arguments: &[&str]| Arguments::try_parse_from(arguments.iter().copied());
+        let all = ["x", "run", "--operator-namespace", "op", "--image", "i", "--network-policies", "false"];
+        let Command::Run(run) = parse(&all).unwrap().command else { panic!("run") };
+        assert!(!run.network_policies && run.leader_election);
+        assert!(parse(&["x", "run", "--image", "i"]).is_err());
+    }
+}

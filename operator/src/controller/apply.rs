@@ -1,0 +1,88 @@
+//! The only writer of objects: server-side apply under one field manager.
+
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::Error;
+use crate::build::names::FIELD_MANAGER;
+
+/// Writes into one namespace.
+#[derive(Clone)]
+pub struct Applier {
+    client: Client,
+    namespace: String,
+}
+
+impl Applier {
+    /// A writer into `namespace`.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self { client, namespace: namespace.to_owned() }
+    }
+
+    /// The objects of a kind.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Makes an object as it is here. Fields that others have set and that are not here stay.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::Api`].
+    pub async fn apply<K>(&self, object: &K) -> Result<(), Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+    {
+        let name = object.name_any();
+        let applied = self.api::<K>().patch(&name, &parameters(), &Patch::Apply(object)).await;
+        applied.map(drop).map_err(|source| Error::api(format!("{} {:?}", K::kind(&()), name), source))
+    }
+
+    /// Makes an object unless one of its name is there; says whether it did.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::Api`].
+    pub async fn create<K>(&self, object: &K) -> Result<bool, Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+    {
+        let parameters = kube::api::PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false };
+        match self.api::<K>().create(&parameters, object).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(source) => Err(Error::api(format!("{} {:?}", K::kind(&()), object.name_any()), source)),
+        }
+    }
+
+    /// Removes an object of ours; one that is not there, or that the owner `uid` does not own, is left alone.
+    ///
+    /// # Errors
+    /// [`Error::Api`].
+    pub async fn remove<K>(&self, name: &str, uid: &str) -> Result<(), Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let failed = |source| Error::api(format!("remove {} {name:?}", K::kind(&())), source);
+        let Some(object) = self.api::<K>().get_opt(name).await.map_err(failed)? else { return Ok(()) };
+        if object.owner_references().iter().all(|owner| owner.uid != uid) {
+            return Ok(());
+        }
+        match self.api::<K>().delete(name, &DeleteParams::background()).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(source) => Err(failed(source)),
+        }
+    }
+}
+
+/// Ours go before others': what the resource says is what shall be.
+pub fn parameters() -> PatchParams {
+    PatchParams::apply(FIELD_MANAGER).force()
+}

@@ -1,0 +1,241 @@
+//! Carries out a KafkaBackup: dereference, validate, build, apply, status.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::{Resource as _, ResourceExt as _};
+use serde_json::json;
+use strimzi_backup_format::job;
+
+use super::apply::Applier;
+use super::conditions::{self, READY, Verdict};
+use super::dereference::{Dereferenced, dereference, request};
+use super::error::Error;
+use super::{Context, observe, tell};
+use crate::api::{KafkaBackup, KafkaBackupStatus, TRIGGER, TRIGGER_NOW};
+use crate::build::names::{self, Part};
+use crate::build::{self, Subject, ValidBackup};
+use crate::strimzi::Purpose;
+
+/// The kind, as errors and labels have it.
+pub const KIND: &str = "KafkaBackup";
+
+/// Makes the world as the resource says.
+///
+/// # Errors
+/// Those of [`Error`] that trying again may mend. The others are in the status.
+pub async fn reconcile(backup: &KafkaBackup, context: &Arc<Context>) -> Result<Action, Error> {
+    let applier = context.applier(backup);
+    if super::is_paused(backup) {
+        let old = backup.status.clone().unwrap_or_default();
+        let conditions = super::paused(&old.conditions, backup.metadata.generation);
+        write(&applier, context, backup, KafkaBackupStatus { conditions, ..old }).await?;
+        return Ok(Action::await_change());
+    }
+    let done = carry_out(backup, context, &applier).await;
+    let status = status(backup, &applier, &done).await?;
+    write(&applier, context, backup, status).await?;
+    match done {
+        Err(error) if error.is_retryable() => Err(error),
+        done => Ok(Action::requeue(super::again(&done))),
+    }
+}
+
+/// Stops the pods before the resource goes; Kubernetes removes the rest with it. The stored backup stays. Asks neither
+/// store nor Kafka, so it cannot get stuck on them.
+///
+/// # Errors
+/// [`Error::Api`].
+pub async fn clean_up(backup: &KafkaBackup, context: &Arc<Context>) -> Result<Action, Error> {
+    let (applier, uid, name) = (context.applier(backup), backup.uid().unwrap_or_default(), backup.name_any());
+    applier.remove::<CronJob>(&names::object(&name, Part::Snapshot), &uid).await?;
+    applier.remove::<Deployment>(&names::object(&name, Part::Streamer), &uid).await?;
+    Ok(Action::await_change())
+}
+
+async fn carry_out(backup: &KafkaBackup, context: &Arc<Context>, applier: &Applier) -> Result<Dereferenced, Error> {
+    let namespace = backup.namespace().unwrap_or_default();
+    let spec = &backup.spec;
+    let request = request(&namespace, &spec.strimzi_cluster_ref, spec.authentication.as_ref(), Purpose::Backup);
+    let found = dereference(&context.client, &namespace, &request, &spec.storage).await?;
+    let valid = validate(backup, &found)?;
+    let objects = build::backup(&valid, &context.settings);
+    applier.apply(&objects.service_account).await?;
+    applier.apply(&objects.config_map).await?;
+    for secret in &objects.secrets {
+        applier.apply(secret).await?;
+    }
+    for policy in &objects.network_policies {
+        applier.apply(policy).await?;
+    }
+    applier.apply(&objects.pod_disruption_budget).await?;
+    applier.apply(&objects.deployment).await?;
+    if let Some(cron_job) = &objects.cron_job {
+        applier.apply(cron_job).await?;
+    }
+    remove_orphans(backup, applier, &objects).await?;
+    if backup.annotations().get(TRIGGER).is_some_and(|value| value == TRIGGER_NOW) {
+        trigger(backup, applier, &valid, context).await?;
+    }
+    Ok(found)
+}
+
+/// Judges the resource with what was found; pure.
+fn validate<'a>(backup: &'a KafkaBackup, found: &'a Dereferenced) -> Result<ValidBackup<'a>, Error> {
+    let (name, namespace) = (backup.metadata.name.as_deref(), backup.metadata.namespace.as_deref());
+    let (name, namespace) = (name.unwrap_or_default(), namespace.unwrap_or_default());
+    let identity = format!("{namespace}.{name}");
+    let raw = build::job_document(&identity, &backup.spec, &found.kafka, found.keys.as_ref());
+    let document = serde_norway::to_string(&raw)?;
+    let resolved = job::resolve(raw)?;
+    Ok(ValidBackup {
+        subject: Subject {
+            kind: KIND,
+            name,
+            namespace,
+            owner: backup.controller_owner_ref(&()).unwrap_or_default(),
+            cluster: &backup.spec.strimzi_cluster_ref.name,
+            template: backup.spec.template.as_ref(),
+            part: Part::Streamer,
+        },
+        spec: &backup.spec,
+        parts: found.parts(),
+        document,
+        heartbeat: resolved.backup.heartbeat_interval,
+    })
+}
+
+/// Removes what earlier forms of the resource asked for and this one does not.
+async fn remove_orphans(backup: &KafkaBackup, applier: &Applier, objects: &build::BackupObjects) -> Result<(), Error> {
+    let (uid, name) = (backup.uid().unwrap_or_default(), backup.name_any());
+    if objects.cron_job.is_none() {
+        applier.remove::<CronJob>(&names::object(&name, Part::Snapshot), &uid).await?;
+    }
+    if objects.network_policies.is_empty() {
+        for part in [Part::Streamer, Part::Snapshot] {
+            applier.remove::<NetworkPolicy>(&names::object(&name, part), &uid).await?;
+        }
+    }
+    for role in ["kafka-ca", "kafka-user"] {
+        let copy = names::copy(&name, Part::Streamer, role);
+        if objects.secrets.iter().all(|secret| secret.name_any() != copy) {
+            applier.remove::<Secret>(&copy, &uid).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes one snapshot and takes the annotation away. Killed in between, the next start makes another one, which harms
+/// nothing; the other way round the wish would be lost.
+async fn trigger(
+    backup: &KafkaBackup,
+    applier: &Applier,
+    valid: &ValidBackup<'_>,
+    context: &Context,
+) -> Result<(), Error> {
+    let now = Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
+    let name = format!("{}-{now}", backup.name_any());
+    applier.create(&build::snapshot_job(valid, &context.settings, &name)).await?;
+    let patch = json!({"metadata": {"annotations": {TRIGGER: null}}});
+    let removed = applier.api::<KafkaBackup>();
+    let removed = removed.patch(&backup.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
+    removed.map(drop).map_err(|source| Error::api(format!("remove annotation {TRIGGER}"), source))
+}
+
+async fn status(
+    backup: &KafkaBackup,
+    applier: &Applier,
+    done: &Result<Dereferenced, Error>,
+) -> Result<KafkaBackupStatus, Error> {
+    let (old, name) = (backup.status.clone().unwrap_or_default(), backup.name_any());
+    let streamer = names::object(&name, Part::Streamer);
+    let deployment = applier.api::<Deployment>().get_opt(&streamer).await;
+    let deployment = deployment.map_err(|source| Error::api(format!("read Deployment {streamer:?}"), source))?;
+    let pods = super::list::<Pod>(applier, &super::selector(KIND, &name, Part::Streamer)).await?;
+    let jobs = super::list::<Job>(applier, &super::selector(KIND, &name, Part::Snapshot)).await?;
+    let streaming = observe::streaming(deployment.as_ref(), &pods, backup.spec.suspend);
+    let reconciled = super::reconciled(done.as_ref().map(|found| found.kafka.warnings.as_slice()));
+    let history = observe::snapshots(&jobs);
+    let verdicts = [ready(backup, &reconciled, &streaming), streaming, reconciled];
+    Ok(KafkaBackupStatus {
+        conditions: conditions::updated(&old.conditions, &verdicts, backup.metadata.generation, Timestamp::now()),
+        observed_generation: backup.metadata.generation,
+        cluster_id: done.as_ref().ok().and_then(|found| found.kafka.cluster_id.clone()).or(old.cluster_id),
+        last_backup: observe::last(&history).or(old.last_backup),
+        backup_history: history,
+    })
+}
+
+/// Ready is who streams what the resource says.
+fn ready(backup: &KafkaBackup, reconciled: &Verdict, streaming: &Verdict) -> Verdict {
+    if !reconciled.holds {
+        return reconciled.of(READY);
+    }
+    match &backup.spec.schedule {
+        Some(schedule) if streaming.holds && !schedule.suspend => {
+            let message =
+                format!("snapshots at {:?}, {}; the backup itself runs always", schedule.cron, schedule.timezone);
+            Verdict::holds(READY, "BackupScheduled", message)
+        }
+        _ => streaming.of(READY),
+    }
+}
+
+/// Writes the status if it says anything new, and tells what changed.
+async fn write(
+    applier: &Applier,
+    context: &Context,
+    backup: &KafkaBackup,
+    status: KafkaBackupStatus,
+) -> Result<(), Error> {
+    let old = backup.status.clone().unwrap_or_default();
+    if old == status {
+        return Ok(());
+    }
+    super::patch_status::<KafkaBackup, _>(applier, &backup.name_any(), &status).await?;
+    let mut told = tell::faults(&old.conditions, &status.conditions);
+    told.extend(tell::snapshots(&old.backup_history, &status.backup_history));
+    tell::publish(&context.recorder, &backup.object_ref(&()), told).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BACKUP: &str = include_str!("../api/testdata/kafka-backup.yaml");
+
+    fn found() -> Dereferenced {
+        let kafka = crate::strimzi::Discovered { bootstrap_servers: "kafka.svc:9092".to_owned(), ..Default::default() };
+        Dereferenced { kafka, keys: None, foreign: Default::default() }
+    }
+
+    #[test]
+    fn all_faults_of_a_spec_are_told_at_once() {
+        let mut backup: KafkaBackup = serde_norway::from_str(BACKUP).unwrap();
+        backup.spec.topics.as_mut().unwrap().include = Some(vec!["(".to_owned()]);
+        backup.spec.backup.as_mut().unwrap().commit_interval = Some("1h".to_owned());
+        let error = validate(&backup, &found()).unwrap_err();
+        assert_eq!((error.reason(), error.is_retryable()), ("InvalidSpec", false));
+        let told = error.told();
+        assert!(told.contains("topics.include") && told.contains("commitInterval"), "{told}");
+    }
+
+    #[test]
+    fn ready_says_what_stands_in_the_way_first() {
+        let backup: KafkaBackup = serde_norway::from_str(BACKUP).unwrap();
+        let streaming = Verdict::holds(conditions::STREAMING, "Streaming", "");
+        let refused = Verdict::fails(conditions::RECONCILED, "ClusterNotFound", "no Kafka");
+        assert_eq!(ready(&backup, &refused, &streaming).reason, "ClusterNotFound");
+        let fine = Verdict::holds(conditions::RECONCILED, "Applied", "");
+        assert_eq!(ready(&backup, &fine, &streaming).reason, "BackupScheduled");
+        let starting = Verdict::fails(conditions::STREAMING, "Starting", "");
+        assert_eq!(ready(&backup, &fine, &starting), starting.of(READY));
+    }
+}

@@ -1,0 +1,136 @@
+//! Reads what a resource names: the Kafka cluster, Secrets, the KafkaBackup of a restore.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client};
+
+use super::error::Error;
+use crate::api::{
+    Authentication, AuthenticationType, ExistingTopicPolicy, KafkaBackup, KafkaRestoreSpec, Storage, StrimziClusterRef,
+};
+use crate::build::{self, Parts, StoreKeys};
+use crate::strimzi::{self, Discovered, Purpose, Request, SecretRef, User};
+
+/// What a resource names, as it is now.
+#[derive(Clone, Debug)]
+pub struct Dereferenced {
+    /// The Kafka cluster.
+    pub kafka: Discovered,
+    /// The keys of the store's credentials.
+    pub keys: Option<StoreKeys>,
+    /// What Secrets of other namespaces hold, as far as pods need it.
+    pub foreign: BTreeMap<SecretRef, BTreeMap<String, ByteString>>,
+}
+
+impl Dereferenced {
+    /// As the objects are built of it.
+    pub fn parts(&self) -> Parts<'_> {
+        Parts { kafka: &self.kafka, keys: self.keys.as_ref(), foreign: &self.foreign }
+    }
+}
+
+/// What is asked of a cluster on behalf of a resource in `namespace`.
+pub fn request(
+    namespace: &str,
+    cluster: &StrimziClusterRef,
+    authentication: Option<&Authentication>,
+    purpose: Purpose,
+) -> Request {
+    let user = authentication.map(|authentication| User {
+        authentication: match authentication.r#type {
+            AuthenticationType::Tls => strimzi::Authentication::Tls,
+            AuthenticationType::ScramSha512 => strimzi::Authentication::ScramSha512,
+        },
+        name: authentication.kafka_user_ref.name.clone(),
+        namespace: authentication.kafka_user_ref.namespace.clone(),
+    });
+    Request {
+        namespace: cluster.namespace.clone().unwrap_or_else(|| namespace.to_owned()),
+        name: cluster.name.clone(),
+        listener: cluster.listener_name.clone(),
+        user,
+        purpose,
+    }
+}
+
+/// What the user of a restore has to be allowed.
+pub fn purpose(spec: &KafkaRestoreSpec) -> Purpose {
+    let policy = spec.restore.as_ref().and_then(|restore| restore.existing_topic_policy);
+    Purpose::Restore {
+        groups: spec.consumer_groups.as_ref().is_some_and(|groups| groups.restore),
+        overwrite: policy == Some(ExistingTopicPolicy::Overwrite),
+    }
+}
+
+/// Reads what a resource in `namespace` names.
+///
+/// # Errors
+/// [`Error::Discovery`], [`Error::SecretMissing`], [`Error::Credentials`], [`Error::Api`].
+pub async fn dereference(
+    client: &Client,
+    namespace: &str,
+    request: &Request,
+    storage: &Storage,
+) -> Result<Dereferenced, Error> {
+    let kafka = strimzi::discover(client, request).await.map_err(Box::new)?;
+    let keys = store_keys(client, namespace, storage).await?;
+    let foreign = foreign(client, namespace, &kafka).await?;
+    Ok(Dereferenced { kafka, keys, foreign })
+}
+
+async fn store_keys(client: &Client, namespace: &str, storage: &Storage) -> Result<Option<StoreKeys>, Error> {
+    let secrets = storage.secrets();
+    if let Some(ca) = secrets.ca {
+        secret(client, namespace, &ca.name, "storage.caSecret").await?;
+    }
+    let Some(credentials) = secrets.credentials else { return Ok(None) };
+    let data = secret(client, namespace, &credentials.name, "storage.credentialsSecret").await?;
+    Ok(Some(build::find_credentials(storage.r#type, credentials, &data)?))
+}
+
+async fn foreign(
+    client: &Client,
+    namespace: &str,
+    kafka: &Discovered,
+) -> Result<BTreeMap<SecretRef, BTreeMap<String, ByteString>>, Error> {
+    let trust = kafka.tls.as_ref().filter(|trust| !trust.keys.is_empty());
+    let trust = trust.map(|trust| (&trust.secret, trust.keys.clone()));
+    let user = kafka.authentication.as_ref();
+    let user = user.map(|credentials| (credentials.secret(), build::credential_keys(credentials)));
+    let mut foreign = BTreeMap::new();
+    for (place, keys) in trust.into_iter().chain(user).filter(|(place, _)| place.namespace != namespace) {
+        let mut data = secret(client, &place.namespace, &place.name, "strimziClusterRef").await?;
+        data.retain(|key, _| keys.contains(key));
+        foreign.insert(place.clone(), data);
+    }
+    Ok(foreign)
+}
+
+async fn secret(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    field: &'static str,
+) -> Result<BTreeMap<String, ByteString>, Error> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let found = api.get_opt(name).await.map_err(|source| Error::api(format!("read Secret {name:?}"), source))?;
+    let missing = || Error::SecretMissing { field, name: name.to_owned(), namespace: namespace.to_owned() };
+    Ok(found.ok_or_else(missing)?.data.unwrap_or_default())
+}
+
+/// Where the backup of a restore is kept.
+///
+/// # Errors
+/// [`Error::BackupMissing`], [`Error::Api`].
+pub async fn source(client: &Client, namespace: &str, spec: &KafkaRestoreSpec) -> Result<Storage, Error> {
+    if let Some(storage) = &spec.storage {
+        return Ok(storage.clone());
+    }
+    let name = spec.backup_ref.as_ref().and_then(|backup| backup.name.clone()).unwrap_or_default();
+    let api: Api<KafkaBackup> = Api::namespaced(client.clone(), namespace);
+    let found = api.get_opt(&name).await.map_err(|source| Error::api(format!("read KafkaBackup {name:?}"), source))?;
+    let missing = || Error::BackupMissing { name: name.clone(), namespace: namespace.to_owned() };
+    Ok(found.ok_or_else(missing)?.spec.storage)
+}

@@ -1,0 +1,230 @@
+//! What Deployments, Jobs and pods say, folded into what the status says. Pure.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::conditions::{READY, STREAMING, Verdict};
+use crate::api::{Backup, Outcome, RestoreProgress};
+
+/// Snapshots that the status lists.
+const HISTORY: usize = 20;
+
+/// Whether a streamer follows the topics; `pods` are its own.
+pub fn streaming(deployment: Option<&Deployment>, pods: &[Pod], suspended: bool) -> Verdict {
+    if suspended {
+        return Verdict::fails(STREAMING, "Suspended", "spec.suspend is true; what Kafka deletes meanwhile is lost");
+    }
+    let status = deployment.and_then(|deployment| deployment.status.as_ref());
+    let seen = status.and_then(|status| status.observed_generation);
+    let current = deployment.is_some_and(|deployment| deployment.metadata.generation == seen);
+    let available = status.and_then(|status| status.available_replicas).unwrap_or(0);
+    if current && available > 0 {
+        return Verdict::holds(STREAMING, "Streaming", "the streamer follows the topics");
+    }
+    let (reason, message) = trouble(pods).unwrap_or(("Starting", "the streamer's pod is not ready yet".to_owned()));
+    Verdict::fails(STREAMING, reason, message)
+}
+
+/// Why the newest pod does not do its work, where it says.
+pub fn trouble(pods: &[Pod]) -> Option<(&'static str, String)> {
+    let newest = pods.iter().max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0))?;
+    let status = newest.status.as_ref()?;
+    let name = newest.metadata.name.as_deref().unwrap_or_default();
+    if let Some(container) = status.container_statuses.iter().flatten().next() {
+        let ended = container.state.as_ref().and_then(|state| state.terminated.as_ref());
+        let before = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+        if let Some(ended) = ended.or(before).filter(|ended| ended.exit_code != 0) {
+            return Some((exit_reason(ended), format!("pod {name} ended with {}: {}", ended.exit_code, words(ended))));
+        }
+        if let Some(text) = container.state.as_ref().and_then(waiting) {
+            return Some(("PodWaiting", format!("pod {name} waits: {text}")));
+        }
+    }
+    let unscheduled = status.conditions.iter().flatten();
+    let mut unscheduled =
+        unscheduled.filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
+    let message = unscheduled.next()?.message.clone().unwrap_or_default();
+    Some(("Unschedulable", format!("pod {name} has no node: {message}")))
+}
+
+/// What the exit codes of the pods' program mean.
+fn exit_reason(ended: &ContainerStateTerminated) -> &'static str {
+    match (ended.reason.as_deref(), ended.exit_code) {
+        (Some("OOMKilled"), _) => "OutOfMemory",
+        (_, 2) => "ConfigurationRefused",
+        (_, 3) => "Fenced",
+        (_, 4) => "BackupUnusable",
+        _ => "PodFailed",
+    }
+}
+
+fn words(ended: &ContainerStateTerminated) -> String {
+    if ended.reason.as_deref() == Some("OOMKilled") {
+        return "it used more memory than spec.resources lets it: raise the limit, or lower backup.memoryBudget"
+            .to_owned();
+    }
+    let text = ended.message.as_deref().or(ended.reason.as_deref()).unwrap_or("it said nothing");
+    text.trim().to_owned()
+}
+
+fn waiting(state: &ContainerState) -> Option<String> {
+    let waiting = state.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref().filter(|reason| *reason != "ContainerCreating")?;
+    Some(waiting.message.as_ref().map_or_else(|| reason.to_owned(), |message| format!("{reason}: {message}")))
+}
+
+/// How far a Job is.
+pub fn outcome(job: &Job) -> Outcome {
+    let Some(status) = &job.status else { return Outcome::Pending };
+    let is = |kind: &str| {
+        let mut conditions = status.conditions.iter().flatten();
+        conditions.any(|condition| condition.type_ == kind && condition.status == "True")
+    };
+    if is("Complete") {
+        Outcome::Completed
+    } else if is("Failed") || is("FailureTarget") {
+        Outcome::Failed
+    } else if is("Suspended") {
+        Outcome::Suspended
+    } else if status.active.unwrap_or(0) > 0 || status.start_time.is_some() {
+        Outcome::Running
+    } else {
+        Outcome::Pending
+    }
+}
+
+/// When a Job ended.
+fn ended(job: &Job) -> Option<Time> {
+    let status = job.status.as_ref()?;
+    let mut conditions = status.conditions.iter().flatten();
+    let failed = conditions.find(|condition| condition.type_ == "Failed" && condition.status == "True");
+    status.completion_time.clone().or_else(|| failed?.last_transition_time.clone())
+}
+
+/// The snapshots that Jobs were to make, newest first.
+pub fn snapshots(jobs: &[Job]) -> Vec<Backup> {
+    let mut jobs: Vec<_> = jobs.iter().collect();
+    jobs.sort_by_key(|job| std::cmp::Reverse(job.metadata.creation_timestamp.as_ref().map(|time| time.0)));
+    let snapshot = |job: &&Job| Backup {
+        id: job.metadata.name.clone().unwrap_or_default(),
+        status: outcome(job),
+        start_time: job.status.as_ref().and_then(|status| status.start_time.clone()),
+        completion_time: ended(job),
+    };
+    jobs.iter().take(HISTORY).map(snapshot).collect()
+}
+
+/// The last snapshot that has ended.
+pub fn last(snapshots: &[Backup]) -> Option<Backup> {
+    snapshots.iter().find(|backup| matches!(backup.status, Outcome::Completed | Outcome::Failed)).cloned()
+}
+
+/// How far the restore `id` is.
+pub fn progress(id: &str, job: Option<&Job>, point_in_time: Option<String>) -> RestoreProgress {
+    RestoreProgress {
+        id: id.to_owned(),
+        status: job.map_or(Outcome::Pending, outcome),
+        start_time: job.and_then(|job| job.status.as_ref()?.start_time.clone()),
+        completion_time: job.and_then(ended),
+        point_in_time_target: point_in_time,
+    }
+}
+
+/// Whether a restore is done; `pods` are its own.
+pub fn restored(progress: &RestoreProgress, job: &str, pods: &[Pod]) -> Verdict {
+    let said = trouble(pods).map(|(_, message)| message);
+    match progress.status {
+        Outcome::Completed => Verdict::holds(READY, "RestoreCompleted", "the restore is complete"),
+        Outcome::Failed => {
+            let said = said.unwrap_or_else(|| "its pod is gone".to_owned());
+            let way_out = format!("when that is mended, delete Job {job:?}: it goes on where it was");
+            Verdict::fails(READY, "RestoreFailed", format!("{said}; {way_out}"))
+        }
+        Outcome::Suspended => {
+            Verdict::fails(READY, "RestoreSuspended", "spec.suspend is true; it goes on where it was")
+        }
+        Outcome::Running => {
+            let message = said.unwrap_or_else(|| "records are being restored".to_owned());
+            Verdict::fails(READY, "RestoreRunning", message)
+        }
+        Outcome::Pending => Verdict::fails(READY, "RestorePending", "the restore has not begun"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(status: serde_json::Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
+    }
+
+    fn job(name: &str, created: &str, status: serde_json::Value) -> Job {
+        let metadata = json!({"name": name, "creationTimestamp": created});
+        serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap()
+    }
+
+    #[test]
+    fn a_streamer_streams_once_its_newest_shape_is_available() {
+        let deployment = |seen: i64| {
+            let status = json!({"observedGeneration": seen, "availableReplicas": 1});
+            serde_json::from_value::<Deployment>(json!({"metadata": {"generation": 2}, "status": status})).unwrap()
+        };
+        assert!(streaming(Some(&deployment(2)), &[], false).holds);
+        assert_eq!(streaming(Some(&deployment(1)), &[], false).reason, "Starting");
+        assert_eq!(streaming(None, &[], false).reason, "Starting");
+        assert_eq!(streaming(Some(&deployment(2)), &[], true).reason, "Suspended");
+    }
+
+    #[test]
+    fn a_pod_that_ends_says_why() {
+        let ended = |reason: &str, code: i32| {
+            let terminated = json!({"exitCode": code, "reason": reason, "message": "error: x\n"});
+            let container = json!({"name": "streamer", "ready": false, "restartCount": 1, "image": "", "imageID": "",
+                "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": terminated}});
+            trouble(&[pod(json!({"containerStatuses": [container]}))]).unwrap()
+        };
+        assert_eq!(ended("Error", 2), ("ConfigurationRefused", "pod p ended with 2: error: x".to_owned()));
+        assert_eq!(ended("Error", 3).0, "Fenced");
+        assert_eq!(ended("Error", 4).0, "BackupUnusable");
+        let (reason, message) = ended("OOMKilled", 137);
+        assert!(reason == "OutOfMemory" && message.contains("raise the limit"), "{message}");
+        let unscheduled = json!({"conditions": [
+            {"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}]});
+        assert_eq!(trouble(&[pod(unscheduled)]).unwrap().0, "Unschedulable");
+    }
+
+    #[test]
+    fn snapshots_are_listed_newest_first_and_the_last_that_ended_is_told() {
+        let complete = json!({"startTime": "2026-02-13T02:00:00Z", "completionTime": "2026-02-13T02:00:09Z",
+            "conditions": [{"type": "Complete", "status": "True"}]});
+        let failed = json!({"conditions": [
+            {"type": "Failed", "status": "True", "lastTransitionTime": "2026-02-12T02:05:00Z"}]});
+        let jobs = [
+            job("a", "2026-02-12T02:00:00Z", failed),
+            job("c", "2026-02-14T02:00:00Z", json!({"active": 1})),
+            job("b", "2026-02-13T02:00:00Z", complete),
+        ];
+        let list = snapshots(&jobs);
+        let told: Vec<_> = list.iter().map(|backup| (backup.id.as_str(), backup.status)).collect();
+        assert_eq!(told, [("c", Outcome::Running), ("b", Outcome::Completed), ("a", Outcome::Failed)]);
+        assert_eq!(last(&list).unwrap().id, "b");
+        assert!(list[2].completion_time.is_some());
+    }
+
+    #[test]
+    fn a_failed_restore_says_why_and_how_it_goes_on() {
+        let failed = json!({"conditions": [{"type": "Failed", "status": "True"}]});
+        let progress = progress("r", Some(&job("x-restore", "2026-02-12T02:00:00Z", failed)), None);
+        let container = json!({"name": "restore", "ready": false, "restartCount": 0, "image": "", "imageID": "",
+            "state": {"terminated": {"exitCode": 2, "message": "error: topic orders is there already"}}});
+        let verdict = restored(&progress, "x-restore", &[pod(json!({"containerStatuses": [container]}))]);
+        assert_eq!(verdict.reason, "RestoreFailed");
+        assert!(verdict.message.contains("orders is there already"), "{}", verdict.message);
+        assert!(verdict.message.contains("delete Job \"x-restore\""), "{}", verdict.message);
+    }
+}

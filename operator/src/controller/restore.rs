@@ -1,0 +1,203 @@
+//! Carries out a KafkaRestore: dereference, validate, build, apply, status. One Job, made once.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::{Resource as _, ResourceExt as _};
+use serde_json::json;
+use strimzi_backup_format::ids::TimestampMs;
+use strimzi_backup_format::job;
+
+use super::apply::Applier;
+use super::conditions::{self, READY, Verdict};
+use super::dereference::{Dereferenced, dereference, purpose, request, source};
+use super::error::Error;
+use super::{Context, observe, tell};
+use crate::api::{KafkaRestore, KafkaRestoreStatus, Outcome, Storage};
+use crate::build::names::{self, Part};
+use crate::build::{self, Subject, ValidRestore};
+
+/// The kind, as errors and labels have it.
+pub const KIND: &str = "KafkaRestore";
+
+/// Makes the world as the resource says.
+///
+/// # Errors
+/// Those of [`Error`] that trying again may mend. The others are in the status.
+pub async fn reconcile(restore: &KafkaRestore, context: &Arc<Context>) -> Result<Action, Error> {
+    let applier = context.applier(restore);
+    let old = restore.status.clone().unwrap_or_default();
+    // Records are restored once: a Job that somebody tidied up is not made again.
+    if old.restore.as_ref().is_some_and(|restore| restore.status == Outcome::Completed) {
+        return Ok(Action::await_change());
+    }
+    if super::is_paused(restore) {
+        let conditions = super::paused(&old.conditions, restore.metadata.generation);
+        write(&applier, context, restore, KafkaRestoreStatus { conditions, ..old }).await?;
+        return Ok(Action::await_change());
+    }
+    let done = carry_out(restore, context, &applier).await;
+    let status = status(restore, &applier, &done).await?;
+    write(&applier, context, restore, status).await?;
+    match done {
+        Err(error) if error.is_retryable() => Err(error),
+        done => Ok(Action::requeue(super::again(&done))),
+    }
+}
+
+/// Stops the restore before the resource goes: it commits nothing half, and what was committed stays.
+///
+/// # Errors
+/// [`Error::Api`].
+pub async fn clean_up(restore: &KafkaRestore, context: &Arc<Context>) -> Result<Action, Error> {
+    let uid = restore.uid().unwrap_or_default();
+    let name = names::object(&restore.name_any(), Part::Restore);
+    context.applier(restore).remove::<Job>(&name, &uid).await?;
+    Ok(Action::await_change())
+}
+
+async fn carry_out(restore: &KafkaRestore, context: &Arc<Context>, applier: &Applier) -> Result<Dereferenced, Error> {
+    let namespace = restore.namespace().unwrap_or_default();
+    let spec = &restore.spec;
+    let storage = source(&context.client, &namespace, spec).await?;
+    let request = request(&namespace, &spec.strimzi_cluster_ref, spec.authentication.as_ref(), purpose(spec));
+    let found = dereference(&context.client, &namespace, &request, &storage).await?;
+    let objects = build::restore(&validate(restore, &storage, &found, Timestamp::now())?, &context.settings);
+    applier.apply(&objects.service_account).await?;
+    applier.apply(&objects.config_map).await?;
+    for secret in &objects.secrets {
+        applier.apply(secret).await?;
+    }
+    for policy in &objects.network_policies {
+        applier.apply(policy).await?;
+    }
+    // The pods of a Job cannot change, and need not: they read documents and secrets when they start.
+    if !applier.create(&objects.job).await? {
+        suspend(restore, applier, &objects.job).await?;
+    }
+    Ok(found)
+}
+
+/// Lets the Job stand still, or go on.
+async fn suspend(restore: &KafkaRestore, applier: &Applier, job: &Job) -> Result<(), Error> {
+    let name = job.name_any();
+    let failed = |source| Error::api(format!("suspend Job {name:?}"), source);
+    let present = applier.api::<Job>().get_opt(&name).await.map_err(failed)?;
+    let is = present.and_then(|job| job.spec?.suspend).unwrap_or(false);
+    if is == restore.spec.suspend {
+        return Ok(());
+    }
+    let patch = Patch::Merge(json!({"spec": {"suspend": restore.spec.suspend}}));
+    applier.api::<Job>().patch(&name, &PatchParams::default(), &patch).await.map(drop).map_err(failed)
+}
+
+/// The restore's id in the store and at the target. Another resource of the same name is another restore.
+fn id(restore: &KafkaRestore) -> String {
+    let uid = restore.uid().unwrap_or_default();
+    let start = uid.split('-').next().unwrap_or_default();
+    format!("{}.{}.{start}", restore.namespace().unwrap_or_default(), restore.name_any())
+}
+
+/// Judges the resource with what was found, at the instant `now`; pure.
+fn validate<'a>(
+    restore: &'a KafkaRestore,
+    storage: &'a Storage,
+    found: &'a Dereferenced,
+    now: Timestamp,
+) -> Result<ValidRestore<'a>, Error> {
+    let raw = build::restore_document(&id(restore), &restore.spec, storage, &found.kafka, found.keys.as_ref());
+    let document = serde_norway::to_string(&raw)?;
+    job::resolve_restore(raw, TimestampMs::new(now.as_millisecond()))?;
+    Ok(ValidRestore {
+        subject: Subject {
+            kind: KIND,
+            name: restore.metadata.name.as_deref().unwrap_or_default(),
+            namespace: restore.metadata.namespace.as_deref().unwrap_or_default(),
+            owner: restore.controller_owner_ref(&()).unwrap_or_default(),
+            cluster: &restore.spec.strimzi_cluster_ref.name,
+            template: restore.spec.template.as_ref(),
+            part: Part::Restore,
+        },
+        spec: &restore.spec,
+        storage,
+        parts: found.parts(),
+        document,
+    })
+}
+
+async fn status(
+    restore: &KafkaRestore,
+    applier: &Applier,
+    done: &Result<Dereferenced, Error>,
+) -> Result<KafkaRestoreStatus, Error> {
+    let (old, name) = (restore.status.clone().unwrap_or_default(), restore.name_any());
+    let job_name = names::object(&name, Part::Restore);
+    let job = applier.api::<Job>().get_opt(&job_name).await;
+    let job = job.map_err(|source| Error::api(format!("read Job {job_name:?}"), source))?;
+    let pods = super::list::<Pod>(applier, &super::selector(KIND, &name, Part::Restore)).await?;
+    let target = restore.spec.point_in_time.as_ref().and_then(|point| point.timestamp.clone());
+    let progress = observe::progress(&id(restore), job.as_ref(), target);
+    let reconciled = super::reconciled(done.as_ref().map(|found| found.kafka.warnings.as_slice()));
+    let ready = ready(&reconciled, observe::restored(&progress, &job_name, &pods), progress.status);
+    Ok(KafkaRestoreStatus {
+        conditions: conditions::updated(
+            &old.conditions,
+            &[ready, reconciled],
+            restore.metadata.generation,
+            Timestamp::now(),
+        ),
+        observed_generation: restore.metadata.generation,
+        restore: Some(progress),
+    })
+}
+
+/// What stands in the way is told until the restore has begun; then how far it is.
+fn ready(reconciled: &Verdict, restored: Verdict, status: Outcome) -> Verdict {
+    match status {
+        Outcome::Pending if !reconciled.holds => reconciled.of(READY),
+        _ => restored,
+    }
+}
+
+/// Writes the status if it says anything new, and tells what changed.
+async fn write(
+    applier: &Applier,
+    context: &Context,
+    restore: &KafkaRestore,
+    status: KafkaRestoreStatus,
+) -> Result<(), Error> {
+    let old = restore.status.clone().unwrap_or_default();
+    if old == status {
+        return Ok(());
+    }
+    super::patch_status::<KafkaRestore, _>(applier, &restore.name_any(), &status).await?;
+    let mut told = tell::faults(&old.conditions, &status.conditions);
+    if let Some(progress) = &status.restore {
+        told.extend(tell::restore(&progress.id, old.restore.map(|restore| restore.status), progress.status));
+    }
+    tell::publish(&context.recorder, &restore.object_ref(&()), told).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::KafkaBackup;
+
+    #[test]
+    fn a75_a_time_that_is_not_yet_is_refused() {
+        let restore: KafkaRestore = serde_norway::from_str(include_str!("../api/testdata/kafka-restore.yaml")).unwrap();
+        let backup: KafkaBackup = serde_norway::from_str(include_str!("../api/testdata/kafka-backup.yaml")).unwrap();
+        let kafka = crate::strimzi::Discovered { bootstrap_servers: "kafka.svc:9092".to_owned(), ..Default::default() };
+        let found = Dereferenced { kafka, keys: None, foreign: Default::default() };
+        let judge = |now: &str| validate(&restore, &backup.spec.storage, &found, now.parse().unwrap()).map(drop);
+        let error = judge("2026-02-13T01:29:59Z").unwrap_err();
+        assert!(error.told().contains("pointInTime.timestamp"), "{}", error.told());
+        judge("2026-02-13T01:30:01Z").unwrap();
+        assert_eq!(id(&restore), "kafka.restore-to-dr.9d2b6c1a");
+    }
+}

@@ -1,0 +1,104 @@
+//! Events: what changed between two states of a resource. Pure but for the publishing.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::runtime::events::{Event, EventType, Recorder};
+
+use super::conditions::RECONCILED;
+use crate::api::{Backup, Outcome};
+
+/// Something that happened, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Whether somebody should look.
+    pub warning: bool,
+    /// What happened, in one word.
+    pub reason: String,
+    /// What happened.
+    pub note: String,
+}
+
+impl Told {
+    fn new(warning: bool, reason: &str, note: impl Into<String>) -> Self {
+        Self { warning, reason: reason.to_owned(), note: note.into() }
+    }
+}
+
+/// Tells a resource's objects cannot be made, once for each reason.
+pub fn faults(old: &[Condition], new: &[Condition]) -> Vec<Told> {
+    let failing = |list: &[Condition]| {
+        list.iter().find(|condition| condition.type_ == RECONCILED && condition.status == "False").cloned()
+    };
+    let Some(fault) = failing(new) else { return Vec::new() };
+    if failing(old).is_some_and(|before| before.reason == fault.reason) {
+        return Vec::new();
+    }
+    vec![Told::new(true, &fault.reason, fault.message)]
+}
+
+/// Tells snapshots that began or ended.
+pub fn snapshots(old: &[Backup], new: &[Backup]) -> Vec<Told> {
+    let told = |backup: &Backup| {
+        let before = old.iter().find(|known| known.id == backup.id).map(|known| known.status);
+        work("Backup", "snapshot", &backup.id, before, backup.status)
+    };
+    new.iter().rev().filter_map(told).collect()
+}
+
+/// Tells that a restore began or ended.
+pub fn restore(id: &str, before: Option<Outcome>, now: Outcome) -> Vec<Told> {
+    work("Restore", "restore", id, before, now).into_iter().collect()
+}
+
+fn work(prefix: &str, noun: &str, id: &str, before: Option<Outcome>, now: Outcome) -> Option<Told> {
+    if before == Some(now) {
+        return None;
+    }
+    match now {
+        Outcome::Running => Some(Told::new(false, &format!("{prefix}Started"), format!("{noun} {id} has begun"))),
+        Outcome::Completed => Some(Told::new(false, &format!("{prefix}Completed"), format!("{noun} {id} is complete"))),
+        Outcome::Failed => Some(Told::new(true, &format!("{prefix}Failed"), format!("{noun} {id} was given up"))),
+        Outcome::Pending | Outcome::Suspended => None,
+    }
+}
+
+/// The most bytes that an event's note may have.
+const NOTE_BYTES: usize = 1000;
+
+/// Publishes. An event that does not arrive is in the log; the status says the same.
+pub async fn publish(recorder: &Recorder, reference: &ObjectReference, told: Vec<Told>) {
+    for told in told {
+        let cut = told.note.char_indices().map(|(at, _)| at).take_while(|at| *at < NOTE_BYTES).last().unwrap_or(0);
+        let note = if told.note.len() > NOTE_BYTES { told.note.get(..cut).unwrap_or_default() } else { &told.note };
+        let event = Event {
+            type_: if told.warning { EventType::Warning } else { EventType::Normal },
+            reason: told.reason.clone(),
+            note: Some(note.to_owned()),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = recorder.publish(&event, reference).await {
+            tracing::warn!(reason = told.reason, error = %error, "an event could not be published");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(id: &str, status: Outcome) -> Backup {
+        Backup { id: id.to_owned(), status, start_time: None, completion_time: None }
+    }
+
+    #[test]
+    fn each_change_is_told_once() {
+        let running = [snapshot("a", Outcome::Running)];
+        let done = [snapshot("b", Outcome::Failed), snapshot("a", Outcome::Completed)];
+        let reasons = |told: Vec<Told>| told.into_iter().map(|told| told.reason).collect::<Vec<_>>();
+        assert_eq!(reasons(snapshots(&[], &running)), ["BackupStarted"]);
+        assert_eq!(reasons(snapshots(&running, &done)), ["BackupCompleted", "BackupFailed"]);
+        assert_eq!(snapshots(&done, &done), []);
+        assert_eq!(reasons(restore("r", Some(Outcome::Running), Outcome::Completed)), ["RestoreCompleted"]);
+    }
+}

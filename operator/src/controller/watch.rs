@@ -1,0 +1,256 @@
+//! What is watched, and which resources it concerns.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt as _;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
+use kube::runtime::controller::{Action, Controller};
+use kube::runtime::finalizer::{self, Event, finalizer};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, Error, backup, restore};
+use crate::api::{FINALIZER, KafkaBackup, KafkaRestore, StrimziClusterRef};
+use crate::build::names::{INSTANCE, KIND};
+use crate::strimzi::fetch::{Kind, Strimzi};
+
+/// The label by which Strimzi's Secrets say whose they are.
+const STRIMZI_CLUSTER: &str = "strimzi.io/cluster";
+
+/// Resources that are carried out at once.
+const CONCURRENCY: u16 = 8;
+
+/// Which namespaces are looked after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All.
+    All,
+    /// These.
+    Namespaces(Vec<String>),
+}
+
+impl Scope {
+    /// As `STRIMZI_BACKUP_NAMESPACE` has it: one, several by comma, or `*`; empty means all, as with Strimzi.
+    pub fn parse(text: &str) -> Self {
+        let names: Vec<_> = text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        match names.is_empty() || names.iter().any(|name| name == "*") {
+            true => Self::All,
+            false => Self::Namespaces(names),
+        }
+    }
+
+    /// One entry for each watch: `None` watches all namespaces.
+    fn watches(&self) -> Vec<Option<String>> {
+        match self {
+            Self::All => vec![None],
+            Self::Namespaces(names) => names.iter().cloned().map(Some).collect(),
+        }
+    }
+}
+
+/// A resource that is carried out.
+trait Carried:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    /// Its kind.
+    const NAME: &'static str;
+    /// The cluster that it is about.
+    fn cluster(&self) -> &StrimziClusterRef;
+    /// Makes the world as it says.
+    fn reconcile(&self, context: &Arc<Context>) -> impl Future<Output = Result<Action, Error>> + Send;
+    /// Prepares its end.
+    fn clean_up(&self, context: &Arc<Context>) -> impl Future<Output = Result<Action, Error>> + Send;
+}
+
+impl Carried for KafkaBackup {
+    const NAME: &'static str = backup::KIND;
+    fn cluster(&self) -> &StrimziClusterRef {
+        &self.spec.strimzi_cluster_ref
+    }
+    async fn reconcile(&self, context: &Arc<Context>) -> Result<Action, Error> {
+        backup::reconcile(self, context).await
+    }
+    async fn clean_up(&self, context: &Arc<Context>) -> Result<Action, Error> {
+        backup::clean_up(self, context).await
+    }
+}
+
+impl Carried for KafkaRestore {
+    const NAME: &'static str = restore::KIND;
+    fn cluster(&self) -> &StrimziClusterRef {
+        &self.spec.strimzi_cluster_ref
+    }
+    async fn reconcile(&self, context: &Arc<Context>) -> Result<Action, Error> {
+        restore::reconcile(self, context).await
+    }
+    async fn clean_up(&self, context: &Arc<Context>) -> Result<Action, Error> {
+        restore::clean_up(self, context).await
+    }
+}
+
+/// Carries out all resources of the scope until `stop`; what is under way then is finished.
+pub async fn run(context: Arc<Context>, scope: &Scope, stop: &CancellationToken) {
+    let kafka = match Strimzi::find(&context.client).await {
+        Ok(strimzi) => Some(strimzi.resource(Kind::Kafka)),
+        Err(error) => {
+            tracing::warn!(%error, "changes of Kafka resources are noticed with a delay");
+            None
+        }
+    };
+    let watches = scope.watches().into_iter();
+    let running = watches.map(|namespace| {
+        let (context, kafka, stop) = (Arc::clone(&context), kafka.clone(), stop.clone());
+        async move {
+            let namespace = namespace.as_deref();
+            let backups = carry_out::<KafkaBackup>(Arc::clone(&context), namespace, kafka.as_ref(), stop.clone());
+            let restores = carry_out::<KafkaRestore>(context, namespace, kafka.as_ref(), stop);
+            tokio::join!(backups, restores);
+        }
+    });
+    futures::future::join_all(running).await;
+}
+
+async fn carry_out<K: Carried>(
+    context: Arc<Context>,
+    namespace: Option<&str>,
+    kafka: Option<&ApiResource>,
+    stop: CancellationToken,
+) {
+    let client = &context.client;
+    let ours = watcher::Config::default().labels(&format!("{KIND}={}", K::NAME.to_lowercase()));
+    let controller = Controller::new(api::<K>(&context, namespace), watcher::Config::default());
+    let (kafka_store, secret_store) = (controller.store(), controller.store());
+    // That they changed is enough; what they hold is read by who needs it.
+    let secrets: Api<PartialObjectMeta<Secret>> = api(&context, namespace);
+    let strimzis = watcher::Config::default().labels(STRIMZI_CLUSTER);
+    let mut controller = controller
+        .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
+        .owns(api::<Deployment>(&context, namespace), ours.clone())
+        .owns(api::<CronJob>(&context, namespace), ours.clone())
+        // Those of a schedule belong to the CronJob; the label says whose it is.
+        .watches(api::<Job>(&context, namespace), ours, |job| labelled::<K>(&job))
+        .watches(secrets, strimzis, move |secret| {
+            let cluster = secret.labels().get(STRIMZI_CLUSTER).cloned().unwrap_or_default();
+            about(&secret_store, &cluster, &secret.namespace().unwrap_or_default())
+        });
+    if let Some(resource) = kafka {
+        let kafkas: Api<DynamicObject> = match namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+            None => Api::all_with(client.clone(), resource),
+        };
+        let mapper =
+            move |kafka: DynamicObject| about(&kafka_store, &kafka.name_any(), &kafka.namespace().unwrap_or_default());
+        controller = controller.watches_with(kafkas, resource.clone(), watcher::Config::default(), mapper);
+    }
+    let running = controller.graceful_shutdown_on(stop.cancelled_owned()).run(
+        reconcile::<K>,
+        again_after::<K>,
+        Arc::clone(&context),
+    );
+    running
+        .for_each(|done| async move {
+            if let Err(error) = done {
+                tracing::debug!(kind = K::NAME, %error, "a reconciliation ended with an error");
+            }
+        })
+        .await;
+}
+
+fn api<K>(context: &Context, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(context.client.clone(), namespace),
+        None => Api::all(context.client.clone()),
+    }
+}
+
+/// The resource that an object's labels name.
+fn labelled<K: Carried>(object: &impl ResourceExt) -> Option<ObjectRef<K>> {
+    let name = object.labels().get(INSTANCE)?;
+    Some(ObjectRef::new(name).within(&object.namespace()?))
+}
+
+/// The resources that are about a cluster.
+fn about<K: Carried>(store: &Store<K>, cluster: &str, namespace: &str) -> Vec<ObjectRef<K>>
+where
+    K::DynamicType: Hash + Eq,
+{
+    let concerns = |resource: &Arc<K>| {
+        let wanted = resource.cluster();
+        let home = resource.namespace();
+        wanted.name == cluster && wanted.namespace.as_deref().or(home.as_deref()) == Some(namespace)
+    };
+    store
+        .state()
+        .iter()
+        .filter(|resource| concerns(resource))
+        .map(|resource| ObjectRef::from_obj(&**resource))
+        .collect()
+}
+
+async fn reconcile<K: Carried>(resource: Arc<K>, context: Arc<Context>) -> Result<Action, finalizer::Error<Error>> {
+    let (began, name) = (Instant::now(), full_name(&*resource));
+    let api: Api<K> = Api::namespaced(context.client.clone(), &resource.namespace().unwrap_or_default());
+    let carried = finalizer(&api, FINALIZER, resource, |event| async {
+        match event {
+            Event::Apply(resource) => resource.reconcile(&context).await,
+            Event::Cleanup(resource) => resource.clean_up(&context).await,
+        }
+    });
+    let done = Box::pin(carried).await;
+    context.metrics.reconciled(K::NAME, done.is_ok(), began.elapsed());
+    if done.is_ok() {
+        context.succeeded(&name);
+    }
+    done
+}
+
+fn again_after<K: Carried>(resource: Arc<K>, error: &finalizer::Error<Error>, context: Arc<Context>) -> Action {
+    let name = full_name(&*resource);
+    let told = match error {
+        finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error) => error.told(),
+        other => other.to_string(),
+    };
+    let pause = context.failed(name.clone());
+    tracing::warn!(resource = name, error = told, pause_s = pause.as_secs(), "a resource could not be carried out");
+    Action::requeue(pause)
+}
+
+fn full_name<K: Carried>(resource: &K) -> String {
+    format!("{}/{}/{}", K::NAME, resource.namespace().unwrap_or_default(), resource.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_are_one_several_or_all() {
+        let several = Scope::Namespaces(vec!["kafka".to_owned(), "other".to_owned()]);
+        assert_eq!(Scope::parse("kafka, other"), several);
+        assert_eq!(Scope::parse("*"), Scope::All);
+        assert_eq!(Scope::parse(""), Scope::All);
+        assert_eq!(several.watches().len(), 2);
+    }
+}
