@@ -6,8 +6,9 @@ SHELL := bash
 
 # One profile for everything but benchmarks, so that nothing is compiled twice (docs/adr/0009-dev-profile-for-tests.md).
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
-# Tests and demo use the program that is built here, and do not build another.
+# Tests and demo use the programs that are built here, and do not build others.
 export STRIMZI_BACKUP_BIN ?= $(TARGET)/debug/strimzi-backup
+export STRIMZI_BACKUP_OPERATOR_BIN ?= $(TARGET)/debug/strimzi-backup-operator
 # `make test TESTS=a06` runs the tests whose name holds a06.
 TESTS ?=
 # Brokers, stores and streamers of so many tests run at once.
@@ -27,7 +28,7 @@ demo: ## Orders in Kafka, a streamer that is killed three times, a restore that 
 test: ## All tests, on real servers. TESTS=name runs some.
 	@tests/parts/prerequisites.sh
 	@tests/parts/install.sh
-	cargo build --locked --workspace --bin strimzi-backup
+	cargo build --locked --workspace --bin strimzi-backup --bin strimzi-backup-operator
 	cargo test --locked --workspace --lib --bins --no-fail-fast $(TESTS)
 	cargo test --locked --workspace --test '*' --no-fail-fast $(TESTS) -- --test-threads=$(TEST_THREADS)
 

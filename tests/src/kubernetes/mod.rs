@@ -6,13 +6,14 @@
 
 mod kubectl;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use serde_json::{Value, json};
 
 pub use kubectl::Kubectl;
 
@@ -67,7 +68,9 @@ impl ControlPlane {
         }
         let etcd_ports = [Port::reserve()?, Port::reserve()?];
         let api_port = Port::reserve()?;
-        let kubectl = Kubectl::new(write_kubeconfig(dir.path(), &certs, &api_port)?)?;
+        let kubeconfig = dir.path().join("kubeconfig");
+        write_kubeconfig(&kubeconfig, &certs, &api_port, ADMIN_TOKEN)?;
+        let kubectl = Kubectl::new(kubeconfig)?;
         let etcd = start_etcd(dir.path(), &etcd_ports)?;
         let mut plane = Self { controllers: None, api_server: None, etcd, certs, kubectl, etcd_ports, api_port, dir };
         plane.start_api_server()?;
@@ -84,14 +87,30 @@ impl ControlPlane {
         Ok(plane)
     }
 
-    /// The kubeconfig of an administrator.
-    pub fn kubeconfig(&self) -> &Path {
-        self.kubectl.kubeconfig()
-    }
-
     /// The command line of the administrator.
     pub fn kubectl(&self) -> &Kubectl {
         &self.kubectl
+    }
+
+    /// The command line of a new ServiceAccount, which may do what these rules of a Role say in its own namespace, and
+    /// whatever everybody may.
+    ///
+    /// # Errors
+    /// Where one of its objects cannot be created.
+    pub fn service_account(&self, namespace: &str, name: &str, rules: &Value) -> Result<Kubectl> {
+        let object =
+            |kind: &str, version: &str| json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}});
+        let rbac = "rbac.authorization.k8s.io/v1";
+        let account = object("ServiceAccount", "v1");
+        let (mut role, mut binding) = (object("Role", rbac), object("RoleBinding", rbac));
+        role["rules"] = rules.clone();
+        binding["roleRef"] = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name});
+        binding["subjects"] = json!([{"kind": "ServiceAccount", "name": name, "namespace": namespace}]);
+        self.kubectl.apply(namespace, &[account, role, binding].map(|object| object.to_string()).join("\n---\n"))?;
+        let token = self.kubectl.run(&["create", "token", "--namespace", namespace, name])?;
+        let kubeconfig = self.dir.path().join(format!("kubeconfig-{namespace}-{name}"));
+        write_kubeconfig(&kubeconfig, &self.certs, &self.api_port, token.trim())?;
+        Kubectl::new(kubeconfig)
     }
 
     /// A namespace that nobody else uses; its name begins with `name`.
@@ -164,7 +183,7 @@ impl ControlPlane {
         let mut command = command("kube-controller-manager")?;
         // Its own port is not asked for: nobody looks at it.
         command.args(["--secure-port=0", "--leader-elect=false", "--kube-api-qps=1000", "--kube-api-burst=1000"]);
-        flag(&mut command, "kubeconfig", self.kubeconfig());
+        flag(&mut command, "kubeconfig", self.kubectl.kubeconfig());
         flag(&mut command, "service-account-private-key-file", &self.certs.key("service-accounts"));
         flag(&mut command, "root-ca-file", &self.certs.ca());
         let mut process = Process::spawn("kube-controller-manager", &command, self.dir.path())?;
@@ -199,20 +218,18 @@ fn start_etcd(dir: &Path, ports: &[Port; 2]) -> Result<Process> {
     Ok(process)
 }
 
-fn write_kubeconfig(dir: &Path, certs: &Certs, api: &Port) -> Result<PathBuf> {
-    let path = dir.join("kubeconfig");
+fn write_kubeconfig(path: &Path, certs: &Certs, api: &Port, token: &str) -> Result<()> {
     let (server, ca) = (format!("https://{}", api.address()), certs.ca());
-    let config = serde_json::json!({
+    let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority": ca}}],
-        "users": [{"name": "admin", "user": {"token": ADMIN_TOKEN}}],
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+        "users": [{"name": "user", "user": {"token": token}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "user"}}],
         "current-context": "test",
     });
     // JSON is YAML.
-    std::fs::write(&path, config.to_string()).context("write a kubeconfig")?;
-    Ok(path)
+    std::fs::write(path, config.to_string()).context("write a kubeconfig")
 }
 
 fn command(name: &str) -> Result<Command> {

@@ -1,9 +1,11 @@
 //! What discovery reads of a cluster through a real API server.
 
+use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use kube::Client;
+use serde_json::{Value, json};
 use strimzi_backup_operator::strimzi::{
     Authentication, Cluster, Credentials, Discovered, Error, MetadataMode, Purpose, Request, SecretRef, Trust, User,
     discover,
@@ -11,8 +13,8 @@ use strimzi_backup_operator::strimzi::{
 use strimzi_backup_tests::kubernetes::{ControlPlane, shared};
 use tokio::sync::OnceCell;
 
-use crate::client;
 use crate::strimzi::{CLUSTER, SOON, Strimzi, serve};
+use crate::{client, client_of};
 
 /// The control plane that the tests share, with both versions of Strimzi's API, as from 0.49 to 0.51.
 async fn plane() -> Result<&'static ControlPlane> {
@@ -148,6 +150,59 @@ async fn discovery_says_what_is_missing_and_the_user_it_asks_for_can_be_applied(
     Ok(())
 }
 
+/// What the operator's role has to allow, so that discovery works, and nothing else.
+const RIGHTS: [(&str, &str, &str); 4] = [
+    ("kafka.strimzi.io", "kafkas", "get"),
+    ("kafka.strimzi.io", "kafkausers", "get"),
+    ("kafka.strimzi.io", "kafkanodepools", "list"),
+    ("", "secrets", "get"),
+];
+
+fn rules(rights: &[(&str, &str, &str)]) -> Value {
+    let rule = |&(group, resource, verb): &(&str, &str, &str)| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]});
+    rights.iter().map(rule).collect()
+}
+
+#[tokio::test]
+async fn discovery_needs_four_rights_and_says_which_is_missing() -> Result<()> {
+    let plane = plane().await?;
+    let strimzi = Strimzi::new(plane, "rights", "v1")?;
+    strimzi.kafka(json!([
+        {"name": "tls", "port": 9093, "type": "internal", "tls": true, "authentication": {"type": "tls"}},
+    ]))?;
+    strimzi.secret("shop-cluster-ca-cert", &[("ca.crt", "one")])?;
+    strimzi.user("backup", "tls")?;
+    strimzi.secret("backup", &[("user.crt", "certificate"), ("user.key", "key")])?;
+    let request = request(&strimzi, Some(Authentication::Tls));
+
+    let all = plane.service_account(&strimzi.namespace, "all", &rules(&RIGHTS))?;
+    answered(&client_of(&all).await?, &request, |found| found.is_ok()).await?;
+    for missing in RIGHTS {
+        let rest: Vec<_> = RIGHTS.into_iter().filter(|right| *right != missing).collect();
+        let account = plane.service_account(&strimzi.namespace, &format!("no-{}", missing.1), &rules(&rest))?;
+        let says_so = |found: &Result<Discovered, Error>| {
+            let Err(error) = found else { return false };
+            let source = error.source().map(ToString::to_string).unwrap_or_default();
+            error.to_string().contains("the role of this operator does not allow it") && source.contains(missing.1)
+        };
+        answered(&client_of(&account).await?, &request, says_so).await?;
+    }
+    Ok(())
+}
+
+/// Asks until the answer is as it has to be: the API server learns of roles and versions after a moment.
+async fn answered(client: &Client, request: &Request, fits: impl Fn(&Result<Discovered, Error>) -> bool) -> Result<()> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let found = discover(client, request).await;
+        if fits(&found) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the last answer: {found:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test]
 async fn discovery_follows_the_upgrades_of_strimzi() -> Result<()> {
     let plane = ControlPlane::start()?;
@@ -155,17 +210,10 @@ async fn discovery_follows_the_upgrades_of_strimzi() -> Result<()> {
     let (client, request) = (client(&plane).await?, request(&strimzi, None));
     let error = fails(&plane, &request).await?;
     assert_eq!(error.reason(), "StrimziNotFound");
-    // The API server takes a moment to serve another version.
     let served = async |expected: &str| {
-        let deadline = Instant::now() + SOON;
-        loop {
-            let found = discover(&client, &request).await;
-            match found {
-                Ok(found) if found.cluster.api_version == expected => return Ok(()),
-                other => ensure!(Instant::now() < deadline, "{expected} was to be served: {other:?}"),
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let fits =
+            |found: &Result<Discovered, Error>| found.as_ref().is_ok_and(|found| found.cluster.api_version == expected);
+        answered(&client, &request, fits).await
     };
     let listeners = json!([{"name": "plain", "port": 9092, "type": "internal", "tls": false}]);
 

@@ -9,11 +9,16 @@ mod strimzi;
 use anyhow::Result;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use strimzi_backup_tests::kubernetes::ControlPlane;
+use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl};
 
 /// An administrator's client.
 async fn client(plane: &ControlPlane) -> Result<Client> {
-    let kubeconfig = Kubeconfig::read_from(plane.kubeconfig())?;
+    client_of(plane.kubectl()).await
+}
+
+/// The client of whoever the command line belongs to.
+async fn client_of(kubectl: &Kubectl) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(kubectl.kubeconfig())?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     Ok(Client::try_from(config)?)
 }
