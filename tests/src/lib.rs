@@ -9,7 +9,7 @@
 //! | [`parts`] | where the installed servers are (`tests/parts/install.sh`) |
 //! | [`process`], [`ports`], [`run_dir`], [`wait`] | processes, ports, files and deadlines |
 //! | [`kafka`] | one broker, or a cluster of three |
-//! | [`kubernetes`] | a control plane |
+//! | [`kubernetes`] | a control plane, and the operator under test |
 //! | [`s3`], [`azure`] | object stores |
 //! | [`far_store`] | an S3 server that can be cut off |
 //! | [`toxiproxy`], [`front`] | network faults between any two of them, refused requests before an S3 server |

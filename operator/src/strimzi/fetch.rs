@@ -23,8 +23,8 @@ pub struct Strimzi {
 
 /// Finds how a cluster is reached. Reads only; every read is one object, but for the node pools of the cluster.
 ///
-/// What it has to be allowed in the namespaces of cluster and user: `get` of `kafkas`, `kafkausers` and `secrets`, `list`
-/// of `kafkanodepools`.
+/// What it has to be allowed in the namespaces of cluster and user: `get` of `kafkas`, `kafkausers` and `secrets`,
+/// `list` of `kafkanodepools`.
 ///
 /// # Errors
 /// See [`Error`]; all but [`Error::Api`] need somebody to change a resource.

@@ -5,6 +5,7 @@
 //! the controllers is the default ServiceAccount of a namespace, garbage collection, and the end of a namespace.
 
 mod kubectl;
+mod operator;
 
 use std::path::Path;
 use std::process::Command;
@@ -16,6 +17,7 @@ use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 
 pub use kubectl::Kubectl;
+pub use operator::Operator;
 
 use crate::certs::Certs;
 use crate::parts;

@@ -5,18 +5,9 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use strimzi_backup_operator::api;
-use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, shared};
+use strimzi_backup_tests::kubernetes::Kubectl;
 
-/// The control plane that the tests share, with our definitions.
-pub(crate) fn plane() -> Result<&'static ControlPlane> {
-    let plane = shared()?;
-    for definition in api::crds() {
-        // Whoever comes second applies what is there already.
-        plane.kubectl().apply("default", &serde_json::to_string(&definition)?)?;
-        plane.kubectl().wait_served(&definition.metadata.name.context("a name")?)?;
-    }
-    Ok(plane)
-}
+use crate::plane;
 
 /// A backup with what is required.
 pub(crate) fn backup(name: &str) -> Value {
@@ -42,7 +33,7 @@ fn restore(name: &str) -> Value {
 }
 
 /// The same object with a field of its spec set.
-fn with(mut object: Value, field: &str, value: Value) -> Value {
+pub(crate) fn with(mut object: Value, field: &str, value: Value) -> Value {
     let mut at = &mut object["spec"];
     for name in field.split('.') {
         at = &mut at[name];

@@ -10,19 +10,10 @@ use strimzi_backup_operator::strimzi::{
     Authentication, Cluster, Credentials, Discovered, Error, MetadataMode, Purpose, Request, SecretRef, Trust, User,
     discover,
 };
-use strimzi_backup_tests::kubernetes::{ControlPlane, shared};
-use tokio::sync::OnceCell;
+use strimzi_backup_tests::kubernetes::ControlPlane;
 
 use crate::strimzi::{CLUSTER, SOON, Strimzi, serve};
-use crate::{client, client_of};
-
-/// The control plane that the tests share, with both versions of Strimzi's API, as from 0.49 to 0.51.
-async fn plane() -> Result<&'static ControlPlane> {
-    static SERVED: OnceCell<()> = OnceCell::const_new();
-    let plane = shared()?;
-    SERVED.get_or_try_init(|| async { serve(plane.kubectl(), &["v1beta2", "v1"]) }).await?;
-    Ok(plane)
-}
+use crate::{client, client_of, plane};
 
 fn request(strimzi: &Strimzi<'_>, user: Option<Authentication>) -> Request {
     Request {
@@ -41,7 +32,7 @@ async fn fails(plane: &ControlPlane, request: &Request) -> Result<Error> {
 
 #[tokio::test]
 async fn discovery_finds_what_a_pod_needs_to_connect_by_certificate() -> Result<()> {
-    let plane = plane().await?;
+    let plane = plane()?;
     let strimzi = Strimzi::new(plane, "by-certificate", "v1")?;
     strimzi.kafka(json!([
         {"name": "plain", "port": 9092, "type": "internal", "tls": false},
@@ -88,7 +79,7 @@ async fn discovery_finds_what_a_pod_needs_to_connect_by_certificate() -> Result<
 
 #[tokio::test]
 async fn discovery_has_another_revision_once_a_ca_or_a_password_is_renewed() -> Result<()> {
-    let plane = plane().await?;
+    let plane = plane()?;
     let strimzi = Strimzi::new(plane, "renewed", "v1")?;
     strimzi.kafka(json!([
         {"name": "scram", "port": 9094, "type": "internal", "tls": true, "authentication": {"type": "scram-sha-512"}},
@@ -120,7 +111,7 @@ async fn discovery_has_another_revision_once_a_ca_or_a_password_is_renewed() -> 
 
 #[tokio::test]
 async fn discovery_says_what_is_missing_and_the_user_it_asks_for_can_be_applied() -> Result<()> {
-    let plane = plane().await?;
+    let plane = plane()?;
     let strimzi = Strimzi::new(plane, "missing", "v1")?;
     let nobody = request(&strimzi, None);
     let error = fails(plane, &nobody).await?;
@@ -159,13 +150,13 @@ const RIGHTS: [(&str, &str, &str); 4] = [
 ];
 
 fn rules(rights: &[(&str, &str, &str)]) -> Value {
-    let rule = |&(group, resource, verb): &(&str, &str, &str)| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]});
-    rights.iter().map(rule).collect()
+    let rule = |(group, resource, verb)| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]});
+    rights.iter().copied().map(rule).collect()
 }
 
 #[tokio::test]
 async fn discovery_needs_four_rights_and_says_which_is_missing() -> Result<()> {
-    let plane = plane().await?;
+    let plane = plane()?;
     let strimzi = Strimzi::new(plane, "rights", "v1")?;
     strimzi.kafka(json!([
         {"name": "tls", "port": 9093, "type": "internal", "tls": true, "authentication": {"type": "tls"}},

@@ -4,12 +4,34 @@
 mod control_plane;
 mod definitions;
 mod discovery;
+mod reconcile;
 mod strimzi;
 
-use anyhow::Result;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl};
+use strimzi_backup_operator::api;
+use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, shared};
+
+/// The control plane that the tests share, with our definitions and a stand-in for Strimzi's, both of its versions served
+/// as from 0.49 to 0.51.
+fn plane() -> Result<&'static ControlPlane> {
+    static PREPARED: OnceLock<Result<(), String>> = OnceLock::new();
+    let plane = shared()?;
+    let prepared = PREPARED.get_or_init(|| prepare(plane.kubectl()).map_err(|error| format!("{error:#}")));
+    prepared.as_ref().map_err(|message| anyhow!("{message}"))?;
+    Ok(plane)
+}
+
+fn prepare(kubectl: &Kubectl) -> Result<()> {
+    for definition in api::crds() {
+        kubectl.apply("default", &serde_json::to_string(&definition)?)?;
+        kubectl.wait_served(&definition.metadata.name.context("a name")?)?;
+    }
+    strimzi::serve(kubectl, &["v1beta2", "v1"])
+}
 
 /// An administrator's client.
 async fn client(plane: &ControlPlane) -> Result<Client> {

@@ -60,6 +60,18 @@ impl<'a> Strimzi<'a> {
         Ok(Self { kubectl: plane.kubectl(), namespace: plane.namespace(name)?, version })
     }
 
+    /// A cluster that is reached by certificate, with the user `backup`; and credentials of a store.
+    pub(crate) fn complete(&self) -> Result<()> {
+        self.kafka(json!([
+            {"name": "tls", "port": 9093, "type": "internal", "tls": true, "authentication": {"type": "tls"}},
+        ]))?;
+        self.reached("tls", "shop-kafka-bootstrap.somewhere.svc", 9093)?;
+        self.secret("shop-cluster-ca-cert", &[("ca.crt", "one")])?;
+        self.user("backup", "tls")?;
+        self.secret("backup", &[("user.crt", "certificate"), ("user.key", "key")])?;
+        self.secret("store", &[("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "hidden")])
+    }
+
     /// What an owner applies: a cluster with these listeners.
     pub(crate) fn kafka(&self, listeners: Value) -> Result<()> {
         let spec = json!({
@@ -107,7 +119,8 @@ impl<'a> Strimzi<'a> {
     /// A Secret that Strimzi makes.
     pub(crate) fn secret(&self, name: &str, entries: &[(&str, &str)]) -> Result<()> {
         let data: Value = entries.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
-        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data});
+        let metadata = json!({"name": name, "labels": {"strimzi.io/cluster": CLUSTER}});
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data});
         self.kubectl.apply(&self.namespace, &secret.to_string())?;
         Ok(())
     }

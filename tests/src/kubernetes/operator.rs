@@ -1,0 +1,68 @@
+//! The operator under test: a process outside of the control plane that it works on.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::Kubectl;
+use crate::ports::Port;
+use crate::process::Process;
+use crate::run_dir::RunDir;
+use crate::{binary, http};
+
+const READY: Duration = Duration::from_secs(30);
+
+/// A running operator that looks after one namespace.
+#[derive(Debug)]
+pub struct Operator {
+    // Before the directory: it is killed before its output goes.
+    process: Process,
+    port: Port,
+    _dir: RunDir,
+}
+
+impl Operator {
+    /// Starts it with the rights of whoever the command line belongs to, and waits until it is ready. Its Lease is in the
+    /// namespace that it looks after.
+    ///
+    /// # Errors
+    /// Where it cannot be built, ends, or is not ready in time.
+    pub fn start(kubectl: &Kubectl, namespace: &str) -> Result<Self> {
+        let (dir, port) = (RunDir::new("operator")?, Port::reserve()?);
+        let mut command = Command::new(binary::strimzi_backup_operator()?);
+        command
+            .arg("run")
+            .env("KUBECONFIG", kubectl.kubeconfig())
+            .env("STRIMZI_BACKUP_NAMESPACE", namespace)
+            .env("OPERATOR_NAMESPACE", namespace)
+            .env("STRIMZI_BACKUP_IMAGE", "example.org/strimzi-backup:test")
+            .env("STRIMZI_BACKUP_HTTP_ADDRESS", port.address());
+        let mut process = Process::spawn("operator", &command, dir.path())?;
+        process.wait_ready(READY, || {
+            let answer = http::get(&port.address(), "/readyz").ok()?;
+            (answer.status == 200).then_some(())
+        })?;
+        Ok(Self { process, port, _dir: dir })
+    }
+
+    /// `127.0.0.1:<port>` of its health and metrics.
+    pub fn address(&self) -> String {
+        self.port.address()
+    }
+
+    /// The last lines of its output, for messages.
+    pub fn tail(&self) -> String {
+        self.process.tail()
+    }
+
+    /// Asks it to end, and waits for that.
+    ///
+    /// # Errors
+    /// Where it ends with another code than 0, or not in time.
+    pub fn stop(mut self) -> Result<()> {
+        let status = self.process.stop(READY)?;
+        ensure!(status.success(), "the operator ended with {status}\n{}", self.tail());
+        Ok(())
+    }
+}
