@@ -100,7 +100,7 @@ impl Election {
             }
             None => {
                 let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
-                self.api.create(&parameters, &Lease { metadata, spec: Some(*spec), ..Lease::default() }).await
+                self.api.create(&parameters, &Lease { metadata, spec: Some(*spec) }).await
             }
         };
         match written {

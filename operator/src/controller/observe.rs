@@ -75,7 +75,7 @@ fn waiting(state: &ContainerState) -> Option<String> {
     Some(waiting.message.as_ref().map_or_else(|| reason.to_owned(), |message| format!("{reason}: {message}")))
 }
 
-/// How far a Job is.
+/// How far a Job is. It runs once its pod is ready, and while it waits to be tried again.
 pub fn outcome(job: &Job) -> Outcome {
     let Some(status) = &job.status else { return Outcome::Pending };
     let is = |kind: &str| {
@@ -88,7 +88,7 @@ pub fn outcome(job: &Job) -> Outcome {
         Outcome::Failed
     } else if is("Suspended") {
         Outcome::Suspended
-    } else if status.active.unwrap_or(0) > 0 || status.start_time.is_some() {
+    } else if status.ready.unwrap_or(0) > 0 || status.failed.unwrap_or(0) > 0 {
         Outcome::Running
     } else {
         Outcome::Pending
@@ -149,7 +149,10 @@ pub fn restored(progress: &RestoreProgress, job: &str, pods: &[Pod]) -> Verdict 
             let message = said.unwrap_or_else(|| "records are being restored".to_owned());
             Verdict::fails(READY, "RestoreRunning", message)
         }
-        Outcome::Pending => Verdict::fails(READY, "RestorePending", "the restore has not begun"),
+        Outcome::Pending => {
+            let message = said.unwrap_or_else(|| "its pod has not started, or is still planning".to_owned());
+            Verdict::fails(READY, "RestorePending", message)
+        }
     }
 }
 
@@ -206,7 +209,7 @@ mod tests {
             {"type": "Failed", "status": "True", "lastTransitionTime": "2026-02-12T02:05:00Z"}]});
         let jobs = [
             job("a", "2026-02-12T02:00:00Z", failed),
-            job("c", "2026-02-14T02:00:00Z", json!({"active": 1})),
+            job("c", "2026-02-14T02:00:00Z", json!({"active": 1, "ready": 1})),
             job("b", "2026-02-13T02:00:00Z", complete),
         ];
         let list = snapshots(&jobs);

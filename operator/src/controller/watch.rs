@@ -12,7 +12,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
-use kube::runtime::controller::{Action, Controller};
+use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::finalizer::{self, Event, finalizer};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
@@ -21,6 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
+use super::error::chain;
 use super::{Context, Error, backup, restore};
 use crate::api::{FINALIZER, KafkaBackup, KafkaRestore, StrimziClusterRef};
 use crate::build::names::{INSTANCE, KIND};
@@ -143,7 +144,7 @@ async fn carry_out<K: Carried>(
     let secrets: Api<PartialObjectMeta<Secret>> = api(&context, namespace);
     let strimzis = watcher::Config::default().labels(STRIMZI_CLUSTER);
     let mut controller = controller
-        .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
+        .with_config(controller::Config::default().concurrency(CONCURRENCY))
         .owns(api::<Deployment>(&context, namespace), ours.clone())
         .owns(api::<CronJob>(&context, namespace), ours.clone())
         // Those of a schedule belong to the CronJob; the label says whose it is.
@@ -168,8 +169,10 @@ async fn carry_out<K: Carried>(
     );
     running
         .for_each(|done| async move {
-            if let Err(error) = done {
-                tracing::debug!(kind = K::NAME, %error, "a reconciliation ended with an error");
+            // What a reconciliation failed with was told already.
+            if let Err(controller::Error::QueueError(error)) = done {
+                let error = chain(&error);
+                tracing::warn!(kind = K::NAME, error, "a watch was interrupted; it begins anew");
             }
         })
         .await;
@@ -218,12 +221,22 @@ async fn reconcile<K: Carried>(resource: Arc<K>, context: Arc<Context>) -> Resul
             Event::Cleanup(resource) => resource.clean_up(&context).await,
         }
     });
-    let done = Box::pin(carried).await;
+    let done = gone_is_gone(Box::pin(carried).await);
     context.metrics.reconciled(K::NAME, done.is_ok(), began.elapsed());
     if done.is_ok() {
         context.succeeded(&name);
     }
     done
+}
+
+/// A resource that went while its finalizer was being removed has nothing more to be done for it.
+fn gone_is_gone(done: Result<Action, finalizer::Error<Error>>) -> Result<Action, finalizer::Error<Error>> {
+    match done {
+        Err(finalizer::Error::RemoveFinalizer(kube::Error::Api(status))) if status.code == 404 => {
+            Ok(Action::await_change())
+        }
+        done => done,
+    }
 }
 
 fn again_after<K: Carried>(resource: Arc<K>, error: &finalizer::Error<Error>, context: Arc<Context>) -> Action {
