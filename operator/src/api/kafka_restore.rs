@@ -45,8 +45,8 @@ use super::template::Template;
     "has(self.pointInTime) == has(oldSelf.pointInTime) && (!has(self.pointInTime) || self.pointInTime == oldSelf.pointInTime) && has(self.topics) == has(oldSelf.topics) && (!has(self.topics) || self.topics == oldSelf.topics) && has(self.topicMapping) == has(oldSelf.topicMapping) && (!has(self.topicMapping) || self.topicMapping == oldSelf.topicMapping) && has(self.consumerGroups) == has(oldSelf.consumerGroups) && (!has(self.consumerGroups) || self.consumerGroups == oldSelf.consumerGroups) && has(self.restore) == has(oldSelf.restore) && (!has(self.restore) || self.restore == oldSelf.restore)",
     "a restore is carried out as it was written, only suspend may change: make another KafkaRestore for another moment, other topics or groups"
 ), validation = (
-    "has(self.resources) == has(oldSelf.resources) && (!has(self.resources) || self.resources == oldSelf.resources) && has(self.template) == has(oldSelf.template) && (!has(self.template) || self.template == oldSelf.template)",
-    "a restore is carried out as it was written, only suspend may change: resources and template cannot"
+    "self.dryRun == oldSelf.dryRun && has(self.resources) == has(oldSelf.resources) && (!has(self.resources) || self.resources == oldSelf.resources) && has(self.template) == has(oldSelf.template) && (!has(self.template) || self.template == oldSelf.template)",
+    "a restore is carried out as it was written, only suspend may change: dryRun, resources and template cannot"
 ))]
 pub struct KafkaRestoreSpec {
     /// The Kafka cluster that is written to.
@@ -76,6 +76,9 @@ pub struct KafkaRestoreSpec {
     /// How it is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore: Option<RestoreSpec>,
+    /// Whether it ends with its plan, which is then in the status, and writes nothing anywhere. Default false.
+    #[serde(default)]
+    pub dry_run: bool,
     /// Whether it stands still; it goes on exactly where it was. Default false.
     #[serde(default)]
     pub suspend: bool,

@@ -91,4 +91,7 @@ pub struct RestoreProgress {
     /// The last record timestamp that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point_in_time_target: Option<String>,
+    /// With `dryRun`: what would be read and written, the first 32 KiB of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
 }

@@ -67,9 +67,13 @@ pub fn restore(valid: &ValidRestore<'_>, settings: &Settings) -> RestoreObjects 
 }
 
 fn job(valid: &ValidRestore<'_>, settings: &Settings, mounts: &[Mount]) -> Job {
+    let mut arguments = vec!["restore".to_owned(), "--config".to_owned(), format!("{CONFIG_DIR}/{RESTORE_FILE}")];
+    if valid.spec.dry_run {
+        arguments.push("--plan-only".to_owned());
+    }
     let work = Work {
         part: Part::Restore,
-        arguments: vec!["restore".to_owned(), "--config".to_owned(), format!("{CONFIG_DIR}/{RESTORE_FILE}")],
+        arguments,
         config_map: names::object(valid.subject.name, Part::Restore),
         annotations: BTreeMap::new(),
         mounts,

@@ -4,7 +4,7 @@ use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_format::job::{self, RawJob, RawRestoreJob};
 
 use super::*;
-use crate::api::{KafkaBackup, KafkaRestore};
+use crate::api::{KafkaBackup, KafkaRestore, KafkaRestoreSpec};
 use crate::strimzi::Trust;
 
 const BACKUP: &str = include_str!("../api/testdata/kafka-backup.yaml");
@@ -103,6 +103,10 @@ fn the_objects_of_a_restore_are_as_agreed() {
     insta::assert_snapshot!("restore-document", objects.config_map.data.as_ref().unwrap()["restore.yaml"]);
     insta::assert_yaml_snapshot!("restore-job", objects.job);
     insta::assert_yaml_snapshot!("restore-network-policies", objects.network_policies);
+    let dry = KafkaRestoreSpec { dry_run: true, ..resource.spec.clone() };
+    let arguments =
+        restore(&ValidRestore { spec: &dry, ..valid }, &settings()).job.spec.unwrap().template.spec.unwrap();
+    assert_eq!(arguments.containers[0].args.as_ref().unwrap().last().unwrap(), "--plan-only");
 }
 
 #[test]

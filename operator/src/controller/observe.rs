@@ -129,13 +129,30 @@ pub fn progress(id: &str, job: Option<&Job>, point_in_time: Option<String>) -> R
         start_time: job.and_then(|job| job.status.as_ref()?.start_time.clone()),
         completion_time: job.and_then(ended),
         point_in_time_target: point_in_time,
+        plan: None,
     }
+}
+
+/// The plan that a pod printed, out of its log: what it logged beside is JSON, a line each.
+pub fn plan(log: &str) -> String {
+    let printed = log.lines().filter(|line| !line.starts_with('{'));
+    printed.collect::<Vec<_>>().join("\n").trim().to_owned()
+}
+
+/// The newest pod that has ended well.
+pub fn succeeded(pods: &[Pod]) -> Option<&Pod> {
+    let phase = |pod: &&Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Succeeded");
+    pods.iter().filter(phase).max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0))
 }
 
 /// Whether a restore is done; `pods` are its own.
 pub fn restored(progress: &RestoreProgress, job: &str, pods: &[Pod]) -> Verdict {
     let said = trouble(pods).map(|(_, message)| message);
     match progress.status {
+        Outcome::Completed if progress.plan.is_some() => {
+            let message = "the plan is in status.restore.plan; nothing was written";
+            Verdict::holds(READY, "PlanCompleted", message)
+        }
         Outcome::Completed => Verdict::holds(READY, "RestoreCompleted", "the restore is complete"),
         Outcome::Failed => {
             let said = said.unwrap_or_else(|| "its pod is gone".to_owned());
@@ -217,6 +234,17 @@ mod tests {
         assert_eq!(told, [("c", Outcome::Running), ("b", Outcome::Completed), ("a", Outcome::Failed)]);
         assert_eq!(last(&list).unwrap().id, "b");
         assert!(list[2].completion_time.is_some());
+    }
+
+    #[test]
+    fn a_plan_is_what_was_printed_beside_the_log() {
+        let log = "{\"level\":\"INFO\"}\nplan        of restore r\n\n  orders: 3 records\n{\"level\":\"WARN\"}\n";
+        assert_eq!(plan(log), "plan        of restore r\n\n  orders: 3 records");
+        let ended = |name: &str, phase: &str| {
+            serde_json::from_value::<Pod>(json!({"metadata": {"name": name}, "status": {"phase": phase}})).unwrap()
+        };
+        let pods = [ended("a", "Failed"), ended("b", "Succeeded")];
+        assert_eq!(succeeded(&pods).unwrap().metadata.name.as_deref(), Some("b"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
+use kube::api::{LogParams, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
@@ -23,6 +23,9 @@ use crate::build::{self, Subject, ValidRestore};
 
 /// The kind, as errors and labels have it.
 pub const KIND: &str = "KafkaRestore";
+
+/// The most of a plan that is kept in the status.
+const PLAN_BYTES: i64 = 32 << 10;
 
 /// Makes the world as the resource says.
 ///
@@ -140,7 +143,10 @@ async fn status(
     let job = job.map_err(|source| Error::api(format!("read Job {job_name:?}"), source))?;
     let pods = super::list::<Pod>(applier, &super::selector(KIND, &name, Part::Restore)).await?;
     let target = restore.spec.point_in_time.as_ref().and_then(|point| point.timestamp.clone());
-    let progress = observe::progress(&id(restore), job.as_ref(), target);
+    let mut progress = observe::progress(&id(restore), job.as_ref(), target);
+    if restore.spec.dry_run && progress.status == Outcome::Completed {
+        progress.plan = Some(plan(applier, &pods).await?);
+    }
     let reconciled = super::reconciled(done.as_ref().map(|found| found.kafka.warnings.as_slice()));
     let ready = ready(&reconciled, observe::restored(&progress, &job_name, &pods), progress.status);
     Ok(KafkaRestoreStatus {
@@ -153,6 +159,16 @@ async fn status(
         observed_generation: restore.metadata.generation,
         restore: Some(progress),
     })
+}
+
+/// The plan that a dry run has printed.
+async fn plan(applier: &Applier, pods: &[Pod]) -> Result<String, Error> {
+    let Some(pod) = observe::succeeded(pods) else {
+        return Ok("its pod was gone before the plan was read: make the resource again".to_owned());
+    };
+    let parameters = LogParams { limit_bytes: Some(PLAN_BYTES), ..LogParams::default() };
+    let log = applier.api::<Pod>().logs(&pod.name_any(), &parameters).await;
+    Ok(observe::plan(&log.map_err(|source| Error::api("read the plan in the log of the pod", source))?))
 }
 
 /// What stands in the way is told until the restore has begun; then how far it is.

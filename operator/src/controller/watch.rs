@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
@@ -29,6 +29,10 @@ use crate::strimzi::fetch::{Kind, Strimzi};
 
 /// The label by which Strimzi's Secrets say whose they are.
 const STRIMZI_CLUSTER: &str = "strimzi.io/cluster";
+
+/// How long reconciliations that are under way may take once the process is to end. A controller that is told to stop
+/// before it has listed its resources would never end by itself.
+const LAST_CALLS: Duration = Duration::from_secs(5);
 
 /// Resources that are carried out at once.
 const CONCURRENCY: u16 = 8;
@@ -108,7 +112,7 @@ impl Carried for KafkaRestore {
     }
 }
 
-/// Carries out all resources of the scope until `stop`; what is under way then is finished.
+/// Carries out all resources of the scope until `stop`; what is under way then is finished, if it takes not long.
 pub async fn run(context: Arc<Context>, scope: &Scope, stop: &CancellationToken) {
     let kafka = match Strimzi::find(&context.client).await {
         Ok(strimzi) => Some(strimzi.resource(Kind::Kafka)),
@@ -127,7 +131,14 @@ pub async fn run(context: Arc<Context>, scope: &Scope, stop: &CancellationToken)
             tokio::join!(backups, restores);
         }
     });
-    futures::future::join_all(running).await;
+    let late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(LAST_CALLS).await;
+    };
+    tokio::select! {
+        _ = futures::future::join_all(running) => {}
+        () = late => tracing::warn!("what was under way is left to the next start"),
+    }
 }
 
 async fn carry_out<K: Carried>(
