@@ -37,7 +37,9 @@ impl Operator {
             .env("STRIMZI_BACKUP_NAMESPACE", namespace)
             .env("OPERATOR_NAMESPACE", namespace)
             .env("STRIMZI_BACKUP_IMAGE", "example.org/strimzi-backup:test")
-            .env("STRIMZI_BACKUP_HTTP_ADDRESS", port.address());
+            .env("STRIMZI_BACKUP_HTTP_ADDRESS", port.address())
+            // No two have the same, as no two pods have.
+            .env("POD_NAME", format!("operator-{}", port.number()));
         let mut process = Process::spawn("operator", &command, dir.path())?;
         process.wait_ready(READY, || {
             let answer = http::get(&port.address(), "/readyz").ok()?;
@@ -49,6 +51,11 @@ impl Operator {
     /// `127.0.0.1:<port>` of its health and metrics.
     pub fn address(&self) -> String {
         self.port.address()
+    }
+
+    /// Whether it runs. It ends by itself where it has lost its Lease.
+    pub fn is_running(&mut self) -> bool {
+        self.process.is_running()
     }
 
     /// The last lines of its output, for messages.

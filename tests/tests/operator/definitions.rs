@@ -23,7 +23,7 @@ pub(crate) fn backup(name: &str) -> Value {
 }
 
 /// A restore with what is required.
-fn restore(name: &str) -> Value {
+pub(crate) fn restore(name: &str) -> Value {
     json!({
         "apiVersion": "kafkabackup.com/v1alpha1",
         "kind": "KafkaRestore",

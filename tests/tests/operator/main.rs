@@ -4,7 +4,9 @@
 mod control_plane;
 mod definitions;
 mod discovery;
+mod faults;
 mod reconcile;
+mod scene;
 mod strimzi;
 
 use std::sync::OnceLock;

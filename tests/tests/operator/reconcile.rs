@@ -1,80 +1,15 @@
 //! What a KafkaBackup becomes, with the operator as a process of its own. There is no node: its pods are admitted and
 //! wait for one.
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, Operator};
+use strimzi_backup_tests::kubernetes::Operator;
 use strimzi_backup_tests::wait;
 
-use crate::definitions::{backup, with};
+use crate::definitions::{backup, restore, with};
 use crate::plane;
-use crate::strimzi::{CLUSTER, SOON, Strimzi};
-
-/// A namespace with a cluster, and an operator that looks after it.
-struct Scene {
-    strimzi: Strimzi<'static>,
-    plane: &'static ControlPlane,
-    operator: Operator,
-}
-
-impl Scene {
-    fn new(name: &str) -> Result<Self> {
-        let plane = plane()?;
-        let strimzi = Strimzi::new(plane, name, "v1")?;
-        let operator = Operator::start(plane.kubectl(), &strimzi.namespace)?;
-        Ok(Self { strimzi, plane, operator })
-    }
-
-    fn kubectl(&self) -> &Kubectl {
-        self.plane.kubectl()
-    }
-
-    fn namespace(&self) -> &str {
-        &self.strimzi.namespace
-    }
-
-    fn run(&self, arguments: &[&str]) -> Result<String> {
-        self.kubectl().run(&[&["--namespace", self.namespace()], arguments].concat())
-    }
-
-    fn apply(&self, object: &Value) -> Result<()> {
-        self.kubectl().apply(self.namespace(), &object.to_string())?;
-        Ok(())
-    }
-
-    /// An object, as soon as it is there and fits.
-    fn wait(&self, object: &str, fits: impl Fn(&Value) -> bool) -> Result<Value> {
-        let mut last = None;
-        let found = wait::wait_for(object, SOON, || {
-            last = self.kubectl().get(self.namespace(), object)?;
-            Ok(last.clone().filter(|found| fits(found)))
-        });
-        found.map_err(|error| anyhow!("{error:#}\n{}\n{}", last.unwrap_or_default(), self.operator.tail()))
-    }
-
-    /// Waits until a condition of the backup has this reason, and returns its message.
-    fn told(&self, kind: &str, reason: &str) -> Result<String> {
-        let backup = self.wait("kafkabackup/daily", |found| condition(found, kind)["reason"] == reason)?;
-        Ok(condition(&backup, kind)["message"].as_str().unwrap_or_default().to_owned())
-    }
-
-    fn gone(&self, object: &str) -> Result<()> {
-        self.plane.wait_gone(self.namespace(), object, SOON).with_context(|| self.operator.tail())
-    }
-}
-
-fn condition(object: &Value, kind: &str) -> Value {
-    let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    conditions.into_iter().find(|condition| condition["type"] == kind).unwrap_or_default()
-}
-
-/// A backup of that cluster, by certificate, with snapshots.
-fn daily() -> Value {
-    let user = json!({"type": "tls", "kafkaUserRef": {"name": "backup"}});
-    let backup = with(backup("daily"), "authentication", user);
-    let backup = with(backup, "storage.s3.credentialsSecret", json!({"name": "store"}));
-    with(backup, "schedule", json!({"cron": "0 2 * * *"}))
-}
+use crate::scene::{Scene, condition, daily};
+use crate::strimzi::{CLUSTER, SOON};
 
 const OBJECTS: [&str; 6] = [
     "serviceaccount/daily-streamer",
@@ -138,18 +73,12 @@ fn a_backup_says_what_it_waits_for_and_follows_the_cluster() -> Result<()> {
 
     scene.apply(&daily())?;
     scene.wait("deployment/daily-streamer", |_| true)?;
-    let before = digest(&scene)?;
+    let before = scene.digest()?;
     scene.strimzi.reached("tls", "moved.somewhere.svc", 9093)?;
     scene
         .wait("configmap/daily-streamer", |found| found["data"]["job.yaml"].to_string().contains("moved.somewhere"))?;
-    wait::wait_until("another digest at the pods", SOON, || Ok(digest(&scene)? != before))?;
+    wait::wait_until("another digest at the pods", SOON, || Ok(scene.digest()? != before))?;
     scene.operator.stop()
-}
-
-/// What makes pods start anew when it changes.
-fn digest(scene: &Scene) -> Result<String> {
-    let deployment = scene.wait("deployment/daily-streamer", |_| true)?;
-    Ok(deployment["spec"]["template"]["metadata"]["annotations"]["kafkabackup.com/config-sha256"].to_string())
 }
 
 #[test]
@@ -180,4 +109,31 @@ fn a77_a_namespace_goes_with_its_backups_while_the_operator_runs() -> Result<()>
     scene.wait("deployment/daily-streamer", |_| true)?;
     scene.kubectl().run(&["delete", "namespace", "--wait=false", scene.namespace()])?;
     scene.gone(&format!("namespace/{}", scene.namespace()))
+}
+
+#[test]
+fn a_restore_becomes_one_job_that_stands_still_when_asked_to() -> Result<()> {
+    let scene = Scene::new("restored")?;
+    scene.strimzi.complete()?;
+    scene.apply(&daily())?;
+    let user = json!({"type": "tls", "kafkaUserRef": {"name": "backup"}});
+    let restore = with(restore("again"), "authentication", user);
+    let restore = with(restore, "pointInTime", json!({"timestamp": "2026-02-13T01:30:00.000Z"}));
+    scene.apply(&restore)?;
+    let job = scene.wait("job/again-restore", |_| true)?;
+    let document = scene.wait("configmap/again-restore", |_| true)?["data"]["restore.yaml"].to_string();
+    assert!(document.contains("2026-02-13T01:30:00.000Z") && document.contains("shop-kafka-bootstrap"), "{document}");
+
+    scene.apply(&with(restore.clone(), "suspend", json!(true)))?;
+    scene.wait("job/again-restore", |found| found["spec"]["suspend"] == true)?;
+    scene.wait("kafkarestore/again", |found| condition(found, "Ready")["reason"] == "RestoreSuspended")?;
+    scene.apply(&restore)?;
+    let kept = scene.wait("job/again-restore", |found| found["spec"]["suspend"] == false)?;
+    assert_eq!(kept["metadata"]["uid"], job["metadata"]["uid"]);
+
+    scene.run(&["delete", "--wait=false", "kafkarestore/again"])?;
+    scene.gone("kafkarestore/again")?;
+    scene.gone("job/again-restore")?;
+    scene.wait("kafkabackup/daily", |_| true)?;
+    scene.operator.stop()
 }

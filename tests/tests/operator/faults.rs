@@ -1,0 +1,71 @@
+//! What goes wrong around a running operator.
+
+use anyhow::{Result, ensure};
+use strimzi_backup_tests::kubernetes::{ControlPlane, Operator};
+use strimzi_backup_tests::{http, wait};
+
+use crate::prepare;
+use crate::scene::{Scene, daily};
+use crate::strimzi::{SOON, Strimzi};
+
+#[test]
+fn a30_pods_get_every_certificate_while_a_ca_is_replaced() -> Result<()> {
+    let scene = Scene::new("ca")?;
+    scene.strimzi.complete()?;
+    scene.apply(&daily())?;
+    let document = |fits: &dyn Fn(&str) -> bool| {
+        scene.wait("configmap/daily-streamer", |found| fits(&found["data"]["job.yaml"].to_string()))
+    };
+    document(&|text| text.contains("/ca.crt") && !text.contains("ca-2026"))?;
+    let before = scene.digest()?;
+
+    let both = [("ca-2026-03-01T00-00-00Z.crt", "one"), ("ca.crt", "two")];
+    scene.strimzi.secret("shop-cluster-ca-cert", &both)?;
+    document(&|text| text.contains("/ca.crt") && text.contains("ca-2026-03-01T00-00-00Z.crt"))?;
+    wait::wait_until("another digest at the pods", SOON, || Ok(scene.digest()? != before))?;
+    scene.operator.stop()
+}
+
+#[test]
+fn of_two_operators_one_acts_and_the_other_takes_over() -> Result<()> {
+    let scene = Scene::new("two")?;
+    let acts = |operator: &Operator| {
+        let metrics = http::get(&operator.address(), "/metrics")?.body;
+        anyhow::Ok(metrics.lines().any(|line| line.contains("leader") && line.ends_with(" 1")))
+    };
+    wait::wait_until("the first to act", SOON, || acts(&scene.operator))?;
+    let second = Operator::start(scene.kubectl(), scene.namespace())?;
+    scene.strimzi.complete()?;
+    scene.apply(&daily())?;
+    scene.wait("deployment/daily-streamer", |_| true)?;
+    ensure!(!acts(&second)? && acts(&scene.operator)?, "the second acts while the first does");
+    let Scene { operator, .. } = scene;
+    operator.stop()?;
+    wait::wait_until("the second to act", SOON, || acts(&second))?;
+    second.stop()
+}
+
+#[test]
+fn a66_the_kubernetes_api_goes_away_and_the_operator_goes_on_when_it_is_back() -> Result<()> {
+    let mut plane = ControlPlane::start_with_controllers()?;
+    prepare(plane.kubectl())?;
+    let strimzi = Strimzi::new(&plane, "outage", "v1")?;
+    strimzi.complete()?;
+    let namespace = strimzi.namespace;
+    let mut operator = Operator::start(plane.kubectl(), &namespace)?;
+    plane.kubectl().apply(&namespace, &daily().to_string())?;
+    let made = |plane: &ControlPlane, object: &str| {
+        wait::wait_until(object, SOON, || Ok(plane.kubectl().get(&namespace, object)?.is_some()))
+    };
+    made(&plane, "deployment/daily-streamer")?;
+
+    plane.kill_api_server()?;
+    plane.start_api_server()?;
+    // It may have lost its Lease meanwhile: then it has ended, and Kubernetes starts it again.
+    if !operator.is_running() {
+        operator = Operator::start(plane.kubectl(), &namespace)?;
+    }
+    plane.kubectl().run(&["delete", "--namespace", &namespace, "deployment/daily-streamer"])?;
+    made(&plane, "deployment/daily-streamer")?;
+    operator.stop()
+}
