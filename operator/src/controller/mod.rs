@@ -163,6 +163,40 @@ where
 mod tests {
     use super::*;
 
+    /// Words of Kubernetes, which are read and not told.
+    const THEIRS: [&str; 4] = ["PodScheduled", "FailureTarget", "ContainerCreating", "OOMKilled"];
+
+    #[test]
+    fn every_reason_is_documented() {
+        let document = include_str!("../../../docs/operator.md");
+        let sources = [
+            include_str!("error.rs"),
+            include_str!("observe.rs"),
+            include_str!("backup.rs"),
+            include_str!("restore.rs"),
+            include_str!("mod.rs"),
+            include_str!("conditions.rs"),
+            include_str!("../strimzi/error.rs"),
+        ];
+        for source in sources {
+            let code = source.split("#[cfg(test)]").next().unwrap();
+            let words = code.split('"').skip(1).step_by(2).filter(|word| is_reason(word) && !THEIRS.contains(word));
+            for word in words {
+                assert!(document.contains(&format!("`{word}`")), "docs/operator.md does not say what {word} means");
+            }
+        }
+    }
+
+    /// Two words or more that are written together.
+    fn is_reason(word: &str) -> bool {
+        let capitals = word.chars().filter(char::is_ascii_uppercase).count();
+        word.starts_with(|first: char| first.is_ascii_uppercase())
+            && capitals >= 2
+            && word.chars().filter(char::is_ascii_lowercase).count() > capitals
+            && word.chars().all(|letter| letter.is_ascii_alphabetic())
+            && !word.starts_with("Kafka")
+    }
+
     #[test]
     fn pauses_double_up_to_a_bound() {
         assert_eq!([1, 2, 3, 9, 10, 400].map(|count| pause(count).as_secs()), [1, 2, 4, 256, 300, 300]);

@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::finalizer::{self, Event, finalizer};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -149,7 +149,8 @@ async fn carry_out<K: Carried>(
 ) {
     let client = &context.client;
     let ours = watcher::Config::default().labels(&format!("{KIND}={}", K::NAME.to_lowercase()));
-    let controller = Controller::new(api::<K>(&context, namespace), watcher::Config::default());
+    // One resource that cannot be read must not hold up the others.
+    let controller = Controller::new(api::<DeserializeGuard<K>>(&context, namespace), watcher::Config::default());
     let (kafka_store, secret_store) = (controller.store(), controller.store());
     // That they changed is enough; what they hold is read by who needs it.
     let secrets: Api<PartialObjectMeta<Secret>> = api(&context, namespace);
@@ -200,31 +201,40 @@ where
 }
 
 /// The resource that an object's labels name.
-fn labelled<K: Carried>(object: &impl ResourceExt) -> Option<ObjectRef<K>> {
+fn labelled<K: Carried>(object: &impl ResourceExt) -> Option<ObjectRef<DeserializeGuard<K>>> {
     let name = object.labels().get(INSTANCE)?;
     Some(ObjectRef::new(name).within(&object.namespace()?))
 }
 
 /// The resources that are about a cluster.
-fn about<K: Carried>(store: &Store<K>, cluster: &str, namespace: &str) -> Vec<ObjectRef<K>>
-where
-    K::DynamicType: Hash + Eq,
-{
-    let concerns = |resource: &Arc<K>| {
+fn about<K: Carried>(
+    store: &Store<DeserializeGuard<K>>,
+    cluster: &str,
+    namespace: &str,
+) -> Vec<ObjectRef<DeserializeGuard<K>>> {
+    let concerns = |resource: &K| {
         let wanted = resource.cluster();
         let home = resource.namespace();
         wanted.name == cluster && wanted.namespace.as_deref().or(home.as_deref()) == Some(namespace)
     };
-    store
-        .state()
-        .iter()
-        .filter(|resource| concerns(resource))
-        .map(|resource| ObjectRef::from_obj(&**resource))
-        .collect()
+    let resources = store.state();
+    let concerned = resources.iter().filter(|resource| resource.0.as_ref().is_ok_and(concerns));
+    concerned.map(|resource| ObjectRef::from_obj(&**resource)).collect()
 }
 
-async fn reconcile<K: Carried>(resource: Arc<K>, context: Arc<Context>) -> Result<Action, finalizer::Error<Error>> {
-    let (began, name) = (Instant::now(), full_name(&*resource));
+async fn reconcile<K: Carried>(
+    resource: Arc<DeserializeGuard<K>>,
+    context: Arc<Context>,
+) -> Result<Action, finalizer::Error<Error>> {
+    let (began, name) = (Instant::now(), full_name::<K>(&*resource));
+    let resource = match &resource.0 {
+        Ok(resource) => Arc::new(resource.clone()),
+        Err(error) => {
+            tracing::warn!(resource = name, error = error.error, "a resource has another form than this release knows");
+            context.metrics.reconciled(K::NAME, false, began.elapsed());
+            return Ok(Action::await_change());
+        }
+    };
     let api: Api<K> = Api::namespaced(context.client.clone(), &resource.namespace().unwrap_or_default());
     let carried = finalizer(&api, FINALIZER, resource, |event| async {
         match event {
@@ -250,8 +260,12 @@ fn gone_is_gone(done: Result<Action, finalizer::Error<Error>>) -> Result<Action,
     }
 }
 
-fn again_after<K: Carried>(resource: Arc<K>, error: &finalizer::Error<Error>, context: Arc<Context>) -> Action {
-    let name = full_name(&*resource);
+fn again_after<K: Carried>(
+    resource: Arc<DeserializeGuard<K>>,
+    error: &finalizer::Error<Error>,
+    context: Arc<Context>,
+) -> Action {
+    let name = full_name::<K>(&*resource);
     let told = match error {
         finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error) => error.told(),
         other => other.to_string(),
@@ -261,7 +275,7 @@ fn again_after<K: Carried>(resource: Arc<K>, error: &finalizer::Error<Error>, co
     Action::requeue(pause)
 }
 
-fn full_name<K: Carried>(resource: &K) -> String {
+fn full_name<K: Carried>(resource: &impl ResourceExt) -> String {
     format!("{}/{}/{}", K::NAME, resource.namespace().unwrap_or_default(), resource.name_any())
 }
 
