@@ -62,3 +62,36 @@ async fn metrics(State(view): State<View>) -> impl IntoResponse {
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, kind, String::new()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let mut peer = TcpStream::connect(address).await.expect("connected");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        peer.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        peer.read_to_string(&mut answer).await.expect("an answer");
+        answer
+    }
+
+    #[tokio::test]
+    async fn it_is_ready_once_the_api_server_has_answered() {
+        let listener = bind(([127, 0, 0, 1], 0).into()).await.expect("bound");
+        let address = listener.local_addr().expect("address");
+        let (view, stop) = (View::default(), CancellationToken::new());
+        let serving = tokio::spawn(serve(listener, view.clone(), stop.clone()));
+        assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"));
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 503"));
+        view.ready.store(true, Ordering::Relaxed);
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        let metrics = get(address, "/metrics").await;
+        assert!(metrics.contains("strimzi_backup_operator_leader 0"), "{metrics}");
+        stop.cancel();
+        serving.await.expect("no panic").expect("no error");
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::Client;
@@ -10,9 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::build::{Image, Settings};
 use crate::cli::Run;
+use crate::controller::error::chain;
 use crate::controller::{self, Context, Scope};
 use crate::http::{self, View};
 use crate::leader::Election;
+
+/// The pause between questions to an API server that does not answer.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT, or until the Lease is lost: then the process ends, and Kubernetes starts a new one.
 ///
@@ -33,11 +38,10 @@ pub async fn run(options: Run) -> anyhow::Result<()> {
 }
 
 async fn act(client: Client, options: &Run, view: &View, stop: &CancellationToken) -> anyhow::Result<()> {
-    let version = tokio::select! {
-        version = client.apiserver_version() => version.context("ask the Kubernetes API for its version")?,
+    tokio::select! {
+        () = answered(&client) => {}
         () = stop.cancelled() => return Ok(()),
-    };
-    tracing::info!(kubernetes = version.git_version, "the Kubernetes API answers");
+    }
     view.ready.store(true, Ordering::Relaxed);
     let scope = Scope::parse(&options.namespace);
     let settings = Settings {
@@ -68,6 +72,20 @@ async fn act(client: Client, options: &Run, view: &View, stop: &CancellationToke
     anyhow::ensure!(stop.is_cancelled(), "the Lease {:?} was lost", options.lease_name);
     election.resign().await;
     Ok(())
+}
+
+/// Waits until the API server answers. While it does not, ending would only begin the same anew, after longer pauses.
+async fn answered(client: &Client) {
+    loop {
+        match client.apiserver_version().await {
+            Ok(version) => {
+                tracing::info!(kubernetes = version.git_version, "the Kubernetes API answers");
+                return;
+            }
+            Err(error) => tracing::warn!(error = chain(&error), "the Kubernetes API does not answer"),
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
 }
 
 async fn signalled(stop: CancellationToken) {
