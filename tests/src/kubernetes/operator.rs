@@ -29,13 +29,21 @@ impl Operator {
     /// # Errors
     /// Where it cannot be built, ends, or is not ready in time.
     pub fn start(kubectl: &Kubectl, namespace: &str) -> Result<Self> {
+        Self::start_from(kubectl, namespace, namespace)
+    }
+
+    /// The same from a namespace of its own.
+    ///
+    /// # Errors
+    /// As [`Operator::start`].
+    pub fn start_from(kubectl: &Kubectl, home: &str, namespace: &str) -> Result<Self> {
         let (dir, port) = (RunDir::new("operator")?, Port::reserve()?);
         let mut command = Command::new(binary::strimzi_backup_operator()?);
         command
             .arg("run")
             .env("KUBECONFIG", kubectl.kubeconfig())
             .env("STRIMZI_BACKUP_NAMESPACE", namespace)
-            .env("OPERATOR_NAMESPACE", namespace)
+            .env("OPERATOR_NAMESPACE", home)
             .env("STRIMZI_BACKUP_IMAGE", "example.org/strimzi-backup:test")
             .env("STRIMZI_BACKUP_HTTP_ADDRESS", port.address())
             // No two have the same, as no two pods have.
@@ -56,6 +64,11 @@ impl Operator {
     /// Whether it runs. It ends by itself where it has lost its Lease.
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()
+    }
+
+    /// All that it logged so far.
+    pub fn log(&self) -> String {
+        format!("{}{}", self.process.stdout(), self.process.stderr())
     }
 
     /// The last lines of its output, for messages.

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kube::Client;
-use serde_json::{Value, json};
+use serde_json::json;
 use strimzi_backup_operator::strimzi::{
     Authentication, Cluster, Credentials, Discovered, Error, MetadataMode, Purpose, Request, SecretRef, Trust, User,
     discover,
 };
 use strimzi_backup_tests::kubernetes::ControlPlane;
 
+use crate::scene::{Right, rules};
 use crate::strimzi::{CLUSTER, SOON, Strimzi, serve};
 use crate::{client, client_of, plane};
 
@@ -142,17 +143,12 @@ async fn discovery_says_what_is_missing_and_the_user_it_asks_for_can_be_applied(
 }
 
 /// What the operator's role has to allow, so that discovery works, and nothing else.
-const RIGHTS: [(&str, &str, &str); 4] = [
-    ("kafka.strimzi.io", "kafkas", "get"),
-    ("kafka.strimzi.io", "kafkausers", "get"),
-    ("kafka.strimzi.io", "kafkanodepools", "list"),
-    ("", "secrets", "get"),
+const RIGHTS: [Right<'_>; 4] = [
+    ("kafka.strimzi.io", &["kafkas"], &["get"]),
+    ("kafka.strimzi.io", &["kafkausers"], &["get"]),
+    ("kafka.strimzi.io", &["kafkanodepools"], &["list"]),
+    ("", &["secrets"], &["get"]),
 ];
-
-fn rules(rights: &[(&str, &str, &str)]) -> Value {
-    let rule = |(group, resource, verb)| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]});
-    rights.iter().copied().map(rule).collect()
-}
 
 #[tokio::test]
 async fn discovery_needs_four_rights_and_says_which_is_missing() -> Result<()> {
@@ -170,11 +166,11 @@ async fn discovery_needs_four_rights_and_says_which_is_missing() -> Result<()> {
     answered(&client_of(&all).await?, &request, |found| found.is_ok()).await?;
     for missing in RIGHTS {
         let rest: Vec<_> = RIGHTS.into_iter().filter(|right| *right != missing).collect();
-        let account = plane.service_account(&strimzi.namespace, &format!("no-{}", missing.1), &rules(&rest))?;
+        let account = plane.service_account(&strimzi.namespace, &format!("no-{}", missing.1[0]), &rules(&rest))?;
         let says_so = |found: &Result<Discovered, Error>| {
             let Err(error) = found else { return false };
             let source = error.source().map(ToString::to_string).unwrap_or_default();
-            error.to_string().contains("the role of this operator does not allow it") && source.contains(missing.1)
+            error.to_string().contains("the role of this operator does not allow it") && source.contains(missing.1[0])
         };
         answered(&client_of(&account).await?, &request, says_so).await?;
     }

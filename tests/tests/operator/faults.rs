@@ -1,12 +1,19 @@
 //! What goes wrong around a running operator.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use strimzi_backup_tests::kubernetes::{ControlPlane, Operator};
 use strimzi_backup_tests::{http, wait};
 
+use crate::definitions::with;
 use crate::prepare;
 use crate::scene::{Scene, daily};
 use crate::strimzi::{SOON, Strimzi};
+
+/// A watch that was cut off is tried again after longer and longer pauses.
+const OUTAGE: Duration = Duration::from_secs(120);
 
 #[test]
 fn a30_pods_get_every_certificate_while_a_ca_is_replaced() -> Result<()> {
@@ -23,7 +30,7 @@ fn a30_pods_get_every_certificate_while_a_ca_is_replaced() -> Result<()> {
     scene.strimzi.secret("shop-cluster-ca-cert", &both)?;
     document(&|text| text.contains("/ca.crt") && text.contains("ca-2026-03-01T00-00-00Z.crt"))?;
     wait::wait_until("another digest at the pods", SOON, || Ok(scene.digest()? != before))?;
-    scene.operator.stop()
+    scene.end()
 }
 
 #[test]
@@ -34,7 +41,7 @@ fn of_two_operators_one_acts_and_the_other_takes_over() -> Result<()> {
         anyhow::Ok(metrics.lines().any(|line| line.contains("leader") && line.ends_with(" 1")))
     };
     wait::wait_until("the first to act", SOON, || acts(&scene.operator))?;
-    let second = Operator::start(scene.kubectl(), scene.namespace())?;
+    let second = Operator::start(&scene.account, scene.namespace())?;
     scene.strimzi.complete()?;
     scene.apply(&daily())?;
     scene.wait("deployment/daily-streamer", |_| true)?;
@@ -53,11 +60,17 @@ fn a66_the_kubernetes_api_goes_away_and_the_operator_goes_on_when_it_is_back() -
     strimzi.complete()?;
     let namespace = strimzi.namespace;
     let mut operator = Operator::start(plane.kubectl(), &namespace)?;
-    plane.kubectl().apply(&namespace, &daily().to_string())?;
-    let made = |plane: &ControlPlane, object: &str| {
-        wait::wait_until(object, SOON, || Ok(plane.kubectl().get(&namespace, object)?.is_some()))
+    // The schedule of the CronJob follows that of the backup.
+    let follows = |plane: &ControlPlane, operator: &Operator, cron: &str| {
+        let backup = with(daily(), "schedule", json!({"cron": cron}));
+        plane.kubectl().apply(&namespace, &backup.to_string())?;
+        let followed = wait::wait_until(cron, OUTAGE, || {
+            let cron_job = plane.kubectl().get(&namespace, "cronjob/daily-snapshot")?;
+            Ok(cron_job.is_some_and(|found| found["spec"]["schedule"] == cron))
+        });
+        followed.with_context(|| operator.tail())
     };
-    made(&plane, "deployment/daily-streamer")?;
+    follows(&plane, &operator, "0 2 * * *")?;
 
     plane.kill_api_server()?;
     plane.start_api_server()?;
@@ -65,7 +78,6 @@ fn a66_the_kubernetes_api_goes_away_and_the_operator_goes_on_when_it_is_back() -
     if !operator.is_running() {
         operator = Operator::start(plane.kubectl(), &namespace)?;
     }
-    plane.kubectl().run(&["delete", "--namespace", &namespace, "deployment/daily-streamer"])?;
-    made(&plane, "deployment/daily-streamer")?;
+    follows(&plane, &operator, "0 3 * * *")?;
     operator.stop()
 }

@@ -7,7 +7,6 @@ use strimzi_backup_tests::kubernetes::Operator;
 use strimzi_backup_tests::wait;
 
 use crate::definitions::{backup, restore, with};
-use crate::plane;
 use crate::scene::{Scene, condition, daily};
 use crate::strimzi::{CLUSTER, SOON};
 
@@ -57,7 +56,7 @@ fn a77_a_backup_becomes_its_objects_and_takes_them_with_it() -> Result<()> {
     for object in ["secret/store", "secret/backup", "secret/shop-cluster-ca-cert", "kafka/shop"] {
         scene.wait(object, |_| true)?;
     }
-    scene.operator.stop()
+    scene.end()
 }
 
 #[test]
@@ -78,7 +77,7 @@ fn a_backup_says_what_it_waits_for_and_follows_the_cluster() -> Result<()> {
     scene
         .wait("configmap/daily-streamer", |found| found["data"]["job.yaml"].to_string().contains("moved.somewhere"))?;
     wait::wait_until("another digest at the pods", SOON, || Ok(scene.digest()? != before))?;
-    scene.operator.stop()
+    scene.end()
 }
 
 #[test]
@@ -93,7 +92,7 @@ fn a11_what_was_made_stays_without_an_operator_and_the_next_one_goes_on() -> Res
     let first = scene.operator;
     drop(first);
     scene.strimzi.reached("tls", "moved.somewhere.svc", 9093)?;
-    scene.operator = Operator::start(plane()?.kubectl(), &scene.strimzi.namespace)?;
+    scene.operator = Operator::start(&scene.account, &scene.strimzi.namespace)?;
     scene
         .wait("configmap/daily-streamer", |found| found["data"]["job.yaml"].to_string().contains("moved.somewhere"))?;
     let kept = scene.wait("deployment/daily-streamer", |found| generation(found) != generation(&made))?;
@@ -101,9 +100,12 @@ fn a11_what_was_made_stays_without_an_operator_and_the_next_one_goes_on() -> Res
     Ok(())
 }
 
+/// Its rights are not in the namespace that goes: a Role there goes first, and with it the right to let the backup go.
 #[test]
 fn a77_a_namespace_goes_with_its_backups_while_the_operator_runs() -> Result<()> {
-    let scene = Scene::new("emptied")?;
+    let mut scene = Scene::new("emptied")?;
+    let home = scene.plane.namespace("home")?;
+    scene.operator = Operator::start_from(scene.kubectl(), &home, scene.namespace())?;
     scene.strimzi.complete()?;
     scene.apply(&daily())?;
     scene.wait("deployment/daily-streamer", |_| true)?;
@@ -135,5 +137,5 @@ fn a_restore_becomes_one_job_that_stands_still_when_asked_to() -> Result<()> {
     scene.gone("kafkarestore/again")?;
     scene.gone("job/again-restore")?;
     scene.wait("kafkabackup/daily", |_| true)?;
-    scene.operator.stop()
+    scene.end()
 }
