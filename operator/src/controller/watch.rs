@@ -15,6 +15,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::finalizer::{self, Event, finalizer};
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
@@ -34,8 +35,30 @@ const STRIMZI_CLUSTER: &str = "strimzi.io/cluster";
 /// before it has listed its resources would never end by itself.
 const LAST_CALLS: Duration = Duration::from_secs(5);
 
+/// How often it is asked which version of Strimzi's resources is served.
+const LOOK_AT_VERSIONS: Duration = Duration::from_secs(60);
+
 /// Resources that are carried out at once.
 const CONCURRENCY: u16 = 8;
+
+/// How long all watches of a controller wait after one of them failed. They share the pause: were it to grow, an API
+/// server that is back would be followed minutes later, as each watch has to fail once to learn of it.
+const WATCHES_WAIT: Duration = Duration::from_secs(1);
+
+/// Pauses of [`WATCHES_WAIT`].
+struct Steady;
+
+impl Iterator for Steady {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(WATCHES_WAIT)
+    }
+}
+
+impl Backoff for Steady {
+    fn reset(&mut self) {}
+}
 
 /// Which namespaces are looked after.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,23 +136,47 @@ impl Carried for KafkaRestore {
 }
 
 /// Carries out all resources of the scope until `stop`; what is under way then is finished, if it takes not long.
+/// Begins anew when Strimzi is installed or serves another version: a watch on one that is gone would hold up the others.
 pub async fn run(context: Arc<Context>, scope: &Scope, stop: &CancellationToken) {
-    let kafka = match Strimzi::find(&context.client).await {
-        Ok(strimzi) => Some(strimzi.resource(Kind::Kafka)),
-        Err(error) => {
-            tracing::warn!(%error, "changes of Kafka resources are noticed with a delay");
-            None
+    while !stop.is_cancelled() {
+        let kafka = served(&context).await;
+        if kafka.is_none() {
+            tracing::warn!("Strimzi is not installed, or cannot be asked for; this is looked at again");
         }
-    };
+        let this = stop.child_token();
+        let other = async {
+            let mut seen = kafka.clone();
+            while seen == kafka {
+                tokio::time::sleep(LOOK_AT_VERSIONS).await;
+                // Without an answer nothing is known to have changed.
+                seen = served(&context).await.or(seen);
+            }
+            tracing::info!("Strimzi serves another version; the watches begin anew");
+        };
+        let ended = async {
+            tokio::select! {
+                () = other => {}
+                () = stop.cancelled() => {}
+            }
+            this.cancel();
+        };
+        tokio::join!(all(&context, scope, kafka.as_ref(), &this), ended);
+    }
+}
+
+/// The `Kafka` resource in the version that is served.
+async fn served(context: &Context) -> Option<ApiResource> {
+    let strimzi = Strimzi::find(&context.client).await;
+    strimzi.map(|strimzi| strimzi.resource(Kind::Kafka)).ok()
+}
+
+async fn all(context: &Arc<Context>, scope: &Scope, kafka: Option<&ApiResource>, stop: &CancellationToken) {
     let watches = scope.watches().into_iter();
-    let running = watches.map(|namespace| {
-        let (context, kafka, stop) = (Arc::clone(&context), kafka.clone(), stop.clone());
-        async move {
-            let namespace = namespace.as_deref();
-            let backups = carry_out::<KafkaBackup>(Arc::clone(&context), namespace, kafka.as_ref(), stop.clone());
-            let restores = carry_out::<KafkaRestore>(context, namespace, kafka.as_ref(), stop);
-            tokio::join!(backups, restores);
-        }
+    let running = watches.map(|namespace| async move {
+        let namespace = namespace.as_deref();
+        let backups = carry_out::<KafkaBackup>(Arc::clone(context), namespace, kafka, stop.clone());
+        let restores = carry_out::<KafkaRestore>(Arc::clone(context), namespace, kafka, stop.clone());
+        tokio::join!(backups, restores);
     });
     let late = async {
         stop.cancelled().await;
@@ -157,6 +204,7 @@ async fn carry_out<K: Carried>(
     let strimzis = watcher::Config::default().labels(STRIMZI_CLUSTER);
     let mut controller = controller
         .with_config(controller::Config::default().concurrency(CONCURRENCY))
+        .trigger_backoff(Steady)
         .owns(api::<Deployment>(&context, namespace), ours.clone())
         .owns(api::<CronJob>(&context, namespace), ours.clone())
         // Those of a schedule belong to the CronJob; the label says whose it is.
