@@ -133,12 +133,15 @@ async fn metrics<T: Told>(State(told): State<Arc<T>>) -> impl IntoResponse {
 
 #[cfg(test)]
 mod tests {
-    use strimzi_backup_format::ids::TimestampMs;
+    use strimzi_backup_format::checksum::Sha256;
+    use strimzi_backup_format::ids::{BackupId, Shard, TimestampMs};
+    use strimzi_backup_format::state::State;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
 
     use super::*;
     use crate::clock::SystemClock;
+    use crate::report::Protected;
 
     fn view() -> Arc<View<SystemClock>> {
         Arc::new(View {
@@ -169,14 +172,17 @@ mod tests {
 
     #[test]
     fn lag_is_told_from_the_claim_on_while_nothing_is_protected() {
+        let backup = BackupId::new(SystemClock.uuid());
+        let mut state = State::empty(backup, Shard::ONLY, Sha256::of(b""));
         let view = view();
         let ago = |seconds: i64| TimestampMs::new(SystemClock.now().get() - seconds * 1000);
         view.refresh();
         assert!(view.metrics.lag.get().is_nan(), "nothing is known before the claim");
-        view.status.claimed(ago(100), None);
+        view.status.claimed(ago(100), Protected::of(&state));
         view.refresh();
         assert!((100.0..110.0).contains(&view.metrics.lag.get()), "the first copy lasts");
-        view.status.committed(Some(ago(10)));
+        state.frontier.until = Some(ago(10));
+        view.status.committed(Protected::of(&state));
         view.refresh();
         assert!((10.0..20.0).contains(&view.metrics.lag.get()), "protected up to then");
     }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strimzi_backup_format::coverage::recoverable_until;
 use strimzi_backup_format::ids::{ClusterId, Shard, TimestampMs};
 use strimzi_backup_format::job::{BackupSettings, Compression, Job};
 use strimzi_backup_format::manifest::log::LogWriter;
@@ -28,6 +27,7 @@ use crate::metrics::{KindLabel, Metrics};
 use crate::pipeline::produce::{Pool, Workshop};
 use crate::source;
 use crate::source::buffers::Buffers;
+use crate::report::{self, Protected, Resource, Streaming};
 use crate::source::live::LiveBroker;
 use crate::status::Status;
 use crate::stream::{Parts, Stream, Until};
@@ -44,11 +44,18 @@ const CLIENT_SHARE: u64 = 4;
 /// The least a broker gathers before it answers, so that quiet partitions cost few requests.
 const FETCH_MIN_BYTES: u32 = 64 << 10;
 
-/// Streams until `stop`, or until caught up. Ends soon after `abandon`, whatever the store does.
+/// Streams until `stop`, or until caught up. Ends soon after `abandon`, whatever the store does. Tells `resource` how it
+/// stands, where there is one.
 ///
 /// # Errors
 /// [`Error`], which knows its exit code.
-pub async fn stream(job: Job, until: Until, stop: CancellationToken, abandon: CancellationToken) -> Result<(), Error> {
+pub async fn stream(
+    job: Job,
+    until: Until,
+    resource: Option<Resource>,
+    stop: CancellationToken,
+    abandon: CancellationToken,
+) -> Result<(), Error> {
     let Opened { listener, store, kafka } = open(&job).await?;
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "listening for /livez, /readyz and /metrics");
@@ -56,6 +63,7 @@ pub async fn stream(job: Job, until: Until, stop: CancellationToken, abandon: Ca
     let world = World::new(&job);
     let _deadline = AbortOnDropHandle::new(tokio::spawn(grace(stop.clone(), abandon.clone())));
     let serving = AbortOnDropHandle::new(tokio::spawn(admin::serve(listener, world.view(), stop.child_token())));
+    let _telling = resource.map(|resource| AbortOnDropHandle::new(tokio::spawn(tell(resource, &world))));
     let done = run(job, (store, kafka), &world, until, &stop, abandon.clone()).await;
     stop.cancel();
     // The server only reads; how it ended matters to nobody once the streamer has, nor does a client that dawdles.
@@ -64,6 +72,18 @@ pub async fn stream(job: Job, until: Until, stop: CancellationToken, abandon: Ca
         () = abandon.cancelled() => {}
     }
     done
+}
+
+/// Tells Kubernetes what is protected, from the claim on.
+fn tell(resource: Resource, world: &World) -> impl Future<Output = ()> + use<> {
+    let (status, clock, writer) = (Arc::clone(&world.status), Arc::clone(&world.clock), writer());
+    let look = move || Some(Streaming::of(&status.protected()?, clock.now(), &writer));
+    report::tell(resource, look)
+}
+
+/// Who this process is: in a pod, its name.
+fn writer() -> String {
+    gethostname::gethostname().to_string_lossy().into_owned()
 }
 
 /// What the job names outside of itself.
@@ -182,13 +202,13 @@ async fn take_over(job: &Job, store: &Store, kafka: &Kafka, world: &World) -> Re
         job,
         store: store.clone(),
         cluster: cluster_id(kafka, job).await?,
-        writer: gethostname::gethostname().to_string_lossy().into_owned(),
+        writer: writer(),
         clock: Arc::clone(&world.clock),
         metrics: Arc::clone(&world.metrics),
         proven: false.into(),
     };
     let writer = claimant.claim().await?;
-    world.status.claimed(world.clock.now(), recoverable_until(writer.state()));
+    world.status.claimed(world.clock.now(), Protected::of(writer.state()));
     world.metrics.epoch.set(i64::try_from(writer.epoch().get()).unwrap_or(i64::MAX));
     world.metrics.commits.get_or_create(&KindLabel::new("claim")).inc();
     // Only now is it known that what lies there is ours to tidy up.

@@ -6,6 +6,7 @@
 //!                                                ├─ pipeline/  cut policy, encoding, uploading
 //!                                                └─ kafka/     the only user of librdkafka
 //!                ├▶ restore/   from the store back into a Kafka cluster
+//!                ├▶ report.rs  how it stands, into the status of a resource in Kubernetes
 //!                └▶ inspect.rs, segments.rs, snapshot.rs, verify/   the store alone
 //! ```
 
@@ -21,6 +22,7 @@ pub mod inspect;
 pub mod kafka;
 pub mod metrics;
 pub mod pipeline;
+pub mod report;
 pub mod restore;
 pub mod segments;
 pub mod snapshot;

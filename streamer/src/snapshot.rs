@@ -13,7 +13,8 @@ use std::fmt;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use strimzi_backup_format::ids::{Nonce, Shard, SnapshotId, TimestampMs};
+use serde::Serialize;
+use strimzi_backup_format::ids::{Nonce, Shard, SnapshotId, TimestampMs, TopicName};
 use strimzi_backup_format::job::Job;
 use strimzi_backup_format::layout;
 use strimzi_backup_format::manifest::reader::{self, Log};
@@ -152,7 +153,41 @@ async fn create(store: &Store, snapshot: &Snapshot, clock: &impl Clock) -> Resul
     }
 }
 
+/// The sums of a snapshot, small enough for a status in Kubernetes.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary<'a> {
+    id: &'a SnapshotId,
+    size_bytes: u64,
+    records: u64,
+    topics: usize,
+    partitions: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_timestamp: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest_timestamp: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recoverable_until: Option<String>,
+}
+
 impl Taken {
+    /// Its sums, as a line of JSON.
+    pub fn summary(&self) -> String {
+        let Snapshot { id, totals, topics, positions, .. } = &self.snapshot;
+        let holds_records = |topic: &TopicName| !topic.is_consumer_offsets();
+        let summary = Summary {
+            id,
+            size_bytes: totals.bytes,
+            records: totals.rows,
+            topics: topics.keys().filter(|topic| holds_records(topic)).count(),
+            partitions: positions.iter().filter(|position| holds_records(&position.topic)).count(),
+            oldest_timestamp: self.snapshot.oldest_timestamp.map(TimestampMs::to_rfc3339),
+            newest_timestamp: self.snapshot.newest_timestamp.map(TimestampMs::to_rfc3339),
+            recoverable_until: self.snapshot.recoverable_until.map(TimestampMs::to_rfc3339),
+        };
+        serde_json::to_string(&summary).unwrap_or_default() + "\n"
+    }
+
     /// The snapshot's document as JSON.
     pub fn to_json(&self) -> String {
         // Text keys and finite numbers only, which is all that serde_json asks for.

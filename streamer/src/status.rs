@@ -1,27 +1,29 @@
-//! What the HTTP server tells of the streamer: alive, ready, and how far behind.
+//! What is told of the streamer: alive, ready, how far behind, and what is protected.
 
 use parking_lot::Mutex;
 use strimzi_backup_format::ids::TimestampMs;
 
-/// Shared between the streamer and the HTTP server.
+use crate::report::Protected;
+
+/// Shared between the streamer, the HTTP server and who tells Kubernetes.
 #[derive(Debug, Default)]
 pub struct Status {
     facts: Mutex<Facts>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Facts {
     claimed: Option<TimestampMs>,
     watched: bool,
     fetched: bool,
-    until: Option<TimestampMs>,
+    protected: Option<Protected>,
 }
 
 impl Status {
-    /// The log is claimed, with `recoverable.until` as the writer before left it.
-    pub fn claimed(&self, now: TimestampMs, until: Option<TimestampMs>) {
+    /// The log is claimed, with what the writer before left protected.
+    pub fn claimed(&self, now: TimestampMs, protected: Protected) {
         let mut facts = self.facts.lock();
-        (facts.claimed, facts.until) = (Some(now), until);
+        (facts.claimed, facts.protected) = (Some(now), Some(protected));
     }
 
     /// The cluster's topics were seen.
@@ -39,20 +41,25 @@ impl Status {
         self.facts.lock().fetched = true;
     }
 
-    /// A manifest was committed, with `recoverable.until` as it stands now.
-    pub fn committed(&self, until: Option<TimestampMs>) {
-        self.facts.lock().until = until;
+    /// A manifest was committed, and so much is protected now.
+    pub fn committed(&self, protected: Protected) {
+        self.facts.lock().protected = Some(protected);
+    }
+
+    /// What is protected; `None` before the log is claimed.
+    pub fn protected(&self) -> Option<Protected> {
+        self.facts.lock().protected.clone()
     }
 
     /// Since when records may be missing: `recoverable.until` as last committed; the claim, while nothing is protected.
     pub fn behind_since(&self) -> Option<TimestampMs> {
-        let facts = *self.facts.lock();
-        facts.until.or(facts.claimed)
+        let facts = self.facts.lock();
+        facts.protected.as_ref().and_then(|protected| protected.until).or(facts.claimed)
     }
 
     /// What is still missing before it is ready; `None` where nothing is.
     pub fn not_ready(&self) -> Option<&'static str> {
-        let facts = *self.facts.lock();
+        let facts = self.facts.lock();
         if facts.claimed.is_none() {
             Some("the manifest log is not claimed yet")
         } else if !facts.watched {

@@ -26,6 +26,9 @@ use super::template::Template;
     printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.strimziClusterRef.name", description = "The Kafka cluster"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the topics are protected"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why, or why not"),
+    printcolumn(name = "From", type_ = "string", json_path = ".status.recoverable.from", description = "The first moment that a restore may choose"),
+    printcolumn(name = "Until", type_ = "string", json_path = ".status.recoverable.until", description = "The last one, as last reported"),
+    printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lagSeconds", description = "Seconds between that and the report"),
     printcolumn(name = "Snapshot", type_ = "date", json_path = ".status.lastBackup.completionTime", description = "When the last snapshot was made"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = (

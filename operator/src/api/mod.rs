@@ -26,7 +26,10 @@ pub use kafka_restore::{
     BackupRef, ExistingTopicPolicy, GroupMapping, KafkaRestore, KafkaRestoreSpec, OnGap, PointInTime,
     RestoreConsumerGroups, RestoreSpec, TopicCreation, TopicMapping,
 };
-pub use status::{Backup, KafkaBackupStatus, KafkaRestoreStatus, Outcome, RestoreProgress};
+pub use status::{
+    Backup, Gaps, GroupsHeld, Instant, KafkaBackupStatus, KafkaRestoreStatus, Outcome, Reported, RestorePod, RestoreProgress,
+    Stored, Sums, Window,
+};
 pub use storage::{Anchor, Azure, CaSecret, CredentialsSecret, Gcs, S3, Storage, StorageType};
 pub use template::{ContainerTemplate, Metadata, PodTemplate, ServiceAccountTemplate, Template};
 
@@ -41,9 +44,6 @@ pub const TRIGGER_NOW: &str = "now";
 
 /// Strimzi's annotation: while it is `true`, changes of the resource are not carried out.
 pub const PAUSE: &str = "strimzi.io/pause-reconciliation";
-
-/// The finalizer: what Kubernetes does not collect by itself is cleaned up before the resource goes.
-pub const FINALIZER: &str = "kafkabackup.com/cleanup";
 
 /// The definitions of all custom resources.
 pub fn crds() -> [CustomResourceDefinition; 2] {

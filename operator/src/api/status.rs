@@ -1,4 +1,5 @@
-//! What is told of a resource. Output only: nothing is read back from it but the times of conditions.
+//! What is told of a resource. The operator writes most of it; what is marked so, pods write themselves, under field managers
+//! of their own. Of what the operator writes, it reads back only the times of conditions and what Jobs that are gone had made.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KafkaBackupStatus {
-    /// `Ready`, `Streaming`, `Reconciled`, and while it is so `ReconciliationPaused`.
+    /// `Ready`, `Streaming`, `NoGaps`, `GroupsCovered`, `Reconciled`, and while it is so `ReconciliationPaused`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -25,6 +26,101 @@ pub struct KafkaBackupStatus {
     /// Snapshots that were asked for, newest first, as far as their Jobs are kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backup_history: Vec<Backup>,
+    /// When the schedule asks for the next snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_scheduled_backup: Option<Time>,
+    /// What the streamer tells.
+    #[serde(flatten)]
+    pub streamer: Reported,
+}
+
+/// What a streamer tells of its backup, from the manifests, within 30 seconds; what matters, at once.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Reported {
+    /// The window that a restore may choose its moment from. Written by the streamer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recoverable: Option<Window>,
+    /// Seconds from `recoverable.until` to `reportedAt`: what would have been lost if Kafka had been lost then. Written by the
+    /// streamer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_seconds: Option<u64>,
+    /// The lowest timestamp of a record that is held. Written by the streamer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_timestamp: Option<Instant>,
+    /// The highest timestamp of a record that is held. Written by the streamer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest_timestamp: Option<Instant>,
+    /// Offsets that could not be captured. Written by the streamer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gaps: Option<Gaps>,
+    /// How the offsets of consumer groups stand. Written by the streamer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consumer_groups: Option<GroupsHeld>,
+    /// What is stored. Written by the streamer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Stored>,
+    /// When this was written. Written by the streamer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reported_at: Option<Instant>,
+    /// The pod that wrote this. Written by the streamer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reported_by: Option<String>,
+}
+
+/// An instant to the millisecond, RFC 3339 in UTC.
+pub type Instant = String;
+
+/// A window of time, both ends included.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+pub struct Window {
+    /// The first instant; absent while the first copy lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Instant>,
+    /// The last instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Instant>,
+}
+
+/// Offsets that could not be captured.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Gaps {
+    /// How many gaps there are.
+    pub count: u64,
+    /// How many offsets are missing.
+    pub lost_offsets: u64,
+    /// The one that was found last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<String>,
+}
+
+/// How the offsets of consumer groups stand.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+pub struct GroupsHeld {
+    /// `Streaming`, `FirstCopy`, `NotSelected`, `Denied`, `Unreachable` or `Damaged`.
+    pub state: String,
+    /// The first instant whose offsets are held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Instant>,
+    /// The last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Instant>,
+}
+
+/// What is stored.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+pub struct Stored {
+    /// Records.
+    pub records: u64,
+    /// Bytes of segments.
+    pub bytes: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Topics that were ever captured.
+    pub topics: u64,
+    /// Partitions that were ever captured.
+    pub partitions: u64,
 }
 
 /// A snapshot that was asked for.
@@ -41,6 +137,36 @@ pub struct Backup {
     /// When it was made, or given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
+    /// What it holds, once it is made.
+    #[serde(flatten)]
+    pub sums: Sums,
+}
+
+/// What a snapshot holds.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Sums {
+    /// Bytes of the segments up to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
+    /// Records up to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<u64>,
+    /// Topics that were captured up to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topics_backed_up: Option<u64>,
+    /// Partitions that were captured up to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitions_backed_up: Option<u64>,
+    /// The lowest timestamp of a record in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_timestamp: Option<Instant>,
+    /// The highest timestamp of a record in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest_timestamp: Option<Instant>,
+    /// The last moment that a restore of it may choose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recoverable_until: Option<Instant>,
 }
 
 /// How far work is.
@@ -91,7 +217,37 @@ pub struct RestoreProgress {
     /// The last record timestamp that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point_in_time_target: Option<String>,
+    /// What its pod tells.
+    #[serde(flatten)]
+    pub pod: RestorePod,
     /// With `dryRun`: what would be read and written, the first 32 KiB of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
+}
+
+/// What the pod of a restore tells: while it runs every 30 seconds, and at its end.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RestorePod {
+    /// `Writing`, `Finishing` or `Done`. Written by the pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// Records that the plan reads, at most. Written by the pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub planned_records: Option<u64>,
+    /// Records at the target. Written by the pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restored_records: Option<u64>,
+    /// Their bytes of keys, values and headers. Written by the pod, at its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restored_bytes: Option<u64>,
+    /// Topics that were restored. Written by the pod, at its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restored_topics: Option<u64>,
+    /// Partitions that were restored. Written by the pod, at its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restored_partitions: Option<u64>,
+    /// The highest timestamp of a record that was restored. Written by the pod, at its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actual_point_in_time: Option<Instant>,
 }

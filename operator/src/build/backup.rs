@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, EnvVar, EnvVarSource, ObjectFieldSelector, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, EnvVar, EnvVarSource, ObjectFieldSelector, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::api::ObjectMeta;
+use kube::api::{DynamicObject, ObjectMeta};
 
 use super::names::{self, CONFIG_DIR, JOB_FILE, Part};
 use super::pod::{self, Mount, Work};
-use super::{Parts, Settings, Subject};
+use super::{Access, Parts, Settings, Subject};
 use crate::api::KafkaBackupSpec;
 
 /// Snapshots that were made, and those that were not, as far back as their Jobs are kept.
@@ -41,14 +41,16 @@ pub struct ValidBackup<'a> {
 /// All objects of a backup.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackupObjects {
-    /// Who the pods are.
-    pub service_account: ServiceAccount,
+    /// Who the pods are, and what they may do.
+    pub access: Access,
     /// The job document.
     pub config_map: ConfigMap,
     /// Copies of Secrets from other namespaces.
     pub secrets: Vec<Secret>,
     /// Whom the streamer talks to, and whom snapshots do.
     pub network_policies: Vec<NetworkPolicy>,
+    /// Has the streamer scraped, where somebody can.
+    pub pod_monitor: DynamicObject,
     /// Lets drains through.
     pub pod_disruption_budget: PodDisruptionBudget,
     /// The streamer.
@@ -67,11 +69,12 @@ pub fn backup(valid: &ValidBackup<'_>, settings: &Settings) -> BackupObjects {
     let policy = |part, servers| super::network::policy(subject, part, servers, &valid.spec.storage);
     let servers = Some(valid.parts.kafka.bootstrap_servers.as_str());
     BackupObjects {
-        service_account: super::service_account(subject),
+        access: super::access::access(subject),
         network_policies: match settings.network_policies {
             true => vec![policy(Part::Streamer, servers), policy(Part::Snapshot, None)],
             false => Vec::new(),
         },
+        pod_monitor: super::monitor::pod_monitor(subject, Part::Streamer),
         pod_disruption_budget: budget(subject),
         deployment: deployment(valid, settings, &config_map, &mounts),
         cron_job: cron_job(valid, settings),
@@ -90,13 +93,20 @@ fn deployment(valid: &ValidBackup<'_>, settings: &Settings, config_map: &ConfigM
     let subject = &valid.subject;
     let work = Work {
         part: Part::Streamer,
-        arguments: vec!["stream".to_owned(), "--config".to_owned(), format!("{CONFIG_DIR}/{JOB_FILE}")],
+        arguments: vec![
+            "stream".to_owned(),
+            "--config".to_owned(),
+            format!("{CONFIG_DIR}/{JOB_FILE}"),
+            "--report-to".to_owned(),
+            subject.resource(),
+        ],
         config_map: names::object(subject.name, Part::Streamer),
         annotations: BTreeMap::from([(names::CONFIG_DIGEST.to_owned(), super::digest(config_map))]),
         mounts,
         env: Vec::new(),
         restart: "Always",
         probed: true,
+        reports: true,
         resources: valid.spec.resources.as_ref(),
     };
     Deployment {
@@ -173,7 +183,7 @@ fn snapshot(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
         ..EnvVar::default()
     };
     let arguments = ["snapshot", "--config", &format!("{CONFIG_DIR}/{JOB_FILE}"), "--timeout", &format!("{timeout}s")];
-    let id = ["--id", "$(SNAPSHOT_ID)"];
+    let id = ["--id", "$(SNAPSHOT_ID)", "--summary-file", pod::TERMINATION_LOG];
     let work = Work {
         part: Part::Snapshot,
         arguments: arguments.into_iter().chain(id).map(str::to_owned).collect(),
@@ -183,6 +193,7 @@ fn snapshot(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
         env: vec![job_name],
         restart: "Never",
         probed: false,
+        reports: false,
         resources: None,
     };
     JobSpec {

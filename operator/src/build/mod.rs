@@ -6,9 +6,11 @@
 //! Invariants: every object has its owner, so that Kubernetes removes it with the resource; no label of Strimzi's is on any; a
 //! pod's document has no secret, only paths.
 
+mod access;
 mod backup;
 mod credentials;
 mod document;
+pub mod monitor;
 mod network;
 mod pod;
 mod restore;
@@ -19,11 +21,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 use sha2::{Digest as _, Sha256};
 
+pub use access::Access;
 pub use backup::{BackupObjects, ValidBackup, backup, snapshot_job};
 pub use credentials::{Fault as CredentialsFault, StoreKeys, find as find_credentials};
 pub use document::{job as job_document, restore as restore_document};
@@ -82,6 +85,11 @@ impl Subject<'_> {
         names::selector(&self.kind.to_lowercase(), self.name, part)
     }
 
+    /// The resource, as its pods name it when they tell how they stand.
+    pub fn resource(&self) -> String {
+        format!("{}/{}/{}", self.kind.to_lowercase(), self.namespace, self.name)
+    }
+
     /// The name of the service account.
     pub fn service_account(&self) -> String {
         names::object(self.name, self.part)
@@ -108,19 +116,6 @@ pub struct Parts<'a> {
     pub keys: Option<&'a StoreKeys>,
     /// The Secrets of other namespaces that pods need, and what they hold. Pods see those of their own only.
     pub foreign: &'a BTreeMap<SecretRef, BTreeMap<String, ByteString>>,
-}
-
-/// A service account that may nothing.
-fn service_account(subject: &Subject<'_>) -> ServiceAccount {
-    let mut metadata = subject.metadata(subject.part);
-    let given = subject.template.and_then(|template| template.service_account.as_ref()?.metadata.clone());
-    if let Some(given) = given {
-        let mut labels = given.labels.unwrap_or_default();
-        labels.extend(metadata.labels.unwrap_or_default());
-        metadata.labels = Some(labels);
-        metadata.annotations = given.annotations;
-    }
-    ServiceAccount { metadata, automount_service_account_token: Some(false), ..ServiceAccount::default() }
 }
 
 /// The documents of the pods.

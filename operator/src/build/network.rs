@@ -1,4 +1,4 @@
-//! Whom the pods talk to: brokers, the store, DNS; and who may ask them for metrics.
+//! Whom the pods talk to: brokers, the store, DNS, the API server; and who may ask them for metrics.
 
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
@@ -10,6 +10,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::Subject;
 use super::names::{HTTP_PORT, Part};
 use crate::api::Storage;
+
+/// The ports of API servers: policies see the one behind the Service, and nothing tells it beforehand.
+const API_SERVER: [i32; 2] = [443, 6443];
 
 /// Where tokens of an identity of the pod come from, at every cloud.
 const LINK_LOCAL: &str = "169.254.0.0/16";
@@ -26,7 +29,14 @@ pub(super) fn policy(
         NetworkPolicyEgressRule { ports: Some(dns.map(|(protocol, number)| port(protocol, number)).into()), to: None },
         store(storage),
     ];
-    egress.extend(bootstrap_servers.map(brokers));
+    if let Some(servers) = bootstrap_servers {
+        egress.push(brokers(servers));
+        // Those that talk to brokers also tell how they stand.
+        egress.push(NetworkPolicyEgressRule {
+            ports: Some(API_SERVER.map(|number| port("TCP", number)).into()),
+            to: None,
+        });
+    }
     if storage.secrets().credentials.is_none() {
         let block = IPBlock { cidr: LINK_LOCAL.to_owned(), except: None };
         let peer = NetworkPolicyPeer { ip_block: Some(block), ..NetworkPolicyPeer::default() };

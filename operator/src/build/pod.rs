@@ -15,6 +15,9 @@ use super::names::{self, CONFIG_DIR, HTTP_PORT, KAFKA_CA_DIR, KAFKA_USER_DIR, Pa
 use super::{Image, Subject};
 use crate::api::{ContainerTemplate, PodTemplate};
 
+/// What a container writes there is in the status of its pod when it has ended; Kubernetes takes 4 KiB.
+pub(super) const TERMINATION_LOG: &str = "/dev/termination-log";
+
 /// Files are readable by whatever user the container runs as; only it sees them.
 const FILE_MODE: i32 = 0o444;
 
@@ -86,6 +89,8 @@ pub(super) struct Work<'a> {
     pub(super) restart: &'static str,
     /// Whether health is asked for; a pod that ends by itself is not.
     pub(super) probed: bool,
+    /// Whether it tells the API server how it stands, for which it has a token.
+    pub(super) reports: bool,
     /// What it may use.
     pub(super) resources: Option<&'a ResourceRequirements>,
 }
@@ -121,7 +126,7 @@ fn spec(subject: &Subject<'_>, image: &Image, work: Work<'_>, pod: PodTemplate) 
     };
     PodSpec {
         service_account_name: Some(subject.service_account()),
-        automount_service_account_token: Some(false),
+        automount_service_account_token: Some(work.reports),
         enable_service_links: Some(false),
         restart_policy: Some(work.restart.to_owned()),
         termination_grace_period_seconds: Some(pod.termination_grace_period_seconds.unwrap_or(30)),

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::batch::v1::{
     Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule,
 };
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::DynamicObject;
 
 use super::names::{self, CONFIG_DIR, Part, RESTORE_FILE};
 use super::pod::{self, Mount, Work};
-use super::{Parts, Settings, Subject};
+use super::{Access, Parts, Settings, Subject};
 use crate::api::{KafkaRestoreSpec, Storage};
 
 /// Exit codes after which another start ends alike: document or target are at fault (2), or the backup is (4).
@@ -37,14 +38,16 @@ pub struct ValidRestore<'a> {
 /// All objects of a restore.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RestoreObjects {
-    /// Who the pod is.
-    pub service_account: ServiceAccount,
+    /// Who the pod is, and what it may do.
+    pub access: Access,
     /// The restore document.
     pub config_map: ConfigMap,
     /// Copies of Secrets from other namespaces.
     pub secrets: Vec<Secret>,
     /// Whom it talks to.
     pub network_policies: Vec<NetworkPolicy>,
+    /// Has it scraped, where somebody can.
+    pub pod_monitor: DynamicObject,
     /// The restore.
     pub job: Job,
 }
@@ -58,10 +61,11 @@ pub fn restore(valid: &ValidRestore<'_>, settings: &Settings) -> RestoreObjects 
     let servers = Some(valid.parts.kafka.bootstrap_servers.as_str());
     let policy = super::network::policy(subject, Part::Restore, servers, valid.storage);
     RestoreObjects {
-        service_account: super::service_account(subject),
+        access: super::access::access(subject),
         config_map: super::config_map(subject, RESTORE_FILE, valid.document.clone(), valid.parts.kafka),
         secrets,
         network_policies: settings.network_policies.then_some(policy).into_iter().collect(),
+        pod_monitor: super::monitor::pod_monitor(subject, Part::Restore),
         job: job(valid, settings, &mounts),
     }
 }
@@ -70,6 +74,8 @@ fn job(valid: &ValidRestore<'_>, settings: &Settings, mounts: &[Mount]) -> Job {
     let mut arguments = vec!["restore".to_owned(), "--config".to_owned(), format!("{CONFIG_DIR}/{RESTORE_FILE}")];
     if valid.spec.dry_run {
         arguments.push("--plan-only".to_owned());
+    } else {
+        arguments.extend(["--report-to".to_owned(), valid.subject.resource()]);
     }
     let work = Work {
         part: Part::Restore,
@@ -81,6 +87,7 @@ fn job(valid: &ValidRestore<'_>, settings: &Settings, mounts: &[Mount]) -> Job {
         restart: "Never",
         // Ready and alive are those who write records; how it ended says the exit code.
         probed: true,
+        reports: !valid.spec.dry_run,
         resources: valid.spec.resources.as_ref(),
     };
     let on_exit_codes = PodFailurePolicyOnExitCodesRequirement {

@@ -71,11 +71,14 @@ fn built(change: impl FnOnce(&mut KafkaBackup)) -> BackupObjects {
 #[test]
 fn the_objects_of_a_backup_are_as_agreed() {
     let objects = built(|_| {});
-    insta::assert_yaml_snapshot!("backup-service-account", objects.service_account);
+    insta::assert_yaml_snapshot!("backup-service-account", objects.access.service_account);
+    insta::assert_yaml_snapshot!("backup-role", objects.access.role);
+    insta::assert_yaml_snapshot!("backup-role-binding", objects.access.role_binding);
     insta::assert_snapshot!("backup-document", objects.config_map.data.as_ref().unwrap()["job.yaml"]);
     insta::assert_yaml_snapshot!("backup-deployment", objects.deployment);
     insta::assert_yaml_snapshot!("backup-cron-job", objects.cron_job);
     insta::assert_yaml_snapshot!("backup-network-policies", objects.network_policies);
+    insta::assert_yaml_snapshot!("backup-pod-monitor", objects.pod_monitor);
     insta::assert_yaml_snapshot!("backup-pod-disruption-budget", objects.pod_disruption_budget);
     assert_eq!(objects.secrets, []);
 }

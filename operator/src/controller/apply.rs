@@ -3,13 +3,14 @@
 use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::Error;
 use crate::build::names::FIELD_MANAGER;
+use crate::build::{Access, monitor};
 
 /// Writes into one namespace.
 #[derive(Clone)]
@@ -43,6 +44,28 @@ impl Applier {
         let name = object.name_any();
         let applied = self.api::<K>().patch(&name, &parameters(), &Patch::Apply(object)).await;
         applied.map(drop).map_err(|source| Error::api(format!("{} {:?}", K::kind(&()), name), source))
+    }
+
+    /// Makes a service account with its right.
+    ///
+    /// # Errors
+    /// As [`Applier::apply`].
+    pub async fn apply_access(&self, access: &Access) -> Result<(), Error> {
+        self.apply(&access.service_account).await?;
+        self.apply(&access.role).await?;
+        self.apply(&access.role_binding).await
+    }
+
+    /// Makes a PodMonitor as it is here.
+    ///
+    /// # Errors
+    /// As [`Applier::apply`].
+    pub async fn apply_pod_monitor(&self, monitor: &DynamicObject) -> Result<(), Error> {
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &self.namespace, &monitor::resource());
+        let name = monitor.name_any();
+        let applied = api.patch(&name, &parameters(), &Patch::Apply(monitor)).await;
+        applied.map(drop).map_err(|source| Error::api(format!("PodMonitor {name:?}"), source))
     }
 
     /// Makes an object unless one of its name is there; says whether it did.

@@ -6,6 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
@@ -17,8 +18,8 @@ use super::apply::Applier;
 use super::conditions::{self, READY, Verdict};
 use super::dereference::{Dereferenced, dereference, request};
 use super::error::Error;
-use super::{Context, observe, tell};
-use crate::api::{KafkaBackup, KafkaBackupStatus, TRIGGER, TRIGGER_NOW};
+use super::{Context, observe, schedule, tell};
+use crate::api::{KafkaBackup, KafkaBackupStatus, Reported, TRIGGER, TRIGGER_NOW};
 use crate::build::names::{self, Part};
 use crate::build::{self, Subject, ValidBackup};
 use crate::strimzi::Purpose;
@@ -35,7 +36,7 @@ pub async fn reconcile(backup: &KafkaBackup, context: &Arc<Context>) -> Result<A
     if super::is_paused(backup) {
         let old = backup.status.clone().unwrap_or_default();
         let conditions = super::paused(&old.conditions, backup.metadata.generation);
-        write(&applier, context, backup, KafkaBackupStatus { conditions, ..old }).await?;
+        write(&applier, context, backup, KafkaBackupStatus { conditions, ..ours(old) }).await?;
         return Ok(Action::await_change());
     }
     let done = carry_out(backup, context, &applier).await;
@@ -47,32 +48,24 @@ pub async fn reconcile(backup: &KafkaBackup, context: &Arc<Context>) -> Result<A
     }
 }
 
-/// Stops the pods before the resource goes; Kubernetes removes the rest with it. The stored backup stays. Asks neither
-/// store nor Kafka, so it cannot get stuck on them.
-///
-/// # Errors
-/// [`Error::Api`].
-pub async fn clean_up(backup: &KafkaBackup, context: &Arc<Context>) -> Result<Action, Error> {
-    let (applier, uid, name) = (context.applier(backup), backup.uid().unwrap_or_default(), backup.name_any());
-    applier.remove::<CronJob>(&names::object(&name, Part::Snapshot), &uid).await?;
-    applier.remove::<Deployment>(&names::object(&name, Part::Streamer), &uid).await?;
-    Ok(Action::await_change())
-}
-
 async fn carry_out(backup: &KafkaBackup, context: &Arc<Context>, applier: &Applier) -> Result<Dereferenced, Error> {
     let namespace = backup.namespace().unwrap_or_default();
     let spec = &backup.spec;
     let request = request(&namespace, &spec.strimzi_cluster_ref, spec.authentication.as_ref(), Purpose::Backup);
     let found = dereference(&context.client, &namespace, &request, &spec.storage).await?;
+    context.tell_expiries(backup, &found);
     let valid = validate(backup, &found)?;
     let objects = build::backup(&valid, &context.settings);
-    applier.apply(&objects.service_account).await?;
+    applier.apply_access(&objects.access).await?;
     applier.apply(&objects.config_map).await?;
     for secret in &objects.secrets {
         applier.apply(secret).await?;
     }
     for policy in &objects.network_policies {
         applier.apply(policy).await?;
+    }
+    if context.scrapes() {
+        applier.apply_pod_monitor(&objects.pod_monitor).await?;
     }
     applier.apply(&objects.pod_disruption_budget).await?;
     applier.apply(&objects.deployment).await?;
@@ -161,30 +154,42 @@ async fn status(
     let jobs = super::list::<Job>(applier, &super::selector(KIND, &name, Part::Snapshot)).await?;
     let streaming = observe::streaming(deployment.as_ref(), &pods, backup.spec.suspend);
     let reconciled = super::reconciled(done.as_ref().map(|found| found.kafka.warnings.as_slice()));
-    let history = observe::snapshots(&jobs);
-    let verdicts = [ready(backup, &reconciled, &streaming), streaming, reconciled];
+    let snapshot_pods = super::list::<Pod>(applier, &super::selector(KIND, &name, Part::Snapshot)).await?;
+    let history = observe::snapshots(&jobs, &snapshot_pods, &old.backup_history);
+    let told = [observe::no_gaps(&old.streamer), observe::groups_covered(&old.streamer)];
+    let now = Timestamp::now();
+    let next = backup.spec.schedule.as_ref().filter(|_| !backup.spec.suspend);
+    let next = next.and_then(|schedule| schedule::next(schedule, now));
+    let ready = ready(&reconciled, &streaming, next);
+    let verdicts: Vec<_> = [ready, streaming].into_iter().chain(told.into_iter().flatten()).chain([reconciled]).collect();
     Ok(KafkaBackupStatus {
-        conditions: conditions::updated(&old.conditions, &verdicts, backup.metadata.generation, Timestamp::now()),
+        conditions: conditions::updated(&old.conditions, &verdicts, backup.metadata.generation, now),
         observed_generation: backup.metadata.generation,
         cluster_id: done.as_ref().ok().and_then(|found| found.kafka.cluster_id.clone()).or(old.cluster_id),
         last_backup: observe::last(&history).or(old.last_backup),
         backup_history: history,
+        next_scheduled_backup: next.map(Time),
+        streamer: Reported::default(),
     })
 }
 
 /// Ready is who streams what the resource says.
-fn ready(backup: &KafkaBackup, reconciled: &Verdict, streaming: &Verdict) -> Verdict {
+fn ready(reconciled: &Verdict, streaming: &Verdict, next: Option<Timestamp>) -> Verdict {
     if !reconciled.holds {
         return reconciled.of(READY);
     }
-    match &backup.spec.schedule {
-        Some(schedule) if streaming.holds && !schedule.suspend => {
-            let message =
-                format!("snapshots at {:?}, {}; the backup itself runs always", schedule.cron, schedule.timezone);
+    match next {
+        Some(next) if streaming.holds => {
+            let message = format!("the streamer follows the topics; next snapshot scheduled for {next}");
             Verdict::holds(READY, "BackupScheduled", message)
         }
         _ => streaming.of(READY),
     }
+}
+
+/// What of a status the operator writes. A field that it wrote although the streamer owns it would stand still.
+fn ours(status: KafkaBackupStatus) -> KafkaBackupStatus {
+    KafkaBackupStatus { streamer: Reported::default(), ..status }
 }
 
 /// Writes the status if it says anything new, and tells what changed.
@@ -194,7 +199,7 @@ async fn write(
     backup: &KafkaBackup,
     status: KafkaBackupStatus,
 ) -> Result<(), Error> {
-    let old = backup.status.clone().unwrap_or_default();
+    let old = ours(backup.status.clone().unwrap_or_default());
     if old == status {
         return Ok(());
     }
@@ -229,13 +234,14 @@ mod tests {
 
     #[test]
     fn ready_says_what_stands_in_the_way_first() {
-        let backup: KafkaBackup = serde_norway::from_str(BACKUP).unwrap();
         let streaming = Verdict::holds(conditions::STREAMING, "Streaming", "");
         let refused = Verdict::fails(conditions::RECONCILED, "ClusterNotFound", "no Kafka");
-        assert_eq!(ready(&backup, &refused, &streaming).reason, "ClusterNotFound");
+        let next = Some(Timestamp::UNIX_EPOCH);
+        assert_eq!(ready(&refused, &streaming, next).reason, "ClusterNotFound");
         let fine = Verdict::holds(conditions::RECONCILED, "Applied", "");
-        assert_eq!(ready(&backup, &fine, &streaming).reason, "BackupScheduled");
+        assert_eq!(ready(&fine, &streaming, next).reason, "BackupScheduled");
+        assert_eq!(ready(&fine, &streaming, None), streaming.of(READY));
         let starting = Verdict::fails(conditions::STREAMING, "Starting", "");
-        assert_eq!(ready(&backup, &fine, &starting), starting.of(READY));
+        assert_eq!(ready(&fine, &starting, next), starting.of(READY));
     }
 }

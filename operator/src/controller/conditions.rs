@@ -9,6 +9,10 @@ pub const READY: &str = "Ready";
 pub const RECONCILED: &str = "Reconciled";
 /// Whether the streamer follows the topics.
 pub const STREAMING: &str = "Streaming";
+/// Whether all offsets were captured; not there before the streamer has told.
+pub const NO_GAPS: &str = "NoGaps";
+/// Whether the offsets of consumer groups are captured; not there before the streamer has told.
+pub const GROUPS_COVERED: &str = "GroupsCovered";
 /// Whether somebody asked that nothing be changed; not there otherwise.
 pub const PAUSED: &str = "ReconciliationPaused";
 

@@ -47,6 +47,7 @@ pub fn request(
         namespace: authentication.kafka_user_ref.namespace.clone(),
     });
     Request {
+        home: namespace.to_owned(),
         namespace: cluster.namespace.clone().unwrap_or_else(|| namespace.to_owned()),
         name: cluster.name.clone(),
         listener: cluster.listener_name.clone(),

@@ -15,11 +15,13 @@ pub mod dereference;
 pub mod error;
 pub mod observe;
 pub mod restore;
+pub mod schedule;
 pub mod tell;
 mod watch;
 
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,9 +41,10 @@ pub use watch::{Scope, run};
 use crate::api::PAUSE;
 use crate::build::Settings;
 use crate::build::names::{self, FIELD_MANAGER, Part};
-use crate::metrics::Metrics;
+use crate::metrics::{CertificateLabels, Metrics};
 use apply::Applier;
 use conditions::{PAUSED, RECONCILED, Verdict};
+use dereference::Dereferenced;
 
 /// How often a resource in order is looked at though nothing is known to have changed.
 const RESYNC: Duration = Duration::from_secs(300);
@@ -62,6 +65,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Whether the Prometheus Operator's resources are served.
+    scrapes: AtomicBool,
     /// How often each resource has failed in a row; a restart forgets it.
     failures: Mutex<HashMap<String, u32>>,
 }
@@ -71,11 +76,32 @@ impl Context {
     pub fn new(client: Client, settings: Settings, metrics: Arc<Metrics>, instance: String) -> Self {
         let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(instance) };
         let recorder = Recorder::new(client.clone(), reporter);
-        Self { client, settings, recorder, metrics, failures: Mutex::default() }
+        Self { client, settings, recorder, metrics, scrapes: AtomicBool::new(false), failures: Mutex::default() }
     }
 
     fn applier(&self, resource: &impl ResourceExt) -> Applier {
         Applier::new(self.client.clone(), &resource.namespace().unwrap_or_default())
+    }
+
+    /// Whether PodMonitors are made.
+    fn scrapes(&self) -> bool {
+        self.scrapes.load(Ordering::Relaxed)
+    }
+
+    /// Tells when the certificates end that a resource uses.
+    fn tell_expiries<K>(&self, resource: &K, found: &Dereferenced)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        for expiry in &found.kafka.expiries {
+            let labels = CertificateLabels {
+                kind: K::kind(&()).into_owned(),
+                namespace: resource.namespace().unwrap_or_default(),
+                name: resource.name_any(),
+                certificate: expiry.certificate,
+            };
+            self.metrics.expires(labels, expiry.at.as_duration().as_secs_f64());
+        }
     }
 
     /// Counts a failure of a resource and says how long to wait.

@@ -5,8 +5,11 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::conditions::{READY, STREAMING, Verdict};
-use crate::api::{Backup, Outcome, RestoreProgress};
+use k8s_openapi::jiff::SignedDuration;
+use serde::Deserialize;
+
+use super::conditions::{GROUPS_COVERED, NO_GAPS, READY, STREAMING, Verdict};
+use crate::api::{Backup, Outcome, Reported, RestorePod, RestoreProgress, Sums};
 
 /// Snapshots that the status lists.
 const HISTORY: usize = 20;
@@ -25,6 +28,34 @@ pub fn streaming(deployment: Option<&Deployment>, pods: &[Pod], suspended: bool)
     }
     let (reason, message) = trouble(pods).unwrap_or(("Starting", "the streamer's pod is not ready yet".to_owned()));
     Verdict::fails(STREAMING, reason, message)
+}
+
+/// Whether everything was captured; nothing is said before the streamer has told.
+pub fn no_gaps(told: &Reported) -> Option<Verdict> {
+    let gaps = told.gaps.as_ref()?;
+    if gaps.count == 0 {
+        return Some(Verdict::holds(NO_GAPS, "NothingMissing", "every offset since the first copy was captured"));
+    }
+    let newest = gaps.newest.as_deref().unwrap_or_default();
+    let message = format!("{} offsets in {} gaps are missing; the last: {newest}", gaps.lost_offsets, gaps.count);
+    Some(Verdict::fails(NO_GAPS, "GapsFound", message))
+}
+
+/// Whether the offsets of consumer groups are captured; nothing is said before the streamer has told.
+pub fn groups_covered(told: &Reported) -> Option<Verdict> {
+    let groups = told.consumer_groups.as_ref()?;
+    let fails = |reason, message: &str| Verdict::fails(GROUPS_COVERED, reason, message);
+    Some(match groups.state.as_str() {
+        "Streaming" => Verdict::holds(GROUPS_COVERED, "GroupsStreaming", "the offsets of consumer groups are captured"),
+        "FirstCopy" => fails("GroupsFirstCopy", "their first copy is not complete"),
+        "NotSelected" => fails("GroupsNotSelected", "spec.consumerGroups selects none"),
+        "Denied" => {
+            let way_out = "the user may not see __consumer_offsets: give its KafkaUser Describe and Read on that topic";
+            fails("GroupsDenied", way_out)
+        }
+        "Damaged" => fails("GroupsDamaged", "what was stored of them cannot be read; the log of the streamer says more"),
+        _ => fails("GroupsUnreachable", "__consumer_offsets cannot be read; the log of the streamer says why"),
+    })
 }
 
 /// Why the newest pod does not do its work, where it says.
@@ -103,17 +134,54 @@ fn ended(job: &Job) -> Option<Time> {
     status.completion_time.clone().or_else(|| failed?.last_transition_time.clone())
 }
 
-/// The snapshots that Jobs were to make, newest first.
-pub fn snapshots(jobs: &[Job]) -> Vec<Backup> {
+/// The snapshots that Jobs were to make, newest first. `pods` are theirs, and `known` is what was told before: a pod may be
+/// gone, and what its snapshot holds stays.
+pub fn snapshots(jobs: &[Job], pods: &[Pod], known: &[Backup]) -> Vec<Backup> {
     let mut jobs: Vec<_> = jobs.iter().collect();
     jobs.sort_by_key(|job| std::cmp::Reverse(job.metadata.creation_timestamp.as_ref().map(|time| time.0)));
-    let snapshot = |job: &&Job| Backup {
-        id: job.metadata.name.clone().unwrap_or_default(),
-        status: outcome(job),
-        start_time: job.status.as_ref().and_then(|status| status.start_time.clone()),
-        completion_time: ended(job),
+    let snapshot = |job: &&Job| {
+        let id = job.metadata.name.clone().unwrap_or_default();
+        let before = || known.iter().find(|backup| backup.id == id).map(|backup| backup.sums.clone());
+        Backup {
+            status: outcome(job),
+            start_time: job.status.as_ref().and_then(|status| status.start_time.clone()),
+            completion_time: ended(job),
+            sums: pods.iter().find_map(|pod| sums(pod, &id)).or_else(before).unwrap_or_default(),
+            id,
+        }
     };
     jobs.iter().take(HISTORY).map(snapshot).collect()
+}
+
+/// What `strimzi-backup snapshot --summary-file` writes.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary {
+    id: String,
+    size_bytes: u64,
+    records: u64,
+    topics: u64,
+    partitions: u64,
+    oldest_timestamp: Option<String>,
+    newest_timestamp: Option<String>,
+    recoverable_until: Option<String>,
+}
+
+/// What the snapshot `id` holds, as a pod that has made it says.
+fn sums(pod: &Pod, id: &str) -> Option<Sums> {
+    let containers = pod.status.as_ref()?.container_statuses.iter().flatten();
+    let mut ended = containers.filter_map(|container| container.state.as_ref()?.terminated.as_ref());
+    let message = ended.find(|ended| ended.exit_code == 0)?.message.as_deref()?;
+    let summary: Summary = serde_json::from_str(message).ok().filter(|summary: &Summary| summary.id == id)?;
+    Some(Sums {
+        size_bytes: Some(summary.size_bytes),
+        records: Some(summary.records),
+        topics_backed_up: Some(summary.topics),
+        partitions_backed_up: Some(summary.partitions),
+        oldest_timestamp: summary.oldest_timestamp,
+        newest_timestamp: summary.newest_timestamp,
+        recoverable_until: summary.recoverable_until,
+    })
 }
 
 /// The last snapshot that has ended.
@@ -129,8 +197,15 @@ pub fn progress(id: &str, job: Option<&Job>, point_in_time: Option<String>) -> R
         start_time: job.and_then(|job| job.status.as_ref()?.start_time.clone()),
         completion_time: job.and_then(ended),
         point_in_time_target: point_in_time,
+        pod: RestorePod::default(),
         plan: None,
     }
+}
+
+/// How long a restore took that is complete.
+pub fn took(progress: &RestoreProgress) -> Option<SignedDuration> {
+    let (start, end) = (progress.start_time.as_ref()?, progress.completion_time.as_ref()?);
+    (progress.status == Outcome::Completed).then(|| end.0.duration_since(start.0))
 }
 
 /// The plan that a pod printed, out of its log: what it logged beside is JSON, a line each.
@@ -229,7 +304,14 @@ mod tests {
             job("c", "2026-02-14T02:00:00Z", json!({"active": 1, "ready": 1})),
             job("b", "2026-02-13T02:00:00Z", complete),
         ];
-        let list = snapshots(&jobs);
+        let summary = json!({"id": "b", "sizeBytes": 7, "records": 3, "topics": 1, "partitions": 2,
+            "newestTimestamp": "2026-02-13T01:59:59.999Z"});
+        let container = json!({"name": "snapshot", "ready": false, "restartCount": 0, "image": "", "imageID": "",
+            "state": {"terminated": {"exitCode": 0, "message": summary.to_string()}}});
+        let list = snapshots(&jobs, &[pod(json!({"containerStatuses": [container]}))], &[]);
+        let sums = &list[1].sums;
+        assert_eq!((sums.size_bytes, sums.topics_backed_up, sums.partitions_backed_up), (Some(7), Some(1), Some(2)));
+        assert_eq!(snapshots(&jobs, &[], &list), list, "what is known stays when the pod is gone");
         let told: Vec<_> = list.iter().map(|backup| (backup.id.as_str(), backup.status)).collect();
         assert_eq!(told, [("c", Outcome::Running), ("b", Outcome::Completed), ("a", Outcome::Failed)]);
         assert_eq!(last(&list).unwrap().id, "b");

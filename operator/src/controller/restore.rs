@@ -17,7 +17,7 @@ use super::conditions::{self, READY, Verdict};
 use super::dereference::{Dereferenced, dereference, purpose, request, source};
 use super::error::Error;
 use super::{Context, observe, tell};
-use crate::api::{KafkaRestore, KafkaRestoreStatus, Outcome, Storage};
+use crate::api::{KafkaRestore, KafkaRestoreStatus, Outcome, RestorePod, Storage};
 use crate::build::names::{self, Part};
 use crate::build::{self, Subject, ValidRestore};
 
@@ -40,7 +40,7 @@ pub async fn reconcile(restore: &KafkaRestore, context: &Arc<Context>) -> Result
     }
     if super::is_paused(restore) {
         let conditions = super::paused(&old.conditions, restore.metadata.generation);
-        write(&applier, context, restore, KafkaRestoreStatus { conditions, ..old }).await?;
+        write(&applier, context, restore, KafkaRestoreStatus { conditions, ..ours(old) }).await?;
         return Ok(Action::await_change());
     }
     let done = carry_out(restore, context, &applier).await;
@@ -52,31 +52,24 @@ pub async fn reconcile(restore: &KafkaRestore, context: &Arc<Context>) -> Result
     }
 }
 
-/// Stops the restore before the resource goes: it commits nothing half, and what was committed stays.
-///
-/// # Errors
-/// [`Error::Api`].
-pub async fn clean_up(restore: &KafkaRestore, context: &Arc<Context>) -> Result<Action, Error> {
-    let uid = restore.uid().unwrap_or_default();
-    let name = names::object(&restore.name_any(), Part::Restore);
-    context.applier(restore).remove::<Job>(&name, &uid).await?;
-    Ok(Action::await_change())
-}
-
 async fn carry_out(restore: &KafkaRestore, context: &Arc<Context>, applier: &Applier) -> Result<Dereferenced, Error> {
     let namespace = restore.namespace().unwrap_or_default();
     let spec = &restore.spec;
     let storage = source(&context.client, &namespace, spec).await?;
     let request = request(&namespace, &spec.strimzi_cluster_ref, spec.authentication.as_ref(), purpose(spec));
     let found = dereference(&context.client, &namespace, &request, &storage).await?;
+    context.tell_expiries(restore, &found);
     let objects = build::restore(&validate(restore, &storage, &found, Timestamp::now())?, &context.settings);
-    applier.apply(&objects.service_account).await?;
+    applier.apply_access(&objects.access).await?;
     applier.apply(&objects.config_map).await?;
     for secret in &objects.secrets {
         applier.apply(secret).await?;
     }
     for policy in &objects.network_policies {
         applier.apply(policy).await?;
+    }
+    if context.scrapes() {
+        applier.apply_pod_monitor(&objects.pod_monitor).await?;
     }
     // The pods of a Job cannot change, and need not: they read documents and secrets when they start.
     if !applier.create(&objects.job).await? {
@@ -179,6 +172,14 @@ fn ready(reconciled: &Verdict, restored: Verdict, status: Outcome) -> Verdict {
     }
 }
 
+/// What of a status the operator writes, and not the pod.
+fn ours(mut status: KafkaRestoreStatus) -> KafkaRestoreStatus {
+    if let Some(restore) = &mut status.restore {
+        restore.pod = RestorePod::default();
+    }
+    status
+}
+
 /// Writes the status if it says anything new, and tells what changed.
 async fn write(
     applier: &Applier,
@@ -186,14 +187,18 @@ async fn write(
     restore: &KafkaRestore,
     status: KafkaRestoreStatus,
 ) -> Result<(), Error> {
-    let old = restore.status.clone().unwrap_or_default();
+    let old = ours(restore.status.clone().unwrap_or_default());
     if old == status {
         return Ok(());
     }
     super::patch_status::<KafkaRestore, _>(applier, &restore.name_any(), &status).await?;
     let mut told = tell::faults(&old.conditions, &status.conditions);
     if let Some(progress) = &status.restore {
-        told.extend(tell::restore(&progress.id, old.restore.map(|restore| restore.status), progress.status));
+        let before = old.restore.as_ref().map(|restore| restore.status);
+        if let Some(took) = observe::took(progress).filter(|_| before != Some(Outcome::Completed)) {
+            context.metrics.restore_duration.observe(took.as_secs_f64());
+        }
+        told.extend(tell::restore(&progress.id, before, progress.status));
     }
     tell::publish(&context.recorder, &restore.object_ref(&()), told).await;
     Ok(())

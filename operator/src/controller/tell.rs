@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn snapshot(id: &str, status: Outcome) -> Backup {
-        Backup { id: id.to_owned(), status, start_time: None, completion_time: None }
+        Backup { id: id.to_owned(), status, start_time: None, completion_time: None, sums: Default::default() }
     }
 
     #[test]

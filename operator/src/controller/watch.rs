@@ -2,7 +2,9 @@
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -13,10 +15,9 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{self, Action, Controller};
-use kube::runtime::finalizer::{self, Event, finalizer};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::utils::Backoff;
-use kube::runtime::watcher;
+use kube::runtime::{PredicateConfig, WatchStreamExt as _, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,7 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::chain;
 use super::{Context, Error, backup, restore};
-use crate::api::{FINALIZER, KafkaBackup, KafkaRestore, StrimziClusterRef};
+use crate::api::{KafkaBackup, KafkaRestore, StrimziClusterRef};
+use crate::build::monitor;
 use crate::build::names::{INSTANCE, KIND};
 use crate::strimzi::fetch::{Kind, Strimzi};
 
@@ -103,10 +105,10 @@ trait Carried:
     const NAME: &'static str;
     /// The cluster that it is about.
     fn cluster(&self) -> &StrimziClusterRef;
+    /// What its pods tell in its status that conditions tell too.
+    fn told_by_pods(&self) -> impl Hash;
     /// Makes the world as it says.
     fn reconcile(&self, context: &Arc<Context>) -> impl Future<Output = Result<Action, Error>> + Send;
-    /// Prepares its end.
-    fn clean_up(&self, context: &Arc<Context>) -> impl Future<Output = Result<Action, Error>> + Send;
 }
 
 impl Carried for KafkaBackup {
@@ -114,11 +116,13 @@ impl Carried for KafkaBackup {
     fn cluster(&self) -> &StrimziClusterRef {
         &self.spec.strimzi_cluster_ref
     }
+    fn told_by_pods(&self) -> impl Hash {
+        let told = self.status.as_ref().map(|status| &status.streamer);
+        let gaps = told.and_then(|told| told.gaps.as_ref()).map(|gaps| gaps.lost_offsets);
+        (gaps, told.and_then(|told| told.consumer_groups.as_ref()).map(|groups| groups.state.clone()))
+    }
     async fn reconcile(&self, context: &Arc<Context>) -> Result<Action, Error> {
         backup::reconcile(self, context).await
-    }
-    async fn clean_up(&self, context: &Arc<Context>) -> Result<Action, Error> {
-        backup::clean_up(self, context).await
     }
 }
 
@@ -127,11 +131,9 @@ impl Carried for KafkaRestore {
     fn cluster(&self) -> &StrimziClusterRef {
         &self.spec.strimzi_cluster_ref
     }
+    fn told_by_pods(&self) -> impl Hash {}
     async fn reconcile(&self, context: &Arc<Context>) -> Result<Action, Error> {
         restore::reconcile(self, context).await
-    }
-    async fn clean_up(&self, context: &Arc<Context>) -> Result<Action, Error> {
-        restore::clean_up(self, context).await
     }
 }
 
@@ -139,19 +141,21 @@ impl Carried for KafkaRestore {
 /// Begins anew when Strimzi is installed or serves another version: a watch on one that is gone would hold up the others.
 pub async fn run(context: Arc<Context>, scope: &Scope, stop: &CancellationToken) {
     while !stop.is_cancelled() {
-        let kafka = served(&context).await;
+        let Served { kafka, pod_monitors } = served(&context).await.unwrap_or_default();
+        context.scrapes.store(pod_monitors, Ordering::Relaxed);
         if kafka.is_none() {
             tracing::warn!("Strimzi is not installed, or cannot be asked for; this is looked at again");
         }
         let this = stop.child_token();
         let other = async {
-            let mut seen = kafka.clone();
-            while seen == kafka {
+            let known = Served { kafka: kafka.clone(), pod_monitors };
+            let mut seen = known.clone();
+            while seen == known {
                 tokio::time::sleep(LOOK_AT_VERSIONS).await;
                 // Without an answer nothing is known to have changed.
-                seen = served(&context).await.or(seen);
+                seen = served(&context).await.unwrap_or(seen);
             }
-            tracing::info!("Strimzi serves another version; the watches begin anew");
+            tracing::info!("other resources are served than before; the watches begin anew");
         };
         let ended = async {
             tokio::select! {
@@ -164,10 +168,21 @@ pub async fn run(context: Arc<Context>, scope: &Scope, stop: &CancellationToken)
     }
 }
 
-/// The `Kafka` resource in the version that is served.
-async fn served(context: &Context) -> Option<ApiResource> {
-    let strimzi = Strimzi::find(&context.client).await;
-    strimzi.map(|strimzi| strimzi.resource(Kind::Kafka)).ok()
+/// What of others the API server serves.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Served {
+    /// The `Kafka` resource in its best version.
+    kafka: Option<ApiResource>,
+    /// Whether there are PodMonitors.
+    pod_monitors: bool,
+}
+
+/// `None` where the API server does not say.
+async fn served(context: &Context) -> Option<Served> {
+    let groups = context.client.list_api_groups().await.ok()?;
+    let pod_monitors = groups.groups.iter().any(|group| group.name == monitor::GROUP);
+    let kafka = Strimzi::among(&context.client, groups).map(|strimzi| strimzi.resource(Kind::Kafka)).ok();
+    Some(Served { kafka, pod_monitors })
 }
 
 async fn all(context: &Arc<Context>, scope: &Scope, kafka: Option<&ApiResource>, stop: &CancellationToken) {
@@ -197,8 +212,15 @@ async fn carry_out<K: Carried>(
     let client = &context.client;
     let ours = watcher::Config::default().labels(&format!("{KIND}={}", K::NAME.to_lowercase()));
     // One resource that cannot be read must not hold up the others.
-    let controller = Controller::new(api::<DeserializeGuard<K>>(&context, namespace), watcher::Config::default());
-    let (kafka_store, secret_store) = (controller.store(), controller.store());
+    let resources: Api<DeserializeGuard<K>> = api(&context, namespace);
+    let (store, writer) = reflector::store();
+    let changes = watcher(resources, watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(worth_a_look::<K>, PredicateConfig::default());
+    let (kafka_store, secret_store) = (store.clone(), store.clone());
+    let controller = Controller::for_stream(changes, store);
     // That they changed is enough; what they hold is read by who needs it.
     let secrets: Api<PartialObjectMeta<Secret>> = api(&context, namespace);
     let strimzis = watcher::Config::default().labels(STRIMZI_CLUSTER);
@@ -238,6 +260,19 @@ async fn carry_out<K: Carried>(
         .await;
 }
 
+/// What of a resource is carried out when it changes. Its status is not: pods tell there every 30 seconds how they stand, of
+/// which conditions take only what matters.
+fn worth_a_look<K: Carried>(resource: &DeserializeGuard<K>) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    let metadata = resource.meta();
+    (metadata.generation, &metadata.annotations, &metadata.deletion_timestamp.is_some()).hash(&mut hasher);
+    match &resource.0 {
+        Ok(resource) => resource.told_by_pods().hash(&mut hasher),
+        Err(_) => metadata.resource_version.hash(&mut hasher),
+    }
+    Some(hasher.finish())
+}
+
 fn api<K>(context: &Context, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -270,27 +305,21 @@ fn about<K: Carried>(
     concerned.map(|resource| ObjectRef::from_obj(&**resource)).collect()
 }
 
-async fn reconcile<K: Carried>(
-    resource: Arc<DeserializeGuard<K>>,
-    context: Arc<Context>,
-) -> Result<Action, finalizer::Error<Error>> {
+async fn reconcile<K: Carried>(resource: Arc<DeserializeGuard<K>>, context: Arc<Context>) -> Result<Action, Error> {
     let (began, name) = (Instant::now(), full_name::<K>(&*resource));
     let resource = match &resource.0 {
-        Ok(resource) => Arc::new(resource.clone()),
+        Ok(resource) => resource,
         Err(error) => {
             tracing::warn!(resource = name, error = error.error, "a resource has another form than this release knows");
             context.metrics.reconciled(K::NAME, false, began.elapsed());
             return Ok(Action::await_change());
         }
     };
-    let api: Api<K> = Api::namespaced(context.client.clone(), &resource.namespace().unwrap_or_default());
-    let carried = finalizer(&api, FINALIZER, resource, |event| async {
-        match event {
-            Event::Apply(resource) => resource.reconcile(&context).await,
-            Event::Cleanup(resource) => resource.clean_up(&context).await,
-        }
-    });
-    let done = gone_is_gone(Box::pin(carried).await);
+    // Kubernetes removes its objects with it; made again now, they would hold it up.
+    if resource.meta().deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let done = Box::pin(resource.reconcile(&context)).await;
     context.metrics.reconciled(K::NAME, done.is_ok(), began.elapsed());
     if done.is_ok() {
         context.succeeded(&name);
@@ -298,28 +327,11 @@ async fn reconcile<K: Carried>(
     done
 }
 
-/// A resource that went while its finalizer was being removed has nothing more to be done for it.
-fn gone_is_gone(done: Result<Action, finalizer::Error<Error>>) -> Result<Action, finalizer::Error<Error>> {
-    match done {
-        Err(finalizer::Error::RemoveFinalizer(kube::Error::Api(status))) if status.code == 404 => {
-            Ok(Action::await_change())
-        }
-        done => done,
-    }
-}
-
-fn again_after<K: Carried>(
-    resource: Arc<DeserializeGuard<K>>,
-    error: &finalizer::Error<Error>,
-    context: Arc<Context>,
-) -> Action {
+fn again_after<K: Carried>(resource: Arc<DeserializeGuard<K>>, error: &Error, context: Arc<Context>) -> Action {
     let name = full_name::<K>(&*resource);
-    let told = match error {
-        finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error) => error.told(),
-        other => other.to_string(),
-    };
     let pause = context.failed(name.clone());
-    tracing::warn!(resource = name, error = told, pause_s = pause.as_secs(), "a resource could not be carried out");
+    let error = error.told();
+    tracing::warn!(resource = name, error, pause_s = pause.as_secs(), "a resource could not be carried out");
     Action::requeue(pause)
 }
 

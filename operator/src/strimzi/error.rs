@@ -19,6 +19,13 @@ impl Place {
     }
 }
 
+impl Place {
+    /// As kubectl takes it.
+    fn command_line(&self) -> String {
+        format!("{} {} --namespace {}", self.kind.to_lowercase(), self.name, self.namespace)
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
@@ -183,6 +190,21 @@ pub enum Error {
         wanted: String,
     },
 
+    /// The user is in another namespace, and does not say that its credentials may be copied.
+    #[error(
+        "{place} does not allow that its credentials are copied into namespace {home}: its owner says so with \
+         `kubectl annotate {} {annotation}={home}`; or create the backup in its namespace",
+        place.command_line()
+    )]
+    UserNotShared {
+        /// The user.
+        place: Place,
+        /// The namespace of the pods.
+        home: String,
+        /// What would allow it.
+        annotation: &'static str,
+    },
+
     /// A Secret that Strimzi makes is not there.
     #[error("there is no {place}, with {what}: Strimzi makes it{why}")]
     SecretMissing {
@@ -249,6 +271,7 @@ impl Error {
             Self::AuthenticationDiffers { .. } | Self::AuthenticationUnknown { .. } | Self::UserDiffers { .. } => {
                 "AuthenticationMismatch"
             }
+            Self::UserNotShared { .. } => "KafkaUserNotShared",
             Self::UserMissing { .. } | Self::UserOfAnotherCluster { .. } => "KafkaUserNotFound",
             Self::SecretMissing { .. } | Self::KeyMissing { .. } => "SecretNotFound",
             Self::Api { .. } => "KubernetesApiFailed",

@@ -1,11 +1,14 @@
 //! Reads what discovery needs of the Kubernetes API.
 
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIGroupList;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
 use super::error::{Error, Place};
+use super::expiry::Expiry;
 use super::kafka::{Kafka, NodePool, not_ready, read};
 use super::listener::{Choice, choose};
 use super::user;
@@ -34,14 +37,19 @@ pub async fn discover(client: &Client, request: &Request) -> Result<Discovered, 
     let authentication = request.user.as_ref().map(|user| user.authentication);
     let choice = choose(&kafka, request.listener.as_deref(), authentication)?;
     let (bootstrap_servers, told) = choice.bootstrap_servers()?;
-    let (tls, trusted) = strimzi.trust(choice).await?.unzip();
-    let (authentication, known) = strimzi.credentials(choice, request).await?.unzip();
+    let mut expiries = Vec::new();
+    let (tls, trusted) = strimzi.trust(choice, &mut expiries).await?.unzip();
+    let (authentication, known) = strimzi.credentials(choice, request, &mut expiries).await?.unzip();
+    let now = Timestamp::now();
+    let mut warnings = warnings(choice, told, tls.as_ref());
+    warnings.extend(expiries.iter().filter_map(|expiry| expiry.warning(now)));
     let pools = strimzi.node_pools(&kafka).await?;
     Ok(Discovered {
         bootstrap_servers,
         authentication,
         cluster_id: kafka.status.cluster_id.clone(),
-        warnings: warnings(choice, told, tls.as_ref()),
+        warnings,
+        expiries,
         tls,
         listener: choice.listener.name.clone(),
         revision: [trusted, known].into_iter().flatten().collect::<Vec<_>>().join("."),
@@ -56,6 +64,14 @@ impl Strimzi {
     /// [`Error::NotInstalled`], [`Error::VersionNotServed`], [`Error::Api`].
     pub async fn find(client: &Client) -> Result<Self, Error> {
         let groups = client.list_api_groups().await.map_err(api("list the API groups"))?;
+        Self::among(client, groups)
+    }
+
+    /// The best version among what is served.
+    ///
+    /// # Errors
+    /// [`Error::NotInstalled`], [`Error::VersionNotServed`].
+    pub fn among(client: &Client, groups: APIGroupList) -> Result<Self, Error> {
         let group = groups.groups.into_iter().find(|group| group.name == names::GROUP).ok_or(Error::NotInstalled)?;
         let served: Vec<String> = group.versions.into_iter().map(|version| version.version).collect();
         let version = version(&served)?;
@@ -91,7 +107,11 @@ impl Strimzi {
     }
 
     /// What a listener is trusted by, if it speaks TLS, and what tells that it has changed.
-    async fn trust(&self, choice: Choice<'_>) -> Result<Option<(Trust, String)>, Error> {
+    async fn trust(
+        &self,
+        choice: Choice<'_>,
+        expiries: &mut Vec<Expiry>,
+    ) -> Result<Option<(Trust, String)>, Error> {
         if !choice.listener.tls {
             return Ok(None);
         }
@@ -105,17 +125,24 @@ impl Strimzi {
             return Err(Error::SecretMissing { place: Place::new("Secret", &at.namespace, &at.name), what, why });
         };
         let trusted = trust::trust(&at, &found)?;
+        let keys: Vec<_> = trusted.keys.iter().map(String::as_str).collect();
+        expiries.extend(Expiry::of("cluster-ca", &at, &found, &keys));
         let certificates = choice.own_certificates().to_vec();
         let digest = trust::digest(&found, &certificates);
         Ok(Some((Trust { certificates, ..trusted }, digest)))
     }
 
     /// Who the client is, and what tells that it has changed.
-    async fn credentials(&self, choice: Choice<'_>, request: &Request) -> Result<Option<(Credentials, String)>, Error> {
+    async fn credentials(
+        &self,
+        choice: Choice<'_>,
+        request: &Request,
+        expiries: &mut Vec<Expiry>,
+    ) -> Result<Option<(Credentials, String)>, Error> {
         match (choice.wants(), &request.user) {
             (None, _) => Ok(None),
             (Some(authentication), None) => Err(self.authentication_missing(choice, authentication, request)),
-            (Some(_), Some(wanted)) => self.credentials_of(choice.kafka, wanted, request).await.map(Some),
+            (Some(_), Some(wanted)) => self.credentials_of(choice.kafka, wanted, request, expiries).await.map(Some),
         }
     }
 
@@ -124,6 +151,7 @@ impl Strimzi {
         kafka: &Kafka,
         wanted: &User,
         request: &Request,
+        expiries: &mut Vec<Expiry>,
     ) -> Result<(Credentials, String), Error> {
         let namespace = wanted.namespace.as_deref().unwrap_or(kafka.user_namespace());
         let place = user::place(kafka, wanted);
@@ -132,8 +160,10 @@ impl Strimzi {
             let yaml = access::kafka_user(kafka, self.version, at, wanted.authentication, request.purpose);
             return Err(Error::UserMissing { place, note: access::note(kafka), yaml });
         };
-        let accepted = user::accept(kafka, wanted, &value)?;
+        let accepted = user::accept(kafka, wanted, &request.home, &value)?;
         let found = self.secret(&accepted.secret).await?;
+        let keys = [names::USER_CERTIFICATE_KEY];
+        expiries.extend(found.as_ref().and_then(|found| Expiry::of("user", &accepted.secret, found, &keys)));
         // No hash of what is in it: a short password could be guessed from that.
         let version = found.as_ref().and_then(|secret| secret.resource_version()).unwrap_or_default();
         Ok((accepted.credentials(found.as_ref())?, version))

@@ -15,6 +15,7 @@
 
 pub mod access;
 pub mod cluster;
+mod expiry;
 pub mod error;
 pub mod fetch;
 pub mod kafka;
@@ -31,6 +32,7 @@ use std::fmt;
 use serde::Serialize;
 
 pub use access::Purpose;
+pub use expiry::Expiry;
 pub use cluster::MetadataMode;
 pub use error::Error;
 pub use fetch::discover;
@@ -63,6 +65,8 @@ impl fmt::Display for Authentication {
 /// What is to be discovered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
+    /// The namespace of the pods: credentials of a user in another one are copied there, if that user says so.
+    pub home: String,
     /// The namespace of the cluster.
     pub namespace: String,
     /// The name of the cluster.
@@ -151,6 +155,8 @@ pub struct Discovered {
     pub cluster_id: Option<String>,
     /// What a person should know though it stops nothing, such as that the status has no listeners.
     pub warnings: Vec<String>,
+    /// When the certificates end that are used.
+    pub expiries: Vec<Expiry>,
     /// The name of the listener.
     pub listener: String,
     /// Changes with each certificate of the CAs and each change of the user's Secret: pods that read them once have to

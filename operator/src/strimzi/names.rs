@@ -16,6 +16,10 @@ pub const KRAFT_ANNOTATION: &str = "strimzi.io/kraft";
 /// The annotation that says whether node pools count; not looked at from 0.48 on, where they always do.
 pub const NODE_POOLS_ANNOTATION: &str = "strimzi.io/node-pools";
 
+/// The annotation of a `KafkaUser` that names the namespaces to which its credentials may be copied: one, several by
+/// comma, or `*`. Ours: Strimzi keeps users for their own namespace.
+pub const ALLOWED_NAMESPACES: &str = "kafkabackup.com/allowed-namespaces";
+
 /// The key of the password in the Secret of a SCRAM user.
 pub const PASSWORD_KEY: &str = "password";
 

@@ -63,11 +63,11 @@ pub fn place(kafka: &Kafka, user: &User) -> Place {
     Place::new("KafkaUser", user.namespace.as_deref().unwrap_or(kafka.user_namespace()), &user.name)
 }
 
-/// Judges a user as the API server gave it.
+/// Judges a user as the API server gave it, for pods in the namespace `home`.
 ///
 /// # Errors
-/// [`Error::Unreadable`], [`Error::UserOfAnotherCluster`], [`Error::UserDiffers`].
-pub fn accept(kafka: &Kafka, wanted: &User, value: &Value) -> Result<Accepted, Error> {
+/// [`Error::Unreadable`], [`Error::UserOfAnotherCluster`], [`Error::UserDiffers`], [`Error::UserNotShared`].
+pub fn accept(kafka: &Kafka, wanted: &User, home: &str, value: &Value) -> Result<Accepted, Error> {
     let place = place(kafka, wanted);
     let user: KafkaUser = read(&place, value)?;
     let cluster = user.metadata.labels.get(names::CLUSTER_LABEL).cloned().unwrap_or_default();
@@ -79,8 +79,17 @@ pub fn accept(kafka: &Kafka, wanted: &User, value: &Value) -> Result<Accepted, E
         let has = has.to_owned();
         return Err(Error::UserDiffers { place, has, wanted: wanted.authentication });
     }
+    if !is_shared_with(&user.metadata, home) {
+        return Err(Error::UserNotShared { place, home: home.to_owned(), annotation: names::ALLOWED_NAMESPACES });
+    }
     let secret = SecretRef { namespace: user.metadata.namespace.clone(), name: secret_name(kafka, &user) };
     Ok(Accepted { secret, user, authentication: wanted.authentication })
+}
+
+/// Whether the credentials of a user may be in this namespace. Whoever may create a backup there could read them.
+fn is_shared_with(user: &Metadata, home: &str) -> bool {
+    let allowed = user.annotations.get(names::ALLOWED_NAMESPACES).map_or("", String::as_str);
+    user.namespace == home || allowed.split(',').map(str::trim).any(|one| one == "*" || one == home)
 }
 
 /// As its status says, else as Strimzi would name it.

@@ -17,6 +17,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::error::Error;
 use crate::groups;
 use crate::inspect::{self, Prices};
+use crate::report::Resource;
 use crate::restore::{self, Outcome, RestoreError};
 use crate::segments::{self, Slice};
 use crate::snapshot;
@@ -52,6 +53,10 @@ pub enum Command {
         /// End with 0 once every partition has reached the end offset it had at the start.
         #[arg(long)]
         until_caught_up: bool,
+        /// Write what is protected into the status of this resource: kafkabackup/NAMESPACE/NAME. For pods: the API server
+        /// and its token are found as in one.
+        #[arg(long, value_name = "RESOURCE")]
+        report_to: Option<Resource>,
     },
     /// Say on one screen what is protected, since when, until when, how far behind, and what is missing.
     ///
@@ -133,6 +138,10 @@ pub enum Command {
         /// How to print the snapshot.
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
+        /// Also write a line of JSON with the sums of the snapshot there, for who reads no output: in a pod,
+        /// /dev/termination-log.
+        #[arg(long, value_name = "FILE")]
+        summary_file: Option<PathBuf>,
     },
     /// Write records of a backup into a Kafka cluster, as they were at a moment or a snapshot.
     ///
@@ -148,6 +157,10 @@ pub enum Command {
         /// Print the plan and write nothing, neither to Kafka nor to the store.
         #[arg(long)]
         plan_only: bool,
+        /// Write how far it is into the status of this resource: kafkarestore/NAMESPACE/NAME. For pods: the API server and
+        /// its token are found as in one.
+        #[arg(long, value_name = "RESOURCE", conflicts_with = "plan_only")]
+        report_to: Option<Resource>,
         /// How to print the plan or the report.
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
@@ -228,12 +241,12 @@ fn read_text(path: &Path) -> Result<String, Error> {
 /// [`Error`], which knows its exit code.
 pub async fn run(arguments: Arguments) -> Result<(), Error> {
     match arguments.command {
-        Command::Stream { job, until_caught_up } => {
+        Command::Stream { job, until_caught_up, report_to } => {
             let job = job.read()?;
             let until = if until_caught_up { Until::CaughtUp } else { Until::Stopped };
             let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
             listen_for_signals(stop.clone(), abandon.clone())?;
-            crate::app::stream(job, until, stop, abandon).await
+            crate::app::stream(job, until, report_to, stop, abandon).await
         }
         Command::Inspect { job, output, price_put, price_get, price_storage } => {
             let job = job.read()?;
@@ -264,16 +277,19 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
                 Output::Json => print(&found.to_json()),
             }
         }
-        Command::Snapshot { job, id, timeout, output } => {
+        Command::Snapshot { job, id, timeout, output, summary_file } => {
             let job = job.read()?;
             let store = store::open(&job.storage)?;
             let taken = snapshot::run(&store, &job, snapshot::Request { id, timeout }, &SystemClock).await?;
             match output {
-                Output::Text => print(&taken.to_string()),
-                Output::Json => print(&taken.to_json()),
+                Output::Text => print(&taken.to_string())?,
+                Output::Json => print(&taken.to_json())?,
             }
+            summary_file.map_or(Ok(()), |path| write(&path, &taken.summary()))
         }
-        Command::Restore { config, plan_only, output } => restore_as(&config, plan_only, output).await,
+        Command::Restore { config, plan_only, report_to, output } => {
+            restore_as(&config, plan_only, report_to, output).await
+        }
         Command::Restores { job, output } => {
             let store = store::open(&job.read()?.storage)?;
             let restores = restore::list::restores(&store).await?;
@@ -295,12 +311,17 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
     }
 }
 
-async fn restore_as(config: &Path, plan_only: bool, output: Output) -> Result<(), Error> {
+async fn restore_as(
+    config: &Path,
+    plan_only: bool,
+    report_to: Option<Resource>,
+    output: Output,
+) -> Result<(), Error> {
     let job = RestoreJob::parse(&read_text(config)?, SystemClock.now())?;
     let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
     listen_for_signals(stop.clone(), abandon.clone())?;
     let outcome = tokio::select! {
-        outcome = restore::run(job, plan_only, stop) => outcome?,
+        outcome = restore::run(job, plan_only, report_to, stop) => outcome?,
         () = abandon.cancelled() => return Err(RestoreError::Stopped.into()),
     };
     match (outcome, output) {
@@ -319,6 +340,10 @@ async fn restore_as(config: &Path, plan_only: bool, output: Output) -> Result<()
 /// A document of text keys and finite numbers, which is all that serde_json asks for.
 fn json<T: serde::Serialize>(document: &T) -> String {
     serde_json::to_string_pretty(document).unwrap_or_default() + "\n"
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    std::fs::write(path, text).map_err(|source| Error::Io { what: format!("write {}", path.display()), source })
 }
 
 /// Writes data to standard output. A reader that has gone away, such as `head`, has all it wanted.

@@ -12,7 +12,6 @@ use tokio_util::task::AbortOnDropHandle;
 use super::tally::{Phase, Tally};
 use crate::admin::{self, Told};
 use crate::error::Error;
-use crate::metrics::KindLabel;
 
 /// What is told of a restore.
 struct View {
@@ -49,8 +48,7 @@ fn register(tally: &Tally, r: &mut Registry) {
 
 impl Told for View {
     fn not_ready(&self) -> Option<&'static str> {
-        let planning = self.tally.phase.get_or_create(&KindLabel::new(Phase::Planning.as_str())).get();
-        (planning != 0).then_some("the restore is not planned yet")
+        (self.tally.phase() == Phase::Planning).then_some("the restore is not planned yet")
     }
 
     fn metrics(&self) -> Result<String, fmt::Error> {

@@ -63,6 +63,7 @@ pub use report::Report;
 use crate::clock::{Backoff, Clock as _, SystemClock};
 use crate::error::Error;
 use crate::kafka::{self, Kafka, ProducerTuning, TransactionalProducer, Tuning};
+use crate::report::{Resource, Restoring};
 use plan::Basis;
 use point::Point;
 use progress::Progress;
@@ -93,18 +94,32 @@ pub enum Outcome {
     Done(Box<Report>),
 }
 
-/// Restores as the document says, or says only what that would be.
+/// Restores as the document says, or says only what that would be. Tells `resource` how far it is, where there is one.
 ///
 /// # Errors
 /// [`Error`], which knows its exit code. What was committed to the target stays, and the same document goes on there.
-pub async fn run(job: RestoreJob, plan_only: bool, stop: CancellationToken) -> Result<Outcome, Error> {
+pub async fn run(
+    job: RestoreJob,
+    plan_only: bool,
+    resource: Option<Resource>,
+    stop: CancellationToken,
+) -> Result<Outcome, Error> {
     let tally: Arc<Tally> = Arc::default();
     tally.enter(Phase::Planning);
     let _serving = match job.http.filter(|_| !plan_only) {
         Some(http) => Some(metrics::serve(http, &tally).await?),
         None => None,
     };
-    carry_out(job, plan_only, stop, tally).await
+    let Some(resource) = resource else { return carry_out(job, plan_only, stop, tally).await };
+    let told = Arc::clone(&tally);
+    let telling = crate::report::tell(resource.clone(), move || Restoring::of(&told));
+    let telling = AbortOnDropHandle::new(tokio::spawn(telling));
+    let outcome = carry_out(job, plan_only, stop, Arc::clone(&tally)).await?;
+    drop(telling);
+    if let Outcome::Done(report) = &outcome {
+        crate::report::tell_last(resource, &Restoring::done(report)).await;
+    }
+    Ok(outcome)
 }
 
 async fn carry_out(

@@ -29,8 +29,8 @@ use super::record_size;
 use crate::kafka::{BrokerError, TargetTopic};
 
 /// Source partitions whose progress one target partition can carry: what is committed with an offset has 4,096 bytes, and
-/// each takes up to 80 of them.
-const SOURCES_PER_TARGET: usize = 48;
+/// each takes up to 105 of them.
+const SOURCES_PER_TARGET: usize = 38;
 
 /// What a restore writes in a second when nothing slows it down, for the estimate of its time; measured in `benchmarks/`.
 const RAW_BYTES_PER_SECOND: u64 = 100 << 20;

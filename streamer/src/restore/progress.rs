@@ -4,17 +4,17 @@
 //! one target partition, and everything about it travels in the metadata of that one's offset:
 //!
 //! ```text
-//! 1 <partition>.<lineage>=<next offset>:<records>:<bytes> …
-//! 1 <partition>.<lineage>=<next offset>:<records>:<bytes>:<end at the target>:<translations>
+//! 1 <partition>.<lineage>=<next offset>:<records>:<bytes>:<newest> …
+//! 1 <partition>.<lineage>=<next offset>:<records>:<bytes>:<newest>:<end at the target>:<translations>
 //! ```
 //!
-//! The second is of a partition in which offsets of consumer groups are translated ([`super::translation`]); it has its target
+//! `newest` is the highest record timestamp, empty while there is no record. The second form is of a partition in which offsets of consumer groups are translated ([`super::translation`]); it has its target
 //! partition for itself.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use strimzi_backup_format::ids::{Lineage, Offset, PartitionId, PartitionKey, TopicName};
+use strimzi_backup_format::ids::{Lineage, Offset, PartitionId, PartitionKey, TimestampMs, TopicName};
 
 use super::groups;
 use super::plan::{Plan, TopicPlan};
@@ -36,11 +36,25 @@ pub struct Done {
     pub records: u64,
     /// Their bytes of keys, values and headers.
     pub bytes: u64,
+    /// The highest of their timestamps.
+    pub newest: Option<TimestampMs>,
+}
+
+impl Done {
+    /// With one record more.
+    pub fn plus(self, offset: Offset, bytes: u64, timestamp: TimestampMs) -> Self {
+        Self {
+            next: offset.next(),
+            records: self.records + 1,
+            bytes: self.bytes + bytes,
+            newest: self.newest.max(Some(timestamp)),
+        }
+    }
 }
 
 impl Default for Done {
     fn default() -> Self {
-        Self { next: Offset::new(0), records: 0, bytes: 0 }
+        Self { next: Offset::new(0), records: 0, bytes: 0, newest: None }
     }
 }
 
@@ -108,7 +122,10 @@ pub fn offset<'a>(home: &TargetPartition, sources: impl IntoIterator<Item = Carr
     for (key, done, translated) in sources {
         (count, records, next) = (count + 1, records + done.records, done.next);
         // Writing into a text cannot fail.
-        let _ = write!(metadata, " {}.{}={}:{}:{}", key.partition, key.lineage, done.next, done.records, done.bytes);
+        let _ = write!(metadata, " {}.{}={}:{}:{}:", key.partition, key.lineage, done.next, done.records, done.bytes);
+        if let Some(newest) = done.newest {
+            let _ = write!(metadata, "{}", newest.get());
+        }
         if let Some(translated) = translated {
             metadata.push(':');
             translated.encode(&mut metadata);
@@ -168,13 +185,19 @@ fn parse(metadata: &str) -> Option<Parsed> {
     let entry = |part: &str| {
         let (source, done) = part.split_once('=')?;
         let (partition, lineage) = source.split_once('.')?;
-        let (next, records, bytes, translated) = match *done.split(':').collect::<Vec<_>>() {
-            [next, records, bytes] => (next, records, bytes, None),
-            [next, records, bytes, end, found] => (next, records, bytes, Some(Translated::decode(end, found)?)),
+        let (next, records, bytes, newest, translated) = match *done.split(':').collect::<Vec<_>>() {
+            [next, records, bytes, newest] => (next, records, bytes, newest, None),
+            [next, records, bytes, newest, end, found] => {
+                (next, records, bytes, newest, Some(Translated::decode(end, found)?))
+            }
             _ => return None,
         };
         let next = Offset::new(next.parse().ok().filter(|next: &i64| *next >= 0)?);
-        let done = Done { next, records: records.parse().ok()?, bytes: bytes.parse().ok()? };
+        let newest = match newest {
+            "" => None,
+            newest => Some(TimestampMs::new(newest.parse().ok()?)),
+        };
+        let done = Done { next, records: records.parse().ok()?, bytes: bytes.parse().ok()?, newest };
         let source = (PartitionId::new(partition.parse().ok()?), Lineage::new(lineage.parse().ok()?));
         Some((source, (done, translated)))
     };
@@ -205,6 +228,7 @@ mod tests {
             next: Offset::new(10 + number),
             records: 2 + number.unsigned_abs(),
             bytes: 1000 + number.unsigned_abs(),
+            newest: Some(TimestampMs::new(7 - number)),
         };
         plan.ends().into_keys().zip(0..).map(|(key, number)| (key, done(number))).collect()
     }
@@ -228,7 +252,7 @@ mod tests {
 
     #[test]
     fn a67_progress_comes_back_as_it_was_committed() {
-        for (sources, targets) in [(1, 1), (3, 3), (2, 5), (5, 2), (48, 1)] {
+        for (sources, targets) in [(1, 1), (3, 3), (2, 5), (5, 2), (38, 1)] {
             let plan = planned(sources, targets);
             for progress in [none(&plan), some(&plan)] {
                 let read = read(&plan, GROUP, &committed(&plan, &progress)).expect("readable");
@@ -241,19 +265,20 @@ mod tests {
     fn a_partition_of_its_own_carries_its_source_offset_and_a_shared_one_the_number_of_records() {
         let plan = planned(3, 3);
         let own = carried(&at_home(1), &[key("orders", 0, 1)], &some(&plan));
-        assert_eq!((own.offset, own.metadata.as_deref()), (Offset::new(11), Some("1 1.0=11:3:1001")));
+        assert_eq!((own.offset, own.metadata.as_deref()), (Offset::new(11), Some("1 1.0=11:3:1001:6")));
         let plan = planned(3, 2);
         let sources = homes(&plan).remove(&at_home(0)).expect("a home");
         assert_eq!(sources, [key("orders", 0, 0), key("orders", 0, 2)]);
         let shared = carried(&at_home(0), &sources, &some(&plan));
         let told = (shared.offset, shared.metadata.as_deref());
-        assert_eq!(told, (Offset::new(2 + 4), Some("1 0.0=10:2:1000 2.0=12:4:1002")));
+        assert_eq!(told, (Offset::new(2 + 4), Some("1 0.0=10:2:1000:7 2.0=12:4:1002:5")));
     }
 
     #[test]
     fn the_largest_metadata_fits_into_what_brokers_take() {
-        let most = Done { next: Offset::new(i64::MAX), records: u64::MAX / 48, bytes: u64::MAX };
-        let sources: Vec<_> = (0..48).map(|number| key("orders", i32::MAX, i32::MAX - number)).collect();
+        let newest = Some(TimestampMs::new(i64::MIN));
+        let most = Done { next: Offset::new(i64::MAX), records: u64::MAX / 38, bytes: u64::MAX, newest };
+        let sources: Vec<_> = (0..38).map(|number| key("orders", i32::MAX, i32::MAX - number)).collect();
         let progress = sources.iter().map(|key| (key.clone(), most)).collect();
         let metadata = carried(&at_home(0), &sources, &progress).metadata.expect("some");
         assert!(metadata.len() <= 4096, "{} bytes", metadata.len());
@@ -283,23 +308,24 @@ mod tests {
     #[test]
     fn a67_metadata_of_another_writer_or_version_is_named_and_never_guessed() {
         let plan = planned(2, 1);
-        let whole = "1 0.0=10:2:1000 1.0=11:3:1001";
+        let whole = "1 0.0=10:2:1000:7 1.0=11:3:1001:6";
         let told = |text: &str| read(&plan, GROUP, &BTreeMap::from([(at_home(0), metadata(text))]));
         assert_eq!(told(whole), Ok(Some((some(&plan), Translations::new()))));
         let others = [
             "consumer-1",
             "",
             "1",
-            "2 0.0=10:2:1000 1.0=11:3:1001",
-            "1 0.0=10:2:1000",
-            "1 0.0=10:2:1000 1.1=11:3:1001",
-            "1 0.0=10:2:1000 1.0=11:3:1001 ",
-            "1 0.0=10:2:1000 1.0=-1:3:1001",
-            "1 0.0=10:2:1000 1.0=11:3",
-            "1 0.0=10:2:1000 1.0=11:3:1001:7",
-            "1 0.0=10:2:1000 1.0=11:3:1001:7:",
-            "1 0.0=10:2:1000 1=11:3:1001",
-            "1 0.0=10:2:1000 1.0=x:3:1001",
+            "2 0.0=10:2:1000:7 1.0=11:3:1001:6",
+            "1 0.0=10:2:1000:7",
+            "1 0.0=10:2:1000:7 1.1=11:3:1001:6",
+            "1 0.0=10:2:1000:7 1.0=11:3:1001:6 ",
+            "1 0.0=10:2:1000:7 1.0=-1:3:1001:6",
+            "1 0.0=10:2:1000:7 1.0=11:3:1001",
+            "1 0.0=10:2:1000:7 1.0=11:3:1001:x",
+            "1 0.0=10:2:1000:7 1.0=11:3:1001:6:7",
+            "1 0.0=10:2:1000:7 1.0=11:3:1001:6:7:",
+            "1 0.0=10:2:1000:7 1=11:3:1001:6",
+            "1 0.0=10:2:1000:7 1.0=x:3:1001:6",
         ];
         for text in others {
             let (group, at, metadata) = (GROUP.to_owned(), at_home(0), text.to_owned());
@@ -326,10 +352,10 @@ mod tests {
         let home = (topic("orders"), PartitionId::new(0));
         let told =
             |committed: &BTreeMap<_, Option<CommittedOffset>>| committed[&home].clone().and_then(|one| one.metadata);
-        assert_eq!(told(&committed).as_deref(), Some("1 0.0=10:2:1000:10:z"));
+        assert_eq!(told(&committed).as_deref(), Some("1 0.0=10:2:1000:7:10:z"));
         let expected = Translations::from([(wanted, translated)]);
         assert_eq!(read(&plan, GROUP, &committed), Ok(Some((some(&plan), expected))));
-        for bad in ["1 0.0=10:2:1000", "1 0.0=10:2:1000:10:z,1,1", "1 0.0=10:2:1000:10:Z", "1 0.0=10:2:1000:10:z:"] {
+        for bad in ["1 0.0=10:2:1000:7", "1 0.0=10:2:1000:7:10:z,1,1", "1 0.0=10:2:1000:7:10:Z", "1 0.0=10:2:1000:7:10:z:"] {
             committed.insert(home.clone(), metadata(bad));
             assert!(matches!(read(&plan, GROUP, &committed), Err(ProgressFault::Unreadable { .. })), "{bad}");
         }
@@ -342,7 +368,7 @@ mod tests {
         assert!(!is_complete(&plan, &progress));
         for (key, end) in plan.ends() {
             assert!(!is_complete(&plan, &progress));
-            progress.insert(key, Done { next: end, records: 0, bytes: 0 });
+            progress.insert(key, Done { next: end, ..Done::default() });
         }
         assert!(is_complete(&plan, &progress));
         progress.remove(&key("orders", 0, 1));

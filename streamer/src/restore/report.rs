@@ -33,6 +33,9 @@ pub struct Report {
     /// The last timestamp that belongs to it, inclusive; absent: the highest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<TimestampMs>,
+    /// The highest timestamp of a record that was written; absent where none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<TimestampMs>,
     /// Records written, over all its starts.
     pub records: u64,
     /// Their bytes of keys, values and headers.
@@ -111,6 +114,7 @@ impl Report {
             planned_at: plan.created_at,
             finished_at,
             until: plan.until,
+            newest: progress.values().filter_map(|done| done.newest).max(),
             records: all().map(|one| one.records).sum(),
             bytes: all().map(|one| one.bytes).sum(),
             groups,
@@ -141,6 +145,9 @@ impl fmt::Display for Report {
         let Self { restore, target, records, bytes, .. } = self;
         writeln!(f, "restore     {restore}, into cluster {target}: done")?;
         writeln!(f, "up to       {}", self.until.map_or("everything held".to_owned(), TimestampMs::to_rfc3339))?;
+        if let Some(newest) = self.newest {
+            writeln!(f, "newest      {}", newest.to_rfc3339())?;
+        }
         writeln!(f, "planned     {}, finished {}", self.planned_at.to_rfc3339(), self.finished_at.to_rfc3339())?;
         writeln!(f, "written     {records} records, {} of keys, values and headers", ByteSize(*bytes))?;
         for topic in &self.topics {
@@ -173,7 +180,7 @@ mod tests {
         let more = "topicMapping: [{sourceTopic: orders, targetTopic: new, partitions: 3}]";
         let (plan, _) =
             plan(&state(&[("orders", 2), ("payments", 1)]), &settings(more), &[touched(Vec::new())], &target(1));
-        let done = |records, bytes| Done { next: Offset::new(100), records, bytes };
+        let done = |records, bytes| Done { next: Offset::new(100), records, bytes, newest: Some(at(bytes as i64)) };
         let progress = Progress::from([
             (key("orders", 0, 0), done(40, 4000)),
             (key("orders", 0, 1), done(2, 200)),
@@ -192,7 +199,7 @@ mod tests {
     #[test]
     fn a_report_sums_what_was_written_over_all_starts() {
         let report = report();
-        assert_eq!((report.records, report.bytes), (142, 4207));
+        assert_eq!((report.records, report.bytes, report.newest), (142, 4207, Some(at(4000))));
         assert_eq!((report.planned_at, report.finished_at, report.until), (now(), at(20_000), None));
         let json = serde_json::to_string(&report).expect("json");
         assert_eq!(serde_json::from_str::<Report>(&json).expect("reads back"), report);

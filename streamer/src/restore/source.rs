@@ -179,7 +179,7 @@ mod tests {
 
     /// What is left behind these next offsets of partitions 0 and 1.
     fn left(next: [i64; 2]) -> Vec<Vec<(String, OffsetRange)>> {
-        let done = |next| Done { next: Offset::new(next), records: 0, bytes: 0 };
+        let done = |next| Done { next: Offset::new(next), ..Done::default() };
         let progress = (0..).zip(next).map(|(number, next)| (key("orders", 0, number), done(next))).collect();
         let wanted = |touched: Touched| {
             touched.wanted.into_iter().map(|part| (part.run.key().to_string(), part.offsets)).collect()
@@ -213,7 +213,7 @@ mod tests {
         segments[0].wanted.truncate(1);
         segments[0].wanted[0].offsets = range(2..7);
         let after = |next| {
-            let done = Done { next: Offset::new(next), records: 0, bytes: 0 };
+            let done = Done { next: Offset::new(next), ..Done::default() };
             rest(segments.clone(), &Progress::from([(key("orders", 0, 0), done)]))
         };
         let offsets = |next| after(next).iter().map(|touched| touched.wanted[0].offsets).collect::<Vec<_>>();

@@ -92,6 +92,12 @@ impl Tally {
         }
     }
 
+    /// What it is at.
+    pub fn phase(&self) -> Phase {
+        let is_at = |phase: &Phase| self.phase.get_or_create(&KindLabel::new(phase.as_str())).get() == 1;
+        Phase::ALL.into_iter().find(is_at).unwrap_or(Phase::Planning)
+    }
+
     /// What it is to read is known.
     pub fn planned(&self, reads: &Reads) {
         self.planned_records.set(gauge(reads.records));

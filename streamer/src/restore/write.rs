@@ -232,7 +232,7 @@ impl Writer {
         let sent = self.producer.send_owned(&lane.target, to, record);
         sent.map_err(|error| self.open.told(error))?;
         let bytes = record.raw_bytes() as u64;
-        lane.done = Done { next: record.offset.next(), records: lane.done.records + 1, bytes: lane.done.bytes + bytes };
+        lane.done = lane.done.plus(record.offset, bytes, record.timestamp);
         if let Some(crossing) = &mut lane.crossing {
             crossing.sent(record.offset);
         }

@@ -19,6 +19,7 @@ use crate::clock::{Backoff, Clock};
 use crate::error::Error;
 use crate::metrics::KindLabel;
 use crate::pipeline::produce::Produced;
+use crate::report::Protected;
 use crate::source::Broker;
 
 /// In how many looks in a row an object must be missing before it counts as gone: a store may be slow to show it.
@@ -132,7 +133,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         metrics.set_behind(coverage::behind_in_records(state).map(|behind| behind.reason));
         metrics.set_groups(coverage::groups(state));
         metrics.recent_claims.set(recent_claims(state, parts.clock.now()));
-        parts.status.committed(coverage::recoverable_until(state));
+        parts.status.committed(Protected::of(state));
         tracing::debug!(sequence = %manifest.sequence, kind, segments = manifest.segments.len(), "committed");
     }
 

@@ -18,6 +18,7 @@ use crate::{client, client_of, plane};
 
 fn request(strimzi: &Strimzi<'_>, user: Option<Authentication>) -> Request {
     Request {
+        home: strimzi.namespace.clone(),
         namespace: strimzi.namespace.clone(),
         name: CLUSTER.to_owned(),
         listener: None,
@@ -64,6 +65,7 @@ async fn discovery_finds_what_a_pod_needs_to_connect_by_certificate() -> Result<
         }),
         cluster_id: Some("bk0gFIJHSQCa0uWQbOKKwA".to_owned()),
         warnings: Vec::new(),
+        expiries: Vec::new(),
         listener: "tls".to_owned(),
         revision: found.revision.clone(),
         cluster: Cluster {

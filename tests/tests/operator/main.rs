@@ -6,6 +6,7 @@ mod definitions;
 mod discovery;
 mod faults;
 mod reconcile;
+mod reports;
 mod scene;
 mod strimzi;
 
@@ -32,8 +33,26 @@ fn prepare(kubectl: &Kubectl) -> Result<()> {
         kubectl.apply("default", &serde_json::to_string(&definition)?)?;
         kubectl.wait_served(&definition.metadata.name.context("a name")?)?;
     }
+    kubectl.apply("default", POD_MONITORS)?;
+    kubectl.wait_served("podmonitors.monitoring.coreos.com")?;
     strimzi::serve(kubectl, &["v1beta2", "v1"])
 }
+
+/// A stand-in for the Prometheus Operator's definition, which takes anything.
+const POD_MONITORS: &str = r"
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: podmonitors.monitoring.coreos.com}
+spec:
+  group: monitoring.coreos.com
+  scope: Namespaced
+  names: {kind: PodMonitor, plural: podmonitors}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+";
 
 /// An administrator's client.
 async fn client(plane: &ControlPlane) -> Result<Client> {

@@ -16,12 +16,14 @@ const ALL: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
 /// All that the operator does in a namespace that it looks after; the Lease is there too.
 const RIGHTS: &[Right<'_>] = &[
-    ("kafkabackup.com", &["kafkabackups", "kafkarestores"], &["get", "list", "watch", "patch"]),
+    ("kafkabackup.com", &["kafkabackups"], &["get", "list", "watch", "patch"]),
+    ("kafkabackup.com", &["kafkarestores"], &["get", "list", "watch"]),
     ("kafkabackup.com", &["kafkabackups/status", "kafkarestores/status"], &["patch"]),
     ("kafka.strimzi.io", &["kafkas"], &["get", "list", "watch"]),
     ("kafka.strimzi.io", &["kafkausers"], &["get"]),
     ("kafka.strimzi.io", &["kafkanodepools"], &["list"]),
     ("", &["configmaps", "serviceaccounts"], &["create", "patch"]),
+    ("rbac.authorization.k8s.io", &["roles", "rolebindings"], &["create", "patch"]),
     ("", &["secrets"], ALL),
     ("", &["pods"], &["list"]),
     ("", &["pods/log"], &["get"]),
@@ -29,6 +31,7 @@ const RIGHTS: &[Right<'_>] = &[
     ("batch", &["cronjobs", "jobs"], ALL),
     ("networking.k8s.io", &["networkpolicies"], &["get", "create", "patch", "delete"]),
     ("policy", &["poddisruptionbudgets"], &["create", "patch"]),
+    ("monitoring.coreos.com", &["podmonitors"], &["create", "patch"]),
     ("coordination.k8s.io", &["leases"], &["get", "create", "update", "patch"]),
     ("events.k8s.io", &["events"], &["create", "patch"]),
 ];

@@ -153,7 +153,7 @@ fn wanted(authentication: Authentication) -> User {
 fn credentials_come_from_the_secret_that_the_user_s_status_names() {
     let mut scram = user("backup", "scram-sha-512");
     scram["status"] = json!({"username": "backup", "secret": "backup-secret"});
-    let accepted = users::accept(&v0_40(), &wanted(ScramSha512), &scram).unwrap();
+    let accepted = users::accept(&v0_40(), &wanted(ScramSha512), "kafka", &scram).unwrap();
     let expected = Credentials::ScramSha512 {
         username: "backup".to_owned(),
         secret: at("kafka", "backup-secret"),
@@ -161,7 +161,7 @@ fn credentials_come_from_the_secret_that_the_user_s_status_names() {
     };
     assert_eq!(accepted.credentials(Some(&secret(&[("password", "hunter2")]))).unwrap(), expected);
 
-    let accepted = users::accept(&v0_40(), &wanted(Tls), &user("backup", "tls")).unwrap();
+    let accepted = users::accept(&v0_40(), &wanted(Tls), "kafka", &user("backup", "tls")).unwrap();
     let found = secret(&[("ca.crt", "clients' CA"), ("user.crt", "c"), ("user.key", "k")]);
     let expected = Credentials::Tls {
         secret: at("kafka", "backup"),
@@ -174,7 +174,7 @@ fn credentials_come_from_the_secret_that_the_user_s_status_names() {
 #[test]
 fn without_a_status_the_secret_has_the_name_that_strimzi_gives() {
     let kafka = v0_43();
-    let accepted = users::accept(&kafka, &wanted(ScramSha512), &user("backup", "scram-sha-512")).unwrap();
+    let accepted = users::accept(&kafka, &wanted(ScramSha512), "kafka", &user("backup", "scram-sha-512")).unwrap();
     assert_eq!(accepted.secret, at("kafka", "kafka-user-backup"));
     assert_eq!(users::place(&kafka, &wanted(Tls)).to_string(), "KafkaUser users/backup");
     let elsewhere = User { namespace: Some("other".to_owned()), ..wanted(Tls) };
@@ -182,8 +182,22 @@ fn without_a_status_the_secret_has_the_name_that_strimzi_gives() {
 }
 
 #[test]
+fn credentials_are_copied_only_where_their_owner_allows_it() {
+    let mut shared = user("backup", "tls");
+    let elsewhere = |value: &Value| users::accept(&v0_40(), &wanted(Tls), "team-a", value);
+    let error = elsewhere(&shared).unwrap_err();
+    assert_eq!(error.reason(), "KafkaUserNotShared");
+    let command = "kubectl annotate kafkauser backup --namespace kafka kafkabackup.com/allowed-namespaces=team-a";
+    assert!(error.to_string().contains(command), "{error}");
+    for (allowed, is_enough) in [("team-b", false), ("team-b, team-a", true), ("*", true), ("", false)] {
+        shared["metadata"]["annotations"] = json!({"kafkabackup.com/allowed-namespaces": allowed});
+        assert_eq!(elsewhere(&shared).is_ok(), is_enough, "{allowed:?}");
+    }
+}
+
+#[test]
 fn a_user_that_cannot_be_used_is_refused() {
-    let refuse = |value: &Value, authentication| users::accept(&v0_40(), &wanted(authentication), value).unwrap_err();
+    let refuse = |value: &Value, authentication| users::accept(&v0_40(), &wanted(authentication), "kafka", value).unwrap_err();
     let error = refuse(&user("backup", "tls-external"), Tls);
     assert_eq!(error.reason(), "AuthenticationMismatch");
     assert!(error.to_string().contains("has spec.authentication.type tls-external, and tls is asked for"), "{error}");
@@ -202,7 +216,7 @@ fn what_a_secret_lacks_is_named_and_nothing_of_what_it_holds() {
     failed["status"] = json!({"conditions": [
         {"type": "NotReady", "status": "True", "reason": "InvalidResourceException", "message": "no ACLs here"},
     ]});
-    let accept = || users::accept(&v0_40(), &wanted(ScramSha512), &failed).unwrap();
+    let accept = || users::accept(&v0_40(), &wanted(ScramSha512), "kafka", &failed).unwrap();
     let error = accept().credentials(None).unwrap_err();
     assert_eq!(error.reason(), "SecretNotFound");
     assert!(error.to_string().contains("no Secret kafka/backup"), "{error}");

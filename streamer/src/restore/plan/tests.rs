@@ -250,9 +250,9 @@ fn so_many_sources_fit_into_one_partition_and_one_more_does_not() {
         one(&[("orders", sources)], &more, &target(3)).1
     };
     let too_many = |sources, targets| vec![Conflict::TooManySources { topic: topic("new"), sources, targets }];
-    assert_eq!([conflicts(48, 1), conflicts(96, 2), conflicts(1000, 1000)], [const { Vec::new() }; 3]);
-    assert_eq!(conflicts(49, 1), too_many(49, 1));
-    assert_eq!(conflicts(97, 2), too_many(97, 2));
+    assert_eq!([conflicts(38, 1), conflicts(76, 2), conflicts(1000, 1000)], [const { Vec::new() }; 3]);
+    assert_eq!(conflicts(39, 1), too_many(39, 1));
+    assert_eq!(conflicts(77, 2), too_many(77, 2));
 }
 
 /// Appends records with these lowest and highest timestamps to a topic with these settings.

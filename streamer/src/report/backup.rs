@@ -1,0 +1,195 @@
+//! What a streamer tells: what is protected, as the manifests have it. Pure.
+
+use serde::Serialize;
+use strimzi_backup_format::coverage::{self, GroupCondition};
+use strimzi_backup_format::ids::TimestampMs;
+use strimzi_backup_format::manifest::Gap;
+use strimzi_backup_format::state::{State, Totals};
+
+use super::Standing;
+
+/// What is protected since the last commit: what of [`coverage::Coverage`] fits into a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protected {
+    from: Option<TimestampMs>,
+    /// The last one.
+    pub until: Option<TimestampMs>,
+    oldest: Option<TimestampMs>,
+    newest: Option<TimestampMs>,
+    gaps: Gaps,
+    groups: coverage::GroupCoverage,
+    totals: Totals,
+    topics: usize,
+    partitions: usize,
+}
+
+/// Offsets that could not be captured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Gaps {
+    count: usize,
+    lost_offsets: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest: Option<String>,
+}
+
+impl Protected {
+    /// What a state of the log protects.
+    pub fn of(state: &State) -> Self {
+        let (oldest, newest) = coverage::timestamps(state);
+        Self {
+            from: state.complete_since,
+            until: coverage::recoverable_until(state),
+            oldest,
+            newest,
+            gaps: Gaps::of(&state.gaps),
+            groups: coverage::groups(state),
+            totals: state.totals,
+            topics: coverage::record_topics(state).count(),
+            partitions: state.positions.keys().filter(|key| !key.topic.is_consumer_offsets()).count(),
+        }
+    }
+}
+
+impl Gaps {
+    fn of(gaps: &[Gap]) -> Self {
+        Self {
+            count: gaps.len(),
+            lost_offsets: gaps.iter().map(|gap| gap.range.span()).sum(),
+            newest: gaps.last().map(|gap| {
+                let Gap { topic, partition, range, reason, observed_at, .. } = gap;
+                format!("{topic}-{partition} {range}: {reason:?}, found {}", observed_at.to_rfc3339())
+            }),
+        }
+    }
+}
+
+/// The part of a KafkaBackup's status that its streamer writes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Streaming {
+    recoverable: Window,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_timestamp: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest_timestamp: Option<String>,
+    gaps: Gaps,
+    consumer_groups: Groups,
+    stored: Stored,
+    reported_at: String,
+    reported_by: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Window {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Groups {
+    state: GroupCondition,
+    #[serde(flatten)]
+    window: Window,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Stored {
+    records: u64,
+    bytes: u64,
+    segments: u64,
+    topics: usize,
+    partitions: usize,
+}
+
+impl Window {
+    fn new(from: Option<TimestampMs>, until: Option<TimestampMs>) -> Self {
+        Self { from: from.map(TimestampMs::to_rfc3339), until: until.map(TimestampMs::to_rfc3339) }
+    }
+}
+
+impl Streaming {
+    /// What the pod `writer` tells at the instant `now`.
+    pub fn of(protected: &Protected, now: TimestampMs, writer: &str) -> Self {
+        let Protected { from, until, oldest, newest, gaps, groups, totals, topics, partitions } = protected;
+        Self {
+            recoverable: Window::new(*from, *until),
+            lag_seconds: until.map(|until| now.millis_since(until) / 1000),
+            oldest_timestamp: oldest.map(TimestampMs::to_rfc3339),
+            newest_timestamp: newest.map(TimestampMs::to_rfc3339),
+            gaps: gaps.clone(),
+            consumer_groups: Groups { state: groups.state, window: Window::new(groups.from, groups.until) },
+            stored: Stored {
+                records: totals.rows,
+                bytes: totals.bytes,
+                segments: totals.segments,
+                topics: *topics,
+                partitions: *partitions,
+            },
+            reported_at: now.to_rfc3339(),
+            reported_by: writer.to_owned(),
+        }
+    }
+}
+
+impl Standing for Streaming {
+    /// That there is something to restore from, gaps, how groups stand, and who says so.
+    type Matter = (bool, usize, GroupCondition, String);
+
+    fn matter(&self) -> Self::Matter {
+        (self.recoverable.from.is_some(), self.gaps.count, self.consumer_groups.state, self.reported_by.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strimzi_backup_format::checksum::Sha256;
+    use strimzi_backup_format::ids::{BackupId, Lineage, Offset, PartitionId, Shard, TopicName};
+    use strimzi_backup_format::manifest::GapReason;
+    use strimzi_backup_format::offset_range::OffsetRange;
+
+    use super::*;
+    use crate::clock::{Clock as _, SystemClock};
+
+    fn state() -> State {
+        let mut state = State::empty(BackupId::new(SystemClock.uuid()), Shard::ONLY, Sha256::of(b""));
+        state.complete_since = Some(TimestampMs::new(60_000));
+        state.frontier.until = Some(TimestampMs::new(120_000));
+        state
+    }
+
+    fn gap() -> Gap {
+        Gap {
+            topic: TopicName::new("orders").expect("a name"),
+            lineage: Lineage::new(0),
+            partition: PartitionId::new(3),
+            range: OffsetRange::new(Offset::new(10), Offset::new(17)).expect("a range"),
+            reason: GapReason::RetentionOverrun,
+            after: None,
+            observed_at: TimestampMs::new(90_000),
+        }
+    }
+
+    #[test]
+    fn a_streamer_tells_the_window_and_what_is_missing() {
+        let mut state = state();
+        state.gaps.push(gap());
+        let told = Streaming::of(&Protected::of(&state), TimestampMs::new(125_400), "daily-streamer-x");
+        insta::assert_json_snapshot!(told, @"");
+    }
+
+    #[test]
+    fn what_matters_is_a_window_a_gap_and_how_groups_stand_and_not_the_time() {
+        let mut state = state();
+        let matter = |state: &State, now| Streaming::of(&Protected::of(state), TimestampMs::new(now), "x").matter();
+        let first = matter(&state, 130_000);
+        state.frontier.until = Some(TimestampMs::new(190_000));
+        assert!(matter(&state, 195_000) == first);
+        state.gaps.push(gap());
+        assert!(matter(&state, 195_000) != first);
+    }
+}
