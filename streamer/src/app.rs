@@ -27,7 +27,7 @@ use crate::metrics::{KindLabel, Metrics};
 use crate::pipeline::produce::{Pool, Workshop};
 use crate::source;
 use crate::source::buffers::Buffers;
-use crate::report::{self, Protected, Resource, Streaming};
+use crate::report::{self, Patience, Protected, Resource, Streaming};
 use crate::source::live::LiveBroker;
 use crate::status::Status;
 use crate::stream::{Parts, Stream, Until};
@@ -76,8 +76,12 @@ pub async fn stream(
 
 /// Tells Kubernetes what is protected, from the claim on.
 fn tell(resource: Resource, world: &World) -> impl Future<Output = ()> + use<> {
-    let (status, clock, writer) = (Arc::clone(&world.status), Arc::clone(&world.clock), writer());
-    let look = move || Some(Streaming::of(&status.protected()?, clock.now(), &writer));
+    let (status, metrics, clock) = (Arc::clone(&world.status), Arc::clone(&world.metrics), Arc::clone(&world.clock));
+    let (writer, mut patience) = (writer(), Patience::default());
+    let look = move || {
+        let trouble = patience.judge(metrics.trouble(), clock.now());
+        Some(Streaming::of(&status.protected()?, trouble, clock.now(), &writer))
+    };
     report::tell(resource, look)
 }
 

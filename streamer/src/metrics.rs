@@ -17,6 +17,8 @@ use strimzi_backup_format::coverage::{GroupCondition, GroupCoverage};
 use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_format::manifest::BehindReason;
 
+use crate::report::Trouble;
+
 /// One label, `kind`, with a bounded set of values.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct KindLabel {
@@ -200,6 +202,15 @@ impl Metrics {
         self.store_failing.set(0);
         if self.failing.swap(false, Ordering::Relaxed) {
             tracing::info!("store answers again");
+        }
+    }
+
+    /// What keeps the streamer from going on at the moment.
+    pub fn trouble(&self) -> Option<Trouble> {
+        match (self.store_failing.get(), self.kafka_unreachable.get()) {
+            (0, 0) => None,
+            (0, _) => Some(Trouble::KafkaUnreachable),
+            _ => Some(Trouble::StoreFailing),
         }
     }
 

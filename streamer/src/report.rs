@@ -21,7 +21,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-pub use backup::{Protected, Streaming};
+pub use backup::{Patience, Protected, Streaming, Trouble};
 pub use restore::Restoring;
 
 use kubernetes::Writer;
@@ -99,7 +99,7 @@ pub trait Standing: Serialize + Send + Sync {
 }
 
 /// Tells without end how things stand; `look` gives `None` while nothing is known.
-pub async fn tell<S: Standing>(resource: Resource, look: impl Fn() -> Option<S> + Send) {
+pub async fn tell<S: Standing>(resource: Resource, mut look: impl FnMut() -> Option<S> + Send) {
     let mut writer = Writer::new(resource);
     let mut told: Option<(S::Matter, Instant)> = None;
     let mut ticks = tokio::time::interval(LOOK);

@@ -57,6 +57,10 @@ pub struct Reported {
     /// How the offsets of consumer groups stand. Written by the streamer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumer_groups: Option<GroupsHeld>,
+    /// What keeps the streamer from going on for more than 15 seconds: `StoreFailing` or `KafkaUnreachable`. Written by the
+    /// streamer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
     /// What is stored. Written by the streamer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored: Option<Stored>,

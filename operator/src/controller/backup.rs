@@ -152,7 +152,7 @@ async fn status(
     let deployment = deployment.map_err(|source| Error::api(format!("read Deployment {streamer:?}"), source))?;
     let pods = super::list::<Pod>(applier, &super::selector(KIND, &name, Part::Streamer)).await?;
     let jobs = super::list::<Job>(applier, &super::selector(KIND, &name, Part::Snapshot)).await?;
-    let streaming = observe::streaming(deployment.as_ref(), &pods, backup.spec.suspend);
+    let streaming = observe::streaming(deployment.as_ref(), &pods, backup.spec.suspend, &old.streamer);
     let reconciled = super::reconciled(done.as_ref().map(|found| found.kafka.warnings.as_slice()));
     let snapshot_pods = super::list::<Pod>(applier, &super::selector(KIND, &name, Part::Snapshot)).await?;
     let history = observe::snapshots(&jobs, &snapshot_pods, &old.backup_history);

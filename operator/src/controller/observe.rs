@@ -14,8 +14,8 @@ use crate::api::{Backup, Outcome, Reported, RestorePod, RestoreProgress, Sums};
 /// Snapshots that the status lists.
 const HISTORY: usize = 20;
 
-/// Whether a streamer follows the topics; `pods` are its own.
-pub fn streaming(deployment: Option<&Deployment>, pods: &[Pod], suspended: bool) -> Verdict {
+/// Whether a streamer follows the topics; `pods` are its own, and `told` is what they tell.
+pub fn streaming(deployment: Option<&Deployment>, pods: &[Pod], suspended: bool, told: &Reported) -> Verdict {
     if suspended {
         return Verdict::fails(STREAMING, "Suspended", "spec.suspend is true; what Kafka deletes meanwhile is lost");
     }
@@ -24,10 +24,24 @@ pub fn streaming(deployment: Option<&Deployment>, pods: &[Pod], suspended: bool)
     let current = deployment.is_some_and(|deployment| deployment.metadata.generation == seen);
     let available = status.and_then(|status| status.available_replicas).unwrap_or(0);
     if current && available > 0 {
+        if let Some(trouble) = &told.trouble {
+            return stuck(trouble);
+        }
         return Verdict::holds(STREAMING, "Streaming", "the streamer follows the topics");
     }
     let (reason, message) = trouble(pods).unwrap_or(("Starting", "the streamer's pod is not ready yet".to_owned()));
     Verdict::fails(STREAMING, reason, message)
+}
+
+/// A streamer that runs and cannot go on.
+fn stuck(trouble: &str) -> Verdict {
+    let tries = "the streamer tries on, and its log says why";
+    match trouble {
+        "KafkaUnreachable" => {
+            Verdict::fails(STREAMING, "KafkaUnreachable", format!("no broker answers: {tries}; what Kafka deletes meanwhile is lost"))
+        }
+        _ => Verdict::fails(STREAMING, "StoreFailing", format!("the store takes nothing: {tries}; look at its credentials first")),
+    }
 }
 
 /// Whether everything was captured; nothing is said before the streamer has told.
@@ -269,10 +283,12 @@ mod tests {
             let status = json!({"observedGeneration": seen, "availableReplicas": 1});
             serde_json::from_value::<Deployment>(json!({"metadata": {"generation": 2}, "status": status})).unwrap()
         };
-        assert!(streaming(Some(&deployment(2)), &[], false).holds);
-        assert_eq!(streaming(Some(&deployment(1)), &[], false).reason, "Starting");
-        assert_eq!(streaming(None, &[], false).reason, "Starting");
-        assert_eq!(streaming(Some(&deployment(2)), &[], true).reason, "Suspended");
+        assert!(streaming(Some(&deployment(2)), &[], false, &Reported::default()).holds);
+        let failing = Reported { trouble: Some("StoreFailing".to_owned()), ..Reported::default() };
+        assert_eq!(streaming(Some(&deployment(2)), &[], false, &failing).reason, "StoreFailing");
+        assert_eq!(streaming(Some(&deployment(1)), &[], false, &Reported::default()).reason, "Starting");
+        assert_eq!(streaming(None, &[], false, &Reported::default()).reason, "Starting");
+        assert_eq!(streaming(Some(&deployment(2)), &[], true, &Reported::default()).reason, "Suspended");
     }
 
     #[test]

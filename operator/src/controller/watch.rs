@@ -119,7 +119,8 @@ impl Carried for KafkaBackup {
     fn told_by_pods(&self) -> impl Hash {
         let told = self.status.as_ref().map(|status| &status.streamer);
         let gaps = told.and_then(|told| told.gaps.as_ref()).map(|gaps| gaps.lost_offsets);
-        (gaps, told.and_then(|told| told.consumer_groups.as_ref()).map(|groups| groups.state.clone()))
+        let trouble = told.and_then(|told| told.trouble.clone());
+        (gaps, trouble, told.and_then(|told| told.consumer_groups.as_ref()).map(|groups| groups.state.clone()))
     }
     async fn reconcile(&self, context: &Arc<Context>) -> Result<Action, Error> {
         backup::reconcile(self, context).await

@@ -64,6 +64,34 @@ impl Gaps {
     }
 }
 
+/// What keeps a streamer from going on; it tries without end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Trouble {
+    /// The store takes nothing.
+    StoreFailing,
+    /// No broker answers.
+    KafkaUnreachable,
+}
+
+/// What lasts less long is nothing to tell: stores fail now and then, and brokers restart.
+const LASTING_MILLIS: u64 = 15_000;
+
+/// Tells what lasts from what passes.
+#[derive(Debug, Default)]
+pub struct Patience {
+    since: Option<(Trouble, TimestampMs)>,
+}
+
+impl Patience {
+    /// The trouble at the instant `now`, if it has lasted.
+    pub fn judge(&mut self, trouble: Option<Trouble>, now: TimestampMs) -> Option<Trouble> {
+        let known = self.since.filter(|(known, _)| Some(*known) == trouble);
+        self.since = trouble.map(|trouble| known.unwrap_or((trouble, now)));
+        let (trouble, since) = self.since?;
+        (now.millis_since(since) >= LASTING_MILLIS).then_some(trouble)
+    }
+}
+
 /// The part of a KafkaBackup's status that its streamer writes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -77,6 +105,8 @@ pub struct Streaming {
     newest_timestamp: Option<String>,
     gaps: Gaps,
     consumer_groups: Groups,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<Trouble>,
     stored: Stored,
     reported_at: String,
     reported_by: String,
@@ -114,7 +144,7 @@ impl Window {
 
 impl Streaming {
     /// What the pod `writer` tells at the instant `now`.
-    pub fn of(protected: &Protected, now: TimestampMs, writer: &str) -> Self {
+    pub fn of(protected: &Protected, trouble: Option<Trouble>, now: TimestampMs, writer: &str) -> Self {
         let Protected { from, until, oldest, newest, gaps, groups, totals, topics, partitions } = protected;
         Self {
             recoverable: Window::new(*from, *until),
@@ -123,6 +153,7 @@ impl Streaming {
             newest_timestamp: newest.map(TimestampMs::to_rfc3339),
             gaps: gaps.clone(),
             consumer_groups: Groups { state: groups.state, window: Window::new(groups.from, groups.until) },
+            trouble,
             stored: Stored {
                 records: totals.rows,
                 bytes: totals.bytes,
@@ -137,11 +168,12 @@ impl Streaming {
 }
 
 impl Standing for Streaming {
-    /// That there is something to restore from, gaps, how groups stand, and who says so.
-    type Matter = (bool, usize, GroupCondition, String);
+    /// That there is something to restore from, gaps, how groups stand, trouble, and who says so.
+    type Matter = (bool, usize, GroupCondition, Option<Trouble>, String);
 
     fn matter(&self) -> Self::Matter {
-        (self.recoverable.from.is_some(), self.gaps.count, self.consumer_groups.state, self.reported_by.clone())
+        let (is_recoverable, groups) = (self.recoverable.from.is_some(), self.consumer_groups.state);
+        (is_recoverable, self.gaps.count, groups, self.trouble, self.reported_by.clone())
     }
 }
 
@@ -178,14 +210,26 @@ mod tests {
     fn a_streamer_tells_the_window_and_what_is_missing() {
         let mut state = state();
         state.gaps.push(gap());
-        let told = Streaming::of(&Protected::of(&state), TimestampMs::new(125_400), "daily-streamer-x");
+        let told = Streaming::of(&Protected::of(&state), None, TimestampMs::new(125_400), "daily-streamer-x");
         insta::assert_json_snapshot!(told, @"");
+    }
+
+    #[test]
+    fn a28_trouble_is_told_once_it_lasts_and_no_longer_than_it_does() {
+        let (mut patience, at) = (Patience::default(), TimestampMs::new);
+        let failing = Some(Trouble::StoreFailing);
+        assert_eq!(patience.judge(failing, at(0)), None);
+        assert_eq!(patience.judge(None, at(14_000)), None);
+        assert_eq!(patience.judge(failing, at(15_000)), None, "it began anew");
+        assert_eq!(patience.judge(failing, at(30_000)), failing);
+        assert_eq!(patience.judge(Some(Trouble::KafkaUnreachable), at(31_000)), None, "another one");
+        assert_eq!(patience.judge(None, at(32_000)), None);
     }
 
     #[test]
     fn what_matters_is_a_window_a_gap_and_how_groups_stand_and_not_the_time() {
         let mut state = state();
-        let matter = |state: &State, now| Streaming::of(&Protected::of(state), TimestampMs::new(now), "x").matter();
+        let matter = |state: &State, now| Streaming::of(&Protected::of(state), None, TimestampMs::new(now), "x").matter();
         let first = matter(&state, 130_000);
         state.frontier.until = Some(TimestampMs::new(190_000));
         assert!(matter(&state, 195_000) == first);
