@@ -109,6 +109,14 @@ impl ControlPlane {
         binding["roleRef"] = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name});
         binding["subjects"] = json!([{"kind": "ServiceAccount", "name": name, "namespace": namespace}]);
         self.kubectl.apply(namespace, &[account, role, binding].map(|object| object.to_string()).join("\n---\n"))?;
+        self.account(namespace, name)
+    }
+
+    /// The command line of a ServiceAccount that is there, with whatever rights it has.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn account(&self, namespace: &str, name: &str) -> Result<Kubectl> {
         let token = self.kubectl.run(&["create", "token", "--namespace", namespace, name])?;
         let kubeconfig = self.dir.path().join(format!("kubeconfig-{namespace}-{name}"));
         write_kubeconfig(&kubeconfig, &self.certs, &self.api_port, token.trim())?;

@@ -1,0 +1,50 @@
+//! deploy/install.yaml, and what the operator prints of itself.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use strimzi_backup_operator::manifests;
+use strimzi_backup_tests::process::run;
+use strimzi_backup_tests::{binary, chart, wait};
+
+use crate::{documents, hold, plane};
+
+/// For what controllers do by themselves, on a machine that does much else.
+const SOON: Duration = Duration::from_secs(60);
+
+#[test]
+fn what_is_delivered_is_made_of_the_chart() -> Result<()> {
+    hold("deploy/install.yaml", &chart::install()?)?;
+    hold("deploy/prometheus/rules.yaml", &chart::rules()?)
+}
+
+#[test]
+fn the_operator_prints_its_manifests_and_definitions() -> Result<()> {
+    let print = |arguments: &[&str]| run("the operator", Command::new(binary::strimzi_backup_operator()?).args(arguments));
+    let file = std::fs::read_to_string(chart::root().join("deploy/install.yaml"))?;
+    assert_eq!(print(&["manifests"])?, file);
+    assert_eq!(print(&["crds"])?, std::fs::read_to_string(chart::dir().join("crds/crds.yaml"))?);
+    let refusal = print(&["manifests", "--namespace", "Not_A_Name"]).err().context("a refusal")?;
+    ensure!(format!("{refusal:#}").contains("\"Not_A_Name\" is no name of a namespace"), "{refusal:#}");
+    Ok(())
+}
+
+#[test]
+fn install_yaml_applies_and_its_pod_fits_pod_security_restricted() -> Result<()> {
+    let kubectl = plane()?.kubectl();
+    for namespace in [chart::NAMESPACE, "elsewhere"] {
+        let manifests = manifests::for_namespace(namespace)?;
+        kubectl.apply("default", &manifests)?;
+        // A pod that did not fit would not come to be, and the ReplicaSet would say why.
+        let pods = ["get", "pods", "--namespace", namespace, "--output", "name"];
+        let there = wait::wait_until("the operator's pod", SOON, || Ok(!kubectl.run(&pods)?.is_empty()));
+        there.with_context(|| kubectl.run(&["describe", "replicaset", "--namespace", namespace]).unwrap_or_default())?;
+        let names = |list: &[serde_json::Value]| list.iter().map(|object| object["kind"].to_string()).collect::<Vec<_>>();
+        assert_eq!(names(&documents(&manifests)?), names(&documents(manifests::INSTALL)?));
+    }
+    let account = "system:serviceaccount:elsewhere:strimzi-backup-operator";
+    let may = ["auth", "can-i", "list", "kafkabackups.kafkabackup.com", "--all-namespaces", "--as", account];
+    assert_eq!(kubectl.run(&may)?.trim(), "yes");
+    Ok(())
+}
