@@ -26,6 +26,9 @@ metadata:
     pod-security.kubernetes.io/enforce: restricted
 ";
 
+/// What writes anew what is rendered.
+pub const ANEW: &str = "UPDATE_DOCS=1 cargo test --package strimzi-backup-tests --test delivery made_of_the_chart";
+
 /// Values that have the alerts rendered.
 const ALERTS: &str = "metrics: {prometheusRule: {enabled: true}}";
 
@@ -104,10 +107,7 @@ pub fn rules() -> Result<String> {
 /// # Errors
 /// Where the chart cannot be read.
 pub fn head() -> Result<String> {
-    Ok(format!(
-        "# Made of charts/strimzi-backup-operator by `UPDATE_DOCS=1 make test TESTS=made_of_the_chart`.\n# SHA-256 of its files: {}\n",
-        digest()?
-    ))
+    Ok(format!("# Made of charts/strimzi-backup-operator by\n# {ANEW}\n# SHA-256 of its files: {}\n", digest()?))
 }
 
 /// The SHA-256 of all files of the chart, with their paths; combinations of values are none of it.

@@ -21,7 +21,8 @@ fn what_is_delivered_is_made_of_the_chart() -> Result<()> {
 
 #[test]
 fn the_operator_prints_its_manifests_and_definitions() -> Result<()> {
-    let print = |arguments: &[&str]| run("the operator", Command::new(binary::strimzi_backup_operator()?).args(arguments));
+    let print =
+        |arguments: &[&str]| run("the operator", Command::new(binary::strimzi_backup_operator()?).args(arguments));
     let file = std::fs::read_to_string(chart::root().join("deploy/install.yaml"))?;
     assert_eq!(print(&["manifests"])?, file);
     assert_eq!(print(&["crds"])?, std::fs::read_to_string(chart::dir().join("crds/crds.yaml"))?);
@@ -39,8 +40,10 @@ fn install_yaml_applies_and_its_pod_fits_pod_security_restricted() -> Result<()>
         // A pod that did not fit would not come to be, and the ReplicaSet would say why.
         let pods = ["get", "pods", "--namespace", namespace, "--output", "name"];
         let there = wait::wait_until("the operator's pod", SOON, || Ok(!kubectl.run(&pods)?.is_empty()));
-        there.with_context(|| kubectl.run(&["describe", "replicaset", "--namespace", namespace]).unwrap_or_default())?;
-        let names = |list: &[serde_json::Value]| list.iter().map(|object| object["kind"].to_string()).collect::<Vec<_>>();
+        there
+            .with_context(|| kubectl.run(&["describe", "replicaset", "--namespace", namespace]).unwrap_or_default())?;
+        let names =
+            |list: &[serde_json::Value]| list.iter().map(|object| object["kind"].to_string()).collect::<Vec<_>>();
         assert_eq!(names(&documents(&manifests)?), names(&documents(manifests::INSTALL)?));
     }
     let account = "system:serviceaccount:elsewhere:strimzi-backup-operator";

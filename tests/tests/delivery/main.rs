@@ -1,6 +1,7 @@
 //! What is delivered: the Helm chart, install.yaml, alerts, dashboards and examples, on a real control plane.
 
 mod alerts;
+mod bundle;
 mod examples;
 mod install;
 mod roles;
@@ -16,6 +17,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use strimzi_backup_operator::api;
+use strimzi_backup_tests::chart;
 use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, shared};
 
 /// The control plane that the tests share, with our definitions, and stand-ins for those of Strimzi and of the Prometheus
@@ -77,11 +79,11 @@ fn dry_run(kubectl: &Kubectl, namespace: &str, file: &Path) -> Result<String> {
 
 /// Compares a file with what it has to be. With `UPDATE_DOCS=1` it is written anew instead.
 fn hold(path: &str, wanted: &str) -> Result<()> {
-    let file = strimzi_backup_tests::chart::root().join(path);
+    let file = chart::root().join(path);
     if std::env::var_os("UPDATE_DOCS").is_some() {
         return std::fs::write(&file, wanted).with_context(|| format!("write {path}"));
     }
     let found = std::fs::read_to_string(&file).with_context(|| format!("read {path}"))?;
-    ensure!(found == wanted, "{path} is not what the chart renders: `UPDATE_DOCS=1 make test TESTS=made_of_the_chart`");
+    ensure!(found == wanted, "{path} is not what the chart renders: `{}`", chart::ANEW);
     Ok(())
 }

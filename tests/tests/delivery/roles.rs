@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, Operator};
 use strimzi_backup_tests::{chart, wait};
 
-use crate::strimzi::{SOON, Strimzi};
 use crate::plane;
+use crate::strimzi::{SOON, Strimzi};
 
 /// What nobody may do in a namespace that the operator does not look after.
 const ELSEWHERE: &[(&str, &str)] = &[
@@ -75,7 +75,10 @@ fn wait_reconciled(strimzi: &Strimzi<'_>, operator: &Operator) -> Result<()> {
     });
     done.with_context(|| operator.tail())?;
     for object in ["deployment/daily-streamer", "cronjob/daily-snapshot", "networkpolicy/daily-streamer"] {
-        strimzi.kubectl.get(&strimzi.namespace, object)?.with_context(|| format!("{object} in {}", strimzi.namespace))?;
+        strimzi
+            .kubectl
+            .get(&strimzi.namespace, object)?
+            .with_context(|| format!("{object} in {}", strimzi.namespace))?;
     }
     Ok(())
 }
@@ -105,7 +108,9 @@ fn with_named_namespaces_it_works_in_those_and_may_do_nothing_elsewhere() -> Res
         ensure!(!may(&account, *right, &one.namespace), "it may {right:?}");
     }
     // Its own namespace is none of those that it looks after.
-    ensure!(!may(&account, ("list", "secrets"), &home) && may(&account, ("create", "leases.coordination.k8s.io"), &home));
+    ensure!(
+        !may(&account, ("list", "secrets"), &home) && may(&account, ("create", "leases.coordination.k8s.io"), &home)
+    );
 
     let operator = Operator::start_from(&account, &home, &watched)?;
     wait_reconciled(&one, &operator)?;

@@ -25,7 +25,9 @@ fn the_chart_is_clean_and_the_api_server_takes_every_documented_combination() ->
     let (plane, dir) = (plane()?, RunDir::new("rendered")?);
     let home = plane.namespace("chart")?;
     for name in ["kafka", "payments"] {
-        plane.kubectl().apply("default", &format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}"))?;
+        plane
+            .kubectl()
+            .apply("default", &format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}"))?;
     }
     let mut combinations = vec![("the defaults".to_owned(), String::new())];
     for path in chart::combinations()? {
