@@ -136,7 +136,8 @@ fn digest() -> Result<String> {
     Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Which template an object is of is of no interest to who applies it.
+/// Which template an object is of is of no interest to who applies it; nor are documents without an object.
 fn without_sources(rendered: &str) -> String {
-    rendered.split_inclusive('\n').filter(|line| !line.starts_with("# Source: ")).collect()
+    let lines: String = rendered.split_inclusive('\n').filter(|line| !line.starts_with("# Source: ")).collect();
+    lines.replace("---\n---\n", "---\n")
 }
