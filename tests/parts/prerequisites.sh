@@ -64,7 +64,10 @@ check_part() { # part, whether it has to be installed
     helm)
       ! "$installing" || need_version go "$(version_of go version)" 1.24 "not in Debian 12: the Go project's own release"
       ;;
-    versitygw | toxiproxy | promtool)
+    promtool)
+      ! "$installing" || need_version go "$(version_of go version)" 1.26.7 "not in Debian 12: the Go project's own release"
+      ;;
+    versitygw | toxiproxy)
       ! "$installing" || need_version go "$(version_of go version)" 1.26 "not in Debian 12: the Go project's own release"
       ;;
     python)

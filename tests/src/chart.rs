@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};
 
+use crate::kubernetes::Kubectl;
 use crate::parts;
 use crate::process::run;
 use crate::run_dir::RunDir;
@@ -71,16 +72,33 @@ pub fn render(namespace: &str, values: &str) -> Result<String> {
     helm(&["template", RELEASE, "--namespace", namespace], values)
 }
 
+/// Has helm do something with a release on a cluster, as whoever the command line belongs to.
+///
+/// # Errors
+/// Where helm fails, in its words.
+pub fn release(kubectl: &Kubectl, arguments: &[&str]) -> Result<String> {
+    let (mut command, _home) = command(arguments)?;
+    command.arg("--kubeconfig").arg(kubectl.kubeconfig());
+    run(&format!("helm {}", arguments.join(" ")), &mut command)
+}
+
 fn helm(arguments: &[&str], values: &str) -> Result<String> {
-    let home = RunDir::new("helm")?;
+    let (mut command, home) = command(arguments)?;
     let file = home.path().join("values.yaml");
     std::fs::write(&file, values).context("write values")?;
+    command.arg(dir()).arg("--values").arg(&file);
+    run(&format!("helm {}", arguments.join(" ")), &mut command)
+}
+
+/// helm, with what it keeps in a directory that goes with the test.
+fn command(arguments: &[&str]) -> Result<(Command, RunDir)> {
+    let home = RunDir::new("helm")?;
     let mut command = Command::new(parts::part("helm")?.join("helm"));
     for variable in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
         command.env(variable, home.path());
     }
-    command.args(arguments).arg(dir()).arg("--values").arg(&file);
-    run(&format!("helm {}", arguments.join(" ")), &mut command)
+    command.args(arguments);
+    Ok((command, home))
 }
 
 /// What deploy/install.yaml has to be.

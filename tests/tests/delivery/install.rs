@@ -51,3 +51,28 @@ fn install_yaml_applies_and_its_pod_fits_pod_security_restricted() -> Result<()>
     assert_eq!(kubectl.run(&may)?.trim(), "yes");
     Ok(())
 }
+
+#[test]
+fn helm_installs_changes_and_removes_a_release_and_leaves_the_definitions() -> Result<()> {
+    let (plane, chart) = (plane()?, chart::dir());
+    let (kubectl, chart) = (plane.kubectl(), chart.to_str().context("a path of text")?);
+    let [home, one, two] = [plane.namespace("helm")?, plane.namespace("first")?, plane.namespace("second")?];
+    let act = |verb: &str, arguments: &[&str]| {
+        chart::release(kubectl, &[&[verb, "backup", "--namespace", &home][..], arguments].concat())
+    };
+    let role = format!("role/{home}:backup-strimzi-backup-operator");
+    let roles =
+        || -> Result<[bool; 2]> { Ok([kubectl.get(&one, &role)?.is_some(), kubectl.get(&two, &role)?.is_some()]) };
+
+    let notes = act("install", &[chart, "--set", &format!("watchNamespaces={{{one}}}")])?;
+    let next = format!("kubectl --namespace {home} rollout status deployment/backup-strimzi-backup-operator");
+    ensure!(notes.contains(&next) && notes.contains(&format!("namespace: {one}")), "{notes}");
+    assert_eq!(roles()?, [true, false]);
+    // Another namespace takes the rights in the first one away.
+    act("upgrade", &[chart, "--set", &format!("watchNamespaces={{{two}}},replicas=2")])?;
+    assert_eq!(roles()?, [false, true]);
+    act("uninstall", &[])?;
+    assert_eq!(roles()?, [false, false]);
+    kubectl.run(&["get", "customresourcedefinition/kafkabackups.kafkabackup.com"])?;
+    Ok(())
+}
