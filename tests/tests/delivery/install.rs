@@ -36,7 +36,7 @@ fn install_yaml_applies_and_its_pod_fits_pod_security_restricted() -> Result<()>
     let kubectl = plane()?.kubectl();
     for namespace in [chart::NAMESPACE, "elsewhere"] {
         let manifests = manifests::for_namespace(namespace)?;
-        kubectl.apply("default", &manifests)?;
+        kubectl.apply_anywhere(&manifests)?;
         // A pod that did not fit would not come to be, and the ReplicaSet would say why.
         let pods = ["get", "pods", "--namespace", namespace, "--output", "name"];
         let there = wait::wait_until("the operator's pod", SOON, || Ok(!kubectl.run(&pods)?.is_empty()));
@@ -46,6 +46,8 @@ fn install_yaml_applies_and_its_pod_fits_pod_security_restricted() -> Result<()>
             |list: &[serde_json::Value]| list.iter().map(|object| object["kind"].to_string()).collect::<Vec<_>>();
         assert_eq!(names(&documents(&manifests)?), names(&documents(manifests::INSTALL)?));
     }
+    let plain = "{apiVersion: v1, kind: Pod, metadata: {name: plain}, spec: {containers: [{name: a, image: a}]}}";
+    ensure!(kubectl.refusal("elsewhere", plain)?.contains("violates PodSecurity"), "nothing is restricted there");
     let account = "system:serviceaccount:elsewhere:strimzi-backup-operator";
     let may = ["auth", "can-i", "list", "kafkabackups.kafkabackup.com", "--all-namespaces", "--as", account];
     assert_eq!(kubectl.run(&may)?.trim(), "yes");

@@ -10,7 +10,6 @@ mod roles;
 mod strimzi;
 mod values;
 
-use std::path::Path;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -68,13 +67,6 @@ fn documents(yaml: &str) -> Result<Vec<Value>> {
         }
     }
     Ok(found)
-}
-
-/// What the API server says of a file of objects without keeping them.
-fn dry_run(kubectl: &Kubectl, namespace: &str, file: &Path) -> Result<String> {
-    let file = file.to_str().context("a path of text")?;
-    let apply = ["apply", "--server-side", "--dry-run=server", "--validate=strict"];
-    kubectl.run(&[&apply[..], &["--namespace", namespace, "--filename", file]].concat())
 }
 
 /// Compares a file with what it has to be. With `UPDATE_DOCS=1` it is written anew instead.

@@ -61,8 +61,10 @@ fn protected(plane: &'static ControlPlane, name: &str) -> Result<Strimzi<'static
 }
 
 fn may(account: &Kubectl, (verb, resource): (&str, &str), namespace: &str) -> bool {
+    let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
+    let question = ["auth", "can-i", verb, resource, "--subresource", part, "--namespace", namespace, "--quiet"];
     // The answer no is an error of the command.
-    account.run(&["auth", "can-i", verb, resource, "--namespace", namespace, "--quiet"]).is_ok()
+    account.run(&question).is_ok()
 }
 
 fn wait_reconciled(strimzi: &Strimzi<'_>, operator: &Operator) -> Result<()> {
@@ -96,7 +98,7 @@ fn with_named_namespaces_it_works_in_those_and_may_do_nothing_elsewhere() -> Res
     let (one, two, other) = (protected(plane, "one")?, protected(plane, "two")?, protected(plane, "other")?);
     let watched = format!("{},{}", one.namespace, two.namespace);
     let install = |watched: &str| -> Result<()> {
-        plane.kubectl().apply(&home, &chart::render(&home, &format!("watchNamespaces: [{watched}]"))?)?;
+        plane.kubectl().apply_anywhere(&chart::render(&home, &format!("watchNamespaces: [{watched}]"))?)?;
         Ok(())
     };
     install(&watched)?;
@@ -107,6 +109,10 @@ fn with_named_namespaces_it_works_in_those_and_may_do_nothing_elsewhere() -> Res
     for right in NEVER {
         ensure!(!may(&account, *right, &one.namespace), "it may {right:?}");
     }
+    ensure!(
+        may(&account, ("patch", "kafkabackups.kafkabackup.com/status"), &one.namespace),
+        "questions are put wrongly"
+    );
     // Its own namespace is none of those that it looks after.
     ensure!(
         !may(&account, ("list", "secrets"), &home) && may(&account, ("create", "leases.coordination.k8s.io"), &home)

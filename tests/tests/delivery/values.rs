@@ -2,9 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use strimzi_backup_tests::chart;
-use strimzi_backup_tests::run_dir::RunDir;
 
-use crate::{dry_run, plane};
+use crate::plane;
 
 /// Values that cannot be, and what has to be said of them.
 const REFUSED: &[(&str, &str)] = &[
@@ -22,7 +21,7 @@ const REFUSED: &[(&str, &str)] = &[
 
 #[test]
 fn the_chart_is_clean_and_the_api_server_takes_every_documented_combination() -> Result<()> {
-    let (plane, dir) = (plane()?, RunDir::new("rendered")?);
+    let plane = plane()?;
     let home = plane.namespace("chart")?;
     for name in ["kafka", "payments"] {
         plane
@@ -36,12 +35,10 @@ fn the_chart_is_clean_and_the_api_server_takes_every_documented_combination() ->
         combinations.push((path.display().to_string(), values));
     }
     ensure!(combinations.len() > 6, "the combinations are in another place now");
-    let file = dir.path().join("rendered.yaml");
     for (name, values) in combinations {
         let said = chart::lint(&values).with_context(|| name.clone())?;
         ensure!(!said.contains("[WARNING]") && !said.contains("[ERROR]"), "{name}: {said}");
-        std::fs::write(&file, chart::render(&home, &values)?)?;
-        dry_run(plane.kubectl(), &home, &file).with_context(|| name)?;
+        plane.kubectl().dry_run(&chart::render(&home, &values)?).with_context(|| name)?;
     }
     Ok(())
 }
