@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use serde::Deserialize as _;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::kubernetes::Kubectl;
@@ -108,6 +110,21 @@ fn command(arguments: &[&str]) -> Result<(Command, RunDir)> {
 pub fn install() -> Result<String> {
     let rendered = helm(&["template", RELEASE, "--namespace", NAMESPACE, "--include-crds"], "")?;
     Ok(format!("{}{NAMESPACE_OBJECT}{}", head()?, without_sources(&rendered)))
+}
+
+/// What the operator may do in a namespace that it looks after, as the rules of a Role: those of deploy/install.yaml.
+///
+/// # Errors
+/// Where the file has no ClusterRole.
+pub fn operator_rules() -> Result<Value> {
+    let text = std::fs::read_to_string(root().join("deploy/install.yaml")).context("read deploy/install.yaml")?;
+    for document in serde_norway::Deserializer::from_str(&text) {
+        let object = Value::deserialize(document).context("decode deploy/install.yaml")?;
+        if object["kind"] == "ClusterRole" {
+            return Ok(object["rules"].clone());
+        }
+    }
+    bail!("deploy/install.yaml has no ClusterRole")
 }
 
 /// What deploy/prometheus/rules.yaml has to be.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use strimzi_backup_tests::process::run;
 use strimzi_backup_tests::run_dir::RunDir;
 use strimzi_backup_tests::{chart, parts};
@@ -62,5 +62,28 @@ fn each_alert_is_raised_where_it_has_to_be_and_not_elsewhere() -> Result<()> {
     }
     tried.retain(|_, seen| seen.len() < 2);
     ensure!(tried.is_empty(), "these are not tried both ways: {tried:?}");
+    Ok(())
+}
+
+#[test]
+fn prometheus_understands_every_question_of_the_dashboard() -> Result<()> {
+    let board: Value = serde_json::from_str(&std::fs::read_to_string(chart::dir().join("files/dashboard.json"))?)?;
+    let mut rules = Vec::new();
+    for panel in board["panels"].as_array().into_iter().flatten() {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            // What Grafana puts in, before Prometheus sees it.
+            let question = target["expr"].as_str().context("a question")?;
+            let question =
+                question.replace("$__rate_interval", "1m").replace("$__range", "1h").replace("$namespace", "kafka");
+            let question = question.replace("$pod", ".*");
+            ensure!(!question.contains('$'), "{question} has a variable that the dashboard has not");
+            rules.push(json!({"record": format!("question_{}", rules.len()), "expr": question}));
+        }
+    }
+    ensure!(rules.len() > 20, "the dashboard asks in another way now");
+    let (dir, rules) = (RunDir::new("dashboard")?, json!({"groups": [{"name": "dashboard", "rules": rules}]}));
+    let file = dir.path().join("questions.yaml");
+    std::fs::write(&file, rules.to_string())?;
+    promtool(&["check", "rules", file.to_str().context("a path of text")?])?;
     Ok(())
 }

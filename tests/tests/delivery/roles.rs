@@ -102,6 +102,10 @@ fn with_named_namespaces_it_works_in_those_and_may_do_nothing_elsewhere() -> Res
         Ok(())
     };
     install(&watched)?;
+    for strimzi in [&one, &two] {
+        let role = plane.kubectl().get(&strimzi.namespace, &format!("role/{home}:{}", chart::RELEASE))?;
+        assert_eq!(role.context("a Role")?["rules"], chart::operator_rules()?);
+    }
     let account = plane.account(&home, chart::RELEASE)?;
     for right in ELSEWHERE {
         ensure!(!may(&account, *right, &other.namespace), "it may {right:?} where it does not look after");

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use strimzi_backup_tests::chart;
 
-use crate::plane;
+use crate::{documents, plane};
 
 /// Values that cannot be, and what has to be said of them.
 const REFUSED: &[(&str, &str)] = &[
@@ -50,6 +50,36 @@ fn values_that_cannot_be_are_refused_by_name() -> Result<()> {
             Ok(rendered) => anyhow::bail!("{values} was to be refused: {rendered}"),
             Err(error) => ensure!(format!("{error:#}").contains(said), "{values}: {error:#}"),
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn backups_have_the_image_of_the_operator_unless_told_otherwise() -> Result<()> {
+    let (digest, other) = (format!("sha256:{}", "a".repeat(64)), format!("sha256:{}", "b".repeat(64)));
+    let usual = format!("ghcr.io/kafkabackup/strimzi-backup-operator:{}", env!("CARGO_PKG_VERSION"));
+    for (values, operator, backups) in [
+        (String::new(), usual.clone(), usual.clone()),
+        ("image: {repository: r, tag: one}".to_owned(), "r:one".to_owned(), "r:one".to_owned()),
+        (format!("image: {{repository: r, digest: '{digest}'}}"), format!("r@{digest}"), format!("r@{digest}")),
+        (
+            format!("{{image: {{repository: r, digest: '{digest}'}}, backupImage: {{tag: two}}}}"),
+            format!("r@{digest}"),
+            "r:two".to_owned(),
+        ),
+        (
+            format!("backupImage: {{digest: '{other}'}}"),
+            usual.clone(),
+            usual.replace(&format!(":{}", env!("CARGO_PKG_VERSION")), &format!("@{other}")),
+        ),
+    ] {
+        let rendered = documents(&chart::render("chart", &values)?)?;
+        let deployment = rendered.iter().find(|object| object["kind"] == "Deployment").context("a Deployment")?;
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let variables = container["env"].as_array().context("variables")?;
+        let image =
+            variables.iter().find(|variable| variable["name"] == "STRIMZI_BACKUP_IMAGE").context("the image")?;
+        assert_eq!((&container["image"], &image["value"]), (&operator.into(), &backups.into()), "{values}");
     }
     Ok(())
 }
