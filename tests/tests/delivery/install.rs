@@ -24,8 +24,9 @@ fn the_operator_prints_its_manifests_and_definitions() -> Result<()> {
     let print =
         |arguments: &[&str]| run("the operator", Command::new(binary::strimzi_backup_operator()?).args(arguments));
     let file = std::fs::read_to_string(chart::root().join("deploy/install.yaml"))?;
-    assert_eq!(print(&["manifests"])?, file);
-    assert_eq!(print(&["crds"])?, std::fs::read_to_string(chart::dir().join("crds/crds.yaml"))?);
+    ensure!(print(&["manifests"])? == file, "the operator was built with another deploy/install.yaml: build it again");
+    let definitions = std::fs::read_to_string(chart::dir().join("crds/crds.yaml"))?;
+    ensure!(print(&["crds"])? == definitions, "the operator has other definitions than the chart");
     let refusal = print(&["manifests", "--namespace", "Not_A_Name"]).err().context("a refusal")?;
     ensure!(format!("{refusal:#}").contains("\"Not_A_Name\" is no name of a namespace"), "{refusal:#}");
     Ok(())

@@ -4,9 +4,10 @@ mod alerts;
 mod bundle;
 mod examples;
 mod install;
+mod rights;
 mod roles;
 #[path = "../operator/strimzi.rs"]
-#[expect(dead_code, reason = "the tests of the operator use the rest of it")]
+#[allow(dead_code, reason = "the tests of the operator use all of it")]
 mod strimzi;
 mod values;
 

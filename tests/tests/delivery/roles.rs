@@ -6,6 +6,7 @@ use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, Operator};
 use strimzi_backup_tests::{chart, wait};
 
 use crate::plane;
+use crate::rights::stop;
 use crate::strimzi::{SOON, Strimzi};
 
 /// What nobody may do in a namespace that the operator does not look after.
@@ -38,11 +39,9 @@ const NEVER: &[(&str, &str)] = &[
     ("deletecollection", "secrets"),
 ];
 
-/// A namespace with a complete cluster and a backup of it.
-fn protected(plane: &'static ControlPlane, name: &str) -> Result<Strimzi<'static>> {
-    let strimzi = Strimzi::new(plane, name, "v1")?;
-    strimzi.complete()?;
-    let backup = json!({
+/// A backup of the cluster `shop`, by certificate, with snapshots.
+pub(crate) fn daily() -> Value {
+    json!({
         "apiVersion": "kafkabackup.com/v1alpha1",
         "kind": "KafkaBackup",
         "metadata": {"name": "daily"},
@@ -55,8 +54,14 @@ fn protected(plane: &'static ControlPlane, name: &str) -> Result<Strimzi<'static
             },
             "schedule": {"cron": "0 2 * * *"},
         },
-    });
-    strimzi.kubectl.apply(&strimzi.namespace, &backup.to_string())?;
+    })
+}
+
+/// A namespace with a complete cluster and a backup of it.
+fn protected(plane: &'static ControlPlane, name: &str) -> Result<Strimzi<'static>> {
+    let strimzi = Strimzi::new(plane, name, "v1")?;
+    strimzi.complete()?;
+    strimzi.kubectl.apply(&strimzi.namespace, &daily().to_string())?;
     Ok(strimzi)
 }
 
@@ -83,12 +88,6 @@ fn wait_reconciled(strimzi: &Strimzi<'_>, operator: &Operator) -> Result<()> {
             .with_context(|| format!("{object} in {}", strimzi.namespace))?;
     }
     Ok(())
-}
-
-fn stop(operator: Operator) -> Result<()> {
-    let log = operator.log();
-    ensure!(!log.contains("forbidden"), "the operator lacks a right\n{log}");
-    operator.stop()
 }
 
 #[test]
