@@ -30,7 +30,7 @@ metadata:
 ";
 
 /// What writes anew what is rendered.
-pub const ANEW: &str = "UPDATE_DOCS=1 cargo test --package strimzi-backup-tests --test delivery made_of_the_chart";
+pub const ANEW: &str = "make generate";
 
 /// Values that have the alerts rendered.
 const ALERTS: &str = "metrics: {prometheusRule: {enabled: true}}";
@@ -142,7 +142,7 @@ pub fn rules() -> Result<String> {
 /// # Errors
 /// Where the chart cannot be read.
 pub fn head() -> Result<String> {
-    Ok(format!("# Made of charts/strimzi-backup-operator by\n# {ANEW}\n# SHA-256 of its files: {}\n", digest()?))
+    Ok(format!("# Made of charts/strimzi-backup-operator by `{ANEW}`.\n# SHA-256 of its files: {}\n", digest()?))
 }
 
 /// The SHA-256 of all files of the chart, with their paths; combinations of values are none of it.

@@ -44,7 +44,7 @@ fn of_kind<'a>(objects: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a 
 }
 
 fn yaml(object: &Value) -> Result<String> {
-    Ok(format!("# Made of charts/{PACKAGE} by\n# {}\n{}", chart::ANEW, serde_norway::to_string(object)?))
+    Ok(format!("# Made of charts/{PACKAGE} by `{}`.\n{}", chart::ANEW, serde_norway::to_string(object)?))
 }
 
 fn image() -> String {

@@ -24,7 +24,7 @@ fn hold(path: &str, wanted: &str) -> Result<()> {
     if std::env::var_os("UPDATE_DOCS").is_some() {
         return std::fs::write(root().join(path), wanted).with_context(|| format!("write {path}"));
     }
-    ensure!(read(path)? == wanted, "{path} is old: `UPDATE_DOCS=1 cargo test --workspace --test tidy`");
+    ensure!(read(path)? == wanted, "{path} is old: `{}`", chart::ANEW);
     Ok(())
 }
 
