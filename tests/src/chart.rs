@@ -1,5 +1,6 @@
 //! The Helm chart, and what is made of it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -125,6 +126,25 @@ pub fn operator_rules() -> Result<Value> {
         }
     }
     bail!("deploy/install.yaml has no ClusterRole")
+}
+
+/// An API group, a resource with its part, a verb.
+pub type Right = (String, String, String);
+
+/// All that the rules of a Role grant.
+pub fn rights(rules: &Value) -> BTreeSet<Right> {
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(|text| Some(text.as_str()?.to_owned())).collect()
+    };
+    let mut found = BTreeSet::new();
+    for rule in rules.as_array().into_iter().flatten() {
+        for group in texts(&rule["apiGroups"]) {
+            for resource in texts(&rule["resources"]) {
+                found.extend(texts(&rule["verbs"]).into_iter().map(|verb| (group.clone(), resource.clone(), verb)));
+            }
+        }
+    }
+    found
 }
 
 /// What deploy/prometheus/rules.yaml has to be.

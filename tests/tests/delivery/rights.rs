@@ -4,15 +4,13 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
+use strimzi_backup_tests::chart::Right;
 use strimzi_backup_tests::kubernetes::{ControlPlane, Operator};
 use strimzi_backup_tests::{chart, wait};
 
 use crate::plane;
 use crate::roles::daily;
 use crate::strimzi::{SOON, Strimzi};
-
-/// A group, a resource with its part, what is done.
-type Right = (String, String, String);
 
 /// Rights that this test does not see used, and why.
 const UNSEEN: &[(&str, &str, &str)] = &[
@@ -22,22 +20,6 @@ const UNSEEN: &[(&str, &str, &str)] = &[
     ("rbac.authorization.k8s.io", "", ""),
     ("monitoring.coreos.com", "", ""),
 ];
-
-/// All that a list of rules grants.
-fn granted(rules: &Value) -> BTreeSet<Right> {
-    let texts = |value: &Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().filter_map(|text| Some(text.as_str()?.to_owned())).collect()
-    };
-    let mut found = BTreeSet::new();
-    for rule in rules.as_array().into_iter().flatten() {
-        for group in texts(&rule["apiGroups"]) {
-            for resource in texts(&rule["resources"]) {
-                found.extend(texts(&rule["verbs"]).into_iter().map(|verb| (group.clone(), resource.clone(), verb)));
-            }
-        }
-    }
-    found
-}
 
 /// All that a ServiceAccount asked for, and was given.
 fn used(plane: &ControlPlane, user: &str) -> Result<BTreeSet<Right>> {
@@ -188,8 +170,8 @@ fn the_operator_has_no_right_that_it_does_not_use() -> Result<()> {
 
     let lease =
         plane.kubectl().get(&home, &format!("role/{}-lease", chart::RELEASE))?.context("the Role of the Lease")?;
-    let mut unused = granted(&chart::operator_rules()?);
-    unused.extend(granted(&lease["rules"]));
+    let mut unused = chart::rights(&chart::operator_rules()?);
+    unused.extend(chart::rights(&lease["rules"]));
     for right in used(plane, &format!("system:serviceaccount:{home}:{}", chart::RELEASE))? {
         unused.remove(&right);
     }

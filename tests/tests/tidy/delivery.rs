@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use regex::Regex;
 use strimzi_backup_operator::cli;
-use strimzi_backup_tests::chart;
+use strimzi_backup_tests::chart::{self, Right};
 
 use super::{read, root};
 
@@ -143,5 +143,28 @@ fn actions_of_workflows_are_pinned_by_commit() -> Result<()> {
         faults.extend(used.filter(|action| !action.starts_with("./") && !pinned.is_match(action)).map(str::to_owned));
     }
     ensure!(faults.is_empty(), "a tag may be moved to anything: {faults:?}");
+    Ok(())
+}
+
+/// The rights in the table of docs/operator.md.
+fn documented_rights() -> Result<BTreeSet<Right>> {
+    let row = Regex::new(r"(?m)^\| (`[a-z0-9.]+`|core) \| (`[^|]+) \| ([a-z, ]+) \|$")?;
+    let resource = Regex::new("`([a-z/]+)`")?;
+    let mut found = BTreeSet::new();
+    for row in row.captures_iter(&read("docs/operator.md")?) {
+        let group = row[1].trim_matches('`').trim_start_matches("core").to_owned();
+        for resource in resource.captures_iter(&row[2]) {
+            let verbs = row[3].split(", ").map(str::to_owned);
+            found.extend(verbs.map(|verb| (group.clone(), resource[1].to_owned(), verb)));
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn the_rights_that_the_chart_grants_are_documented_and_no_others() -> Result<()> {
+    let granted = chart::rights(&chart::operator_rules()?);
+    ensure!(granted.len() > 40, "rights are granted in another way now");
+    assert_eq!(granted, documented_rights()?);
     Ok(())
 }
