@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench parts soak prerequisites
+.PHONY: help demo test lint generate bench parts soak prerequisites
 
 # One profile for everything but benchmarks, so that nothing is compiled twice (docs/adr/0009-dev-profile-for-tests.md).
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -41,6 +41,12 @@ lint: ## Format, clippy, rustdoc, shell syntax, and that the documents say what 
 	for script in .ci/run tests/parts/*.sh; do bash -n "$$script"; done
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline --locked check bans licenses sources; \
 	  else echo "lint: cargo-deny is not installed; deny.toml is not checked"; fi
+
+generate: ## Writes anew what is made of code and chart: definitions, install.yaml, alerts, the bundle, names in documents.
+	@tests/parts/prerequisites.sh build helm
+	@tests/parts/install.sh helm
+	UPDATE_DOCS=1 cargo test --quiet --locked --workspace --test tidy
+	UPDATE_DOCS=1 cargo test --quiet --locked --package strimzi-backup-tests --test delivery made_of_the_chart
 
 bench: ## Ratios in one run on one machine, as a table; takes many minutes.
 	@tests/parts/prerequisites.sh build kafka versitygw

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{api, run};
+use crate::{api, manifests, run};
 
 /// Backup and restore of Strimzi clusters: carries out KafkaBackup and KafkaRestore.
 #[derive(Debug, Parser)]
@@ -22,6 +22,16 @@ pub enum Command {
     Run(Run),
     /// Print the custom resource definitions, YAML.
     Crds,
+    /// Print all that `kubectl apply --server-side --filename -` installs the operator with, YAML.
+    Manifests(Manifests),
+}
+
+/// Where it is installed.
+#[derive(Clone, Debug, Args)]
+pub struct Manifests {
+    /// The namespace of the operator; it is among what is printed.
+    #[arg(long, default_value = manifests::NAMESPACE)]
+    pub namespace: String,
 }
 
 /// How it runs.
@@ -63,12 +73,14 @@ pub struct Run {
 pub async fn execute(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Run(options) => run::run(options).await,
-        Command::Crds => {
-            use std::io::Write as _;
-            let mut out = std::io::stdout().lock();
-            Ok(out.write_all(crds()?.as_bytes())?)
-        }
+        Command::Crds => print(&crds()?),
+        Command::Manifests(options) => print(&manifests::for_namespace(&options.namespace)?),
     }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
 }
 
 /// All definitions as one YAML stream.

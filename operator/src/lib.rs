@@ -14,6 +14,7 @@ pub mod cli;
 pub mod controller;
 pub mod http;
 pub mod leader;
+pub mod manifests;
 pub mod metrics;
 pub mod run;
 pub mod strimzi;

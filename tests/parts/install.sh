@@ -1,14 +1,14 @@
 #!/bin/bash
 # Installs the real servers and readers that the tests run against, pinned, into the directory that dir.sh prints.
 #
-#   install.sh [part...]    parts: kafka versitygw python azurite toxiproxy kubernetes; none = all; demo = kafka
+#   install.sh [part...]    parts: kafka versitygw python azurite toxiproxy kubernetes helm promtool; none = all; demo = kafka
 #
 # A part is whole if, and only if, its stamp file holds the hash of its pins: the stamp is written last. One lock
 # per part makes concurrent runs wait for each other instead of installing twice.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-all_parts=(kafka versitygw python azurite toxiproxy kubernetes)
+all_parts=(kafka versitygw python azurite toxiproxy kubernetes helm promtool)
 
 # Sets parts_dir, which the functions below work in, to where a part lies.
 enter_dir_of() { parts_dir=$("$here/dir.sh" "$1"); }
@@ -41,9 +41,9 @@ fill_kafka() {
   quietly mvn --quiet --batch-mode -f "$1/pom.xml" "$copy" -DincludeScope=runtime -DoutputDirectory="$1/lib"
 }
 
-build_go() { # part, package, output, linker flags if not the usual
+build_go() { # part, package, output, linker flags if not the usual, build tags
   (cd "$here/$1" && CGO_ENABLED=0 GOFLAGS='-mod=readonly -trimpath -buildvcs=false' \
-    quietly go build -p 2 -ldflags="${4:--s -w}" -o "$3" "$2")
+    quietly go build -p 2 -tags="${5:-}" -ldflags="${4:--s -w}" -o "$3" "$2")
 }
 
 fill_versitygw() { build_go versitygw github.com/versity/versitygw/cmd/versitygw "$1/versitygw"; }
@@ -63,6 +63,21 @@ fill_kubernetes() {
   build_go kubernetes . "$1/control-plane" "$stamp"
   for name in etcd kube-apiserver kube-controller-manager kubectl; do ln -s control-plane "$1/$name"; done
 }
+
+# Charts are rendered for the Kubernetes that helm was built with, which is to be the one of the tests.
+fill_helm() {
+  local version minor stamp='-s -w' package
+  version=$(awk '$1 == "k8s.io/client-go" { print $2; exit }' "$here/helm/go.mod")
+  minor=${version#v0.}
+  for package in chartutil lint/rules; do
+    stamp+=" -X helm.sh/helm/v3/pkg/$package.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/$package.k8sVersionMinor=${minor%%.*}"
+  done
+  version=$(awk '$2 == "helm.sh/helm/v3" { print $3; exit }' "$here/helm/go.mod")
+  build_go helm helm.sh/helm/v3/cmd/helm "$1/helm" "$stamp -X helm.sh/helm/v3/internal/version.version=$version"
+}
+
+# Without the many clients that look for servers to scrape: rules are checked and tested without them.
+fill_promtool() { build_go promtool github.com/prometheus/prometheus/cmd/promtool "$1/promtool" '' remove_all_sd; }
 
 fill_azurite() {
   cp "$here/azurite/package.json" "$here/azurite/package-lock.json" "$1/"

@@ -61,6 +61,12 @@ check_part() { # part, whether it has to be installed
       need setpriv util-linux
       ! "$installing" || need_version go "$(version_of go version)" 1.24 "not in Debian 12: the Go project's own release"
       ;;
+    helm)
+      ! "$installing" || need_version go "$(version_of go version)" 1.24 "not in Debian 12: the Go project's own release"
+      ;;
+    promtool)
+      ! "$installing" || need_version go "$(version_of go version)" 1.26.7 "not in Debian 12: the Go project's own release"
+      ;;
     versitygw | toxiproxy)
       ! "$installing" || need_version go "$(version_of go version)" 1.26 "not in Debian 12: the Go project's own release"
       ;;
@@ -102,7 +108,7 @@ report() {
 install=false
 [[ ${1:-} != --install ]] || { install=true; shift; }
 groups=("$@")
-((${#groups[@]})) || groups=(build kafka versitygw python azurite toxiproxy kubernetes)
+((${#groups[@]})) || groups=(build kafka versitygw python azurite toxiproxy kubernetes helm promtool)
 
 check "${groups[@]}"
 if "$install" && ((${#packages[@]})); then

@@ -10,6 +10,7 @@
 //! | [`process`], [`ports`], [`run_dir`], [`wait`] | processes, ports, files and deadlines |
 //! | [`kafka`] | one broker, or a cluster of three |
 //! | [`kubernetes`] | a control plane, and the operator under test |
+//! | [`chart`] | the Helm chart, and what is made of it |
 //! | [`s3`], [`azure`] | object stores |
 //! | [`far_store`] | an S3 server that can be cut off |
 //! | [`toxiproxy`], [`front`] | network faults between any two of them, refused requests before an S3 server |
@@ -26,6 +27,7 @@ pub mod azure;
 pub mod backup;
 pub mod binary;
 pub mod certs;
+pub mod chart;
 pub mod client;
 pub mod demo;
 pub mod duckdb;

@@ -1,6 +1,10 @@
 //! What no compiler holds: documents that say what the code does, files of a readable size, links that lead somewhere.
 //!
-//! `UPDATE_DOCS=1 cargo test --workspace --test tidy` writes the names of tests into docs/acceptance.md anew.
+//! `UPDATE_DOCS=1 cargo test --workspace --test tidy` writes the names of tests into docs/acceptance.md anew, and what is
+//! delivered of the code.
+
+#[path = "tidy/delivery.rs"]
+mod delivery;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

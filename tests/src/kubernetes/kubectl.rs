@@ -46,6 +46,22 @@ impl Kubectl {
         self.run_with(&["apply", "--server-side", "--namespace", namespace, "--filename", "-"], yaml)
     }
 
+    /// Applies objects that say themselves in which namespace they are.
+    ///
+    /// # Errors
+    /// As [`Kubectl::apply`].
+    pub fn apply_anywhere(&self, yaml: &str) -> Result<String> {
+        self.run_with(&["apply", "--server-side", "--filename", "-"], yaml)
+    }
+
+    /// What the API server says of such objects, without keeping them; fields that it does not know are refused.
+    ///
+    /// # Errors
+    /// Where it refuses one.
+    pub fn dry_run(&self, yaml: &str) -> Result<String> {
+        self.run_with(&["apply", "--server-side", "--dry-run=server", "--validate=strict", "--filename", "-"], yaml)
+    }
+
     /// Applies a file of YAML documents.
     ///
     /// # Errors

@@ -109,18 +109,26 @@ impl ControlPlane {
         binding["roleRef"] = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name});
         binding["subjects"] = json!([{"kind": "ServiceAccount", "name": name, "namespace": namespace}]);
         self.kubectl.apply(namespace, &[account, role, binding].map(|object| object.to_string()).join("\n---\n"))?;
-        self.act_as(namespace, name)
+        self.account(namespace, name)
     }
 
-    /// The command line of a ServiceAccount that is there.
+    /// The command line of a ServiceAccount that is there, with whatever rights it has.
     ///
     /// # Errors
-    /// Where it is not.
-    pub fn act_as(&self, namespace: &str, name: &str) -> Result<Kubectl> {
+    /// Where there is none.
+    pub fn account(&self, namespace: &str, name: &str) -> Result<Kubectl> {
         let token = self.kubectl.run(&["create", "token", "--namespace", namespace, name])?;
         let kubeconfig = self.dir.path().join(format!("kubeconfig-{namespace}-{name}"));
         write_kubeconfig(&kubeconfig, &self.certs, &self.api_port, token.trim())?;
         Kubectl::new(kubeconfig)
+    }
+
+    /// What ServiceAccounts asked the API server for, as its audit log: an event in JSON in each line, without bodies.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn audit_log(&self) -> Result<String> {
+        std::fs::read_to_string(self.dir.path().join("audit.log")).context("read the audit log")
     }
 
     /// A namespace that nobody else uses; its name begins with `name`.
@@ -180,6 +188,10 @@ impl ControlPlane {
             .arg("--service-cluster-ip-range=10.96.0.0/16")
             .args(["--authorization-mode=RBAC", "--anonymous-auth=false"])
             .arg("--service-account-issuer=https://kubernetes.default.svc");
+        let policy = self.dir.path().join("audit-policy.json");
+        std::fs::write(&policy, audit_policy().to_string())?;
+        flag(&mut command, "audit-policy-file", &policy);
+        flag(&mut command, "audit-log-path", &self.dir.path().join("audit.log"));
         flag(&mut command, "cert-dir", &self.dir.path().join("api-server"));
         flag(&mut command, "tls-cert-file", &self.certs.certificate("api-server"));
         flag(&mut command, "tls-private-key-file", &self.certs.key("api-server"));
@@ -226,6 +238,16 @@ fn start_etcd(dir: &Path, ports: &[Port; 2]) -> Result<Process> {
     let mut process = Process::spawn("etcd", &command, dir)?;
     process.wait_ready(READY, || ports[0].is_open().then_some(()))?;
     Ok(process)
+}
+
+/// What ServiceAccounts ask for is of interest, not what the administrator does.
+fn audit_policy() -> Value {
+    json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts"]}, {"level": "None"}],
+    })
 }
 
 fn write_kubeconfig(path: &Path, certs: &Certs, api: &Port, token: &str) -> Result<()> {

@@ -37,6 +37,14 @@ impl Operator {
     /// # Errors
     /// As [`Operator::start`].
     pub fn start_from(kubectl: &Kubectl, home: &str, namespace: &str) -> Result<Self> {
+        Self::start_with(kubectl, home, namespace, &[])
+    }
+
+    /// The same with more variables.
+    ///
+    /// # Errors
+    /// As [`Operator::start`].
+    pub fn start_with(kubectl: &Kubectl, home: &str, namespace: &str, variables: &[(&str, &str)]) -> Result<Self> {
         let (dir, port) = (RunDir::new("operator")?, Port::reserve()?);
         let mut command = Command::new(binary::strimzi_backup_operator()?);
         command
@@ -47,7 +55,8 @@ impl Operator {
             .env("STRIMZI_BACKUP_IMAGE", "example.org/strimzi-backup:test")
             .env("STRIMZI_BACKUP_HTTP_ADDRESS", port.address())
             // No two have the same, as no two pods have.
-            .env("POD_NAME", format!("operator-{}", port.number()));
+            .env("POD_NAME", format!("operator-{}", port.number()))
+            .envs(variables.iter().copied());
         let mut process = Process::spawn("operator", &command, dir.path())?;
         process.wait_ready(READY, || {
             let answer = http::get(&port.address(), "/readyz").ok()?;

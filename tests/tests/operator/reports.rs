@@ -32,7 +32,7 @@ fn a_streamer_tells_what_is_protected_and_may_do_nothing_else() -> Result<()> {
     scene.strimzi.complete()?;
     scene.apply(&daily())?;
     scene.wait("deployment/daily-streamer", |_| true)?;
-    let account = scene.plane.act_as(scene.namespace(), "daily-streamer")?;
+    let account = scene.plane.account(scene.namespace(), "daily-streamer")?;
     let may = |verb, resource, subresource| may(&account, scene.namespace(), verb, resource, subresource);
     ensure!(may("patch", "kafkabackups/daily", "status")?, "its own status");
     for (verb, resource, subresource) in [
@@ -85,7 +85,7 @@ fn a_restore_tells_what_it_wrote() -> Result<()> {
     let user = json!({"type": "tls", "kafkaUserRef": {"name": "backup"}});
     scene.apply(&with(restore("again"), "authentication", user))?;
     scene.wait("job/again-restore", |_| true)?;
-    let account = scene.plane.act_as(scene.namespace(), "again-restore")?;
+    let account = scene.plane.account(scene.namespace(), "again-restore")?;
 
     let broker = KafkaBroker::start()?;
     let client = broker.client();

@@ -1,0 +1,139 @@
+//! The chart's roles: enough where the operator is to work, and nothing elsewhere.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, Operator};
+use strimzi_backup_tests::{chart, wait};
+
+use crate::plane;
+use crate::rights::stop;
+use crate::strimzi::{SOON, Strimzi};
+
+/// What nobody may do in a namespace that the operator does not look after.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("get", "secrets"),
+    ("list", "secrets"),
+    ("list", "kafkabackups.kafkabackup.com"),
+    ("patch", "kafkabackups.kafkabackup.com/status"),
+    ("list", "kafkas.kafka.strimzi.io"),
+    ("create", "deployments.apps"),
+    ("create", "jobs.batch"),
+    ("create", "roles.rbac.authorization.k8s.io"),
+    ("create", "rolebindings.rbac.authorization.k8s.io"),
+    ("create", "leases.coordination.k8s.io"),
+    ("list", "pods"),
+    ("get", "pods/log"),
+];
+
+/// What the operator never may, not even where it works.
+const NEVER: &[(&str, &str)] = &[
+    ("create", "pods"),
+    ("create", "pods/exec"),
+    ("delete", "kafkabackups.kafkabackup.com"),
+    ("update", "kafkas.kafka.strimzi.io"),
+    ("patch", "kafkas.kafka.strimzi.io"),
+    ("escalate", "roles.rbac.authorization.k8s.io"),
+    ("bind", "roles.rbac.authorization.k8s.io"),
+    ("impersonate", "serviceaccounts"),
+    ("create", "serviceaccounts/token"),
+    ("deletecollection", "secrets"),
+];
+
+/// A backup of the cluster `shop`, by certificate, with snapshots.
+pub(crate) fn daily() -> Value {
+    json!({
+        "apiVersion": "kafkabackup.com/v1alpha1",
+        "kind": "KafkaBackup",
+        "metadata": {"name": "daily"},
+        "spec": {
+            "strimziClusterRef": {"name": "shop"},
+            "authentication": {"type": "tls", "kafkaUserRef": {"name": "backup"}},
+            "storage": {
+                "type": "s3",
+                "s3": {"bucket": "backups", "region": "eu-west-1", "credentialsSecret": {"name": "store"}},
+            },
+            "schedule": {"cron": "0 2 * * *"},
+        },
+    })
+}
+
+/// A namespace with a complete cluster and a backup of it.
+fn protected(plane: &'static ControlPlane, name: &str) -> Result<Strimzi<'static>> {
+    let strimzi = Strimzi::new(plane, name, "v1")?;
+    strimzi.complete()?;
+    strimzi.kubectl.apply(&strimzi.namespace, &daily().to_string())?;
+    Ok(strimzi)
+}
+
+fn may(account: &Kubectl, (verb, resource): (&str, &str), namespace: &str) -> bool {
+    let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
+    let question = ["auth", "can-i", verb, resource, "--subresource", part, "--namespace", namespace, "--quiet"];
+    // The answer no is an error of the command.
+    account.run(&question).is_ok()
+}
+
+fn wait_reconciled(strimzi: &Strimzi<'_>, operator: &Operator) -> Result<()> {
+    let reconciled = |backup: &Value| {
+        let conditions = backup["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().any(|condition| condition["type"] == "Reconciled" && condition["status"] == "True")
+    };
+    let done = wait::wait_until("the backup to be reconciled", SOON, || {
+        Ok(strimzi.kubectl.get(&strimzi.namespace, "kafkabackup/daily")?.is_some_and(|backup| reconciled(&backup)))
+    });
+    done.with_context(|| operator.tail())?;
+    for object in ["deployment/daily-streamer", "cronjob/daily-snapshot", "networkpolicy/daily-streamer"] {
+        strimzi
+            .kubectl
+            .get(&strimzi.namespace, object)?
+            .with_context(|| format!("{object} in {}", strimzi.namespace))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn with_named_namespaces_it_works_in_those_and_may_do_nothing_elsewhere() -> Result<()> {
+    let plane = plane()?;
+    let home = plane.namespace("operators")?;
+    let (one, two, other) = (protected(plane, "one")?, protected(plane, "two")?, protected(plane, "other")?);
+    let watched = format!("{},{}", one.namespace, two.namespace);
+    let install = |watched: &str| -> Result<()> {
+        plane.kubectl().apply_anywhere(&chart::render(&home, &format!("watchNamespaces: [{watched}]"))?)?;
+        Ok(())
+    };
+    install(&watched)?;
+    for strimzi in [&one, &two] {
+        let role = plane.kubectl().get(&strimzi.namespace, &format!("role/{home}:{}", chart::RELEASE))?;
+        assert_eq!(role.context("a Role")?["rules"], chart::operator_rules()?);
+    }
+    let account = plane.account(&home, chart::RELEASE)?;
+    for right in ELSEWHERE {
+        ensure!(!may(&account, *right, &other.namespace), "it may {right:?} where it does not look after");
+    }
+    for right in NEVER {
+        ensure!(!may(&account, *right, &one.namespace), "it may {right:?}");
+    }
+    ensure!(
+        may(&account, ("patch", "kafkabackups.kafkabackup.com/status"), &one.namespace),
+        "questions are put wrongly"
+    );
+    // Its own namespace is none of those that it looks after.
+    ensure!(
+        !may(&account, ("list", "secrets"), &home) && may(&account, ("create", "leases.coordination.k8s.io"), &home)
+    );
+
+    let operator = Operator::start_from(&account, &home, &watched)?;
+    wait_reconciled(&one, &operator)?;
+    wait_reconciled(&two, &operator)?;
+    ensure!(plane.kubectl().get(&other.namespace, "deployment/daily-streamer")?.is_none(), "it was not to be touched");
+    stop(operator)?;
+
+    // The same release for all namespaces.
+    install("")?;
+    let operator = Operator::start_from(&account, &home, "*")?;
+    wait_reconciled(&other, &operator)?;
+    stop(operator)?;
+    for right in NEVER {
+        ensure!(!may(&account, *right, &other.namespace), "it may {right:?}");
+    }
+    Ok(())
+}
