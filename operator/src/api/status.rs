@@ -44,7 +44,7 @@ pub struct Reported {
     /// Seconds from `recoverable.until` to `reportedAt`: what would have been lost if Kafka had been lost then. Written by the
     /// streamer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub lag_seconds: Option<u64>,
+    pub lag_seconds: Option<i64>,
     /// The lowest timestamp of a record that is held. Written by the streamer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_timestamp: Option<Instant>,
@@ -91,9 +91,9 @@ pub struct Window {
 #[serde(rename_all = "camelCase")]
 pub struct Gaps {
     /// How many gaps there are.
-    pub count: u64,
+    pub count: i64,
     /// How many offsets are missing.
-    pub lost_offsets: u64,
+    pub lost_offsets: i64,
     /// The one that was found last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<String>,
@@ -116,15 +116,15 @@ pub struct GroupsHeld {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 pub struct Stored {
     /// Records.
-    pub records: u64,
+    pub records: i64,
     /// Bytes of segments.
-    pub bytes: u64,
+    pub bytes: i64,
     /// Segments.
-    pub segments: u64,
+    pub segments: i64,
     /// Topics that were ever captured.
-    pub topics: u64,
+    pub topics: i64,
     /// Partitions that were ever captured.
-    pub partitions: u64,
+    pub partitions: i64,
 }
 
 /// A snapshot that was asked for.
@@ -152,16 +152,16 @@ pub struct Backup {
 pub struct Sums {
     /// Bytes of the segments up to it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub size_bytes: Option<u64>,
+    pub size_bytes: Option<i64>,
     /// Records up to it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub records: Option<u64>,
+    pub records: Option<i64>,
     /// Topics that were captured up to it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub topics_backed_up: Option<u64>,
+    pub topics_backed_up: Option<i64>,
     /// Partitions that were captured up to it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub partitions_backed_up: Option<u64>,
+    pub partitions_backed_up: Option<i64>,
     /// The lowest timestamp of a record in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_timestamp: Option<Instant>,
@@ -238,19 +238,19 @@ pub struct RestorePod {
     pub phase: Option<String>,
     /// Records that the plan reads, at most. Written by the pod.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub planned_records: Option<u64>,
+    pub planned_records: Option<i64>,
     /// Records at the target. Written by the pod.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub restored_records: Option<u64>,
+    pub restored_records: Option<i64>,
     /// Their bytes of keys, values and headers. Written by the pod, at its end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub restored_bytes: Option<u64>,
+    pub restored_bytes: Option<i64>,
     /// Topics that were restored. Written by the pod, at its end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub restored_topics: Option<u64>,
+    pub restored_topics: Option<i64>,
     /// Partitions that were restored. Written by the pod, at its end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub restored_partitions: Option<u64>,
+    pub restored_partitions: Option<i64>,
     /// The highest timestamp of a record that was restored. Written by the pod, at its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actual_point_in_time: Option<Instant>,

@@ -189,8 +189,9 @@ where
 mod tests {
     use super::*;
 
-    /// Words of Kubernetes, which are read and not told.
-    const THEIRS: [&str; 4] = ["PodScheduled", "FailureTarget", "ContainerCreating", "OOMKilled"];
+    /// Words of Kubernetes and of the streamer, which are read and not told.
+    const THEIRS: [&str; 6] =
+        ["PodScheduled", "FailureTarget", "ContainerCreating", "OOMKilled", "FirstCopy", "NotSelected"];
 
     #[test]
     fn every_reason_is_documented() {

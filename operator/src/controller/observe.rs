@@ -172,10 +172,10 @@ pub fn snapshots(jobs: &[Job], pods: &[Pod], known: &[Backup]) -> Vec<Backup> {
 #[serde(rename_all = "camelCase")]
 struct Summary {
     id: String,
-    size_bytes: u64,
-    records: u64,
-    topics: u64,
-    partitions: u64,
+    size_bytes: i64,
+    records: i64,
+    topics: i64,
+    partitions: i64,
     oldest_timestamp: Option<String>,
     newest_timestamp: Option<String>,
     recoverable_until: Option<String>,

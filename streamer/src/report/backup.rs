@@ -211,7 +211,32 @@ mod tests {
         let mut state = state();
         state.gaps.push(gap());
         let told = Streaming::of(&Protected::of(&state), None, TimestampMs::new(125_400), "daily-streamer-x");
-        insta::assert_json_snapshot!(told, @"");
+        insta::assert_json_snapshot!(told, @r#"
+        {
+          "recoverable": {
+            "from": "1970-01-01T00:01:00.000Z",
+            "until": "1970-01-01T00:02:00.000Z"
+          },
+          "lagSeconds": 5,
+          "gaps": {
+            "count": 1,
+            "lostOffsets": 7,
+            "newest": "orders-3 [10, 17): RetentionOverrun, found 1970-01-01T00:01:30.000Z"
+          },
+          "consumerGroups": {
+            "state": "NotSelected"
+          },
+          "stored": {
+            "records": 0,
+            "bytes": 0,
+            "segments": 0,
+            "topics": 0,
+            "partitions": 0
+          },
+          "reportedAt": "1970-01-01T00:02:05.400Z",
+          "reportedBy": "daily-streamer-x"
+        }
+        "#);
     }
 
     #[test]
