@@ -4,8 +4,8 @@
 #
 #   dir.sh [part]    with a part: the directory that this part's own directory lies in
 #
-# Kubernetes takes minutes to build, and its pins change for reasons of their own: it lies beside the others, so that
-# neither is installed anew when the other changes.
+# What takes minutes to build and whose pins change for reasons of their own lies beside the others, so that neither is
+# installed anew when the other changes.
 set -euo pipefail
 if [[ -n ${PARTS_DIR:-} ]]; then
   printf '%s\n' "$PARTS_DIR"
@@ -14,7 +14,7 @@ fi
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here"
 case ${1:-} in
-  kubernetes) name=kubernetes pins=$(cat kubernetes/* | sha256sum) ;;
+  kubernetes | node) name=$1 pins=$(cat "$1"/* | sha256sum) ;;
   *)
     name=parts
     pins=$(cat kafka/* versitygw/* toxiproxy/* azurite/package.json azurite/package-lock.json \

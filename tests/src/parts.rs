@@ -8,12 +8,12 @@ use anyhow::{Context, Result, bail, ensure};
 
 static DIR: OnceLock<PathBuf> = OnceLock::new();
 
-/// The part that lies in a directory of its own.
-const APART: &str = "kubernetes";
+/// The parts that lie in a directory of their own each.
+const APART: &[&str] = &["kubernetes", "node"];
 
-/// The directory of an installed part: `kafka`, `versitygw`, `python`, `azurite`, `toxiproxy` or `kubernetes`.
+/// The directory of an installed part: `kafka`, `versitygw`, `python`, `azurite`, `toxiproxy`, `kubernetes` or `node`.
 pub fn part(name: &str) -> Result<PathBuf> {
-    let dir = if name == APART { find_dir(&[name])? } else { dir()?.to_owned() };
+    let dir = if APART.contains(&name) { find_dir(&[name])? } else { dir()?.to_owned() };
     ensure!(
         dir.join(format!("{name}.stamp")).is_file(),
         "the test part {name} is not installed in {}: run `make parts`",
@@ -22,7 +22,7 @@ pub fn part(name: &str) -> Result<PathBuf> {
     Ok(dir.join(name))
 }
 
-/// The directory that holds all parts but Kubernetes: the variable `PARTS_DIR`, else what `tests/parts/dir.sh` prints.
+/// The directory that holds all other parts: the variable `PARTS_DIR`, else what `tests/parts/dir.sh` prints.
 pub fn dir() -> Result<&'static Path> {
     if let Some(dir) = DIR.get() {
         return Ok(dir);
