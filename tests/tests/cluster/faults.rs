@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use strimzi_backup_tests::backup::Backup;
-use strimzi_backup_tests::scenario::{bulky, numbered, shows_none_of};
+use strimzi_backup_tests::scenario::{bulky, numbered, shows_none_of, tree};
 
 use crate::place::{FIRST_SEGMENT, Place, SHOP, prepared, resources};
 
@@ -113,6 +113,18 @@ fn a66_without_an_api_server_the_streamer_goes_on_and_the_operator_comes_back() 
     place.run(&["annotate", "kafkabackup/daily", "kafkabackup.com/trigger=now"])?;
     place.wait("kafkabackup/daily", |backup| backup["status"]["lastBackup"]["status"] == "Completed")?;
     place.end()
+}
+
+#[test]
+fn a77_a_namespace_that_is_deleted_goes_with_its_pods_and_its_backup_stays() -> Result<()> {
+    let place = streaming("deleted")?;
+    let before = tree(&place.stored("daily"))?;
+    place.run(&["delete", "namespace", &place.namespace, "--wait=false"])?;
+    place.gone(&format!("namespace/{}", place.namespace))?;
+    let after = tree(&place.stored("daily"))?;
+    ensure!(before.iter().all(|(path, digest)| after.get(path) == Some(digest)), "an object went or changed");
+    assert_eq!(Backup::open(&place.stored("daily"))?.equals_topic(&place.broker.client(), "orders")?, 1000);
+    Ok(())
 }
 
 #[test]
