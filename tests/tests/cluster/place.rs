@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{OnceLock, RwLockReadGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
@@ -24,12 +24,14 @@ pub(crate) const FIRST_SEGMENT: Duration = Duration::from_secs(60);
 /// The Kafka cluster that is backed up.
 pub(crate) const SHOP: &str = "shop";
 
-/// A namespace under Pod Security `restricted`, with an operator, a broker of a cluster named [`SHOP`] and a store, all
-/// reached by Services.
+/// A namespace with a broker of a cluster named [`SHOP`] and a store, all reached by Services, and the operator that looks
+/// after it in another one; both are under Pod Security `restricted`.
 pub(crate) struct Place {
     pub(crate) cluster: &'static Cluster,
     pub(crate) kubectl: Kubectl,
     pub(crate) namespace: String,
+    /// The namespace of the operator.
+    home: String,
     pub(crate) broker: KafkaBroker,
     pub(crate) store: S3Server,
     /// While it is there nobody takes the control plane away.
@@ -58,19 +60,23 @@ fn prepare(cluster: &Cluster) -> Result<()> {
 
 impl Place {
     pub(crate) fn new(cluster: &'static Cluster, name: &str) -> Result<Self> {
+        let started = Instant::now();
         let plane = cluster.plane();
         let (kubectl, namespace) = (plane.kubectl().clone(), plane.namespace(name)?);
+        let home = plane.namespace(&format!("{name}-operator"))?;
         let enforce = "pod-security.kubernetes.io/enforce=restricted";
-        kubectl.run(&["label", "namespace", &namespace, enforce])?;
+        kubectl.run(&["label", "namespace", &namespace, &home, enforce])?;
         let host = format!("{SHOP}-kafka-bootstrap.{namespace}.svc");
         // Which rights a user needs is another test's subject.
         let options = BrokerOptions::default().secure().host(&host);
         let options = options.property("super.users", "User:admin;User:backup;User:rotating;User:ANONYMOUS");
         let (broker, store) = (KafkaBroker::start_with(&options)?, S3Server::start_for_pods()?);
-        let place = Self { cluster, kubectl, namespace, broker, store, shared: Some(plane) };
+        let place = Self { cluster, kubectl, namespace, home, broker, store, shared: Some(plane) };
         place.service("store", &[place.store.port()])?;
         place.strimzi()?;
-        install(&place.kubectl, &place.namespace, cluster.product().name())?;
+        println!("{name}: broker, store and Strimzi's objects after {:.1?}", started.elapsed());
+        install(&place.kubectl, &place.home, &place.namespace, cluster.product().name())?;
+        println!("{name}: operator ready after {:.1?}", started.elapsed());
         Ok(place)
     }
 
@@ -189,12 +195,14 @@ impl Place {
 
     /// An object, as soon as it is there and fits.
     pub(crate) fn wait(&self, object: &str, fits: impl Fn(&Value) -> bool) -> Result<Value> {
+        let began = Instant::now();
         let mut last = None;
         let found = wait::wait_for(object, SOON, || {
             std::thread::sleep(Duration::from_millis(200));
             last = self.kubectl.get(&self.namespace, object)?;
             Ok(last.clone().filter(|found| fits(found)))
         });
+        eprintln!("TIMING {} wait {object} {:.1?}", self.namespace, began.elapsed());
         found.map_err(|error| anyhow!("{error:#}\n{:#}\n{}", last.unwrap_or_default(), self.told()))
     }
 
@@ -206,7 +214,10 @@ impl Place {
 
     /// Waits for something that is no object of Kubernetes.
     pub(crate) fn until(&self, what: &str, limit: Duration, probe: impl FnMut() -> Result<bool>) -> Result<()> {
-        wait::wait_until(what, limit, probe).map_err(|error| anyhow!("{error:#}\n{}", self.told()))
+        let began = Instant::now();
+        let r = wait::wait_until(what, limit, probe);
+        eprintln!("TIMING {} until {what} {:.1?}", self.namespace, began.elapsed());
+        r.map_err(|error| anyhow!("{error:#}\n{}", self.told()))
     }
 
     /// The name of the one pod of a part of a backup that runs and is ready.
@@ -235,17 +246,18 @@ impl Place {
         self.shared.take();
     }
 
-    /// Insists that the operator was never refused anything.
+    /// Insists that the operator was never refused anything, and that what it looks after can go.
     pub(crate) fn end(self) -> Result<()> {
         let log = self.operator_log();
         ensure!(!log.contains("forbidden"), "the operator lacks a right\n{log}");
-        self.run(&["delete", "namespace", &self.namespace, "--wait=false"])?;
+        self.run(&["delete", "namespace", &self.namespace, "--timeout", "60s"])?;
+        self.run(&["delete", "namespace", &self.home, "--wait=false"])?;
         Ok(())
     }
 
     fn operator_log(&self) -> String {
-        self.run(&["logs", &format!("deployment/{OPERATOR}"), "--tail", "200"])
-            .unwrap_or_else(|error| error.to_string())
+        let log = ["logs", "--namespace", &self.home, &format!("deployment/{OPERATOR}"), "--tail", "200"];
+        self.kubectl.run(&log).unwrap_or_else(|error| format!("{error:#}"))
     }
 
     /// What Kubernetes and the operator say, for messages.
