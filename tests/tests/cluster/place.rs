@@ -246,12 +246,11 @@ impl Place {
         self.shared.take();
     }
 
-    /// Insists that the operator was never refused anything, and that what it looks after can go.
+    /// Insists that the operator was never refused anything.
     pub(crate) fn end(self) -> Result<()> {
         let log = self.operator_log();
         ensure!(!log.contains("forbidden"), "the operator lacks a right\n{log}");
-        self.run(&["delete", "namespace", &self.namespace, "--timeout", "60s"])?;
-        self.run(&["delete", "namespace", &self.home, "--wait=false"])?;
+        self.run(&["delete", "namespace", &self.namespace, &self.home, "--wait=false"])?;
         Ok(())
     }
 
