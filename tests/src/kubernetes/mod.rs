@@ -120,11 +120,19 @@ impl ControlPlane {
     fn start_for_pods() -> Result<Self> {
         let mut plane = Self::start_at(true)?;
         plane.start_controllers()?;
-        let mut command = command("kube-scheduler")?;
-        command.args(["--secure-port=0", "--leader-elect=false"]);
-        flag(&mut command, "kubeconfig", plane.kubectl.kubeconfig());
-        plane.scheduler = Some(Process::spawn("kube-scheduler", &command, plane.dir.path())?);
+        plane.start_scheduler()?;
         Ok(plane)
+    }
+
+    /// Ends those who work on what the API server knows, and starts them anew. After an outage they would wait for up to a
+    /// minute before they look again.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::start`].
+    pub fn restart_controllers(&mut self) -> Result<()> {
+        (self.controllers, self.scheduler) = (None, None);
+        self.start_controllers()?;
+        self.start_scheduler()
     }
 
     /// The command line of the administrator.
@@ -237,6 +245,14 @@ impl ControlPlane {
         let mut process = Process::spawn("kube-controller-manager", &command, self.dir.path())?;
         process.wait_ready(READY, || self.kubectl.run(&["get", "serviceaccount", "default"]).ok())?;
         self.controllers = Some(process);
+        Ok(())
+    }
+
+    fn start_scheduler(&mut self) -> Result<()> {
+        let mut command = command("kube-scheduler")?;
+        command.args(["--secure-port=0", "--leader-elect=false"]);
+        flag(&mut command, "kubeconfig", self.kubectl.kubeconfig());
+        self.scheduler = Some(Process::spawn("kube-scheduler", &command, self.dir.path())?);
         Ok(())
     }
 

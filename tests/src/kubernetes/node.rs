@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -59,7 +60,10 @@ impl Node {
     /// # Errors
     /// Where a program is missing, or one of them ends or is not ready in time; with the end of its output.
     pub fn start(kubectl: &Kubectl, certs: &Certs, images: &[Image]) -> Result<Self> {
-        let (dir, group) = (RunDir::new("node")?, format!("strimzi-backup-{}", std::process::id()));
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        // Two nodes in one group would end each other's pods.
+        let (dir, group) = (RunDir::new("node")?, format!("strimzi-backup-{}-{number}", std::process::id()));
         let ports = [Port::reserve()?, Port::reserve()?, Port::reserve()?, Port::reserve()?];
         write_files(dir.path(), kubectl, certs, &group, ports.each_ref().map(Port::number))?;
         let keeper = Keeper::start(&group, dir.path())?;
@@ -282,7 +286,7 @@ fn kubelet(dir: &Path, certs: &Certs, group: &str, port: u16, health: u16) -> Va
         "makeIPTablesUtilChains": false,
         "nodeStatusUpdateFrequency": "5s",
         // Secrets that change are seen soon.
-        "syncFrequency": "5s",
+        "syncFrequency": "1s",
         "imageGCHighThresholdPercent": 100,
         // A full disk or busy machine of whoever tests is no reason to evict.
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%",

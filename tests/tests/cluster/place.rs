@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{OnceLock, RwLockReadGuard};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use strimzi_backup_tests::kafka::{BrokerOptions, KafkaBroker};
-use strimzi_backup_tests::kubernetes::{Cluster, ControlPlane, Kubectl, cluster, strimzi};
+use strimzi_backup_tests::kubernetes::{Cluster, Kubectl, cluster, strimzi};
 use strimzi_backup_tests::network::BRIDGE;
 use strimzi_backup_tests::s3::S3Server;
 use strimzi_backup_tests::{binary, process, scenario, wait};
@@ -26,16 +26,14 @@ pub(crate) const SHOP: &str = "shop";
 
 /// A namespace with a broker of a cluster named [`SHOP`] and a store, all reached by Services, and the operator that looks
 /// after it in another one; both are under Pod Security `restricted`.
-pub(crate) struct Place {
-    pub(crate) cluster: &'static Cluster,
+pub(crate) struct Place<'a> {
+    pub(crate) cluster: &'a Cluster,
     pub(crate) kubectl: Kubectl,
     pub(crate) namespace: String,
     /// The namespace of the operator.
     home: String,
     pub(crate) broker: KafkaBroker,
     pub(crate) store: S3Server,
-    /// While it is there nobody takes the control plane away.
-    shared: Option<RwLockReadGuard<'static, ControlPlane>>,
 }
 
 /// The shared cluster, with the definitions of our resources and of Strimzi's stand-in. Comes before all else in a test:
@@ -48,7 +46,8 @@ pub(crate) fn prepared() -> Result<&'static Cluster> {
     Ok(cluster)
 }
 
-fn prepare(cluster: &Cluster) -> Result<()> {
+/// The definitions of our resources and of Strimzi's stand-in.
+pub(crate) fn prepare(cluster: &Cluster) -> Result<()> {
     let kubectl = cluster.plane().kubectl().clone();
     let mut crds = std::process::Command::new(binary::strimzi_backup_operator()?);
     kubectl.apply("default", &process::run("strimzi-backup-operator crds", crds.arg("crds"))?)?;
@@ -58,8 +57,8 @@ fn prepare(cluster: &Cluster) -> Result<()> {
     strimzi::serve(&kubectl, &["v1"])
 }
 
-impl Place {
-    pub(crate) fn new(cluster: &'static Cluster, name: &str) -> Result<Self> {
+impl<'a> Place<'a> {
+    pub(crate) fn new(cluster: &'a Cluster, name: &str) -> Result<Self> {
         let started = Instant::now();
         let plane = cluster.plane();
         let (kubectl, namespace) = (plane.kubectl().clone(), plane.namespace(name)?);
@@ -71,7 +70,7 @@ impl Place {
         let options = BrokerOptions::default().secure().host(&host);
         let options = options.property("super.users", "User:admin;User:backup;User:rotating;User:ANONYMOUS");
         let (broker, store) = (KafkaBroker::start_with(&options)?, S3Server::start_for_pods()?);
-        let place = Self { cluster, kubectl, namespace, home, broker, store, shared: Some(plane) };
+        let place = Self { cluster, kubectl, namespace, home, broker, store };
         place.service("store", &[place.store.port()])?;
         place.strimzi()?;
         println!("{name}: broker, store and Strimzi's objects after {:.1?}", started.elapsed());
@@ -195,14 +194,12 @@ impl Place {
 
     /// An object, as soon as it is there and fits.
     pub(crate) fn wait(&self, object: &str, fits: impl Fn(&Value) -> bool) -> Result<Value> {
-        let began = Instant::now();
         let mut last = None;
         let found = wait::wait_for(object, SOON, || {
             std::thread::sleep(Duration::from_millis(200));
             last = self.kubectl.get(&self.namespace, object)?;
             Ok(last.clone().filter(|found| fits(found)))
         });
-        eprintln!("TIMING {} wait {object} {:.1?}", self.namespace, began.elapsed());
         found.map_err(|error| anyhow!("{error:#}\n{:#}\n{}", last.unwrap_or_default(), self.told()))
     }
 
@@ -214,10 +211,7 @@ impl Place {
 
     /// Waits for something that is no object of Kubernetes.
     pub(crate) fn until(&self, what: &str, limit: Duration, probe: impl FnMut() -> Result<bool>) -> Result<()> {
-        let began = Instant::now();
-        let r = wait::wait_until(what, limit, probe);
-        eprintln!("TIMING {} until {what} {:.1?}", self.namespace, began.elapsed());
-        r.map_err(|error| anyhow!("{error:#}\n{}", self.told()))
+        wait::wait_until(what, limit, probe).map_err(|error| anyhow!("{error:#}\n{}", self.told()))
     }
 
     /// The name of the one pod of a part of a backup that runs and is ready.
@@ -239,11 +233,6 @@ impl Place {
     pub(crate) fn gone(&self, object: &str) -> Result<()> {
         let there = || self.kubectl.get(&self.namespace, object);
         self.until(&format!("the end of {object}"), SOON, || Ok(there()?.is_none()))
-    }
-
-    /// Lets others take the control plane away, and this test too.
-    pub(crate) fn share_no_more(&mut self) {
-        self.shared.take();
     }
 
     /// Insists that the operator was never refused anything.

@@ -37,6 +37,8 @@ fn one_backup_applied_becomes_segments_snapshots_and_a_restore_to_a_moment_on_an
     place.run(&["annotate", "kafkabackup/daily-backup", "kafkabackup.com/trigger=now"])?;
     let snapshots = completed_snapshots(&place, 1)?;
     ensure!(snapshots[0]["id"].as_str().is_some_and(|id| id.starts_with("daily-backup-")), "{snapshots:?}");
+    // A snapshot waits for a commit, and an idle streamer commits seldom.
+    client.produce("payments", &numbered(1000..1100))?;
     // The schedule's own time is at night; its Job is made as the schedule makes it.
     place.run(&["create", "job", "by-schedule", "--from", "cronjob/daily-backup-snapshot"])?;
     completed_snapshots(&place, 2)?;
@@ -93,7 +95,7 @@ fn moment_between(then: impl FnOnce() -> Result<()>) -> Result<Moment> {
 }
 
 /// The snapshots that the status lists, once as many are complete.
-fn completed_snapshots(place: &Place, count: usize) -> Result<Vec<Value>> {
+fn completed_snapshots(place: &Place<'_>, count: usize) -> Result<Vec<Value>> {
     let listed = |backup: &Value| {
         let history = backup["status"]["backupHistory"].as_array().cloned().unwrap_or_default();
         history.into_iter().filter(|one| one["status"] == "Completed").collect::<Vec<_>>()
@@ -102,7 +104,7 @@ fn completed_snapshots(place: &Place, count: usize) -> Result<Vec<Value>> {
 }
 
 /// A second cluster, which asks for no user.
-fn other_cluster(place: &Place) -> Result<KafkaBroker> {
+fn other_cluster(place: &Place<'_>) -> Result<KafkaBroker> {
     let host = format!("{OTHER}-kafka-bootstrap.{}.svc", place.namespace);
     let broker = KafkaBroker::start_with(&BrokerOptions::default().host(&host))?;
     let port = port(&broker.bootstrap())?;
