@@ -25,7 +25,7 @@ demo: ## Orders in Kafka, a streamer that is killed three times, a restore that 
 	@cargo build --quiet --locked --workspace --bin strimzi-backup --bin demo
 	@"$(TARGET)/debug/demo"
 
-test: ## All tests, on real servers. TESTS=name runs some.
+test: ## All tests, on real servers; those that run pods take root. TESTS=name runs some.
 	@tests/parts/prerequisites.sh
 	@tests/parts/install.sh
 	cargo build --locked --workspace --bin strimzi-backup --bin strimzi-backup-operator
@@ -38,7 +38,7 @@ lint: ## Format, clippy, rustdoc, shell syntax, and that the documents say what 
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --quiet --locked --workspace --no-deps --document-private-items
 	cargo test --quiet --locked --workspace --test tidy
-	for script in .ci/run tests/parts/*.sh; do bash -n "$$script"; done
+	for script in .ci/run tests/parts/*.sh tests/src/kubernetes/*.sh; do bash -n "$$script"; done
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline --locked check bans licenses sources; \
 	  else echo "lint: cargo-deny is not installed; deny.toml is not checked"; fi
 

@@ -1,14 +1,14 @@
 #!/bin/bash
 # Installs the real servers and readers that the tests run against, pinned, into the directory that dir.sh prints.
 #
-#   install.sh [part...]    parts: kafka versitygw python azurite toxiproxy kubernetes helm promtool; none = all; demo = kafka
+#   install.sh [part...]    parts: kafka versitygw python azurite toxiproxy kubernetes node helm promtool; none = all; demo = kafka
 #
 # A part is whole if, and only if, its stamp file holds the hash of its pins: the stamp is written last. One lock
 # per part makes concurrent runs wait for each other instead of installing twice.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-all_parts=(kafka versitygw python azurite toxiproxy kubernetes helm promtool)
+all_parts=(kafka versitygw python azurite toxiproxy kubernetes node helm promtool)
 
 # Sets parts_dir, which the functions below work in, to where a part lies.
 enter_dir_of() { parts_dir=$("$here/dir.sh" "$1"); }
@@ -61,7 +61,27 @@ fill_kubernetes() {
     stamp+=" -X $package.gitTreeState=clean -X $package.gitCommit=module -X $package.buildDate=1970-01-01T00:00:00Z"
   done
   build_go kubernetes . "$1/control-plane" "$stamp"
-  for name in etcd kube-apiserver kube-controller-manager kubectl; do ln -s control-plane "$1/$name"; done
+  for name in etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy coredns kubectl; do
+    ln -s control-plane "$1/$name"
+  done
+}
+
+# What the images of the tests are made of: the program that holds a pod, and the root that ours is put upon, of the
+# packages of Debian that distroless/cc-debian12 is made of. They are the versions of this machine, as the programs are.
+fill_node() {
+  local rootfs=$1/rootfs package names
+  cp "$here"/node/*.Dockerfile "$1/"
+  (cd "$here/node" && CGO_ENABLED=0 quietly go build -trimpath -buildvcs=false -ldflags='-s -w' -o "$1/pause" pause.go)
+  mkdir "$1/packages" "$rootfs"
+  (cd "$1/packages" && mapfile -t names <"$here/node/packages" &&
+    { apt-get --quiet=2 download "${names[@]}" || { quietly apt-get update && quietly apt-get download "${names[@]}"; }; })
+  for package in "$1"/packages/*.deb; do dpkg-deb --extract "$package" "$rootfs"; done
+  rm -r -- "$1/packages" "$rootfs"/usr/share/{doc,man,lintian}
+  mkdir -p "$rootfs/etc/ssl/certs" "$rootfs/home/nonroot"
+  cat "$rootfs"/usr/share/ca-certificates/mozilla/*.crt >"$rootfs/etc/ssl/certs/ca-certificates.crt"
+  printf '%s\n' root:x:0:0:root:/root:/sbin/nologin nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin \
+    >"$rootfs/etc/passwd"
+  printf '%s\n' root:x:0: nonroot:x:65532: >"$rootfs/etc/group"
 }
 
 # Charts are rendered for the Kubernetes that helm was built with, which is to be the one of the tests.

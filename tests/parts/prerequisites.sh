@@ -67,6 +67,21 @@ check_part() { # part, whether it has to be installed
     promtool)
       ! "$installing" || need_version go "$(version_of go version)" 1.26.7 "not in Debian 12: the Go project's own release"
       ;;
+    node) # these must run as root, so they are looked for where root's programs are
+      local PATH=$PATH:/usr/sbin:/sbin
+      need containerd containerd
+      need runc runc
+      need iptables iptables
+      need ip iproute2
+      need unshare util-linux
+      need buildah buildah
+      need strip binutils
+      [[ -x /usr/lib/cni/bridge ]] || lacks "the plugins of the container network" apt:containernetworking-plugins
+      if "$installing"; then
+        need apt-get apt
+        need_version go "$(version_of go version)" 1.24 "not in Debian 12: the Go project's own release"
+      fi
+      ;;
     versitygw | toxiproxy)
       ! "$installing" || need_version go "$(version_of go version)" 1.26 "not in Debian 12: the Go project's own release"
       ;;
@@ -108,7 +123,7 @@ report() {
 install=false
 [[ ${1:-} != --install ]] || { install=true; shift; }
 groups=("$@")
-((${#groups[@]})) || groups=(build kafka versitygw python azurite toxiproxy kubernetes helm promtool)
+((${#groups[@]})) || groups=(build kafka versitygw python azurite toxiproxy kubernetes node helm promtool)
 
 check "${groups[@]}"
 if "$install" && ((${#packages[@]})); then

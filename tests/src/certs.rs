@@ -16,12 +16,18 @@ pub struct Certs {
 impl Certs {
     /// Makes a CA and signs certificates for `broker`, `backup` and `admin` in `dir`, valid for localhost.
     pub fn generate(dir: &Path) -> Result<Certs> {
+        Certs::generate_for(dir, &[])
+    }
+
+    /// The same, valid for more names as well: `DNS:host` or `IP:address`.
+    pub fn generate_for(dir: &Path, names: &[&str]) -> Result<Certs> {
         std::fs::create_dir_all(dir)?;
         let certs = Certs { dir: dir.to_owned() };
         let request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
         let files = ["-days", "30", "-subj", "/CN=test-ca", "-keyout", "ca.key", "-out", "ca.crt"];
         certs.openssl(&[&request[..], &files[..]].concat())?;
-        std::fs::write(certs.dir.join("san.cnf"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n")?;
+        let names = [&["DNS:localhost", "IP:127.0.0.1"], names].concat().join(",");
+        std::fs::write(certs.dir.join("san.cnf"), format!("subjectAltName={names}\n"))?;
         for name in ["broker", "backup", "admin"] {
             certs.sign(name)?;
         }

@@ -8,8 +8,9 @@
 //! | --- | --- |
 //! | [`parts`] | where the installed servers are (`tests/parts/install.sh`) |
 //! | [`process`], [`ports`], [`run_dir`], [`wait`] | processes, ports, files and deadlines |
+//! | [`network`] | a network of the tests' own |
 //! | [`kafka`] | one broker, or a cluster of three |
-//! | [`kubernetes`] | a control plane, and the operator under test |
+//! | [`kubernetes`] | a control plane, a node that runs pods, images, and the operator under test |
 //! | [`chart`] | the Helm chart, and what is made of it |
 //! | [`s3`], [`azure`] | object stores |
 //! | [`far_store`] | an S3 server that can be cut off |
@@ -37,6 +38,7 @@ pub mod http;
 pub mod kafka;
 pub mod kubernetes;
 pub mod metrics;
+pub mod network;
 pub mod parts;
 pub mod ports;
 pub mod process;

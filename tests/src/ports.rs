@@ -57,6 +57,12 @@ impl Port {
         format!("127.0.0.1:{}", self.number)
     }
 
+    /// `0.0.0.0:<port>`, for what pods reach: it listens on loopback as well, and belongs into a network of its own
+    /// ([`crate::network`]).
+    pub fn everywhere(&self) -> String {
+        format!("0.0.0.0:{}", self.number)
+    }
+
     /// Whether something listens on it now.
     pub fn is_open(&self) -> bool {
         std::net::TcpStream::connect(("127.0.0.1", self.number)).is_ok()

@@ -16,6 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+use crate::network::Namespace;
 use crate::wait;
 
 /// How many lines of output an error message quotes of each stream.
@@ -186,22 +187,23 @@ fn guarded(command: &Command) -> Command {
     guarded
 }
 
-type SpawnRequest = (Command, mpsc::Sender<std::io::Result<Child>>);
+/// What to start, in which network, and whom to tell.
+type SpawnRequest = (Command, Namespace, mpsc::Sender<std::io::Result<Child>>);
 
 fn spawn_on_lasting_thread(command: Command) -> Result<Child> {
     static SPAWNER: OnceLock<Mutex<mpsc::Sender<SpawnRequest>>> = OnceLock::new();
     let requests = SPAWNER.get_or_init(|| {
         let (sender, receiver) = mpsc::channel::<SpawnRequest>();
         thread::spawn(move || {
-            for (mut command, reply) in receiver {
-                let _ = reply.send(command.spawn());
+            for (mut command, network, reply) in receiver {
+                let _ = reply.send(network.enter().and_then(|()| command.spawn()));
             }
         });
         Mutex::new(sender)
     });
     let (reply, result) = mpsc::channel();
     let sender = requests.lock().map_err(|_| anyhow!("a spawning thread panicked"))?.clone();
-    sender.send((command, reply)).context("the spawning thread ended")?;
+    sender.send((command, Namespace::current()?, reply)).context("the spawning thread ended")?;
     Ok(result.recv().context("the spawning thread ended")??)
 }
 

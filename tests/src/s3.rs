@@ -22,6 +22,8 @@ pub struct S3Server {
     // Before the directory: a server is killed before its data goes.
     process: Option<Process>,
     port: Port,
+    /// Whether it listens at all addresses.
+    everywhere: bool,
     keys: (String, String),
     dir: RunDir,
 }
@@ -29,10 +31,20 @@ pub struct S3Server {
 impl S3Server {
     /// Starts an empty server and makes the bucket [`S3Server::bucket`].
     pub fn start() -> Result<S3Server> {
+        S3Server::start_at(false)
+    }
+
+    /// The same for pods, which reach it at the bridge of the calling thread's network ([`crate::network`]).
+    pub fn start_for_pods() -> Result<S3Server> {
+        S3Server::start_at(true)
+    }
+
+    fn start_at(everywhere: bool) -> Result<S3Server> {
         let dir = RunDir::new("s3")?;
         let mut server = S3Server {
             process: None,
             port: Port::reserve()?,
+            everywhere,
             keys: (ACCESS_KEY.to_owned(), SECRET_KEY.to_owned()),
             dir,
         };
@@ -49,6 +61,11 @@ impl S3Server {
     /// `127.0.0.1:<port>`, for a proxy in front.
     pub fn address(&self) -> String {
         self.port.address()
+    }
+
+    /// The number of its port.
+    pub fn port(&self) -> u16 {
+        self.port.number()
     }
 
     /// The bucket that exists from the start.
@@ -120,10 +137,11 @@ impl S3Server {
     /// Starts the server again, on the same port and data; kills it first when it runs.
     pub fn restart(&mut self) -> Result<()> {
         self.kill()?;
+        let listen = if self.everywhere { self.port.everywhere() } else { self.port.address() };
         let mut command = Command::new(parts::part("versitygw")?.join("versitygw"));
         command
             .args(["--access", self.access_key(), "--secret", self.secret_key(), "--region", self.region()])
-            .args(["--port", &self.port.address(), "--health", "/health", "--quiet", "posix"])
+            .args(["--port", &listen, "--health", "/health", "--quiet", "posix"])
             .arg(self.root_dir())
             .current_dir(self.dir.path());
         let mut process = Process::spawn("versitygw", &command, self.dir.path())?;

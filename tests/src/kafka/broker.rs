@@ -59,7 +59,9 @@ impl KafkaBroker {
         options: &BrokerOptions,
     ) -> Result<KafkaBroker> {
         let dir = RunDir::new("kafka")?;
-        let certs = if options.secure { Some(Certs::generate(&dir.path().join("certs"))?) } else { None };
+        let names: Vec<String> = options.host.iter().map(|host| format!("DNS:{host}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let certs = if options.secure { Some(Certs::generate_for(&dir.path().join("certs"), &names)?) } else { None };
         java::format_data_dir(&dir.path().join("data"), node, cluster_id)?;
         let layout = BrokerLayout { node, voters, brokers, ports: &ports, dir: dir.path(), certs: certs.as_ref() };
         let text = render(&layout, options);

@@ -23,6 +23,9 @@ pub struct BrokerOptions {
     pub tiered_storage: bool,
     /// Address that the plain listener advertises instead of its own, for a proxy in front; not for clusters.
     pub advertised: Option<String>,
+    /// The name that pods reach it by: all listeners but the internal one advertise it with their own ports, and take
+    /// connections at all addresses.
+    pub host: Option<String>,
     /// Arguments for the Java process.
     pub jvm: Vec<String>,
 }
@@ -53,6 +56,13 @@ impl BrokerOptions {
     #[must_use]
     pub fn advertised(mut self, address: &str) -> BrokerOptions {
         self.advertised = Some(address.to_owned());
+        self
+    }
+
+    /// See [`BrokerOptions::host`].
+    #[must_use]
+    pub fn host(mut self, name: &str) -> BrokerOptions {
+        self.host = Some(name.to_owned());
         self
     }
 }
@@ -109,13 +119,15 @@ pub(super) fn render(layout: &BrokerLayout<'_>, options: &BrokerOptions) -> Stri
 
 fn listeners(layout: &BrokerLayout<'_>, options: &BrokerOptions) -> String {
     let ports = layout.ports;
-    let mut listeners = vec![("PLAINTEXT", ports.plain.address())];
+    let mut own = vec![("PLAINTEXT", &ports.plain)];
     if let Some(secure) = &ports.secure {
-        listeners.push(("SSL", secure.ssl.address()));
-        listeners.push(("SASL_SSL", secure.sasl.address()));
-        listeners.push(("OAUTH", secure.oauth.address()));
+        own.extend([("SSL", &secure.ssl), ("SASL_SSL", &secure.sasl), ("OAUTH", &secure.oauth)]);
     }
-    let mut advertised = listeners.clone();
+    let at = |address: &dyn Fn(&Port) -> String| own.iter().map(|(name, port)| (*name, address(port))).collect();
+    let (mut listeners, mut advertised): (Vec<_>, Vec<_>) = match &options.host {
+        Some(host) => (at(&Port::everywhere), at(&|port| format!("{host}:{}", port.number()))),
+        None => (at(&Port::address), at(&Port::address)),
+    };
     if let Some(address) = &options.advertised {
         advertised[0].1.clone_from(address);
     }

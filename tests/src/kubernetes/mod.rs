@@ -1,11 +1,18 @@
 //! A real Kubernetes control plane: etcd and kube-apiserver, and the controllers where they are asked for.
 //!
-//! There is no node: a Deployment becomes a ReplicaSet and Pods, and no Pod is ever scheduled. What the API server
-//! does is all there: custom resources with their CEL rules, server-side apply, watches, finalizers, RBAC; what needs
-//! the controllers is the default ServiceAccount of a namespace, garbage collection, and the end of a namespace.
+//! A [`ControlPlane`] has no node: a Deployment becomes a ReplicaSet and Pods, and no Pod is ever scheduled. What the API
+//! server does is all there: custom resources with their CEL rules, server-side apply, watches, finalizers, RBAC; what
+//! needs the controllers is the default ServiceAccount of a namespace, garbage collection, and the end of a namespace.
+//!
+//! A [`Cluster`] runs pods, with addresses, Services and DNS, from [`Image`]s that are built here. It takes root.
 
+mod cluster;
+mod image;
 mod kubectl;
+mod node;
 mod operator;
+mod rights;
+pub mod strimzi;
 
 use std::path::Path;
 use std::process::Command;
@@ -16,10 +23,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 
+pub use cluster::{Cluster, cluster};
+pub use image::{Builder, Image};
 pub use kubectl::Kubectl;
+pub use node::Node;
 pub use operator::Operator;
+pub use rights::{Right, rules};
 
 use crate::certs::Certs;
+use crate::network::BRIDGE;
 use crate::parts;
 use crate::ports::Port;
 use crate::process::Process;
@@ -32,17 +44,23 @@ const READY: Duration = Duration::from_secs(90);
 /// The bearer token of the administrator of every control plane of the tests.
 const ADMIN_TOKEN: &str = "admin-token-of-a-test";
 
+/// The names that pods reach the API server by, and the API server the node.
+const POD_NAMES: &[&str] = &["IP:10.88.0.1", "IP:10.96.0.1", "DNS:kubernetes.default.svc", "DNS:kubernetes"];
+
 /// A running control plane, empty but for what Kubernetes makes itself.
 #[derive(Debug)]
 pub struct ControlPlane {
     // In the order of their end: who uses the other first, and all before their data goes.
     controllers: Option<Process>,
+    scheduler: Option<Process>,
     api_server: Option<Process>,
     etcd: Process,
     certs: Certs,
     kubectl: Kubectl,
     etcd_ports: [Port; 2],
     api_port: Port,
+    /// Whether pods reach it.
+    for_pods: bool,
     dir: RunDir,
 }
 
@@ -63,9 +81,13 @@ impl ControlPlane {
     /// # Errors
     /// Where the part is not installed, or one of them ends or does not serve in time; with the end of its output.
     pub fn start() -> Result<Self> {
+        Self::start_at(false)
+    }
+
+    fn start_at(for_pods: bool) -> Result<Self> {
         let dir = RunDir::new("kubernetes")?;
-        let certs = Certs::generate(&dir.path().join("pki"))?;
-        for name in ["api-server", "service-accounts"] {
+        let certs = Certs::generate_for(&dir.path().join("pki"), POD_NAMES)?;
+        for name in ["api-server", "service-accounts", "kubelet", "kubelet-client"] {
             certs.sign(name)?;
         }
         let etcd_ports = [Port::reserve()?, Port::reserve()?];
@@ -74,7 +96,9 @@ impl ControlPlane {
         write_kubeconfig(&kubeconfig, &certs, &api_port, ADMIN_TOKEN)?;
         let kubectl = Kubectl::new(kubeconfig)?;
         let etcd = start_etcd(dir.path(), &etcd_ports)?;
-        let mut plane = Self { controllers: None, api_server: None, etcd, certs, kubectl, etcd_ports, api_port, dir };
+        let (controllers, scheduler, api_server) = (None, None, None);
+        let mut plane =
+            Self { controllers, scheduler, api_server, etcd, certs, kubectl, etcd_ports, api_port, for_pods, dir };
         plane.start_api_server()?;
         Ok(plane)
     }
@@ -87,6 +111,28 @@ impl ControlPlane {
         let mut plane = Self::start()?;
         plane.start_controllers()?;
         Ok(plane)
+    }
+
+    /// The same for pods, which reach it at the bridge of the calling thread's network, with kube-scheduler.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::start`].
+    fn start_for_pods() -> Result<Self> {
+        let mut plane = Self::start_at(true)?;
+        plane.start_controllers()?;
+        plane.start_scheduler()?;
+        Ok(plane)
+    }
+
+    /// Ends those who work on what the API server knows, and starts them anew. After an outage they would wait for up to a
+    /// minute before they look again.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::start`].
+    pub fn restart_controllers(&mut self) -> Result<()> {
+        (self.controllers, self.scheduler) = (None, None);
+        self.start_controllers()?;
+        self.start_scheduler()
     }
 
     /// The command line of the administrator.
@@ -144,7 +190,7 @@ impl ControlPlane {
 
     /// The ids of the processes that run.
     pub fn processes(&self) -> Vec<u32> {
-        [Some(&self.etcd), self.api_server.as_ref(), self.controllers.as_ref()]
+        [Some(&self.etcd), self.api_server.as_ref(), self.controllers.as_ref(), self.scheduler.as_ref()]
             .into_iter()
             .flatten()
             .map(Process::id)
@@ -181,10 +227,7 @@ impl ControlPlane {
         let mut command = command("kube-apiserver")?;
         command
             .arg(format!("--etcd-servers=http://{}", self.etcd_ports[0].address()))
-            .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
             .arg(format!("--secure-port={}", self.api_port.number()))
-            // The loopback address is none that a Service may point to.
-            .arg("--endpoint-reconciler-type=none")
             .arg("--service-cluster-ip-range=10.96.0.0/16")
             .args(["--authorization-mode=RBAC", "--anonymous-auth=false"])
             .arg("--service-account-issuer=https://kubernetes.default.svc");
@@ -192,6 +235,17 @@ impl ControlPlane {
         std::fs::write(&policy, audit_policy().to_string())?;
         flag(&mut command, "audit-policy-file", &policy);
         flag(&mut command, "audit-log-path", &self.dir.path().join("audit.log"));
+        if self.for_pods {
+            command.args(["--bind-address=0.0.0.0", &format!("--advertise-address={BRIDGE}")]);
+            command.arg("--kubelet-preferred-address-types=InternalIP");
+            flag(&mut command, "kubelet-certificate-authority", &self.certs.ca());
+            flag(&mut command, "kubelet-client-certificate", &self.certs.certificate("kubelet-client"));
+            flag(&mut command, "kubelet-client-key", &self.certs.key("kubelet-client"));
+        } else {
+            command.args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"]);
+            // The loopback address is none that a Service may point to.
+            command.arg("--endpoint-reconciler-type=none");
+        }
         flag(&mut command, "cert-dir", &self.dir.path().join("api-server"));
         flag(&mut command, "tls-cert-file", &self.certs.certificate("api-server"));
         flag(&mut command, "tls-private-key-file", &self.certs.key("api-server"));
@@ -211,6 +265,14 @@ impl ControlPlane {
         let mut process = Process::spawn("kube-controller-manager", &command, self.dir.path())?;
         process.wait_ready(READY, || self.kubectl.run(&["get", "serviceaccount", "default"]).ok())?;
         self.controllers = Some(process);
+        Ok(())
+    }
+
+    fn start_scheduler(&mut self) -> Result<()> {
+        let mut command = command("kube-scheduler")?;
+        command.args(["--secure-port=0", "--leader-elect=false"]);
+        flag(&mut command, "kubeconfig", self.kubectl.kubeconfig());
+        self.scheduler = Some(Process::spawn("kube-scheduler", &command, self.dir.path())?);
         Ok(())
     }
 

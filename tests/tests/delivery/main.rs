@@ -6,9 +6,6 @@ mod examples;
 mod install;
 mod rights;
 mod roles;
-#[path = "../operator/strimzi.rs"]
-#[allow(dead_code, reason = "the tests of the operator use all of it")]
-mod strimzi;
 mod values;
 
 use std::sync::OnceLock;
@@ -18,7 +15,7 @@ use serde::Deserialize as _;
 use serde_json::{Value, json};
 use strimzi_backup_operator::api;
 use strimzi_backup_tests::chart;
-use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, shared};
+use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, shared, strimzi};
 
 /// The control plane that the tests share, with our definitions, and stand-ins for those of Strimzi and of the Prometheus
 /// operator, which take any field.

@@ -10,7 +10,7 @@ use strimzi_backup_tests::{chart, wait};
 
 use crate::plane;
 use crate::roles::daily;
-use crate::strimzi::{SOON, Strimzi};
+use strimzi_backup_tests::kubernetes::strimzi::{SOON, Strimzi};
 
 /// Rights that this test does not see used, and why.
 const UNSEEN: &[(&str, &str, &str)] = &[

@@ -7,7 +7,7 @@ use strimzi_backup_tests::{chart, wait};
 
 use crate::plane;
 use crate::rights::stop;
-use crate::strimzi::{SOON, Strimzi};
+use strimzi_backup_tests::kubernetes::strimzi::{SOON, Strimzi};
 
 /// What nobody may do in a namespace that the operator does not look after.
 const ELSEWHERE: &[(&str, &str)] = &[

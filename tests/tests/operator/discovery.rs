@@ -12,9 +12,9 @@ use strimzi_backup_operator::strimzi::{
 };
 use strimzi_backup_tests::kubernetes::ControlPlane;
 
-use crate::scene::{Right, rules};
 use crate::strimzi::{CLUSTER, SOON, Strimzi, serve};
 use crate::{client, client_of, plane};
+use strimzi_backup_tests::kubernetes::{Right, rules};
 
 fn request(strimzi: &Strimzi<'_>, user: Option<Authentication>) -> Request {
     Request {

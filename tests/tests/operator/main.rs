@@ -8,7 +8,6 @@ mod faults;
 mod reconcile;
 mod reports;
 mod scene;
-mod strimzi;
 
 use std::sync::OnceLock;
 
@@ -16,7 +15,7 @@ use anyhow::{Context, Result, anyhow};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use strimzi_backup_operator::api;
-use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, shared};
+use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, shared, strimzi};
 
 /// The control plane that the tests share, with our definitions and a stand-in for Strimzi's, both of its versions served
 /// as from 0.49 to 0.51.

@@ -3,49 +3,15 @@
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, Operator};
-use strimzi_backup_tests::wait;
+use strimzi_backup_tests::{chart, wait};
 
 use crate::definitions::{backup, with};
 use crate::plane;
 use crate::strimzi::{SOON, Strimzi};
 
-/// A row of a Role: a group, resources of it, what may be done to them.
-pub(crate) type Right<'a> = (&'a str, &'a [&'a str], &'a [&'a str]);
-
-const ALL: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
-
-/// All that the operator does in a namespace that it looks after; the Lease is there too.
-const RIGHTS: &[Right<'_>] = &[
-    ("kafkabackup.com", &["kafkabackups"], &["get", "list", "watch", "patch"]),
-    ("kafkabackup.com", &["kafkarestores"], &["get", "list", "watch"]),
-    ("kafkabackup.com", &["kafkabackups/status", "kafkarestores/status"], &["patch"]),
-    ("kafka.strimzi.io", &["kafkas"], &["get", "list", "watch"]),
-    ("kafka.strimzi.io", &["kafkausers"], &["get"]),
-    ("kafka.strimzi.io", &["kafkanodepools"], &["list"]),
-    ("", &["configmaps", "serviceaccounts"], &["create", "patch"]),
-    ("rbac.authorization.k8s.io", &["roles", "rolebindings"], &["create", "patch"]),
-    ("", &["secrets"], ALL),
-    ("", &["pods"], &["list"]),
-    ("", &["pods/log"], &["get"]),
-    ("apps", &["deployments"], ALL),
-    ("batch", &["cronjobs", "jobs"], ALL),
-    ("networking.k8s.io", &["networkpolicies"], &["get", "create", "patch", "delete"]),
-    ("policy", &["poddisruptionbudgets"], &["create", "patch"]),
-    ("monitoring.coreos.com", &["podmonitors"], &["create", "patch"]),
-    ("coordination.k8s.io", &["leases"], &["get", "create", "update", "patch"]),
-    ("events.k8s.io", &["events"], &["create", "patch"]),
-];
-
-/// The rules of a Role.
-pub(crate) fn rules(rights: &[Right<'_>]) -> Value {
-    let rule =
-        |(group, resources, verbs): &Right<'_>| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
-    rights.iter().map(rule).collect()
-}
-
 /// A namespace with a cluster, and an operator that looks after it.
 ///
-/// The operator has the rights of [`RIGHTS`] in that namespace, so that each test shows that they are enough.
+/// The operator has the rights that the chart gives it in that namespace, so that each test shows that they are enough.
 pub(crate) struct Scene {
     pub(crate) strimzi: Strimzi<'static>,
     pub(crate) plane: &'static ControlPlane,
@@ -58,7 +24,7 @@ impl Scene {
     pub(crate) fn new(name: &str) -> Result<Self> {
         let plane = plane()?;
         let strimzi = Strimzi::new(plane, name, "v1")?;
-        let account = plane.service_account(&strimzi.namespace, "operator", &rules(RIGHTS))?;
+        let account = plane.service_account(&strimzi.namespace, "operator", &rights()?)?;
         let operator = Operator::start(&account, &strimzi.namespace)?;
         Ok(Self { strimzi, plane, account, operator })
     }
@@ -112,6 +78,14 @@ impl Scene {
     pub(crate) fn gone(&self, object: &str) -> Result<()> {
         self.plane.wait_gone(self.namespace(), object, SOON).with_context(|| self.operator.tail())
     }
+}
+
+/// What the operator does in a namespace that it looks after, and with its Lease, which is there too.
+fn rights() -> Result<Value> {
+    let mut rules = chart::operator_rules()?;
+    let leases = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]});
+    rules.as_array_mut().context("rules of a Role")?.push(leases);
+    Ok(rules)
 }
 
 pub(crate) fn condition(object: &Value, kind: &str) -> Value {

@@ -113,7 +113,7 @@ impl<'a> FakeTarget<'a> {
             let done = progress.get_mut(&key).with_context(|| format!("a record of {key} is not planned"))?;
             let (offset, bytes) = (record.offset, record.raw_bytes() as u64);
             ensure!(offset >= done.next, "{key}: {offset} comes after {}", done.next);
-            *done = Done { next: offset.next(), records: done.records + 1, bytes: done.bytes + bytes };
+            *done = done.plus(offset, bytes, record.timestamp);
             open.push((key, record));
             if open.len() == committed_at {
                 self.commit(&progress, std::mem::take(&mut open));

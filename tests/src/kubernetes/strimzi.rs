@@ -2,19 +2,22 @@
 
 use std::time::Duration;
 
+use super::{ControlPlane, Kubectl};
 use anyhow::Result;
 use serde_json::{Value, json};
-use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl};
 
 /// For what controllers do by themselves, on a machine that does much else.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// The name of the cluster in each test's own namespace.
-pub(crate) const CLUSTER: &str = "shop";
+pub const CLUSTER: &str = "shop";
 
 /// Has these versions of Strimzi's API served, the first of them stored. A resource may hold anything, as no test is
 /// about Strimzi's schema.
-pub(crate) fn serve(kubectl: &Kubectl, versions: &[&str]) -> Result<()> {
+///
+/// # Errors
+/// Where the API server refuses one.
+pub fn serve(kubectl: &Kubectl, versions: &[&str]) -> Result<()> {
     let kinds = [("Kafka", "kafkas"), ("KafkaNodePool", "kafkanodepools"), ("KafkaUser", "kafkausers")];
     for (kind, plural) in kinds {
         let name = format!("{plural}.kafka.strimzi.io");
@@ -46,22 +49,31 @@ fn served(version: &str, stored: bool) -> Value {
     })
 }
 
-/// One of Strimzi's resources in one namespace.
-pub(crate) struct Strimzi<'a> {
-    pub(crate) kubectl: &'a Kubectl,
-    pub(crate) namespace: String,
+/// Strimzi's resources in one namespace.
+#[derive(Clone, Debug)]
+pub struct Strimzi<'a> {
+    /// Who writes them.
+    pub kubectl: &'a Kubectl,
+    /// Where they are.
+    pub namespace: String,
     /// The version that its owner writes.
-    pub(crate) version: &'static str,
+    pub version: &'static str,
 }
 
 impl<'a> Strimzi<'a> {
     /// A namespace of its own, in a control plane that serves the version.
-    pub(crate) fn new(plane: &'a ControlPlane, name: &str, version: &'static str) -> Result<Self> {
+    ///
+    /// # Errors
+    /// Where the API server refuses an object.
+    pub fn new(plane: &'a ControlPlane, name: &str, version: &'static str) -> Result<Self> {
         Ok(Self { kubectl: plane.kubectl(), namespace: plane.namespace(name)?, version })
     }
 
     /// A cluster that is reached by certificate, with the user `backup`; and credentials of a store.
-    pub(crate) fn complete(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where the API server refuses an object.
+    pub fn complete(&self) -> Result<()> {
         self.kafka(json!([
             {"name": "tls", "port": 9093, "type": "internal", "tls": true, "authentication": {"type": "tls"}},
         ]))?;
@@ -73,7 +85,10 @@ impl<'a> Strimzi<'a> {
     }
 
     /// What an owner applies: a cluster with these listeners.
-    pub(crate) fn kafka(&self, listeners: Value) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where the API server refuses an object.
+    pub fn kafka(&self, listeners: Value) -> Result<()> {
         let spec = json!({
             "kafka": {"listeners": listeners, "authorization": {"type": "simple"}},
             "entityOperator": {"userOperator": {}},
@@ -82,12 +97,18 @@ impl<'a> Strimzi<'a> {
     }
 
     /// A pool of nodes of that cluster.
-    pub(crate) fn pool(&self, name: &str, replicas: u32, roles: &[&str]) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where the API server refuses an object.
+    pub fn pool(&self, name: &str, replicas: u32, roles: &[&str]) -> Result<()> {
         self.apply("KafkaNodePool", name, &json!({"replicas": replicas, "roles": roles}))
     }
 
     /// A user of that cluster.
-    pub(crate) fn user(&self, name: &str, authentication: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where the API server refuses an object.
+    pub fn user(&self, name: &str, authentication: &str) -> Result<()> {
         self.apply("KafkaUser", name, &json!({"authentication": {"type": authentication}}))
     }
 
@@ -104,7 +125,10 @@ impl<'a> Strimzi<'a> {
     }
 
     /// What Strimzi writes when a listener is reached.
-    pub(crate) fn reached(&self, listener: &str, host: &str, port: u16) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where the API server refuses an object.
+    pub fn reached(&self, listener: &str, host: &str, port: u16) -> Result<()> {
         let status = json!({
             "clusterId": "bk0gFIJHSQCa0uWQbOKKwA",
             "conditions": [{"type": "Ready", "status": "True"}],
@@ -117,7 +141,10 @@ impl<'a> Strimzi<'a> {
     }
 
     /// A Secret that Strimzi makes.
-    pub(crate) fn secret(&self, name: &str, entries: &[(&str, &str)]) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where the API server refuses an object.
+    pub fn secret(&self, name: &str, entries: &[(&str, &str)]) -> Result<()> {
         let data: Value = entries.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
         let metadata = json!({"name": name, "labels": {"strimzi.io/cluster": CLUSTER}});
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data});
