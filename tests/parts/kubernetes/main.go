@@ -1,5 +1,6 @@
-// One binary that holds the real commands of a Kubernetes control plane, and etcd: they share nearly all of their
-// code, so that one costs little more than the largest of them. It is the command that its name says.
+// One binary that holds the real commands of Kubernetes, a control plane's and a node's, with etcd and CoreDNS: they
+// share nearly all of their code, so that one costs little more than the largest of them. It is the command that its
+// name says.
 package main
 
 import (
@@ -53,7 +54,7 @@ func main() {
 	case "kubelet":
 		command = kubelet.NewKubeletCommand(context.Background())
 	default:
-		fmt.Fprintf(os.Stderr, "%s: call me etcd, kube-apiserver, kube-controller-manager or kubectl\n", name)
+		fmt.Fprintf(os.Stderr, "%s is none of the commands of Kubernetes that are in here\n", name)
 		os.Exit(2)
 	}
 	os.Exit(cli.Run(command))
