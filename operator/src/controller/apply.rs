@@ -61,8 +61,7 @@ impl Applier {
     /// # Errors
     /// As [`Applier::apply`].
     pub async fn apply_pod_monitor(&self, monitor: &DynamicObject) -> Result<(), Error> {
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &self.namespace, &monitor::resource());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &monitor::resource());
         let name = monitor.name_any();
         let applied = api.patch(&name, &parameters(), &Patch::Apply(monitor)).await;
         applied.map(drop).map_err(|source| Error::api(format!("PodMonitor {name:?}"), source))

@@ -161,7 +161,8 @@ async fn status(
     let next = backup.spec.schedule.as_ref().filter(|_| !backup.spec.suspend);
     let next = next.and_then(|schedule| schedule::next(schedule, now));
     let ready = ready(&reconciled, &streaming, next);
-    let verdicts: Vec<_> = [ready, streaming].into_iter().chain(told.into_iter().flatten()).chain([reconciled]).collect();
+    let verdicts: Vec<_> =
+        [ready, streaming].into_iter().chain(told.into_iter().flatten()).chain([reconciled]).collect();
     Ok(KafkaBackupStatus {
         conditions: conditions::updated(&old.conditions, &verdicts, backup.metadata.generation, now),
         observed_generation: backup.metadata.generation,

@@ -37,10 +37,16 @@ pub fn streaming(deployment: Option<&Deployment>, pods: &[Pod], suspended: bool,
 fn stuck(trouble: &str) -> Verdict {
     let tries = "the streamer tries on, and its log says why";
     match trouble {
-        "KafkaUnreachable" => {
-            Verdict::fails(STREAMING, "KafkaUnreachable", format!("no broker answers: {tries}; what Kafka deletes meanwhile is lost"))
-        }
-        _ => Verdict::fails(STREAMING, "StoreFailing", format!("the store takes nothing: {tries}; look at its credentials first")),
+        "KafkaUnreachable" => Verdict::fails(
+            STREAMING,
+            "KafkaUnreachable",
+            format!("no broker answers: {tries}; what Kafka deletes meanwhile is lost"),
+        ),
+        _ => Verdict::fails(
+            STREAMING,
+            "StoreFailing",
+            format!("the store takes nothing: {tries}; look at its credentials first"),
+        ),
     }
 }
 
@@ -67,7 +73,9 @@ pub fn groups_covered(told: &Reported) -> Option<Verdict> {
             let way_out = "the user may not see __consumer_offsets: give its KafkaUser Describe and Read on that topic";
             fails("GroupsDenied", way_out)
         }
-        "Damaged" => fails("GroupsDamaged", "what was stored of them cannot be read; the log of the streamer says more"),
+        "Damaged" => {
+            fails("GroupsDamaged", "what was stored of them cannot be read; the log of the streamer says more")
+        }
         _ => fails("GroupsUnreachable", "__consumer_offsets cannot be read; the log of the streamer says why"),
     })
 }

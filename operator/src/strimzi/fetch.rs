@@ -107,11 +107,7 @@ impl Strimzi {
     }
 
     /// What a listener is trusted by, if it speaks TLS, and what tells that it has changed.
-    async fn trust(
-        &self,
-        choice: Choice<'_>,
-        expiries: &mut Vec<Expiry>,
-    ) -> Result<Option<(Trust, String)>, Error> {
+    async fn trust(&self, choice: Choice<'_>, expiries: &mut Vec<Expiry>) -> Result<Option<(Trust, String)>, Error> {
         if !choice.listener.tls {
             return Ok(None);
         }

@@ -15,8 +15,8 @@
 
 pub mod access;
 pub mod cluster;
-mod expiry;
 pub mod error;
+mod expiry;
 pub mod fetch;
 pub mod kafka;
 pub mod listener;
@@ -32,9 +32,9 @@ use std::fmt;
 use serde::Serialize;
 
 pub use access::Purpose;
-pub use expiry::Expiry;
 pub use cluster::MetadataMode;
 pub use error::Error;
+pub use expiry::Expiry;
 pub use fetch::discover;
 
 /// How a client proves who it is, as a `KafkaUser` has it.

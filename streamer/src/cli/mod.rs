@@ -311,12 +311,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
     }
 }
 
-async fn restore_as(
-    config: &Path,
-    plan_only: bool,
-    report_to: Option<Resource>,
-    output: Output,
-) -> Result<(), Error> {
+async fn restore_as(config: &Path, plan_only: bool, report_to: Option<Resource>, output: Output) -> Result<(), Error> {
     let job = RestoreJob::parse(&read_text(config)?, SystemClock.now())?;
     let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
     listen_for_signals(stop.clone(), abandon.clone())?;

@@ -254,7 +254,8 @@ mod tests {
     #[test]
     fn what_matters_is_a_window_a_gap_and_how_groups_stand_and_not_the_time() {
         let mut state = state();
-        let matter = |state: &State, now| Streaming::of(&Protected::of(state), None, TimestampMs::new(now), "x").matter();
+        let matter =
+            |state: &State, now| Streaming::of(&Protected::of(state), None, TimestampMs::new(now), "x").matter();
         let first = matter(&state, 130_000);
         state.frontier.until = Some(TimestampMs::new(190_000));
         assert!(matter(&state, 195_000) == first);

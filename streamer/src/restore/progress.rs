@@ -355,7 +355,9 @@ mod tests {
         assert_eq!(told(&committed).as_deref(), Some("1 0.0=10:2:1000:7:10:z"));
         let expected = Translations::from([(wanted, translated)]);
         assert_eq!(read(&plan, GROUP, &committed), Ok(Some((some(&plan), expected))));
-        for bad in ["1 0.0=10:2:1000:7", "1 0.0=10:2:1000:7:10:z,1,1", "1 0.0=10:2:1000:7:10:Z", "1 0.0=10:2:1000:7:10:z:"] {
+        for bad in
+            ["1 0.0=10:2:1000:7", "1 0.0=10:2:1000:7:10:z,1,1", "1 0.0=10:2:1000:7:10:Z", "1 0.0=10:2:1000:7:10:z:"]
+        {
             committed.insert(home.clone(), metadata(bad));
             assert!(matches!(read(&plan, GROUP, &committed), Err(ProgressFault::Unreadable { .. })), "{bad}");
         }

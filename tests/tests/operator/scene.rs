@@ -83,7 +83,8 @@ impl Scene {
 /// What the operator does in a namespace that it looks after, and with its Lease, which is there too.
 fn rights() -> Result<Value> {
     let mut rules = chart::operator_rules()?;
-    let leases = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]});
+    let leases =
+        json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]});
     rules.as_array_mut().context("rules of a Role")?.push(leases);
     Ok(rules)
 }

@@ -18,7 +18,7 @@ use strimzi_backup_format::store::Store;
 use strimzi_backup_streamer::kafka::CommittedOffset;
 use strimzi_backup_streamer::restore::plan::{self, Basis, Plan, Target};
 use strimzi_backup_streamer::restore::point::Point;
-use strimzi_backup_streamer::restore::progress::{self, Done, Progress, TargetPartition};
+use strimzi_backup_streamer::restore::progress::{self, Progress, TargetPartition};
 use strimzi_backup_streamer::restore::source::{self, Source};
 
 use crate::sim::dice::Dice;

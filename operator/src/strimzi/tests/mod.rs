@@ -197,7 +197,8 @@ fn credentials_are_copied_only_where_their_owner_allows_it() {
 
 #[test]
 fn a_user_that_cannot_be_used_is_refused() {
-    let refuse = |value: &Value, authentication| users::accept(&v0_40(), &wanted(authentication), "kafka", value).unwrap_err();
+    let refuse =
+        |value: &Value, authentication| users::accept(&v0_40(), &wanted(authentication), "kafka", value).unwrap_err();
     let error = refuse(&user("backup", "tls-external"), Tls);
     assert_eq!(error.reason(), "AuthenticationMismatch");
     assert!(error.to_string().contains("has spec.authentication.type tls-external, and tls is asked for"), "{error}");
