@@ -46,7 +46,7 @@ generate: ## Writes anew what is made of code and chart: definitions, install.ya
 	@tests/parts/prerequisites.sh build helm
 	@tests/parts/install.sh helm
 	UPDATE_DOCS=1 cargo test --quiet --locked --workspace --test tidy
-	UPDATE_DOCS=1 cargo test --quiet --locked --package strimzi-backup-tests --test delivery made_of_the_chart
+	UPDATE_DOCS=1 cargo test --quiet --locked --workspace --test delivery made_of_the_chart
 
 bench: ## Ratios in one run on one machine, as a table; takes many minutes.
 	@tests/parts/prerequisites.sh build kafka versitygw
