@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint generate bench parts soak prerequisites
+.PHONY: help demo test test-servers test-others lint generate bench parts soak prerequisites
 
 # One profile for everything but benchmarks, so that nothing is compiled twice (docs/adr/0009-dev-profile-for-tests.md).
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -30,7 +30,18 @@ test: ## All tests, on real servers; those that run pods take root. TESTS=name r
 	@tests/parts/install.sh
 	cargo build --locked --workspace --bin strimzi-backup --bin strimzi-backup-operator
 	cargo test --locked --workspace --lib --bins --no-fail-fast $(TESTS)
-	cargo test --locked --workspace --test '*' --no-fail-fast $(TESTS) -- --test-threads=$(TEST_THREADS)
+	cargo test --locked --workspace --test '*' --no-run
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 test-servers test-others
+
+# Two lanes side by side: tests of servers wait more than they work. Each line says which lane it is of.
+OTHERS := cluster damage delivery operator restore_model sim sim_cases tidy
+SERVERS := $(filter-out $(OTHERS),$(sort $(basename $(notdir $(wildcard tests/tests/*.rs))) \
+  $(notdir $(patsubst %/main.rs,%,$(wildcard tests/tests/*/main.rs)))))
+test-others: LANE := $(OTHERS)
+test-servers: LANE := $(SERVERS)
+test-others test-servers:
+	@MAKEFLAGS= cargo test --locked --workspace $(LANE:%=--test %) --no-fail-fast $(TESTS) -- --test-threads=$(TEST_THREADS) 2>&1 \
+	  | sed --unbuffered 's/^/$(@:test-%=%) | /'
 
 lint: ## Format, clippy, rustdoc, shell syntax, and that the documents say what the code does.
 	@tests/parts/prerequisites.sh build
@@ -49,10 +60,11 @@ generate: ## Writes anew what is made of code and chart: definitions, install.ya
 	UPDATE_DOCS=1 cargo test --quiet --locked --workspace --test delivery made_of_the_chart
 
 bench: ## Ratios in one run on one machine, as a table; takes many minutes.
-	@tests/parts/prerequisites.sh build kafka versitygw
-	@tests/parts/install.sh kafka versitygw
-	cargo build --quiet --locked --release --package strimzi-backup-benchmarks --package strimzi-backup-streamer
-	@STRIMZI_BACKUP_BIN="$(TARGET)/release/strimzi-backup" benchmarks/run
+	@tests/parts/prerequisites.sh build kafka versitygw kubernetes
+	@tests/parts/install.sh kafka versitygw kubernetes
+	cargo build --quiet --locked --release --workspace --bins
+	@STRIMZI_BACKUP_BIN="$(TARGET)/release/strimzi-backup" \
+	  STRIMZI_BACKUP_OPERATOR_BIN="$(TARGET)/release/strimzi-backup-operator" benchmarks/run
 
 soak: ## What takes hours: every single-byte mutation, SEEDS histories (200000), 50 kills ROUNDS times (20), 1000 kills of restores.
 	@tests/parts/prerequisites.sh

@@ -70,6 +70,11 @@ impl Operator {
         self.port.address()
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Whether it runs. It ends by itself where it has lost its Lease.
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()

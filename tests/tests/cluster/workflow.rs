@@ -42,6 +42,7 @@ fn one_backup_applied_becomes_segments_snapshots_and_a_restore_to_a_moment_on_an
     // The schedule's own time is at night; its Job is made as the schedule makes it.
     place.run(&["create", "job", "by-schedule", "--from", "cronjob/daily-backup-snapshot"])?;
     completed_snapshots(&place, 2)?;
+    is_told(&place)?;
 
     let other = other_cluster(&place)?;
     let restore = restore(&moment);
@@ -62,6 +63,11 @@ fn one_backup_applied_becomes_segments_snapshots_and_a_restore_to_a_moment_on_an
     assert_eq!(same_but_offsets(&orders, &other.client().read_all("orders-restored")?)?, 1000);
     same_but_offsets(&upto(client.read_all("payments")?), &other.client().read_all("payments")?)?;
     assert_eq!(other.client().committed_offset("billing", "orders-restored", 0)?, Some(600));
+    let told = place.wait("kafkarestore/pitr-restore", |found| found["status"]["restore"]["phase"] == "Done")?;
+    let written = &told["status"]["restore"];
+    assert_eq!([&written["restoredTopics"], &written["restoredRecords"]], [&json!(2), &json!(2000)]);
+    let newest = orders.iter().map(|record| record.timestamp).max().context("records")?;
+    ensure!(written["actualPointInTime"].as_str() >= Some(&TimestampMs::new(newest).to_rfc3339()), "{written}");
 
     let before = tree(&place.stored("daily-backup"))?;
     place.run(&[
@@ -81,6 +87,22 @@ fn one_backup_applied_becomes_segments_snapshots_and_a_restore_to_a_moment_on_an
     );
     place.store.stop()?;
     place.end()
+}
+
+/// What `kubectl get` answers: since when, until when, how far behind, and what there is.
+fn is_told(place: &Place) -> Result<()> {
+    let told = place.wait("kafkabackup/daily-backup", |backup| backup["status"]["stored"]["records"] == 2100)?;
+    let status = &told["status"];
+    ensure!(status["recoverable"]["from"].is_string() && status["recoverable"]["until"].is_string(), "{status}");
+    ensure!(status["nextScheduledBackup"].is_string() && status["lagSeconds"].is_number(), "{status}");
+    let last = &status["lastBackup"];
+    ensure!(last["topicsBackedUp"] == 2 && last["sizeBytes"].as_u64() > Some(0), "{last}");
+    for condition in ["NoGaps", "GroupsCovered"] {
+        let conditions = status["conditions"].as_array().context("conditions")?;
+        let holds = |found: &Value| found["type"] == condition && found["status"] == "True";
+        ensure!(conditions.iter().any(holds), "{condition}: {conditions:?}");
+    }
+    Ok(())
 }
 
 /// A moment before what is done, in milliseconds since 1970 and as documents have it.

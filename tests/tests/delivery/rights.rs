@@ -88,11 +88,15 @@ impl Life {
         self.run(&["annotate", "kafkabackup/daily", annotation]).map(drop)
     }
 
-    /// A backup of a cluster in another namespace, whose Secrets are copied; a snapshot; then no snapshots and no user any more.
+    /// A backup of a cluster in another namespace, whose Secrets are copied once that is allowed; a snapshot; then no snapshots and no user any more.
     fn backup(&self) -> Result<()> {
         let mut backup = daily();
         backup["spec"]["strimziClusterRef"]["namespace"] = json!(self.there.namespace);
         self.apply(&backup)?;
+        self.told("KafkaUserNotShared")?;
+        let shared = format!("kafkabackup.com/allowed-namespaces={}", self.here.namespace);
+        self.there.kubectl.run(&["annotate", "kafkauser/backup", "--namespace", &self.there.namespace, &shared])?;
+        self.look("shared=now")?;
         self.wait("secret/daily-streamer-kafka-user", |copy| copy.is_some())?;
         self.wait("cronjob/daily-snapshot", |found| found.is_some())?;
         self.told("Applied")?;

@@ -69,10 +69,18 @@ fn a_streamer_tells_what_is_protected_and_may_do_nothing_else() -> Result<()> {
     let streamer = job.stream(&["--report-to", &told])?;
     let message = scene.told("NoGaps", "GapsFound")?;
     ensure!(message.starts_with("2 offsets in 1 gaps are missing; the last: orders-0 [2, 4): "), "{message}");
-    let owners = scene.wait("kafkabackup/daily", |_| true)?["metadata"]["managedFields"].clone();
-    let manager = |entry: &Value| entry["manager"].as_str().unwrap_or_default().to_owned();
-    let managers: Vec<String> = owners.as_array().into_iter().flatten().map(manager).collect();
-    ensure!(managers.iter().any(|name| name == "strimzi-backup-streamer"), "{managers:?}");
+    // Each writes its own part, so that neither takes back what the other says.
+    let owners = scene.run(&["get", "kafkabackup/daily", "--show-managed-fields", "--output", "json"])?;
+    let owners: Value = serde_json::from_str(&owners)?;
+    let entries = owners["metadata"]["managedFields"].as_array().context("managed fields")?;
+    let owned = |manager: &str, field: &str| {
+        let of = |entry: &&Value| entry["manager"] == manager && entry["subresource"] == "status";
+        entries.iter().filter(of).any(|entry| !entry["fieldsV1"]["f:status"][field].is_null())
+    };
+    for (field, is_told_by_the_pod) in [("f:recoverable", true), ("f:gaps", true), ("f:conditions", false)] {
+        assert_eq!(owned("strimzi-backup-streamer", field), is_told_by_the_pod, "{field}");
+        assert_eq!(owned("strimzi-backup-operator", field), !is_told_by_the_pod, "{field}");
+    }
     streamer.stop()?;
     scene.end()
 }
