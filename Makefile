@@ -56,8 +56,9 @@ lint: ## Format, clippy, rustdoc, shell syntax, and that the documents say what 
 generate: ## Writes anew what is made of code and chart: definitions, install.yaml, alerts, the bundle, names in documents.
 	@tests/parts/prerequisites.sh build helm
 	@tests/parts/install.sh helm
-	UPDATE_DOCS=1 cargo test --quiet --locked --workspace --test tidy
+	UPDATE_DOCS=1 cargo test --quiet --locked --workspace --test tidy definitions
 	UPDATE_DOCS=1 cargo test --quiet --locked --workspace --test delivery made_of_the_chart
+	UPDATE_DOCS=1 cargo test --quiet --locked --workspace --test tidy
 
 bench: ## Ratios in one run on one machine, as a table; takes many minutes.
 	@tests/parts/prerequisites.sh build kafka versitygw kubernetes
