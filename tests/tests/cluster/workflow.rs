@@ -91,7 +91,7 @@ fn one_backup_applied_becomes_segments_snapshots_and_a_restore_to_a_moment_on_an
 
 /// What `kubectl get` answers: since when, until when, how far behind, and what there is.
 fn is_told(place: &Place) -> Result<()> {
-    let told = place.wait("kafkabackup/daily-backup", |backup| backup["status"]["stored"]["records"] == 2100)?;
+    let told = place.wait("kafkabackup/daily-backup", |backup| backup["status"]["stored"]["records"] == 2200)?;
     let status = &told["status"];
     ensure!(status["recoverable"]["from"].is_string() && status["recoverable"]["until"].is_string(), "{status}");
     ensure!(status["nextScheduledBackup"].is_string() && status["lagSeconds"].is_number(), "{status}");
