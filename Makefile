@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-servers test-others lint generate bench parts soak prerequisites
+.PHONY: help demo test test-lane-1 test-lane-2 lint generate bench parts soak prerequisites
 
 # One profile for everything but benchmarks, so that nothing is compiled twice (docs/adr/0009-dev-profile-for-tests.md).
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -31,17 +31,18 @@ test: ## All tests, on real servers; those that run pods take root. TESTS=name r
 	cargo build --locked --workspace --bin strimzi-backup --bin strimzi-backup-operator
 	cargo test --locked --workspace --lib --bins --no-fail-fast $(TESTS)
 	cargo test --locked --workspace --test '*' --no-run
-	@$(MAKE) --no-print-directory --keep-going --jobs=2 test-servers test-others
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 test-lane-1 test-lane-2
 
-# Two lanes side by side: tests of servers wait more than they work. Each line says which lane it is of.
-OTHERS := cluster damage delivery operator restore_model sim sim_cases tidy
-SERVERS := $(filter-out $(OTHERS),$(sort $(basename $(notdir $(wildcard tests/tests/*.rs))) \
+# Two lanes side by side, about as long as each other: tests of servers wait more than they work. Each line says which
+# lane it is of.
+SECOND := cluster damage delivery kills operator readers restore_model sim sim_cases tidy
+FIRST := $(filter-out $(SECOND),$(sort $(basename $(notdir $(wildcard tests/tests/*.rs))) \
   $(notdir $(patsubst %/main.rs,%,$(wildcard tests/tests/*/main.rs)))))
-test-others: LANE := $(OTHERS)
-test-servers: LANE := $(SERVERS)
-test-others test-servers:
+test-lane-1: LANE := $(FIRST)
+test-lane-2: LANE := $(SECOND)
+test-lane-1 test-lane-2:
 	@MAKEFLAGS= cargo test --locked --workspace $(LANE:%=--test %) --no-fail-fast $(TESTS) -- --test-threads=$(TEST_THREADS) 2>&1 \
-	  | sed --unbuffered 's/^/$(@:test-%=%) | /'
+	  | sed --unbuffered 's/^/$(@:test-lane-%=%) | /'
 
 lint: ## Format, clippy, rustdoc, shell syntax, and that the documents say what the code does.
 	@tests/parts/prerequisites.sh build
