@@ -3,11 +3,15 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::parts;
+use crate::{parts, wait};
+
+/// For a definition to be served.
+const SERVED: Duration = Duration::from_secs(30);
 
 /// kubectl with a kubeconfig.
 #[derive(Clone, Debug)]
@@ -111,8 +115,13 @@ impl Kubectl {
     /// Where it is not within 30 s.
     pub fn wait_served(&self, definition: &str) -> Result<()> {
         let name = format!("customresourcedefinition/{definition}");
-        self.run(&["wait", "--for", "condition=Established", "--timeout", "30s", &name])?;
-        Ok(())
+        // `kubectl wait` fails on an object that has no conditions yet.
+        wait::wait_until(&format!("{name} to be served"), SERVED, || {
+            let found = self.get("default", &name)?.unwrap_or_default();
+            let conditions = found["status"]["conditions"].as_array();
+            let is_established = |one: &Value| one["type"] == "Established" && one["status"] == "True";
+            Ok(conditions.is_some_and(|conditions| conditions.iter().any(is_established)))
+        })
     }
 
     fn run_with(&self, arguments: &[&str], input: &str) -> Result<String> {
