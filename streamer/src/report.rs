@@ -15,7 +15,6 @@ mod kubernetes;
 mod restore;
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -25,6 +24,8 @@ pub use backup::{Patience, Protected, Streaming, Trouble};
 pub use restore::Restoring;
 
 use kubernetes::Writer;
+
+use crate::clock::{Backoff, SystemClock};
 
 /// How often it is looked whether something changed that matters.
 const LOOK: Duration = Duration::from_secs(1);
@@ -49,10 +50,13 @@ pub struct Resource {
     name: String,
 }
 
-/// The text names no resource.
+/// The text names no resource of the kind that is told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not kafkabackup/NAMESPACE/NAME or kafkarestore/NAMESPACE/NAME")]
-pub struct NoResource(String);
+#[error("{text:?} is not {kind}/NAMESPACE/NAME")]
+pub struct NoResource {
+    kind: &'static str,
+    text: String,
+}
 
 impl Kind {
     const fn word(self) -> &'static str {
@@ -63,23 +67,30 @@ impl Kind {
     }
 }
 
-impl FromStr for Resource {
-    type Err = NoResource;
+impl Resource {
+    /// The KafkaBackup that a text names.
+    ///
+    /// # Errors
+    /// Where it names none.
+    pub fn backup(text: &str) -> Result<Self, NoResource> {
+        Self::parse(Kind::Backup, text)
+    }
 
-    fn from_str(text: &str) -> Result<Self, NoResource> {
-        let none = || NoResource(text.to_owned());
-        let mut parts = text.split('/');
-        let kind = match parts.next() {
-            Some("kafkabackup") => Kind::Backup,
-            Some("kafkarestore") => Kind::Restore,
-            _ => return Err(none()),
-        };
-        let mut named = || parts.next().filter(|part| !part.is_empty()).map(str::to_owned).ok_or_else(none);
-        let (namespace, name) = (named()?, named()?);
-        if parts.next().is_some() {
-            return Err(none());
+    /// The KafkaRestore that a text names.
+    ///
+    /// # Errors
+    /// Where it names none.
+    pub fn restore(text: &str) -> Result<Self, NoResource> {
+        Self::parse(Kind::Restore, text)
+    }
+
+    fn parse(kind: Kind, text: &str) -> Result<Self, NoResource> {
+        match *text.split('/').collect::<Vec<_>>() {
+            [word, namespace, name] if word == kind.word() && !namespace.is_empty() && !name.is_empty() => {
+                Ok(Self { kind, namespace: namespace.to_owned(), name: name.to_owned() })
+            }
+            _ => Err(NoResource { kind: kind.word(), text: text.to_owned() }),
         }
-        Ok(Self { kind, namespace, name })
     }
 }
 
@@ -101,7 +112,7 @@ pub trait Standing: Serialize + Send + Sync {
 /// Tells without end how things stand; `look` gives `None` while nothing is known.
 pub async fn tell<S: Standing>(resource: Resource, mut look: impl FnMut() -> Option<S> + Send) {
     let mut writer = Writer::new(resource);
-    let mut told: Option<(S::Matter, Instant)> = None;
+    let (mut told, mut backoff): (Option<(S::Matter, Instant)>, _) = (None, Backoff::new());
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -109,8 +120,14 @@ pub async fn tell<S: Standing>(resource: Resource, mut look: impl FnMut() -> Opt
         let Some(standing) = look() else { continue };
         let matter = standing.matter();
         let is_new = told.as_ref().is_none_or(|(known, at)| *known != matter || at.elapsed() >= EVERY);
-        if is_new && writer.write(&standing).await {
-            told = Some((matter, Instant::now()));
+        if !is_new {
+            continue;
+        }
+        if writer.write(&standing).await {
+            (told, backoff) = (Some((matter, Instant::now())), Backoff::new());
+        } else {
+            // A thousand pods must not hold down an API server that comes back.
+            tokio::time::sleep(backoff.next(&SystemClock)).await;
         }
     }
 }
@@ -119,8 +136,9 @@ pub async fn tell<S: Standing>(resource: Resource, mut look: impl FnMut() -> Opt
 pub async fn tell_last<S: Standing>(resource: Resource, standing: &S) {
     let mut writer = Writer::new(resource);
     let telling = async {
+        let backoff = Backoff::new();
         while !writer.write(standing).await {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(backoff.next(&SystemClock)).await;
         }
     };
     if tokio::time::timeout(EVERY, telling).await.is_err() {
@@ -134,11 +152,10 @@ mod tests {
 
     #[test]
     fn a_resource_is_named_by_kind_namespace_and_name() {
-        for text in ["kafkabackup/kafka/daily", "kafkarestore/dr/again"] {
-            assert_eq!(text.parse::<Resource>().expect(text).to_string(), text);
-        }
-        for text in ["", "daily", "kafkabackup/daily", "kafkabackup//daily", "pod/kafka/daily", "kafkabackup/a/b/c"] {
-            let fault = text.parse::<Resource>().expect_err(text).to_string();
+        assert_eq!(Resource::backup("kafkabackup/kafka/daily").expect("one").to_string(), "kafkabackup/kafka/daily");
+        assert_eq!(Resource::restore("kafkarestore/dr/again").expect("one").to_string(), "kafkarestore/dr/again");
+        for text in ["", "daily", "kafkabackup/daily", "kafkabackup//daily", "kafkarestore/a/b", "kafkabackup/a/b/c"] {
+            let fault = Resource::backup(text).expect_err(text).to_string();
             assert!(fault.contains("kafkabackup/NAMESPACE/NAME"), "{fault}");
         }
     }

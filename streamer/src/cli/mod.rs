@@ -55,7 +55,7 @@ pub enum Command {
         until_caught_up: bool,
         /// Write what is protected into the status of this resource: kafkabackup/NAMESPACE/NAME. For pods: the API server
         /// and its token are found as in one.
-        #[arg(long, value_name = "RESOURCE")]
+        #[arg(long, value_name = "RESOURCE", value_parser = Resource::backup)]
         report_to: Option<Resource>,
     },
     /// Say on one screen what is protected, since when, until when, how far behind, and what is missing.
@@ -159,7 +159,7 @@ pub enum Command {
         plan_only: bool,
         /// Write how far it is into the status of this resource: kafkarestore/NAMESPACE/NAME. For pods: the API server and
         /// its token are found as in one.
-        #[arg(long, value_name = "RESOURCE", conflicts_with = "plan_only")]
+        #[arg(long, value_name = "RESOURCE", value_parser = Resource::restore, conflicts_with = "plan_only")]
         report_to: Option<Resource>,
         /// How to print the plan or the report.
         #[arg(long, value_enum, default_value_t = Output::Text)]
@@ -285,7 +285,10 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
                 Output::Text => print(&taken.to_string())?,
                 Output::Json => print(&taken.to_json())?,
             }
-            summary_file.map_or(Ok(()), |path| write(&path, &taken.summary()))
+            if let Some(path) = summary_file {
+                summarize(&path, &taken);
+            }
+            Ok(())
         }
         Command::Restore { config, plan_only, report_to, output } => {
             restore_as(&config, plan_only, report_to, output).await
@@ -337,8 +340,11 @@ fn json<T: serde::Serialize>(document: &T) -> String {
     serde_json::to_string_pretty(document).unwrap_or_default() + "\n"
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Error> {
-    std::fs::write(path, text).map_err(|source| Error::Io { what: format!("write {}", path.display()), source })
+/// The snapshot is made: whoever would make it again for want of its summary would be refused its name.
+fn summarize(path: &Path, taken: &snapshot::Taken) {
+    if let Err(error) = std::fs::write(path, taken.summary()) {
+        tracing::warn!(path = %path.display(), %error, "the summary of the snapshot could not be written");
+    }
 }
 
 /// Writes data to standard output. A reader that has gone away, such as `head`, has all it wanted.
