@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use strimzi_backup_benchmarks::measure::{cpu_of, mib, peak_of};
 use strimzi_backup_benchmarks::table;
 use strimzi_backup_tests::kubernetes::strimzi::{self, CLUSTER, Strimzi};
-use strimzi_backup_tests::kubernetes::{ControlPlane, Operator};
+use strimzi_backup_tests::kubernetes::{ControlPlane, Operator, crds};
 use strimzi_backup_tests::{chart, wait};
 
 const BACKUPS: usize = 1_000;
@@ -22,10 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(900);
 fn main() -> Result<()> {
     let plane = ControlPlane::start()?;
     let kubectl = plane.kubectl();
-    kubectl.apply_file("default", &chart::dir().join("crds/crds.yaml"))?;
-    for name in ["kafkabackups", "kafkarestores"] {
-        kubectl.wait_served(&format!("{name}.kafkabackup.com"))?;
-    }
+    crds::ours(kubectl)?;
     strimzi::serve(kubectl, &["v1"])?;
     let strimzi = Strimzi::new(&plane, "thousand", "v1")?;
     strimzi.complete()?;

@@ -7,6 +7,7 @@
 //! A [`Cluster`] runs pods, with addresses, Services and DNS, from [`Image`]s that are built here. It takes root.
 
 mod cluster;
+pub mod crds;
 mod image;
 mod kubectl;
 mod node;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ControlPlane, Kubectl};
+use super::{ControlPlane, Kubectl, crds};
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -19,34 +19,7 @@ pub const CLUSTER: &str = "shop";
 /// Where the API server refuses one.
 pub fn serve(kubectl: &Kubectl, versions: &[&str]) -> Result<()> {
     let kinds = [("Kafka", "kafkas"), ("KafkaNodePool", "kafkanodepools"), ("KafkaUser", "kafkausers")];
-    for (kind, plural) in kinds {
-        let name = format!("{plural}.kafka.strimzi.io");
-        let versions: Vec<Value> = versions.iter().enumerate().map(|(at, version)| served(version, at == 0)).collect();
-        let definition = json!({
-            "apiVersion": "apiextensions.k8s.io/v1",
-            "kind": "CustomResourceDefinition",
-            "metadata": {"name": name},
-            "spec": {
-                "group": "kafka.strimzi.io",
-                "scope": "Namespaced",
-                "names": {"kind": kind, "plural": plural},
-                "versions": versions,
-            },
-        });
-        kubectl.apply("default", &definition.to_string())?;
-        kubectl.wait_served(&name)?;
-    }
-    Ok(())
-}
-
-fn served(version: &str, stored: bool) -> Value {
-    json!({
-        "name": version,
-        "served": true,
-        "storage": stored,
-        "subresources": {"status": {}},
-        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
-    })
+    kinds.into_iter().try_for_each(|kind| crds::stand_in(kubectl, "kafka.strimzi.io", kind, versions))
 }
 
 /// Strimzi's resources in one namespace.

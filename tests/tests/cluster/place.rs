@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use strimzi_backup_tests::kafka::{BrokerOptions, KafkaBroker};
-use strimzi_backup_tests::kubernetes::{Cluster, Kubectl, cluster, strimzi};
+use strimzi_backup_tests::kubernetes::{Cluster, Kubectl, cluster, crds, strimzi};
 use strimzi_backup_tests::network::BRIDGE;
 use strimzi_backup_tests::s3::S3Server;
-use strimzi_backup_tests::{binary, process, scenario, wait};
+use strimzi_backup_tests::{scenario, wait};
 
 use crate::install::{OPERATOR, install};
 
@@ -49,11 +49,7 @@ pub(crate) fn prepared() -> Result<&'static Cluster> {
 /// The definitions of our resources and of Strimzi's stand-in.
 pub(crate) fn prepare(cluster: &Cluster) -> Result<()> {
     let kubectl = cluster.plane().kubectl().clone();
-    let mut crds = std::process::Command::new(binary::strimzi_backup_operator()?);
-    kubectl.apply("default", &process::run("strimzi-backup-operator crds", crds.arg("crds"))?)?;
-    for name in ["kafkabackups", "kafkarestores"] {
-        kubectl.wait_served(&format!("{name}.kafkabackup.com"))?;
-    }
+    crds::ours(&kubectl)?;
     strimzi::serve(&kubectl, &["v1"])
 }
 

@@ -12,10 +12,9 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize as _;
-use serde_json::{Value, json};
-use strimzi_backup_operator::api;
+use serde_json::Value;
 use strimzi_backup_tests::chart;
-use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, shared, strimzi};
+use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, crds, shared, strimzi};
 
 /// The control plane that the tests share, with our definitions, and stand-ins for those of Strimzi and of the Prometheus
 /// operator, which take any field.
@@ -28,31 +27,10 @@ fn plane() -> Result<&'static ControlPlane> {
 }
 
 fn prepare(kubectl: &Kubectl) -> Result<()> {
-    for definition in api::crds() {
-        kubectl.apply("default", &serde_json::to_string(&definition)?)?;
-        kubectl.wait_served(&definition.metadata.name.context("a name")?)?;
-    }
+    crds::ours(kubectl)?;
     strimzi::serve(kubectl, &["v1", "v1beta2"])?;
-    for (kind, plural) in [("PodMonitor", "podmonitors"), ("PrometheusRule", "prometheusrules")] {
-        let name = format!("{plural}.monitoring.coreos.com");
-        let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-        let definition = json!({
-            "apiVersion": "apiextensions.k8s.io/v1",
-            "kind": "CustomResourceDefinition",
-            "metadata": {"name": name},
-            "spec": {
-                "group": "monitoring.coreos.com",
-                "scope": "Namespaced",
-                "names": {"kind": kind, "plural": plural},
-                "versions": [
-                    {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}},
-                ],
-            },
-        });
-        kubectl.apply("default", &definition.to_string())?;
-        kubectl.wait_served(&name)?;
-    }
-    Ok(())
+    let kinds = [("PodMonitor", "podmonitors"), ("PrometheusRule", "prometheusrules")];
+    kinds.into_iter().try_for_each(|kind| crds::stand_in(kubectl, "monitoring.coreos.com", kind, &["v1"]))
 }
 
 /// The documents of a YAML stream; empty ones are left out.

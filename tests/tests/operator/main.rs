@@ -11,11 +11,10 @@ mod scene;
 
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use strimzi_backup_operator::api;
-use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, shared, strimzi};
+use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, crds, shared, strimzi};
 
 /// The control plane that the tests share, with our definitions and a stand-in for Strimzi's, both of its versions served
 /// as from 0.49 to 0.51.
@@ -28,30 +27,10 @@ fn plane() -> Result<&'static ControlPlane> {
 }
 
 fn prepare(kubectl: &Kubectl) -> Result<()> {
-    for definition in api::crds() {
-        kubectl.apply("default", &serde_json::to_string(&definition)?)?;
-        kubectl.wait_served(&definition.metadata.name.context("a name")?)?;
-    }
-    kubectl.apply("default", POD_MONITORS)?;
-    kubectl.wait_served("podmonitors.monitoring.coreos.com")?;
+    crds::ours(kubectl)?;
+    crds::stand_in(kubectl, "monitoring.coreos.com", ("PodMonitor", "podmonitors"), &["v1"])?;
     strimzi::serve(kubectl, &["v1beta2", "v1"])
 }
-
-/// A stand-in for the Prometheus Operator's definition, which takes anything.
-const POD_MONITORS: &str = r"
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: podmonitors.monitoring.coreos.com}
-spec:
-  group: monitoring.coreos.com
-  scope: Namespaced
-  names: {kind: PodMonitor, plural: podmonitors}
-  versions:
-    - name: v1
-      served: true
-      storage: true
-      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-";
 
 /// An administrator's client.
 async fn client(plane: &ControlPlane) -> Result<Client> {
