@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType, Recorder};
 
-use super::conditions::RECONCILED;
+use super::conditions::{RECONCILED, STREAMING};
 use crate::api::{Backup, Outcome};
 
 /// Something that happened, for people.
@@ -24,16 +24,22 @@ impl Told {
     }
 }
 
-/// Tells a resource's objects cannot be made, once for each reason.
+/// Reasons not to stream that are somebody's wish, or pass.
+const NO_FAULTS: [&str; 2] = ["Suspended", "Starting"];
+
+/// Tells that a resource's objects cannot be made, or that its streamer cannot go on, once for each reason.
 pub fn faults(old: &[Condition], new: &[Condition]) -> Vec<Told> {
-    let failing = |list: &[Condition]| {
-        list.iter().find(|condition| condition.type_ == RECONCILED && condition.status == "False").cloned()
+    let is_fault = |condition: &&Condition| {
+        [RECONCILED, STREAMING].contains(&condition.type_.as_str())
+            && condition.status == "False"
+            && !NO_FAULTS.contains(&condition.reason.as_str())
     };
-    let Some(fault) = failing(new) else { return Vec::new() };
-    if failing(old).is_some_and(|before| before.reason == fault.reason) {
-        return Vec::new();
-    }
-    vec![Told::new(true, &fault.reason, fault.message)]
+    let is_known = |fault: &Condition| {
+        let mut known = old.iter().filter(is_fault);
+        known.any(|known| (&known.type_, &known.reason) == (&fault.type_, &fault.reason))
+    };
+    let faults = new.iter().filter(is_fault).filter(|fault| !is_known(fault));
+    faults.map(|fault| Told::new(true, &fault.reason, fault.message.clone())).collect()
 }
 
 /// Tells snapshots that began or ended.
@@ -85,10 +91,26 @@ pub async fn publish(recorder: &Recorder, reference: &ObjectReference, told: Vec
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::super::conditions::{self, Verdict};
     use super::*;
 
     fn snapshot(id: &str, status: Outcome) -> Backup {
         Backup { id: id.to_owned(), status, start_time: None, completion_time: None, sums: Default::default() }
+    }
+
+    #[test]
+    fn a_streamer_that_cannot_go_on_is_told_once_and_one_that_starts_is_not() {
+        let list = |kind, reason| {
+            conditions::updated(&[], &[Verdict::fails(kind, reason, "why")], Some(1), Timestamp::UNIX_EPOCH)
+        };
+        let (starting, unreachable) = (list(STREAMING, "Starting"), list(STREAMING, "KafkaUnreachable"));
+        assert_eq!(faults(&[], &starting), []);
+        assert_eq!(faults(&starting, &unreachable), [Told::new(true, "KafkaUnreachable", "why")]);
+        assert_eq!(faults(&unreachable, &unreachable), []);
+        let refused = list(RECONCILED, "InvalidSpec");
+        assert_eq!(faults(&unreachable, &refused), [Told::new(true, "InvalidSpec", "why")]);
     }
 
     #[test]
