@@ -9,7 +9,7 @@ use strimzi_backup_format::identity::Identity;
 use strimzi_backup_format::ids::{
     BackupId, ClusterId, LeaderEpoch, Lineage, Nonce, Offset, PartitionId, PartitionKey, Shard, TimestampMs, TopicName,
 };
-use strimzi_backup_format::layout::{self, SegmentName, SegmentPlace};
+use strimzi_backup_format::layout::{self, Origin, SegmentName, SegmentPlace};
 use strimzi_backup_format::manifest::log::{self, Draft, LogWriter};
 use strimzi_backup_format::manifest::{Claim, Frontier, LastRecord, PartitionPosition, Run, Segment, reader};
 use strimzi_backup_format::offset_range::OffsetRange;
@@ -85,7 +85,7 @@ impl History {
         number: usize,
     ) -> Result<Segment> {
         let (epoch, sequence) = (writer.epoch(), writer.next_sequence());
-        let name = SegmentName { shard: Shard::ONLY, epoch, sequence, number: 0 };
+        let name = SegmentName { shard: Shard::ONLY, epoch, sequence, number: 0, origin: Origin::Cut };
         let object = layout::segment(&SegmentPlace::Intake(Bucket::of(at(number)?)), name);
         if !self.legible.contains(&number) {
             let runs = first.runs.iter().map(|run| self.moved(run, number)).collect::<Result<_>>()?;

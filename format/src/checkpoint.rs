@@ -54,12 +54,25 @@ pub struct Block {
     pub segments: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Those of the intake segments among them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub intake_bytes: u64,
     /// The lowest record timestamp in them; absent where there is no record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_timestamp: Option<TimestampMs>,
     /// The highest record timestamp in them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_timestamp: Option<TimestampMs>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
+}
+
+/// The bytes of the intake segments among these.
+pub fn intake_bytes(segments: &[Segment]) -> u64 {
+    segments.iter().filter(|segment| segment.is_intake()).map(|segment| segment.bytes).sum()
 }
 
 impl Block {
@@ -72,6 +85,7 @@ impl Block {
             to,
             segments: segments.len() as u64,
             bytes: segments.iter().map(|segment| segment.bytes).sum(),
+            intake_bytes: intake_bytes(segments),
             min_timestamp: runs().map(|run| run.min_timestamp).min(),
             max_timestamp: runs().map(|run| run.max_timestamp).max(),
         }

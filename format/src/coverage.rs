@@ -182,7 +182,7 @@ pub fn resolve(identity: &Identity, state: &State, now: TimestampMs) -> Coverage
         cluster: identity.cluster.clone(),
         head: state.head,
         writer: state.claims.last().map(|claim| claim.writer.clone()),
-        recoverable: Recoverable { from: state.complete_since, until },
+        recoverable: Recoverable { from: state.recoverable_from(), until },
         lag_seconds: until.map(|until| now.millis_since(until) / 1000),
         oldest_timestamp,
         newest_timestamp,

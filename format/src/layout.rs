@@ -7,10 +7,12 @@
 //! snapshots/<id>.json
 //! restores/<id>/plan.json, report.json
 //! intake/<date>/<hour>/<shard>-<epoch>-<sequence>-<n>.parquet
-//! topics/topic=<t>/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-<n>.parquet
+//! topics/topic=<t>/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-<n>.parquet, or -r<n> where it was refined
 //! groups/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-<n>.parquet
 //! ```
-//! Every segment's name holds the epoch and the sequence of the manifest that will name it, so no two writers ever use one twice.
+//! Every segment's name holds its writer's epoch and a sequence: that of the manifest that will name it, or, where it was
+//! refined, the one that it is refined through, with a number that the writer counts on. So no two writers ever use one name,
+//! and no writer uses one twice.
 
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
@@ -45,7 +47,8 @@ impl ObjectKey {
         parse_segment(&self.0).map(|(place, _)| place)
     }
 
-    /// The manifest that names the segment of this key; `None` where the key is not a segment's.
+    /// The sequence in the name of a segment: that of the manifest that names it, or, where it was refined, the one that it
+    /// is refined through. `None` where the key is not a segment's.
     pub fn segment_sequence(&self) -> Option<Sequence> {
         parse_segment(&self.0).map(|(_, sequence)| sequence)
     }
@@ -161,23 +164,35 @@ fn sequence_number(digits: &str) -> Option<Sequence> {
     legal.then(|| digits.parse().ok().map(Sequence::new)).flatten()
 }
 
-/// What makes a segment's name unique: who writes it, for which manifest, and its number there.
+/// How a segment came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Of records as they arrived.
+    Cut,
+    /// Of intake segments.
+    Refined,
+}
+
+/// What makes a segment's name unique: who writes it, and when in the writer's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentName {
     /// The writer's shard.
     pub shard: Shard,
     /// The writer's epoch.
     pub epoch: Epoch,
-    /// The manifest that will name it.
+    /// The manifest that will name it, or through which it is refined.
     pub sequence: Sequence,
-    /// Its number among the segments of that manifest.
+    /// Its number among the segments of that manifest, or among all that the writer has refined.
     pub number: usize,
+    /// How it came to be.
+    pub origin: Origin,
 }
 
 /// The key of a segment.
 pub fn segment(place: &SegmentPlace, name: SegmentName) -> ObjectKey {
-    let SegmentName { shard, epoch, sequence, number } = name;
-    let file = format!("{shard}-{:010}-{:020}-{number:04}.parquet", epoch.get(), sequence.get());
+    let SegmentName { shard, epoch, sequence, number, origin } = name;
+    let mark = if origin == Origin::Refined { "r" } else { "" };
+    let file = format!("{shard}-{:010}-{:020}-{mark}{number:04}.parquet", epoch.get(), sequence.get());
     ObjectKey(match place {
         SegmentPlace::Intake(bucket) => format!("intake/{}/{}/{file}", bucket.date(), bucket.hour()),
         SegmentPlace::Topic(topic, bucket) => {
@@ -199,7 +214,10 @@ fn parse_segment(key: &str) -> Option<(SegmentPlace, Sequence)> {
         ["groups", date, hour, file] => (SegmentPlace::Groups(named(date, hour)?), file),
         _ => return None,
     };
-    let numbers: Vec<&str> = file.strip_suffix(".parquet")?.split('-').collect();
+    let mut numbers: Vec<&str> = file.strip_suffix(".parquet")?.split('-').collect();
+    if let (SegmentPlace::Topic(..), Some(number)) = (&place, numbers.last_mut()) {
+        *number = number.strip_prefix('r').unwrap_or(number);
+    }
     let lengths = numbers.iter().map(|n| n.len()).collect::<Vec<_>>();
     let digits = numbers.iter().all(|n| n.bytes().all(|b| b.is_ascii_digit()));
     let legal = digits && lengths.starts_with(&[4, 10, 20]) && lengths.len() == 4 && lengths[3] >= 4;
@@ -214,7 +232,7 @@ mod tests {
     use crate::ids::TimestampMs;
 
     fn name(number: usize) -> SegmentName {
-        SegmentName { shard: Shard::ONLY, epoch: Epoch::new(3), sequence: Sequence::new(42), number }
+        SegmentName { shard: Shard::ONLY, epoch: Epoch::new(3), sequence: Sequence::new(42), number, origin: Origin::Cut }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::ids::{
     BackupId, ClusterId, Epoch, LeaderEpoch, Lineage, Nonce, Offset, PartitionId, PartitionKey, Sequence, Shard,
     TimestampMs, TopicId, TopicName,
 };
-use crate::layout::{self, SegmentName, SegmentPlace};
+use crate::layout::{self, Origin, SegmentName, SegmentPlace};
 use crate::manifest::log::{self, Draft, LogWriter, Prepared};
 use crate::manifest::reader::{self, Log};
 use crate::manifest::{
@@ -70,12 +70,16 @@ pub fn run(key: &PartitionKey, offsets: Range<i64>, rows: u64) -> Run {
     }
 }
 
+/// The key of an intake segment.
+pub fn intake(sequence: Sequence, number: usize) -> layout::ObjectKey {
+    let name = SegmentName { shard: Shard::ONLY, epoch: Epoch::new(1), sequence, number, origin: Origin::Cut };
+    layout::segment(&SegmentPlace::Intake(Bucket::of(at(0))), name)
+}
+
 /// An intake segment of these runs, of 1,000 bytes.
 pub fn segment(runs: Vec<Run>) -> Segment {
-    let place = SegmentPlace::Intake(Bucket::of(at(0)));
-    let name = SegmentName { shard: Shard::ONLY, epoch: Epoch::new(1), sequence: Sequence::new(2), number: 0 };
     Segment {
-        object: layout::segment(&place, name),
+        object: intake(Sequence::new(2), 0),
         bytes: 1000,
         sha256: Sha256::of(b"a segment"),
         footer_bytes: 100,
@@ -191,9 +195,12 @@ pub async fn claimed(store: &Store) -> LogWriter {
     writer
 }
 
-/// The next manifest, observed as many seconds after the start as its number is.
-pub fn prepare(writer: &LogWriter, draft: Draft) -> Prepared {
+/// The next manifest, observed as many seconds after the start as its number is. Its intake segments get their names.
+pub fn prepare(writer: &LogWriter, mut draft: Draft) -> Prepared {
     let number = writer.next_sequence().get();
+    for (number, segment) in draft.segments.iter_mut().enumerate().filter(|(_, segment)| segment.is_intake()) {
+        segment.object = intake(writer.next_sequence(), number);
+    }
     let observed_at = at(i64::try_from(number).expect("few manifests"));
     writer.prepare(draft, nonce(number.into()), observed_at).expect("legal draft")
 }

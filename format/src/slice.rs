@@ -13,6 +13,7 @@ use crate::manifest::reader::{Error, Log};
 use crate::manifest::{PartitionPosition, Run, Segment};
 use crate::offset_range::OffsetRange;
 use crate::segment::slice::Wanted;
+use crate::state::State;
 use crate::store::Store;
 
 /// The first offset of each partition that a slice does not hold; of other partitions it holds nothing.
@@ -62,11 +63,12 @@ impl Slice<'_> {
         // A slice until the highest timestamp has no end.
         let to = self.until.and_then(|until| until.get().checked_add(1)).map(TimestampMs::new);
         let segments = log.segments(store, self.from, to).await?;
-        Ok(segments.into_iter().filter_map(|segment| self.touched(segment)).collect())
+        Ok(segments.into_iter().filter_map(|segment| self.touched(segment, &log.state)).collect())
     }
 
-    fn touched(&self, segment: Segment) -> Option<Touched> {
-        let wanted: Vec<Wanted> = segment.runs.iter().filter_map(|run| self.wanted(run)).collect();
+    fn touched(&self, segment: Segment, state: &State) -> Option<Touched> {
+        let live = segment.runs.iter().filter(|run| state.holds_run(run));
+        let wanted: Vec<Wanted> = live.filter_map(|run| self.wanted(run)).collect();
         (!wanted.is_empty()).then_some(Touched { segment, wanted })
     }
 

@@ -14,8 +14,8 @@ use crate::ids::{
 };
 use crate::manifest::invariants::{self, Violation};
 use crate::manifest::{
-    Frontier, Gap, GroupImage, LastRecord, Manifest, PartitionPosition, Segment, TopicDescription, TopicEvent,
-    TopicEventKind,
+    Frontier, Gap, GroupImage, LastRecord, Manifest, PartitionPosition, Retired, Run, Segment, TopicDescription,
+    TopicEvent, TopicEventKind,
 };
 
 /// How many of the newest claims the state remembers: enough to see two writers fight.
@@ -55,8 +55,34 @@ pub struct State {
     /// The first instant at which every partition selected then was captured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complete_since: Option<TimestampMs>,
-    /// What has been stored in all.
+    /// How far intake segments were written anew; absent before the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refined: Option<Refinement>,
+    /// What is not kept any longer; absent while everything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<Retirement>,
+    /// What is stored.
     pub totals: Totals,
+}
+
+/// How far intake segments were written anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Refinement {
+    /// No intake segment that this manifest, or one before it, has added is live.
+    pub through: Sequence,
+    /// When the manifest that says so was cut.
+    pub observed_at: TimestampMs,
+}
+
+/// From when on instants are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Retirement {
+    /// No instant before this one can be restored.
+    pub before: TimestampMs,
+    /// When the manifest that says so was cut: the time between the two is what was kept then.
+    pub observed_at: TimestampMs,
 }
 
 /// The newest manifest of a log.
@@ -101,7 +127,7 @@ pub struct ClaimRecord {
     pub observed_at: TimestampMs,
 }
 
-/// Sums over all manifests. Files with the offsets of consumer groups count with their bytes, their rows are no records.
+/// Sums over live segments. Files with the offsets of consumer groups count with their bytes, their rows are no records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Totals {
@@ -132,6 +158,16 @@ impl Totals {
     /// With one file more that holds no record.
     pub fn plus_object(self, bytes: u64) -> Option<Self> {
         Some(Self { segments: self.segments.checked_add(1)?, bytes: self.bytes.checked_add(bytes)?, ..self })
+    }
+
+    /// Without what is not live any more; `None` where that is more than there is.
+    pub fn minus(self, gone: Self) -> Option<Self> {
+        Some(Self {
+            segments: self.segments.checked_sub(gone.segments)?,
+            bytes: self.bytes.checked_sub(gone.bytes)?,
+            rows: self.rows.checked_sub(gone.rows)?,
+            raw_bytes: self.raw_bytes.checked_sub(gone.raw_bytes)?,
+        })
     }
 }
 
@@ -192,7 +228,7 @@ pub struct Interval {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Position {
-    /// The first offset ever accounted for.
+    /// The first offset accounted for: what was held before is retired.
     pub first_offset: Offset,
     /// The first offset not yet accounted for.
     pub next_offset: Offset,
@@ -202,10 +238,10 @@ pub struct Position {
     /// The highest timestamp seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highest_timestamp: Option<TimestampMs>,
-    /// The lowest timestamp seen.
+    /// No record held has a lower timestamp; absent where none is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lowest_timestamp: Option<TimestampMs>,
-    /// Records captured.
+    /// Records held.
     pub rows: u64,
 }
 
@@ -253,8 +289,31 @@ impl State {
             frontier: Frontier::default(),
             group_images: Vec::new(),
             complete_since: None,
+            refined: None,
+            retired: None,
             totals: Totals::default(),
         }
+    }
+
+    /// Whether a segment that the log has named is live: not replaced, and not all of it retired.
+    pub fn holds(&self, segment: &Segment) -> bool {
+        let is_replaced = || {
+            let through = self.refined.map(|refined| refined.through);
+            segment.is_intake() && segment.object.segment_sequence() <= through
+        };
+        !is_replaced() && (self.retired.is_none() || segment.runs.iter().any(|run| self.holds_run(run)))
+    }
+
+    /// Whether a run of a segment that the log has named is not retired.
+    pub fn holds_run(&self, run: &Run) -> bool {
+        self.retired.is_none()
+            || self.position(&run.key()).is_none_or(|held| held.first_offset < run.range.next_offset())
+    }
+
+    /// The instant from which on a restore may choose its moment; `None` while a first copy lasts.
+    pub fn recoverable_from(&self) -> Option<TimestampMs> {
+        let since = self.complete_since?;
+        Some(self.retired.map_or(since, |retired| retired.before.max(since)))
     }
 
     /// The slot that the next manifest takes.
@@ -286,13 +345,10 @@ impl State {
         for event in &manifest.topics {
             self.fold_topic(event, manifest.observed_at);
         }
-        if let Some(image) = &manifest.group_image {
-            self.totals = self.totals.plus_object(image.bytes).unwrap_or(self.totals);
-        }
+        self.totals = invariants::totals(self, manifest).unwrap_or(self.totals);
         let bases = invariants::bases(manifest);
         let mut seen = BTreeMap::new();
         for segment in &manifest.segments {
-            self.totals = self.totals.plus(segment).unwrap_or(self.totals);
             for run in &segment.runs {
                 let (lowest, rows) = seen.entry(run.key()).or_insert((run.min_timestamp, 0_u64));
                 *lowest = run.min_timestamp.min(*lowest);
@@ -306,8 +362,32 @@ impl State {
             self.fold_position(key, position, base, seen);
         }
         self.gaps.extend(manifest.gaps.iter().cloned());
+        if let Some(refined) = &manifest.refined {
+            self.refined = Some(Refinement { through: refined.through, observed_at: manifest.observed_at });
+        }
+        if let Some(retired) = &manifest.retired {
+            self.fold_retired(retired, manifest.observed_at);
+        }
         self.fold_head(manifest, digest);
         Ok(())
+    }
+
+    fn fold_retired(&mut self, retired: &Retired, observed_at: TimestampMs) {
+        let Retired { before, starts, group_images_before, .. } = retired;
+        for start in starts {
+            let Some(held) = self.positions.get_mut(&start.key()) else { continue };
+            held.first_offset = start.first_offset;
+            held.rows = held.rows.saturating_sub(start.rows);
+            held.lowest_timestamp = held.lowest_timestamp.map(|_| start.lowest_timestamp).filter(|_| held.rows > 0);
+        }
+        if let Some(first) = *group_images_before {
+            self.group_images.retain(|image| image.sequence >= first);
+        }
+        let positions = &self.positions;
+        self.gaps.retain(|gap| {
+            positions.get(&gap.key()).is_none_or(|held| held.first_offset < gap.range.next_offset())
+        });
+        self.retired = Some(Retirement { before: *before, observed_at });
     }
 
     fn fold_head(&mut self, manifest: &Manifest, digest: Sha256) {

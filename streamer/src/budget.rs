@@ -26,6 +26,16 @@ impl Budget {
         *self.used.lock() += bytes;
     }
 
+    /// Takes bytes if there is room for them; says whether.
+    pub fn try_charge(&self, bytes: usize) -> bool {
+        let mut used = self.used.lock();
+        let fits = used.saturating_add(bytes) <= self.limit;
+        if fits {
+            *used += bytes;
+        }
+        fits
+    }
+
     /// Gives bytes back.
     pub fn release(&self, bytes: usize) {
         let mut used = self.used.lock();

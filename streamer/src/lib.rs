@@ -22,6 +22,7 @@ pub mod inspect;
 pub mod kafka;
 pub mod metrics;
 pub mod pipeline;
+pub mod refine;
 pub mod report;
 pub mod restore;
 pub mod segments;

@@ -80,6 +80,12 @@ pub struct Metrics {
     pub epoch: Gauge,
     /// Checkpoints written.
     pub checkpoints: Counter,
+    /// Intake segments written anew as topic segments.
+    pub refined_segments: Counter,
+    /// Their bytes.
+    pub refined_bytes: Counter,
+    /// Upkeep of the log that failed and is tried again, by kind.
+    pub upkeep_failures: Family<KindLabel, Counter>,
     /// Commits and deletions of consumer groups committed.
     pub group_offsets: Counter,
     /// Records of `__consumer_offsets` that this release cannot read, kept as they are.
@@ -122,6 +128,9 @@ impl Metrics {
             recent_claims: Gauge::default(),
             epoch: Gauge::default(),
             checkpoints: Counter::default(),
+            refined_segments: Counter::default(),
+            refined_bytes: Counter::default(),
+            upkeep_failures: Family::default(),
             group_offsets: Counter::default(),
             group_unreadable: Counter::default(),
             groups: Family::default(),
@@ -161,6 +170,9 @@ impl Metrics {
         r.register("recent_claims", help, self.recent_claims.clone());
         r.register("epoch", "The writer's epoch", self.epoch.clone());
         r.register("checkpoints", "Checkpoints written", self.checkpoints.clone());
+        r.register("refined_segments", "Intake segments written anew by topic", self.refined_segments.clone());
+        r.register("refined_bytes", "Bytes of these intake segments", self.refined_bytes.clone());
+        r.register("upkeep_failures", "Upkeep of the log that failed, by kind", self.upkeep_failures.clone());
         let help = "Commits and deletions of consumer groups committed";
         r.register("consumer_group_offsets", help, self.group_offsets.clone());
         let help = "Records of __consumer_offsets that cannot be read, kept as they are";

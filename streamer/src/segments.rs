@@ -15,6 +15,7 @@ use strimzi_backup_format::layout::ObjectKey;
 use strimzi_backup_format::manifest::reader::{self, Log};
 use strimzi_backup_format::manifest::{Run, Segment};
 use strimzi_backup_format::offset_range::OffsetRange;
+use strimzi_backup_format::state::State;
 use strimzi_backup_format::store::{Kind, Store};
 
 use crate::error::Error;
@@ -94,7 +95,7 @@ pub async fn run(store: &Store, place: &Location, slice: &Slice, format: Format)
 pub async fn select(store: &Store, log: &Log, slice: &Slice) -> Result<Vec<Entry>, Error> {
     check(log, slice)?;
     let segments = log.segments(store, slice.from, slice.to).await?;
-    Ok(segments.into_iter().filter_map(|segment| entry(segment, slice)).collect())
+    Ok(segments.into_iter().filter_map(|segment| entry(segment, &log.state, slice)).collect())
 }
 
 fn check(log: &Log, slice: &Slice) -> Result<(), Error> {
@@ -112,8 +113,9 @@ fn check(log: &Log, slice: &Slice) -> Result<(), Error> {
     }
 }
 
-fn entry(segment: Segment, slice: &Slice) -> Option<Entry> {
-    let runs: Vec<RunEntry> = segment.runs.into_iter().filter(|run| slice.overlaps(run)).map(RunEntry::from).collect();
+fn entry(segment: Segment, state: &State, slice: &Slice) -> Option<Entry> {
+    let live = segment.runs.into_iter().filter(|run| state.holds_run(run) && slice.overlaps(run));
+    let runs: Vec<RunEntry> = live.map(RunEntry::from).collect();
     (!runs.is_empty()).then_some(Entry { object: segment.object, bytes: segment.bytes, runs })
 }
 

@@ -15,7 +15,7 @@ use sim::seeds::{self, number};
 const SEEDS: u64 = 2_000;
 
 /// What two thousand histories must have in them, or they prove less than they seem to.
-const WANTED: [&str; 15] = [
+const WANTED: [&str; 16] = [
     "Create",
     "Put",
     "MultipartStart",
@@ -29,6 +29,7 @@ const WANTED: [&str; 15] = [
     "Truncated",
     "Excluded",
     "Included",
+    "Refined",
     "RetentionOverrun",
     "TopicDeleted",
 ];

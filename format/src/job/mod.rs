@@ -22,13 +22,13 @@ mod selection;
 
 pub use raw::{
     RawAnchor, RawAuthentication, RawAzure, RawBackup, RawCluster, RawConsumerGroups, RawFilesystem, RawGcs,
-    RawGroupMapping, RawHttp, RawJob, RawPointInTime, RawRestore, RawRestoreGroups, RawRestoreJob, RawS3, RawStorage,
-    RawTls, RawTopicMapping, RawTopics,
+    RawGroupMapping, RawHttp, RawJob, RawPointInTime, RawRestore, RawRestoreGroups, RawRestoreJob, RawRetention, RawS3,
+    RawStorage, RawTls, RawTopicMapping, RawTopics,
 };
 pub use resolve::{ALLOWED_PROPERTIES, Fault, JobFaults, resolve, resolve_restore};
 pub use resolved::{
     Anchor, Authentication, Azure, AzureCredentials, BackupSettings, Cluster, Compression, Filesystem, Gcs,
-    GcsCredentials, HttpSettings, Job, Location, S3, S3Credentials, ScramMechanism, Storage, Tls, Username, defaults,
+    GcsCredentials, HttpSettings, Job, Location, Retention, S3, S3Credentials, ScramMechanism, Storage, Tls, Username, defaults,
 };
 pub use restore::{
     ExistingTopicPolicy, OnGap, RestoreGroups, RestoreJob, RestoreSettings, Stop, TopicCreation, TopicTarget, Until,

@@ -40,6 +40,8 @@ raw!(
         storage: RawStorage,
         /// How it is made.
         backup: RawBackup,
+        /// How long it is kept; for ever if left out.
+        retention: RawRetention,
         /// The address of health and metrics.
         http: RawHttp,
     }
@@ -223,6 +225,8 @@ raw!(
         segment_size: Scalar,
         /// A size, such as `16Mi`.
         topic_segment_bytes: Scalar,
+        /// A size, such as `256Mi`.
+        refine_bytes: Scalar,
         /// A duration, such as `5s`.
         commit_interval: Scalar,
         /// A duration, such as `30s`.
@@ -233,6 +237,20 @@ raw!(
         memory_budget: Scalar,
         /// A number.
         parallelism: Scalar,
+    }
+);
+
+raw!(
+    /// `retention`: see [`super::Retention`] for every field.
+    RawRetention {
+        /// A duration, such as `30d`.
+        max_age: Scalar,
+        /// A number.
+        max_backups: Scalar,
+        /// A duration, such as `1d`.
+        acknowledge_shrink_to: Scalar,
+        /// A duration, such as `24h`.
+        grace_period: Scalar,
     }
 );
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,6 +27,10 @@ pub mod defaults {
     pub const SEGMENT_BYTES: u64 = 256 << 20;
     /// `backup.topicSegmentBytes`.
     pub const TOPIC_SEGMENT_BYTES: u64 = 16 << 20;
+    /// `backup.refineBytes`.
+    pub const REFINE_BYTES: u64 = 256 << 20;
+    /// `retention.gracePeriod`.
+    pub const GRACE_PERIOD: Duration = Duration::from_secs(86_400);
     /// `backup.commitInterval`.
     pub const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
     /// `backup.heartbeatInterval`.
@@ -58,6 +62,8 @@ pub struct Job {
     pub storage: Storage,
     /// How it is made.
     pub backup: BackupSettings,
+    /// How long it is kept.
+    pub retention: Retention,
     /// Health and metrics.
     pub http: HttpSettings,
 }
@@ -278,6 +284,10 @@ pub struct BackupSettings {
     /// A topic with this much waiting at a cut gets a segment of its own, encoded once. Default 16Mi; 64Ki to
     /// `segmentSize`. Smaller: more topics in files of their own, more files and requests.
     pub topic_segment_bytes: u64,
+    /// With this much in intake segments, stored, they are written anew as segments of one topic and hour each
+    /// (`refineBytes`); at the latest when the hour is over. Default 256Mi; 64Ki to 64Gi. Smaller: queries of `topics/` see
+    /// records earlier, in smaller files.
+    pub refine_bytes: u64,
     /// The time between cuts, and so the recovery point of a healthy backup. Default 5s; 200ms to 10m. Shorter: more
     /// requests per hour (at least two each) and smaller segments.
     pub commit_interval: Duration,
@@ -291,6 +301,29 @@ pub struct BackupSettings {
     pub memory_budget_bytes: u64,
     /// Uploads and encodings at once. Default 4; 1 to 64. More: faster catch-up, more CPU and connections.
     pub parallelism: NonZeroUsize,
+}
+
+/// How long a backup is kept: what neither `maxAge` nor `maxBackups` keeps, is retired. With neither, everything is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Instants that are no older can be restored. Default: no limit; at least 1h. A record goes once it is older than this and
+    /// Kafka's own retention of its topic together, so that each of these instants comes back with all that Kafka held then.
+    /// Compacted topics, and those that Kafka keeps for ever, are kept whole.
+    pub max_age: Option<Duration>,
+    /// The newest so many snapshots can be restored (`maxBackups`), and everything since. Default: no limit; at least 1.
+    pub max_backups: Option<NonZeroU32>,
+    /// What is kept may become as short as this at once (`acknowledgeShrinkTo`). Without it, a change that would shorten it by more
+    /// than half is held. Default: none.
+    pub acknowledged: Option<Duration>,
+    /// How long the objects of what is retired are left for those who read them still (`gracePeriod`). Default 24h; up to 90d.
+    pub grace: Duration,
+}
+
+impl Retention {
+    /// Whether anything is ever retired.
+    pub fn is_limited(&self) -> bool {
+        self.max_age.is_some() || self.max_backups.is_some()
+    }
 }
 
 /// The codec of segments.

@@ -4,14 +4,16 @@
 //! the new position with runs, gaps and holes, without overlap (P5); per log: gapless sequence, unbroken hash chain,
 //! epochs that never go down and change only with a claim (P4).
 
+mod upkeep;
+
 use std::collections::BTreeMap;
 
-use super::{Manifest, TopicEventKind};
+use super::{Manifest, Segment, TopicEventKind};
 use crate::checksum::Sha256;
-use crate::ids::{BackupId, Epoch, Lineage, Offset, PartitionKey, Sequence, Shard, TopicName};
-use crate::layout::SegmentPlace;
+use crate::ids::{BackupId, Epoch, Lineage, Offset, PartitionKey, Sequence, Shard, TimestampMs, TopicName};
+use crate::layout::{ObjectKey, SegmentPlace};
 use crate::offset_range::OffsetRange;
-use crate::state::State;
+use crate::state::{State, Totals};
 
 /// The most partitions that a log may know, those of all topics together: each becomes an entry in memory, and a few bytes
 /// of a hostile document could ask for two thousand million. Kafka clusters have some hundred thousand.
@@ -118,6 +120,22 @@ pub enum Violation {
         /// Its key.
         object: String,
     },
+    /// What is refined is not what the log holds.
+    #[error("what it refines through manifest {through} cannot be: {why}")]
+    Refined {
+        /// The manifest that it refines through.
+        through: Sequence,
+        /// Why.
+        why: String,
+    },
+    /// What is retired is not what the log holds.
+    #[error("what it retires before {before} cannot be: {why}", before = before.to_rfc3339())]
+    Retired {
+        /// The instant.
+        before: TimestampMs,
+        /// Why.
+        why: String,
+    },
 }
 
 /// Checks `manifest` as the next after `state`.
@@ -127,8 +145,38 @@ pub enum Violation {
 pub fn check(state: &State, manifest: &Manifest) -> Result<(), Violation> {
     check_link(state, manifest)?;
     check_topics(state, manifest)?;
-    check_segments(state, manifest)?;
+    check_segments(manifest)?;
+    upkeep::check_refined(state, manifest)?;
+    upkeep::check_retired(state, manifest)?;
+    totals(state, manifest)?;
     check_tiles(state, manifest)
+}
+
+/// What is stored after `manifest`.
+///
+/// # Errors
+/// [`Violation`] where a sum is beyond all numbers, or more goes than there is.
+pub fn totals(state: &State, manifest: &Manifest) -> Result<Totals, Violation> {
+    let mut totals = state.totals;
+    if let Some(image) = &manifest.group_image {
+        totals = totals.plus_object(image.bytes).ok_or_else(|| contradiction(&image.object))?;
+    }
+    for segment in manifest.named_segments() {
+        totals = totals.plus(segment).ok_or_else(|| contradiction(&segment.object))?;
+    }
+    if let Some(refined) = &manifest.refined {
+        let too_much = || upkeep::not_refined(refined, "it replaces more than is stored");
+        totals = totals.minus(refined.replaced).ok_or_else(too_much)?;
+    }
+    if let Some(retired) = &manifest.retired {
+        let too_much = || upkeep::not_retired(retired, "it frees more than is stored");
+        totals = totals.minus(retired.freed).ok_or_else(too_much)?;
+    }
+    Ok(totals)
+}
+
+fn contradiction(object: &ObjectKey) -> Violation {
+    Violation::Segment { object: object.to_string() }
 }
 
 /// The first offset that `manifest` accounts for in each partition it touches.
@@ -201,32 +249,38 @@ fn check_partitions(state: &State, manifest: &Manifest) -> Result<(), Violation>
     Ok(())
 }
 
-fn check_segments(state: &State, manifest: &Manifest) -> Result<(), Violation> {
-    let mut totals = state.totals;
-    if let Some(image) = &manifest.group_image {
-        let contradiction = || Violation::Segment { object: image.object.to_string() };
-        let filed = matches!(image.object.segment(), Some(SegmentPlace::Groups(_)));
-        totals = totals.plus_object(image.bytes).filter(|_| filed).ok_or_else(contradiction)?;
+fn check_segments(manifest: &Manifest) -> Result<(), Violation> {
+    if let Some(image) = &manifest.group_image
+        && !matches!(image.object.segment(), Some(SegmentPlace::Groups(_)))
+    {
+        return Err(contradiction(&image.object));
     }
-    for segment in &manifest.segments {
-        let contradiction = || Violation::Segment { object: segment.object.to_string() };
-        let rows = segment.runs.iter().try_fold(0_u64, |sum, run| sum.checked_add(run.rows));
-        let place = segment.object.segment().ok_or_else(contradiction)?;
-        let filed = segment.runs.iter().all(|run| match &place {
-            SegmentPlace::Intake(_) => !run.topic.is_consumer_offsets(),
-            SegmentPlace::Topic(topic, bucket) => {
-                run.topic == *topic && run.bucket == *bucket && !run.topic.is_consumer_offsets()
-            }
-            SegmentPlace::Groups(bucket) => run.topic.is_consumer_offsets() && run.bucket == *bucket,
-        });
-        if rows != Some(segment.rows) || !filed {
-            return Err(contradiction());
+    let misnamed = |segment: &&Segment| {
+        segment.is_intake() && segment.object.segment_sequence() != Some(manifest.sequence)
+    };
+    if let Some(segment) = manifest.segments.iter().find(misnamed) {
+        // Whether it is refined, its name tells.
+        return Err(contradiction(&segment.object));
+    }
+    manifest.named_segments().try_for_each(check_segment)
+}
+
+fn check_segment(segment: &Segment) -> Result<(), Violation> {
+    let rows = segment.runs.iter().try_fold(0_u64, |sum, run| sum.checked_add(run.rows));
+    let place = segment.object.segment().ok_or_else(|| contradiction(&segment.object))?;
+    let filed = segment.runs.iter().all(|run| match &place {
+        SegmentPlace::Intake(_) => !run.topic.is_consumer_offsets(),
+        SegmentPlace::Topic(topic, bucket) => {
+            run.topic == *topic && run.bucket == *bucket && !run.topic.is_consumer_offsets()
         }
-        totals = totals.plus(segment).ok_or_else(contradiction)?;
-        for run in &segment.runs {
-            if run.rows > run.range.span() || run.rows == 0 || run.min_timestamp > run.max_timestamp {
-                return Err(Violation::Run { key: run.key(), range: run.range, rows: run.rows });
-            }
+        SegmentPlace::Groups(bucket) => run.topic.is_consumer_offsets() && run.bucket == *bucket,
+    });
+    if rows != Some(segment.rows) || !filed {
+        return Err(contradiction(&segment.object));
+    }
+    for run in &segment.runs {
+        if run.rows > run.range.span() || run.rows == 0 || run.min_timestamp > run.max_timestamp {
+            return Err(Violation::Run { key: run.key(), range: run.range, rows: run.rows });
         }
     }
     Ok(())

@@ -7,8 +7,10 @@ use bytes::Bytes;
 
 use super::invariants::Violation;
 use super::reader::Log;
-use super::{Claim, Frontier, Gap, GroupImage, Hole, Manifest, PartitionPosition, Segment, TopicEvent};
-use crate::checkpoint::{Block, Checkpoint, MANIFESTS_PER_BLOCK, RUNS_PER_BLOCK};
+use super::{
+    Claim, Frontier, Gap, GroupImage, Hole, Manifest, PartitionPosition, Refined, Retired, Segment, TopicEvent,
+};
+use crate::checkpoint::{Block, Checkpoint, MANIFESTS_PER_BLOCK, RUNS_PER_BLOCK, intake_bytes};
 use crate::checksum::Sha256;
 use crate::document::{self, FORMAT_VERSION, Kind};
 use crate::identity::Identity;
@@ -83,6 +85,10 @@ pub struct Draft {
     pub topics: Vec<TopicEvent>,
     /// New positions.
     pub positions: Vec<PartitionPosition>,
+    /// Intake segments that topic segments, complete in the store, take the place of.
+    pub refined: Option<Refined>,
+    /// What is not kept any longer.
+    pub retired: Option<Retired>,
     /// Up to when everything is captured.
     pub frontier: Frontier,
 }
@@ -152,7 +158,7 @@ impl LogWriter {
     /// creates what [`LogWriter::prepare_claim`] gives.
     pub fn new(store: Store, shard: Shard, log: Log) -> Self {
         let Log { state, blocks, tail, .. } = log;
-        let open_block: Vec<Segment> = tail.into_iter().flat_map(|manifest| manifest.segments).collect();
+        let open_block: Vec<Segment> = tail.iter().flat_map(Manifest::named_segments).cloned().collect();
         let open_runs = open_block.iter().map(|segment| segment.runs.len()).sum();
         Self { store, shard, epoch: state.epoch().next(), state, blocks, open_block, open_runs }
     }
@@ -191,7 +197,7 @@ impl LogWriter {
         nonce: Nonce,
         observed_at: TimestampMs,
     ) -> Result<Prepared, Error> {
-        let Draft { segments, group_image, gaps, holes, topics, positions, frontier } = draft;
+        let Draft { segments, group_image, gaps, holes, topics, positions, refined, retired, frontier } = draft;
         let manifest = Manifest {
             format_version: FORMAT_VERSION,
             kind: Kind::Manifest,
@@ -209,6 +215,8 @@ impl LogWriter {
             holes,
             topics,
             positions,
+            refined,
+            retired,
             frontier,
         };
         super::invariants::check(&self.state, &manifest)?;
@@ -234,8 +242,8 @@ impl LogWriter {
 
     fn advance(&mut self, prepared: &Prepared) -> Result<(), Error> {
         self.state.fold(&prepared.manifest, Sha256::of(&prepared.bytes))?;
-        self.open_runs += prepared.manifest.segments.iter().map(|segment| segment.runs.len()).sum::<usize>();
-        self.open_block.extend(prepared.manifest.segments.iter().cloned());
+        self.open_runs += prepared.manifest.named_segments().map(|segment| segment.runs.len()).sum::<usize>();
+        self.open_block.extend(prepared.manifest.named_segments().cloned());
         Ok(())
     }
 
@@ -296,6 +304,28 @@ impl LogWriter {
                 Err(Error::Corrupt { object: key.to_string(), why })
             }
         }
+    }
+
+    /// Whether segments were committed since the newest checkpoint.
+    pub fn has_open_block(&self) -> bool {
+        !self.open_block.is_empty()
+    }
+
+    /// Bytes of the intake segments that are not refined yet.
+    pub fn intake_bytes(&self) -> u64 {
+        let listed: u64 = self.blocks_to_refine().map(|(block, _)| block.intake_bytes).sum();
+        listed + intake_bytes(&self.open_block)
+    }
+
+    /// The blocks after the last refined manifest, newest first, each with the manifest that it begins with. What was committed
+    /// since the newest checkpoint is in none.
+    pub fn blocks_to_refine(&self) -> impl Iterator<Item = (&Block, Sequence)> {
+        let through = self.state.refined.map(|refined| refined.through);
+        let begins = (0..self.blocks.len()).map(|at| match at.checked_sub(1) {
+            Some(before) => self.blocks[before].to.next(),
+            None => Sequence::FIRST,
+        });
+        self.blocks.iter().zip(begins).rev().take_while(move |(block, _)| Some(block.to) > through)
     }
 
     /// The sequence that the next manifest will have: part of the names of its segments.

@@ -2,9 +2,22 @@
 //!
 //! Owns: the documents and their parts. [`log`] creates them, [`reader`] reads them, [`invariants`] are the pure checks that every manifest passes before it is created and after it is read.
 
+/// What every part that names its partition by three fields shares.
+macro_rules! of_a_partition {
+    ($($part:ty),+) => {$(
+        impl $part {
+            /// The partition that it is about.
+            pub fn key(&self) -> PartitionKey {
+                PartitionKey { topic: self.topic.clone(), lineage: self.lineage, partition: self.partition }
+            }
+        }
+    )+};
+}
+
 pub mod invariants;
 pub mod log;
 pub mod reader;
+mod upkeep;
 
 use std::collections::BTreeMap;
 
@@ -16,8 +29,9 @@ use crate::ids::{
     BackupId, Epoch, LeaderEpoch, Lineage, Nonce, Offset, PartitionId, PartitionKey, Sequence, Shard, TimestampMs,
     TopicId, TopicName,
 };
-use crate::layout::ObjectKey;
+use crate::layout::{ObjectKey, SegmentPlace};
 use crate::offset_range::OffsetRange;
+pub use upkeep::{PartitionStart, Refined, Retired};
 
 /// One link of the log: what was added to the backup between two instants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,8 +76,21 @@ pub struct Manifest {
     /// Where each partition that moved stands now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub positions: Vec<PartitionPosition>,
+    /// Intake segments that topic segments take the place of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refined: Option<Refined>,
+    /// What is not kept any longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<Retired>,
     /// Up to when everything is captured, and what is behind.
     pub frontier: Frontier,
+}
+
+impl Manifest {
+    /// Every segment that it names for the first time.
+    pub fn named_segments(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter().chain(self.refined.iter().flat_map(|refined| &refined.segments))
+    }
 }
 
 impl crate::document::Document for Manifest {
@@ -106,6 +133,11 @@ impl Segment {
     /// Whether it holds offsets of consumer groups, and no record.
     pub fn holds_groups(&self) -> bool {
         self.runs.iter().any(|run| run.topic.is_consumer_offsets())
+    }
+
+    /// Whether it holds records of many topics, until they are written anew by topic.
+    pub fn is_intake(&self) -> bool {
+        matches!(self.object.segment(), Some(SegmentPlace::Intake(_)))
     }
 }
 
@@ -401,18 +433,6 @@ impl BehindReason {
             Self::Corrupt => "Corrupt",
         }
     }
-}
-
-/// What every part that names its partition by three fields shares.
-macro_rules! of_a_partition {
-    ($($part:ty),+) => {$(
-        impl $part {
-            /// The partition that it is about.
-            pub fn key(&self) -> PartitionKey {
-                PartitionKey { topic: self.topic.clone(), lineage: self.lineage, partition: self.partition }
-            }
-        }
-    )+};
 }
 
 of_a_partition!(Run, Gap, Hole, PartitionPosition, Behind);

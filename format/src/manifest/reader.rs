@@ -361,7 +361,7 @@ impl Log {
         };
         let wanted = self.blocks_with(|block, _| block.overlaps(from, to));
         let mut segments = self.in_blocks(store, wanted).await?;
-        segments.retain(|segment| !segment.holds_groups() && inside(segment));
+        segments.retain(|segment| !segment.holds_groups() && inside(segment) && self.state.holds(segment));
         Ok(segments)
     }
 
@@ -384,7 +384,9 @@ impl Log {
         let inside = |segment: &Segment| segment.runs.iter().any(|run| to.is_none_or(|to| run.min_timestamp < to));
         let overlaps = |block: &Block, begin| Some(block.to) > after && begin <= last && block.overlaps(None, to);
         let mut segments = self.in_blocks(store, self.blocks_with(overlaps)).await?;
-        segments.retain(|segment| segment.holds_groups() && named(segment) && inside(segment));
+        segments.retain(|segment| {
+            segment.holds_groups() && named(segment) && inside(segment) && self.state.holds(segment)
+        });
         Ok(segments)
     }
 
@@ -408,14 +410,17 @@ impl Log {
         if newest.is_some() {
             segments.extend(self.block_segments.iter().cloned());
         }
-        segments.extend(self.tail.iter().flat_map(|manifest| manifest.segments.iter().cloned()));
+        segments.extend(self.tail.iter().flat_map(Manifest::named_segments).cloned());
         Ok(segments)
     }
 }
 
 /// The segments of a block: from its checkpoint, or from its manifests where the checkpoint is not what it was. A
 /// checkpoint is derived from them, so losing it costs requests and nothing else.
-async fn read_block(store: &Store, shard: Shard, block: &Block, begin: Sequence) -> Result<Vec<Segment>, Error> {
+///
+/// # Errors
+/// [`Error`], where neither can be read.
+pub async fn read_block(store: &Store, shard: Shard, block: &Block, begin: Sequence) -> Result<Vec<Segment>, Error> {
     match read_checkpoint_block(store, block).await {
         Err(error) if !error.is_retryable() => read_manifests(store, shard, begin, block.to).await,
         read => read,
@@ -427,7 +432,7 @@ async fn read_manifests(store: &Store, shard: Shard, first: Sequence, last: Sequ
     let read: Vec<Vec<Segment>> = futures::stream::iter(slots)
         .map(|sequence| async move {
             match manifest(store, shard, sequence).await? {
-                Some((manifest, _)) => Ok(manifest.segments),
+                Some((manifest, _)) => Ok(manifest.named_segments().cloned().collect()),
                 None => Err(hole_error(shard, sequence, &layout::manifest(shard, last))),
             }
         })

@@ -3,7 +3,7 @@
 //! Owns: whole row groups as independent jobs, their order in the file, the footer's facts and the digests. Does not own:
 //! how columns are encoded ([`super::row_group`]) or which rows share a row group.
 //!
-//! Invariants: runs are sorted and do not overlap, over the whole segment; each record lies in its run and after the
+//! Invariants: runs are in their order ([`super::run_order`]) and do not overlap; each record lies in its run and after the
 //! record before it; what is written stays below the limits that a reader insists on ([`super::footer`]).
 
 use std::fmt;
@@ -19,6 +19,7 @@ use super::checksums::PageDigests;
 use super::options::new_file;
 pub use super::options::{Codec, EncodeOptions};
 use super::row_group::{Chunk, RowGroupEncoder};
+use super::run_order::RunOrder;
 use super::{Error, footer};
 use crate::bucket::Bucket;
 use crate::checksum::{Sha256, Sha256Hasher};
@@ -161,6 +162,7 @@ pub struct SegmentWriter {
     file: SerializedFileWriter<Parts>,
     backup: BackupId,
     runs: Vec<Run>,
+    order: RunOrder,
     rows: u64,
     raw_bytes: u64,
     row_groups: u32,
@@ -181,17 +183,16 @@ impl SegmentWriter {
         let mut file = new_file(Parts::default(), options)?;
         // What the file begins with is no page.
         file.flush().map_err(|error| Error::Encode(error.into()))?;
-        Ok(Self { file, backup: options.backup, runs: Vec::new(), rows: 0, raw_bytes: 0, row_groups: 0 })
+        let order = RunOrder::default();
+        Ok(Self { file, backup: options.backup, runs: Vec::new(), order, rows: 0, raw_bytes: 0, row_groups: 0 })
     }
 
-    /// Adds a row group, which must come after those already in.
+    /// Adds a row group, whose offsets must come after those of their partitions that are in already.
     ///
     /// # Errors
-    /// [`Error::Unsorted`] where it does not come after, else [`Error::Encode`].
+    /// [`Error::Unsorted`] where they do not, else [`Error::Encode`]; of the segment nothing can be made then.
     pub fn append(&mut self, group: EncodedRowGroup) -> Result<(), Error> {
-        if let (Some(previous), Some(first)) = (self.runs.last(), group.runs.first()) {
-            check_order(previous, &first.key(), first.range)?;
-        }
+        group.runs.iter().try_for_each(|run| self.order.follow(self.row_groups, run))?;
         self.file.inner_mut().pages.expect(group.chunks.iter().flat_map(Chunk::page_sizes));
         let mut writer = self.file.next_row_group().map_err(Error::Encode)?;
         for chunk in group.chunks {

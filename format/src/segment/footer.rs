@@ -17,6 +17,7 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
+use super::run_order::RunOrder;
 use super::page_map::PageMap;
 use super::{Error, checksums, pages};
 use crate::ids::BackupId;
@@ -283,9 +284,7 @@ fn check_runs(metadata: &ParquetMetaData, runs: &[Run]) -> Result<(), Error> {
     if let Some(run) = rest.next() {
         return Err(contradiction(run));
     }
-    let sorted = runs.is_sorted_by(|a, b| {
-        let (before, after) = (a.key(), b.key());
-        before < after || (before == after && a.range.next_offset() <= b.range.base())
-    });
-    if sorted { Ok(()) } else { Err(Error::damaged("the runs are not sorted, or overlap")) }
+    let mut order = RunOrder::default();
+    let sorted = runs.iter().try_for_each(|run| order.follow(run.row_group, run));
+    sorted.map_err(|_| Error::damaged("the runs are not sorted, or overlap"))
 }

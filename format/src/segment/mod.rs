@@ -3,8 +3,8 @@
 //! Owns: how records become a segment ([`batch`], [`encode`]) and come back ([`footer`], [`decode`]). Does not own:
 //! which records go into which segment, where it is stored, or which manifest names it.
 //!
-//! Invariants: what comes back is byte for byte what was put in (P6); rows are sorted by topic, lineage, partition and
-//! offset; the runs in the footer are those of the manifest; reading hostile bytes ends in an error, never in a panic
+//! Invariants: what comes back is byte for byte what was put in (P6); the rows of a row group are sorted by topic, lineage,
+//! partition and offset, and over row groups the offsets of each partition go up; the runs in the footer are those of the manifest; reading hostile bytes ends in an error, never in a panic
 //! or in memory beyond [`footer::MAX_ROW_GROUP_BYTES`] (P9).
 
 pub mod batch;
@@ -21,6 +21,7 @@ pub(crate) mod plain;
 pub(crate) mod row_group;
 pub(crate) mod rows;
 pub(crate) mod run_lengths;
+pub(crate) mod run_order;
 pub mod slice;
 #[cfg(test)]
 mod tests;

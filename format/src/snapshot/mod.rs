@@ -86,7 +86,7 @@ impl Snapshot {
             nonce,
             asked_at,
             manifest: state.head?,
-            recoverable_from: state.complete_since,
+            recoverable_from: state.recoverable_from(),
             recoverable_until: coverage::recoverable_until(state),
             oldest_timestamp,
             newest_timestamp,

@@ -115,6 +115,9 @@ pub struct BackupSpec {
     /// A topic with this many bytes in a cut gets a segment of its own. Default 16Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_segment_bytes: Option<Quantity>,
+    /// With this many bytes in intake segments, they are written anew by topic; at the latest every hour. Default 256Mi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refine_bytes: Option<Quantity>,
     /// The recovery point of a healthy backup. Default 5s; 200ms to 10m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 32))]

@@ -28,6 +28,7 @@ pub fn job(name: &str, spec: &KafkaBackupSpec, kafka: &Discovered, keys: Option<
             .map(|groups| RawConsumerGroups { include: groups.include.clone(), exclude: groups.exclude.clone() }),
         storage: Some(storage(&spec.storage, keys)),
         backup: spec.backup.as_ref().map(backup),
+        retention: None,
         http: Some(http()),
     }
 }
@@ -159,6 +160,7 @@ fn backup(spec: &BackupSpec) -> RawBackup {
         compression_level: spec.compression_level.map(|level| Scalar::new(level.to_string())),
         segment_size: spec.segment_size.as_ref().map(scalar),
         topic_segment_bytes: spec.topic_segment_bytes.as_ref().map(scalar),
+        refine_bytes: spec.refine_bytes.as_ref().map(scalar),
         commit_interval: spec.commit_interval.as_ref().map(Scalar::new),
         heartbeat_interval: spec.heartbeat_interval.as_ref().map(Scalar::new),
         metadata_interval: spec.metadata_interval.as_ref().map(Scalar::new),

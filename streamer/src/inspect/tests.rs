@@ -7,7 +7,7 @@ use strimzi_backup_format::identity::Identity;
 use strimzi_backup_format::ids::{
     BackupId, ClusterId, Epoch, LeaderEpoch, Lineage, Nonce, Offset, PartitionId, PartitionKey, TopicId, TopicName,
 };
-use strimzi_backup_format::layout::{self, SegmentName, SegmentPlace};
+use strimzi_backup_format::layout::{self, Origin, SegmentName, SegmentPlace};
 use strimzi_backup_format::manifest::{
     Behind, BehindReason, Claim, Frontier, Gap, GapReason, GroupStanding, Run, Segment, TopicDescription,
     TopicEventKind,
@@ -103,7 +103,7 @@ fn manifest(sequence: u64, seconds: i64, sizes: &[u64]) -> Manifest {
     let segment = |(number, bytes): (usize, &u64)| Segment {
         object: layout::segment(
             &SegmentPlace::Intake(bucket),
-            SegmentName { shard: Shard::ONLY, epoch: Epoch::new(3), sequence: Sequence::new(sequence), number },
+            SegmentName { shard: Shard::ONLY, epoch: Epoch::new(3), sequence: Sequence::new(sequence), number, origin: Origin::Cut },
         ),
         bytes: *bytes,
         sha256: Sha256::of(b"segment"),
@@ -143,6 +143,8 @@ fn manifest(sequence: u64, seconds: i64, sizes: &[u64]) -> Manifest {
         holes: Vec::new(),
         topics: Vec::new(),
         positions: Vec::new(),
+        refined: None,
+        retired: None,
         frontier: Frontier::default(),
     }
 }

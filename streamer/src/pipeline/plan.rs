@@ -18,10 +18,10 @@ use crate::source::buffers::PartitionCut;
 
 /// A row group is closed at this many raw bytes: between 8 and 64 MiB encodes best, and smaller ones spread over the
 /// encoders sooner.
-const ROW_GROUP_BYTES: usize = 8 << 20;
+pub(crate) const ROW_GROUP_BYTES: usize = 8 << 20;
 
 /// And at this many records and headers, far below what a reader accepts, however few bytes they have.
-const ROW_GROUP_VALUES: usize = 1 << 22;
+pub(crate) const ROW_GROUP_VALUES: usize = 1 << 22;
 
 /// A topic with this much in an intake segment gets row groups of its own there, and no row group is left smaller than
 /// this if it can be helped: below it, Parquet's fixed costs show.

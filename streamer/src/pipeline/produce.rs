@@ -10,7 +10,7 @@ use futures::stream::FuturesOrdered;
 use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::groups::{self, GroupRun};
 use strimzi_backup_format::ids::{Epoch, Sequence, Shard};
-use strimzi_backup_format::layout::{self, SegmentName, SegmentPlace};
+use strimzi_backup_format::layout::{self, Origin, SegmentName, SegmentPlace};
 use strimzi_backup_format::manifest::{GroupImage, Segment};
 use strimzi_backup_format::segment;
 use strimzi_backup_format::segment::encode::{EncodeOptions, EncodedSegment, SegmentWriter, encode_row_group};
@@ -99,7 +99,7 @@ pub async fn produce<C: Clock>(
         let segment = run_on(shop.pool, move || groups::file::encode(offsets, bucket)).await?;
         encoded.push((SegmentPlace::Groups(bucket), segment));
     }
-    let name = |number| SegmentName { shard: shop.shard, epoch: shop.epoch, sequence, number };
+    let name = |number| SegmentName { shard: shop.shard, epoch: shop.epoch, sequence, number, origin: Origin::Cut };
     let image = make_image(shop, image, bucket, name(encoded.len()));
     let bytes: u64 = encoded.iter().map(|(_, segment)| segment.bytes).sum();
     charge.shrink_to(usize::try_from(bytes).unwrap_or(usize::MAX));
@@ -146,7 +146,7 @@ async fn encode<C: Clock>(shop: &Workshop<C>, planned: PlannedSegment) -> Result
 }
 
 /// Runs CPU-heavy work.
-async fn run_on<T: Send + 'static>(
+pub(crate) async fn run_on<T: Send + 'static>(
     pool: Pool,
     work: impl FnOnce() -> Result<T, segment::Error> + Send + 'static,
 ) -> Result<T, segment::Error> {
@@ -163,7 +163,7 @@ async fn run_on<T: Send + 'static>(
     }
 }
 
-async fn upload<C: Clock>(shop: &Workshop<C>, object: layout::ObjectKey, encoded: EncodedSegment) -> Segment {
+pub(crate) async fn upload<C: Clock>(shop: &Workshop<C>, object: layout::ObjectKey, encoded: EncodedSegment) -> Segment {
     let EncodedSegment { parts, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs } = encoded;
     let key = object.below(&shop.store.prefix);
     let backoff = Backoff::new();

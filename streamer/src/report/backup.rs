@@ -38,7 +38,7 @@ impl Protected {
     pub fn of(state: &State) -> Self {
         let (oldest, newest) = coverage::timestamps(state);
         Self {
-            from: state.complete_since,
+            from: state.recoverable_from(),
             until: coverage::recoverable_until(state),
             oldest,
             newest,

@@ -257,7 +257,7 @@ fn moment(
         return if was_looked { Ok(None) } else { Err(PointFault::NothingYet) };
     };
     let (from, latest) = match snapshot {
-        None => (state.complete_since, coverage::recoverable_until(state)),
+        None => (state.recoverable_from(), coverage::recoverable_until(state)),
         Some(snapshot) => (snapshot.recoverable_from, snapshot.recoverable_until),
     };
     let (Some(earliest), Some(latest)) = (from, latest) else { return Err(PointFault::NothingYet) };

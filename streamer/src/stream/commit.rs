@@ -120,6 +120,9 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         metrics.records.inc_by(of_records.iter().map(|segment| segment.rows).sum());
         metrics.bytes.inc_by(of_records.iter().map(|segment| segment.raw_bytes).sum());
         metrics.group_offsets.inc_by(of_groups.iter().map(|segment| segment.rows).sum());
+        if manifest.segments.iter().any(Segment::is_intake) {
+            self.upkeep.intake(manifest.observed_at);
+        }
         if let Some(cut_at) = cut_at {
             metrics.duration.observe(cut_at.elapsed().as_secs_f64());
         }
@@ -134,20 +137,23 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         metrics.set_groups(coverage::groups(state));
         metrics.recent_claims.set(recent_claims(state, parts.clock.now()));
         parts.status.committed(Protected::of(state));
+        if let Some(refined) = &manifest.refined {
+            self.refined(refined, manifest.observed_at);
+        }
         tracing::debug!(sequence = %manifest.sequence, kind, segments = manifest.segments.len(), "committed");
     }
 
-    /// Writes a checkpoint; one that fails is tried after the next commit.
-    async fn checkpoint(&mut self) -> Result<(), Error> {
+    /// Writes a checkpoint, and says whether; one that fails is tried after the next commit.
+    pub(super) async fn checkpoint(&mut self) -> Result<bool, Error> {
         self.footing().check().await?;
         match self.parts.writer.checkpoint().await {
             Ok(()) => {
                 self.parts.metrics.checkpoints.inc();
-                Ok(())
+                Ok(true)
             }
             Err(error @ log::Error::NotYet { .. }) => {
                 self.parts.metrics.store_failed("checkpoint", &"checkpoint", &error, self.parts.clock.now());
-                Ok(())
+                Ok(false)
             }
             Err(error) => Err(error.into()),
         }

@@ -22,6 +22,7 @@ mod discover;
 mod faults;
 mod frontier;
 mod settle;
+mod upkeep;
 mod watermarks;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,7 +34,7 @@ use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::ids::{Offset, PartitionKey, TimestampMs, TopicName};
 use strimzi_backup_format::job::{BackupSettings, TopicSelection};
 use strimzi_backup_format::manifest::log::{Draft, LogWriter};
-use strimzi_backup_format::manifest::{Gap, Hole, PartitionPosition};
+use strimzi_backup_format::manifest::{Gap, Hole, PartitionPosition, Refined};
 use strimzi_backup_format::segment;
 use strimzi_backup_format::state::Head;
 use tokio::task::JoinSet;
@@ -53,6 +54,7 @@ use crate::source::groups::Groups;
 use crate::source::{Broker, TopicPartition};
 use crate::status::Status;
 use discover::Scope;
+use upkeep::Upkeep;
 
 /// Cuts on their way into the store at once. Two keep the encoders and the network busy; more would only hold memory.
 const CUTS_IN_FLIGHT: usize = 3;
@@ -134,6 +136,8 @@ pub struct Stream<B, C> {
     unconfirmed_ends: BTreeMap<PartitionKey, Offset>,
     /// The newest manifest at the last look whether the log still stands.
     seen_head: Option<Head>,
+    /// Refining, beside the loop.
+    upkeep: Upkeep,
     until: Until,
     /// Events of the client at the last look whether a cut is due early.
     events_seen: u64,
@@ -152,11 +156,12 @@ struct Pending {
     gaps: Vec<Gap>,
     holes: Vec<Hole>,
     positions: BTreeMap<PartitionKey, PartitionPosition>,
+    refined: Option<Refined>,
 }
 
 impl Pending {
     fn is_empty(&self) -> bool {
-        self.gaps.is_empty() && self.holes.is_empty() && self.positions.is_empty()
+        self.gaps.is_empty() && self.holes.is_empty() && self.positions.is_empty() && self.refined.is_none()
     }
 }
 
@@ -204,6 +209,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         catalog.select(|topic| scope.selects(topic));
         let returning = catalog.returned();
         let ledger = frontier::ledger(state);
+        let upkeep = Upkeep::new(state, parts.writer.intake_bytes());
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         let policy = Policy {
             segment_bytes: bytes(parts.settings.segment_bytes),
@@ -227,6 +233,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             confirmed: BTreeMap::new(),
             unknown: BTreeMap::new(),
             unconfirmed_ends: BTreeMap::new(),
+            upkeep,
             until,
             events_seen: 0,
             goal: None,
@@ -264,6 +271,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 () = stop.cancelled() => Event::Stop,
                 done = produced(&mut self.in_flight) => { self.commit_next(done?).await?; Event::Produced }
                 Some(answer) = self.asking.join_next() => Event::Answer(unpack(answer)),
+                done = self.upkeep.finished() => { self.end_upkeep(done); Event::Fill }
                 // Before the ticks, which may always be due; it only sends questions off, and holds none of them up.
                 _ = topics.tick() => Event::Topics,
                 _ = tick.tick(), if settled => Event::Tick,
@@ -312,7 +320,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             self.commit(draft, self.parts.clock.now(), "heartbeat", None).await?;
         }
         self.ask_watermarks();
-        Ok(())
+        self.begin_upkeep().await
     }
 
     /// Takes what was fetched, unless an earlier cut still waits for its topic ids.
@@ -334,7 +342,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     /// Everything that goes into the next manifest beside its records.
     fn draft(&mut self) -> Draft {
         let frontier = self.frontier();
-        let Pending { gaps, holes, positions } = std::mem::take(&mut self.pending);
+        let Pending { gaps, holes, positions, refined } = std::mem::take(&mut self.pending);
         let topics = self.catalog.take_events();
         Draft {
             segments: Vec::new(),
@@ -343,6 +351,8 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             holes,
             topics,
             positions: positions.into_values().collect(),
+            refined,
+            retired: None,
             frontier,
         }
     }

@@ -298,7 +298,7 @@ impl Walk<'_> {
 fn recoverable(state: &State, report: &Report) -> Recoverable {
     let until = recoverable_until(state);
     let whole_since = report.harm.map(|harm| harm.max_timestamp.plus_millis(1));
-    let from = state.complete_since.map(|since| whole_since.map_or(since, |whole| whole.max(since)));
+    let from = state.recoverable_from().map(|since| whole_since.map_or(since, |whole| whole.max(since)));
     let reached = |from: &TimestampMs| until.is_some_and(|until| *from <= until);
     Recoverable { from: from.filter(reached), until }
 }

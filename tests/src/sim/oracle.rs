@@ -16,7 +16,7 @@ use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::ids::{Lineage, PartitionId, PartitionKey, Sequence, Shard, TimestampMs};
 use strimzi_backup_format::job::TopicSelection;
 use strimzi_backup_format::layout::{self, ObjectKey};
-use strimzi_backup_format::manifest::{GapReason, Manifest, Segment, TopicEventKind, reader};
+use strimzi_backup_format::manifest::{GapReason, Manifest, Refined, Segment, TopicEventKind, reader};
 use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::record::Record;
 use strimzi_backup_format::segment::decode::SegmentReader;
@@ -46,11 +46,12 @@ pub struct Oracle {
     cluster: Arc<Mutex<Cluster>>,
     /// The log folded by the oracle itself, from its first link.
     state: Option<State>,
+    /// The live ones, in the order of the log.
     segments: Vec<Segment>,
     tiles: Tiles,
     records: Records,
-    /// Segments whose records are in `records` already.
-    read: usize,
+    /// The rows of the segments that were read already.
+    read: BTreeMap<ObjectKey, Vec<(PartitionKey, Record)>>,
     /// What each writer selects; written by the writers.
     pub selections: Selections,
     /// The rows committed in each epoch.
@@ -71,7 +72,7 @@ impl Oracle {
             segments: Vec::new(),
             tiles: Tiles::new(),
             records: Records::new(),
-            read: 0,
+            read: BTreeMap::new(),
             selections: Selections::default(),
             rows_by_epoch: BTreeMap::new(),
             seen: BTreeSet::new(),
@@ -132,6 +133,10 @@ impl Oracle {
             self.tiles.entry(hole.key()).or_default().push((hole.range, Tile::Hole));
         }
         self.segments.extend(manifest.segments.iter().cloned());
+        if let Some(refined) = &manifest.refined {
+            self.seen.insert("Refined".to_owned());
+            refine(&mut self.segments, &mut self.tiles, refined)?;
+        }
         let cluster = self.cluster.lock();
         check_honesty(state, &cluster).context("recoverable.until is not honest")?;
         let selection = self.selections.lock().get(&epoch.get()).filter(|_| manifest.claim.is_none()).cloned();
@@ -171,25 +176,17 @@ impl Oracle {
     }
 
     async fn read_segments(&mut self) -> Result<()> {
-        for segment in &self.segments[self.read..] {
-            let key = segment.object.below(&self.store.prefix);
-            let found = self.store.inner.get(&key).await.with_context(|| format!("segment {}", segment.object))?;
-            let bytes = found.bytes().await?;
-            ensure!(bytes.len() as u64 == segment.bytes, "{} has another size", segment.object);
-            ensure!(Sha256::of(&bytes) == segment.sha256, "{} has another digest", segment.object);
-            let reader = SegmentReader::open(bytes)?;
-            ensure!(reader.runs() == segment.runs, "{} has other runs than its manifest says", segment.object);
-            let mut rows = 0;
-            for row in reader.rows() {
-                let (key, record) = row?;
+        self.records.clear();
+        for segment in &self.segments {
+            if !self.read.contains_key(&segment.object) {
+                self.read.insert(segment.object.clone(), read(&self.store, segment).await?);
+            }
+            for (key, record) in &self.read[&segment.object] {
                 let offset = record.offset.get();
-                rows += 1;
-                let twice = self.records.entry(key.clone()).or_default().insert(offset, record);
+                let twice = self.records.entry(key.clone()).or_default().insert(offset, record.clone());
                 ensure!(twice.is_none(), "{key} holds offset {offset} twice");
             }
-            ensure!(rows == segment.rows, "{} has {rows} rows", segment.object);
         }
-        self.read = self.segments.len();
         Ok(())
     }
 
@@ -242,6 +239,40 @@ impl Oracle {
             verdicts.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect();
         bail!("its {} logs, newest first: {}", reasons.len(), reasons.join("; "))
     }
+}
+
+/// The rows of a segment, which must be what its manifest says.
+async fn read(store: &Store, segment: &Segment) -> Result<Vec<(PartitionKey, Record)>> {
+    let key = segment.object.below(&store.prefix);
+    let found = store.inner.get(&key).await.with_context(|| format!("segment {}", segment.object))?;
+    let bytes = found.bytes().await?;
+    ensure!(bytes.len() as u64 == segment.bytes, "{} has another size", segment.object);
+    ensure!(Sha256::of(&bytes) == segment.sha256, "{} has another digest", segment.object);
+    let reader = SegmentReader::open(bytes)?;
+    ensure!(reader.runs() == segment.runs, "{} has other runs than its manifest says", segment.object);
+    let rows: Vec<_> = reader.rows().collect::<Result<_, _>>()?;
+    ensure!(rows.len() as u64 == segment.rows, "{} has {} rows", segment.object, rows.len());
+    Ok(rows)
+}
+
+/// Puts what was refined in the place of what it replaces.
+fn refine(segments: &mut Vec<Segment>, tiles: &mut Tiles, refined: &Refined) -> Result<()> {
+    let is_replaced = |segment: &Segment| {
+        segment.object.as_str().starts_with("intake/") && segment.object.segment_sequence() <= Some(refined.through)
+    };
+    let gone: Vec<Segment> = segments.extract_if(.., |segment| is_replaced(segment)).collect();
+    let (count, bytes) = (gone.len() as u64, gone.iter().map(|segment| segment.bytes).sum());
+    let Refined { replaced, .. } = refined;
+    ensure!((replaced.segments, replaced.bytes) == (count, bytes), "{replaced:?} is not what it replaces: {count} of {bytes} bytes");
+    for run in gone.iter().flat_map(|segment| &segment.runs) {
+        let tiles = tiles.entry(run.key()).or_default();
+        tiles.retain(|tile| *tile != (run.range, Tile::Run));
+    }
+    for run in refined.segments.iter().flat_map(|segment| &segment.runs) {
+        tiles.entry(run.key()).or_default().push((run.range, Tile::Run));
+    }
+    segments.extend(refined.segments.iter().cloned());
+    Ok(())
 }
 
 /// Every object of a store with the digest of its bytes.

@@ -95,6 +95,7 @@ impl World {
         // Below what a document may ask for, so that a few records already make several segments.
         job.backup.topic_segment_bytes = 1_500;
         job.backup.segment_bytes = 4_000;
+        job.backup.refine_bytes = 20_000;
         Ok(job)
     }
 

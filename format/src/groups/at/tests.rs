@@ -6,7 +6,7 @@ use crate::bucket::Bucket;
 use crate::groups::sample::{commit as committed, delete};
 use crate::groups::{GroupRun, file};
 use crate::ids::{LeaderEpoch, PartitionId, Shard};
-use crate::layout::{self, SegmentName, SegmentPlace};
+use crate::layout::{self, Origin, SegmentName, SegmentPlace};
 use crate::manifest::Segment;
 use crate::manifest::log::{Draft, LogWriter};
 use crate::offset_range::OffsetRange;
@@ -55,7 +55,7 @@ impl History {
     async fn upload(&self, encoded: EncodedSegment, number: usize) -> Segment {
         let EncodedSegment { parts, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs } = encoded;
         let (epoch, sequence) = (self.writer.epoch(), self.writer.next_sequence());
-        let name = SegmentName { shard: Shard::ONLY, epoch, sequence, number };
+        let name = SegmentName { shard: Shard::ONLY, epoch, sequence, number, origin: Origin::Cut };
         let object = layout::segment(&SegmentPlace::Groups(Bucket::of(at(0))), name);
         let path = object.below(&self.store.prefix);
         self.store.inner.put(&path, parts.concat().into()).await.expect("put");

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod restore;
+mod retention;
 mod storage;
 
 pub use cluster::ALLOWED_PROPERTIES;
@@ -27,6 +28,7 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const SEGMENT_BYTES_RANGE: RangeInclusive<u64> = MIB..=5 * GIB;
 const TOPIC_SEGMENT_BYTES_MIN: u64 = 64 << 10;
+const REFINE_BYTES_RANGE: RangeInclusive<u64> = (64 << 10)..=64 * GIB;
 /// Up to here a size counts as one: nothing on this machine could hold more.
 const MEMORY_BUDGET_RANGE: RangeInclusive<u64> = 64 * MIB..=1024 * GIB;
 const INTERVAL_RANGE: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(600);
@@ -113,10 +115,11 @@ pub fn resolve(raw: RawJob) -> Result<Job, JobFaults> {
     let consumer_groups = consumer_groups(raw.consumer_groups.unwrap_or_default(), &mut faults);
     let storage = faults.required("storage", raw.storage).and_then(|raw| storage::resolve(raw, &mut faults));
     let backup = backup(&raw.backup.unwrap_or_default(), &mut faults);
+    let retention = retention::resolve(&raw.retention.unwrap_or_default(), &mut faults);
     let http = http(raw.http.unwrap_or_default(), &mut faults);
     match (cluster, storage, http) {
         (Some(cluster), Some(storage), Some(http)) if faults.0.is_empty() => {
-            Ok(Job { name, cluster, topics, consumer_groups, storage, backup, http })
+            Ok(Job { name, cluster, topics, consumer_groups, storage, backup, retention, http })
         }
         _ => Err(JobFaults { document: Document::Job, faults: faults.0 }),
     }
@@ -319,8 +322,11 @@ fn backup(raw: &RawBackup, faults: &mut Faults) -> BackupSettings {
         defaults::MEMORY_BUDGET_BYTES,
         &MEMORY_BUDGET_RANGE,
     );
+    let refine_bytes =
+        faults.bytes("backup.refineBytes", raw.refine_bytes.as_ref(), defaults::REFINE_BYTES, &REFINE_BYTES_RANGE);
     BackupSettings {
         compression,
+        refine_bytes,
         segment_bytes,
         topic_segment_bytes: topic_segment_bytes(raw.topic_segment_bytes.as_ref(), segment_bytes, faults),
         commit_interval,

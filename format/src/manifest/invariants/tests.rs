@@ -3,7 +3,7 @@
 use super::*;
 use crate::bucket::Bucket;
 use crate::ids::PartitionId;
-use crate::layout::{self, SegmentName, SegmentPlace};
+use crate::layout::{self, Origin, SegmentName, SegmentPlace};
 use crate::manifest::log::Draft;
 use crate::manifest::{Claim, Frontier, GapReason, Segment};
 use crate::sample::{
@@ -11,7 +11,10 @@ use crate::sample::{
 };
 
 fn next(state: &State, draft: Draft) -> Manifest {
-    let Draft { segments, group_image, gaps, holes, topics, positions, frontier } = draft;
+    let Draft { mut segments, group_image, gaps, holes, topics, positions, refined, retired, frontier } = draft;
+    for (number, segment) in segments.iter_mut().enumerate().filter(|(_, segment)| segment.is_intake()) {
+        segment.object = crate::sample::intake(state.next_sequence(), number);
+    }
     Manifest {
         format_version: crate::document::FORMAT_VERSION,
         kind: crate::document::Kind::Manifest,
@@ -29,6 +32,8 @@ fn next(state: &State, draft: Draft) -> Manifest {
         holes,
         topics,
         positions,
+        refined,
+        retired,
         frontier,
     }
 }
@@ -181,7 +186,7 @@ fn a_segment_sums_its_runs_and_lies_where_they_belong() {
     };
     fn filed(topic: &str, millis: i64) -> layout::ObjectKey {
         let place = SegmentPlace::Topic(TopicName::new(topic).expect("topic"), Bucket::of(at(0).plus_millis(millis)));
-        let name = SegmentName { shard: Shard::ONLY, epoch: Epoch::new(3), sequence: Sequence::new(3), number: 0 };
+        let name = SegmentName { shard: Shard::ONLY, epoch: Epoch::new(3), sequence: Sequence::new(3), number: 0, origin: Origin::Cut };
         layout::segment(&place, name)
     }
     assert_eq!(with(|segment| segment.object = filed("orders", 0)), Ok(()));

@@ -14,7 +14,7 @@ use crate::checkpoint::{Block, Checkpoint};
 use crate::document::{self, FORMAT_VERSION, Kind};
 use crate::identity::Identity;
 use crate::ids::{ClusterId, SnapshotId};
-use crate::layout::{self, SegmentName, SegmentPlace};
+use crate::layout::{self, Origin, SegmentName, SegmentPlace};
 use crate::sample::{at, behind, gap, hole, key, range, run, topic};
 use crate::snapshot::{Label, Snapshot};
 use crate::state::{ClaimRecord, Earlier, GroupImageAt, Head, Interval, Life, Position, State, TopicState, Totals};
@@ -80,7 +80,7 @@ fn happened(name: &str, lineage: i32, kind: TopicEventKind, id: &str) -> TopicEv
 }
 
 fn place(number: usize) -> SegmentName {
-    SegmentName { shard: Shard::ONLY, epoch: Epoch::new(2), sequence: Sequence::new(3), number }
+    SegmentName { shard: Shard::ONLY, epoch: Epoch::new(2), sequence: Sequence::new(3), number, origin: Origin::Cut }
 }
 
 fn intake() -> Segment {
@@ -224,6 +224,8 @@ fn manifest() -> Manifest {
             moved(&key("orders", 0, 0), 112, last(108, -1), Some(TimestampMs::new(i64::MAX))),
             moved(&key("payments", 0, 0), 5, last(4, 0), Some(at(3601))),
         ],
+        refined: None,
+        retired: None,
         frontier: frontier(),
     }
 }
@@ -304,6 +306,8 @@ fn before() -> State {
         frontier: Frontier { until: Some(at(59)), ..Frontier::default() },
         group_images: Vec::new(),
         complete_since: Some(at(59)),
+        refined: None,
+        retired: None,
         totals: Totals { segments: 3, bytes: 4000, rows: 160, raw_bytes: 12_000 },
     }
 }
@@ -370,7 +374,7 @@ fn checkpoint() -> Checkpoint {
     let block = |to: u64, content: &[u8]| {
         let (to, sha256) = (Sequence::new(to), Sha256::of(content));
         let object = layout::checkpoint(Shard::ONLY, to, &sha256);
-        Block { object, sha256, to, segments: 0, bytes: 0, min_timestamp: None, max_timestamp: None }
+        Block { object, sha256, to, segments: 0, bytes: 0, intake_bytes: 0, min_timestamp: None, max_timestamp: None }
     };
     let (min_timestamp, max_timestamp) = (Some(at(0)), Some(at(89)));
     let second = Block { segments: 3, bytes: 4000, min_timestamp, max_timestamp, ..block(2, b"checkpoint 2") };

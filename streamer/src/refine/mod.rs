@@ -1,0 +1,256 @@
+//! Refining: intake segments, which hold a few seconds of many topics, become segments of one topic and one hour each.
+//!
+//! ```text
+//! blocks of the log ──▶ intake segments ──▶ rows ──▶ Sorter: by topic and bucket ──▶ row groups ──▶ files ──▶ Refined
+//! ```
+//!
+//! Owns: reading each intake segment once, in the order of the log, and what comes of it. Does not own: when it is done, or
+//! the manifest that makes it count ([`crate::stream`]). Until that is committed, what was uploaded does not exist; so it may
+//! be dropped at any point.
+//!
+//! Invariants: the records that come out are those that went in, each once, under their offsets; the offsets of a partition
+//! ascend within a file; memory is bounded by [`Limits`] and one row group, and [`Limits`] are charged to the process's budget.
+
+mod sorter;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use strimzi_backup_format::checkpoint::Block;
+use strimzi_backup_format::ids::{PartitionKey, Sequence};
+use strimzi_backup_format::layout::{self, Origin, SegmentName, SegmentPlace};
+use strimzi_backup_format::manifest::{Refined, Segment, reader};
+use strimzi_backup_format::offset_range::OffsetRange;
+use strimzi_backup_format::segment;
+use strimzi_backup_format::segment::slice::{SliceError, SliceReader, Wanted};
+use strimzi_backup_format::state::{State, Totals};
+
+use crate::budget::{Budget, Charge};
+use crate::clock::Clock;
+use crate::pipeline::produce::{Workshop, run_on, upload};
+use sorter::{Finished, Sorter};
+
+/// Blocks that are refined at once: so many runs are held in memory, and so much work is lost where it does not succeed.
+const BLOCKS_AT_ONCE: usize = 8;
+
+/// Stored bytes of intake after which no further block is taken.
+const BYTES_AT_ONCE: u64 = 4 << 30;
+
+/// What refining may hold in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of records that wait for their row group.
+    pub raw_bytes: usize,
+    /// Bytes of row groups that wait for their file to be full: no file becomes larger.
+    pub encoded_bytes: usize,
+}
+
+impl Limits {
+    /// A third of the budget that all records in memory share.
+    pub fn of(budget: &Budget) -> Self {
+        Self { raw_bytes: budget.limit() / 12, encoded_bytes: budget.limit() / 4 }
+    }
+
+    /// Takes it from the budget; `None` where that is needed for streaming.
+    pub fn charge(self, budget: &Arc<Budget>) -> Option<Charge> {
+        let bytes = self.raw_bytes + self.encoded_bytes;
+        budget.try_charge(bytes).then(|| Charge::adopt(Arc::clone(budget), bytes))
+    }
+}
+
+/// Why intake segments could not be refined. They stay as they are.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log does not say what lies in intake.
+    #[error(transparent)]
+    Log(#[from] reader::Error),
+    /// An intake segment cannot be read.
+    #[error(transparent)]
+    Read(#[from] SliceError),
+    /// The records cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] segment::Error),
+    /// What came out is not what went in: a fault of this program, found before anything counts.
+    #[error("a fault of this program: refining lost or doubled offsets of {0}; nothing was changed")]
+    Unequal(PartitionKey),
+}
+
+/// What is to be refined.
+#[derive(Debug)]
+pub struct Order {
+    /// What the log says, when it was ordered.
+    pub state: State,
+    /// The blocks of the log that hold the intake segments, oldest first, each with the manifest that it begins with.
+    pub blocks: Vec<(Block, Sequence)>,
+}
+
+impl Order {
+    /// The oldest of `blocks`, which come newest first, as many as are refined at once; `None` where there is none.
+    pub fn new<'a>(state: &State, blocks: impl Iterator<Item = (&'a Block, Sequence)>) -> Option<Self> {
+        let mut all: Vec<_> = blocks.map(|(block, begin)| (block.clone(), begin)).collect();
+        all.reverse();
+        let mut bytes = 0;
+        let fits = all.iter().take(BLOCKS_AT_ONCE).take_while(|(block, _)| {
+            let fits = bytes < BYTES_AT_ONCE;
+            bytes += block.intake_bytes;
+            fits
+        });
+        let count = fits.count();
+        all.truncate(count);
+        (!all.is_empty()).then(|| Self { state: state.clone(), blocks: all })
+    }
+
+    /// The manifest through which it is refined.
+    fn through(&self) -> Sequence {
+        self.blocks.last().map_or(Sequence::FIRST, |(block, _)| block.to)
+    }
+}
+
+/// Refines what is ordered, within `limits`, which are charged. On success all segments are complete in the store. `numbers`
+/// counts the files that this writer has refined.
+///
+/// # Errors
+/// [`Error`]; what was uploaded until then, no manifest names.
+pub async fn refine<C: Clock>(
+    shop: Arc<Workshop<C>>,
+    order: Order,
+    (limits, charge): (Limits, Charge),
+    numbers: Arc<AtomicUsize>,
+) -> Result<Refined, Error> {
+    let through = order.through();
+    let mut work = Work {
+        shop: shop.as_ref(),
+        sorter: Some(Sorter::new(shop.options.clone(), limits)),
+        through,
+        numbers: &numbers,
+        segments: Vec::new(),
+        replaced: Totals::default(),
+        read: BTreeMap::new(),
+    };
+    for (block, begin) in &order.blocks {
+        let mut segments = reader::read_block(&shop.store, shop.shard, block, *begin).await?;
+        segments.retain(|segment| segment.is_intake() && order.state.holds(segment));
+        for segment in segments {
+            work.take(&order.state, segment).await?;
+        }
+    }
+    let refined = work.finish().await;
+    drop(charge);
+    refined
+}
+
+/// Refining under way.
+struct Work<'a, C> {
+    shop: &'a Workshop<C>,
+    /// Away while a thread works on it.
+    sorter: Option<Sorter>,
+    through: Sequence,
+    numbers: &'a AtomicUsize,
+    segments: Vec<Segment>,
+    replaced: Totals,
+    /// What was read of each partition, in order; what follows on is joined.
+    read: BTreeMap<PartitionKey, Vec<OffsetRange>>,
+}
+
+impl<C: Clock> Work<'_, C> {
+    /// Takes in all records of one intake segment.
+    async fn take(&mut self, state: &State, segment: Segment) -> Result<(), Error> {
+        self.replaced = self.replaced.plus(&segment).unwrap_or(self.replaced);
+        let live: Vec<_> = segment.runs.iter().filter(|run| state.holds_run(run)).cloned().collect();
+        for run in &live {
+            join(self.read.entry(run.key()).or_default(), run.range);
+        }
+        let wanted = live.iter().cloned().map(Wanted::all).collect();
+        let mut reader = SliceReader::open(&self.shop.store, segment, wanted).await?;
+        let mut runs = live.into_iter().peekable();
+        while let Some(rows) = reader.next_group().await? {
+            let row_group = runs.peek().map(|run| run.row_group);
+            let of_group: Vec<_> =
+                std::iter::from_fn(|| runs.next_if(|run| Some(run.row_group) == row_group)).collect();
+            let finished = self.on_thread(move |sorter| sorter.take(of_group, rows)).await?;
+            self.upload(finished).await;
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<Refined, Error> {
+        loop {
+            let finished = self.on_thread(|sorter| sorter.finish_one()).await?;
+            if finished.is_empty() {
+                break;
+            }
+            self.upload(finished).await;
+        }
+        self.check()?;
+        // The rows of runs that were retired meanwhile went with them.
+        let sum = self.segments.iter().try_fold(Totals::default(), |sum, segment| sum.plus(segment)).unwrap_or_default();
+        let replaced = Totals { rows: sum.rows, raw_bytes: sum.raw_bytes, ..self.replaced };
+        Ok(Refined { through: self.through, segments: self.segments, replaced })
+    }
+
+    /// Runs work on the sorter where it may block.
+    async fn on_thread(
+        &mut self,
+        work: impl FnOnce(&mut Sorter) -> Result<Vec<Finished>, Error> + Send + 'static,
+    ) -> Result<Vec<Finished>, Error> {
+        let Some(mut sorter) = self.sorter.take() else { return Ok(Vec::new()) };
+        let permit = self.shop.encoders.acquire().await;
+        let (sorter, done) = run_on(self.shop.pool, move || {
+            let done = work(&mut sorter);
+            Ok((sorter, done))
+        })
+        .await?;
+        drop(permit);
+        self.sorter = Some(sorter);
+        done
+    }
+
+    async fn upload(&mut self, finished: Vec<Finished>) {
+        for Finished { topic, bucket, encoded } in finished {
+            let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+            let name = SegmentName {
+                shard: self.shop.shard,
+                epoch: self.shop.epoch,
+                sequence: self.through,
+                number,
+                origin: Origin::Refined,
+            };
+            let object = layout::segment(&SegmentPlace::Topic(topic, bucket), name);
+            self.segments.push(upload(self.shop, object, encoded).await);
+        }
+    }
+
+    /// Compares the offsets that came out with those that went in.
+    fn check(&self) -> Result<(), Error> {
+        let mut written: BTreeMap<PartitionKey, Vec<OffsetRange>> = BTreeMap::new();
+        for run in self.segments.iter().flat_map(|segment| &segment.runs) {
+            written.entry(run.key()).or_default().push(run.range);
+        }
+        for ranges in written.values_mut() {
+            ranges.sort_unstable();
+            let sorted = std::mem::take(ranges);
+            sorted.into_iter().for_each(|range| join(ranges, range));
+        }
+        if written == self.read {
+            return Ok(());
+        }
+        let differs = |key: &&PartitionKey| written.get(*key) != self.read.get(*key);
+        match self.read.keys().chain(written.keys()).find(differs) {
+            Some(key) => Err(Error::Unequal(key.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Adds a range at the end of some, to the last of them where it follows on.
+fn join(ranges: &mut Vec<OffsetRange>, range: OffsetRange) {
+    if let Some(last) = ranges.last_mut()
+        && last.next_offset() == range.base()
+        && let Ok(joined) = OffsetRange::new(last.base(), range.next_offset())
+    {
+        *last = joined;
+        return;
+    }
+    ranges.push(range);
+}

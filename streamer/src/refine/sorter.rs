@@ -1,0 +1,212 @@
+//! Records by topic and bucket, as far as memory allows: as rows, as row groups, as files.
+//!
+//! Owns: what is encoded, and which file is closed, when memory runs out: the largest, so that small topics stay together
+//! for as long as it is possible. Does no I/O.
+
+use std::collections::BTreeMap;
+
+use strimzi_backup_format::bucket::Bucket;
+use strimzi_backup_format::ids::{LeaderEpoch, PartitionKey, TopicName};
+use strimzi_backup_format::manifest::Run;
+use strimzi_backup_format::offset_range::OffsetRange;
+use strimzi_backup_format::record::{HeaderRef, Record, RecordRef};
+use strimzi_backup_format::segment::batch::{Batch, BatchBuilder};
+use strimzi_backup_format::segment::encode::{
+    EncodeOptions, EncodedSegment, RunInput, SegmentWriter, encode_row_group,
+};
+use strimzi_backup_format::segment::slice::GroupRows;
+
+use super::{Error, Limits};
+use crate::pipeline::plan::{ROW_GROUP_BYTES, ROW_GROUP_VALUES};
+
+/// A file, ready to be uploaded.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) topic: TopicName,
+    pub(super) bucket: Bucket,
+    pub(super) encoded: EncodedSegment,
+}
+
+/// Sorts records.
+#[derive(Debug)]
+pub(super) struct Sorter {
+    options: EncodeOptions,
+    limits: Limits,
+    files: BTreeMap<(TopicName, Bucket), File>,
+    /// Bytes held by records that wait, and by row groups.
+    held: usize,
+    encoded: usize,
+}
+
+/// The next file of a topic and a bucket.
+#[derive(Debug, Default)]
+struct File {
+    waiting: BTreeMap<PartitionKey, Waiting>,
+    held: usize,
+    values: usize,
+    writer: Option<SegmentWriter>,
+    encoded: usize,
+}
+
+/// The records of a partition that wait for their row group.
+#[derive(Debug)]
+struct Waiting {
+    /// Its runs, in order; the last one goes on.
+    runs: Vec<RunInput>,
+    /// What the last run holds beside its batches.
+    builder: BatchBuilder,
+}
+
+impl Sorter {
+    pub(super) fn new(options: EncodeOptions, limits: Limits) -> Self {
+        Self { options, limits, files: BTreeMap::new(), held: 0, encoded: 0 }
+    }
+
+    /// Takes the rows of one row group in, which belong to `runs`, in their order. Gives the files that memory has no room for.
+    pub(super) fn take(&mut self, runs: Vec<Run>, rows: GroupRows) -> Result<Vec<Finished>, Error> {
+        let mut rows = rows.peekable();
+        for run in runs {
+            let key = run.key();
+            let place = (run.topic.clone(), run.bucket);
+            let file = self.files.entry(place.clone()).or_default();
+            let waiting = file.waiting.entry(key.clone()).or_insert_with(Waiting::new);
+            let before = waiting.builder.memory();
+            let begun = waiting.begin(&run);
+            let mut sealed = begun;
+            while let Some(row) = rows.next_if(|row| is_of(row, &key, run.range)) {
+                let (_, record) = row?;
+                file.values += 1 + record.headers.len();
+                sealed += waiting.append(&record, run.leader_epoch);
+            }
+            let more = (waiting.builder.memory() + sealed).saturating_sub(before);
+            file.held += more;
+            self.held += more;
+            if file.held >= ROW_GROUP_BYTES || file.values >= ROW_GROUP_VALUES {
+                self.encode(&place)?;
+            }
+        }
+        self.make_room()
+    }
+
+    /// Makes a row group of what waits for a file.
+    fn encode(&mut self, place: &(TopicName, Bucket)) -> Result<(), Error> {
+        let Some(file) = self.files.get_mut(place) else { return Ok(()) };
+        let waiting = std::mem::take(&mut file.waiting);
+        let runs: Vec<RunInput> = waiting.into_values().flat_map(Waiting::finish).collect();
+        self.held -= std::mem::take(&mut file.held);
+        file.values = 0;
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let group = encode_row_group(&self.options, runs)?;
+        let bytes = usize::try_from(group.bytes()).unwrap_or(usize::MAX);
+        let mut writer = match file.writer.take() {
+            Some(writer) => writer,
+            None => SegmentWriter::new(&self.options)?,
+        };
+        writer.append(group)?;
+        file.writer = Some(writer);
+        file.encoded += bytes;
+        self.encoded += bytes;
+        Ok(())
+    }
+
+    /// Encodes, and then closes, the largest files until memory suffices.
+    fn make_room(&mut self) -> Result<Vec<Finished>, Error> {
+        while self.held > self.limits.raw_bytes {
+            let Some(largest) = self.largest(|file| file.held) else { break };
+            self.encode(&largest)?;
+        }
+        let mut finished = Vec::new();
+        while self.encoded > self.limits.encoded_bytes {
+            let Some(largest) = self.largest(|file| file.encoded) else { break };
+            finished.extend(self.close(&largest)?);
+        }
+        Ok(finished)
+    }
+
+    fn largest(&self, size: impl Fn(&File) -> usize) -> Option<(TopicName, Bucket)> {
+        let largest = self.files.iter().max_by_key(|(_, file)| size(file)).filter(|(_, file)| size(file) > 0);
+        largest.map(|(place, _)| place.clone())
+    }
+
+    /// Closes one file that is left; nothing where none is.
+    pub(super) fn finish_one(&mut self) -> Result<Vec<Finished>, Error> {
+        let Some(place) = self.files.keys().next().cloned() else { return Ok(Vec::new()) };
+        Ok(self.close(&place)?.into_iter().collect())
+    }
+
+    fn close(&mut self, place: &(TopicName, Bucket)) -> Result<Option<Finished>, Error> {
+        self.encode(place)?;
+        let Some(file) = self.files.remove(place) else { return Ok(None) };
+        self.encoded -= file.encoded;
+        let Some(writer) = file.writer else { return Ok(None) };
+        let (topic, bucket) = place.clone();
+        Ok(Some(Finished { topic, bucket, encoded: writer.finish()? }))
+    }
+}
+
+/// Whether a row belongs to a run; an error belongs to the run that was to come.
+fn is_of<E>(row: &Result<(PartitionKey, Record), E>, key: &PartitionKey, range: OffsetRange) -> bool {
+    match row {
+        Ok((of, record)) => of == key && range.contains(record.offset),
+        Err(_) => true,
+    }
+}
+
+impl Waiting {
+    fn new() -> Self {
+        Self { runs: Vec::new(), builder: BatchBuilder::new(false) }
+    }
+
+    /// Goes on with a run: as part of the one before where it follows on, else as one of its own. Gives the bytes of the batch
+    /// that it closed.
+    fn begin(&mut self, run: &Run) -> usize {
+        if let Some(last) = self.runs.last_mut()
+            && last.range.next_offset() == run.range.base()
+            && let Ok(joined) = OffsetRange::new(last.range.base(), run.range.next_offset())
+        {
+            last.range = joined;
+            return 0;
+        }
+        let sealed = self.seal();
+        self.runs.push(RunInput { key: run.key(), range: run.range, bucket: run.bucket, batches: Vec::new() });
+        sealed
+    }
+
+    /// Takes a record in; gives the bytes of the batch that it filled.
+    fn append(&mut self, record: &Record, leader_epoch: LeaderEpoch) -> usize {
+        append(&mut self.builder, record, leader_epoch);
+        if self.builder.is_full() { self.seal() } else { 0 }
+    }
+
+    fn seal(&mut self) -> usize {
+        let Some(last) = self.runs.last_mut().filter(|_| !self.builder.is_empty()) else { return 0 };
+        let batch: Batch = self.builder.finish();
+        let memory = batch.memory();
+        last.batches.push(batch);
+        memory
+    }
+
+    fn finish(mut self) -> Vec<RunInput> {
+        self.seal();
+        self.runs
+    }
+}
+
+fn append(builder: &mut BatchBuilder, record: &Record, leader_epoch: LeaderEpoch) {
+    let headers: Vec<HeaderRef<'_>> = record
+        .headers
+        .iter()
+        .map(|header| HeaderRef { key: &header.key, value: header.value.as_deref() })
+        .collect();
+    builder.append(&RecordRef {
+        offset: record.offset,
+        timestamp: record.timestamp,
+        timestamp_type: record.timestamp_type,
+        leader_epoch,
+        key: record.key.as_deref(),
+        value: record.value.as_deref(),
+        headers: &headers,
+    });
+}
