@@ -1,7 +1,8 @@
 //! Checkpoints: the folded state after a manifest, so that nobody replays the whole log.
 //!
 //! A checkpoint holds the state, and the segments that were added since the checkpoint before: a *block*. It also
-//! lists the blocks before its own with their extent in time, so a reader fetches only those that a slice touches.
+//! lists the blocks before its own with their extent in time, so a reader fetches only those that a slice touches; and the
+//! bucket manifests that have taken the place of older ones ([`crate::seal`]).
 //! It is derived from manifests alone and proves nothing by itself: a reader trusts it only if the manifest it was
 //! folded up to is in the log with the digest that it names.
 
@@ -12,6 +13,7 @@ use crate::document::{Document, Kind};
 use crate::ids::{Sequence, TimestampMs};
 use crate::layout::ObjectKey;
 use crate::manifest::Segment;
+use crate::seal::Sealed;
 use crate::state::State;
 
 /// A new checkpoint is written after this many manifests …
@@ -30,7 +32,10 @@ pub struct Checkpoint {
     pub kind: Kind,
     /// What the log says up to its head.
     pub state: State,
-    /// The blocks before this one's, oldest first.
+    /// What is sealed, by hour; absent before the first hour was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
+    /// The blocks before this one's that list live segments which are not sealed, oldest first.
     pub blocks: Vec<Block>,
     /// The segments of this checkpoint's own block.
     pub segments: Vec<Segment>,
@@ -38,6 +43,19 @@ pub struct Checkpoint {
 
 impl Document for Checkpoint {
     const KIND: Kind = Kind::Checkpoint;
+}
+
+impl Checkpoint {
+    /// The first manifest that its own block covers.
+    pub fn begins(&self) -> Sequence {
+        begins(self.sealed.as_ref(), &self.blocks)
+    }
+}
+
+/// The first manifest after all blocks, those included that sealing has emptied.
+pub fn begins(sealed: Option<&Sealed>, blocks: &[Block]) -> Sequence {
+    let ends = [sealed.map(|sealed| sealed.through), blocks.last().map(|block| block.to)];
+    ends.into_iter().flatten().max().map_or(Sequence::FIRST, Sequence::next)
 }
 
 /// What a checkpoint's own segments cover.
@@ -48,7 +66,9 @@ pub struct Block {
     pub object: ObjectKey,
     /// SHA-256 of that checkpoint's stored bytes.
     pub sha256: Sha256,
-    /// The last manifest it covers; it begins after the last of the block before.
+    /// The first manifest it covers.
+    pub from: Sequence,
+    /// The last manifest it covers.
     pub to: Sequence,
     /// How many segments it lists.
     pub segments: u64,
@@ -77,11 +97,12 @@ pub fn intake_bytes(segments: &[Segment]) -> u64 {
 
 impl Block {
     /// Describes the segments that the checkpoint under `object` lists.
-    pub fn new(object: ObjectKey, sha256: Sha256, to: Sequence, segments: &[Segment]) -> Self {
+    pub fn new(object: ObjectKey, sha256: Sha256, from: Sequence, to: Sequence, segments: &[Segment]) -> Self {
         let runs = || segments.iter().flat_map(|segment| &segment.runs);
         Self {
             object,
             sha256,
+            from,
             to,
             segments: segments.len() as u64,
             bytes: segments.iter().map(|segment| segment.bytes).sum(),
@@ -107,7 +128,7 @@ mod tests {
     fn block(segments: &[Segment]) -> Block {
         let sha256 = Sha256::of(b"a checkpoint");
         let to = Sequence::new(7);
-        Block::new(crate::layout::checkpoint(Shard::ONLY, to, &sha256), sha256, to, segments)
+        Block::new(crate::layout::checkpoint(Shard::ONLY, to, &sha256), sha256, Sequence::FIRST, to, segments)
     }
 
     #[test]

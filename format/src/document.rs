@@ -38,6 +38,8 @@ pub enum Kind {
     Manifest,
     /// The state folded up to a manifest.
     Checkpoint,
+    /// The live segments of one hour.
+    BucketManifest,
     /// A named boundary: where everything stood at a manifest.
     Snapshot,
     /// What a restore reads and writes.
@@ -52,6 +54,7 @@ impl Kind {
             Self::Identity => "identity",
             Self::Manifest => "manifest",
             Self::Checkpoint => "checkpoint",
+            Self::BucketManifest => "bucketManifest",
             Self::Snapshot => "snapshot",
             Self::RestorePlan => "restorePlan",
             Self::RestoreReport => "restoreReport",

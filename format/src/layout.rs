@@ -4,6 +4,7 @@
 //! backup.json
 //! manifests/<shard>/<sequence:020>.json.zst
 //! checkpoints/<shard>/<sequence:020>-<sha256:8>.json.zst
+//! buckets/<date>/<hour>/<shard>-<sequence:020>-<sha256:8>.json.zst
 //! snapshots/<id>.json
 //! restores/<id>/plan.json, report.json
 //! intake/<date>/<hour>/<shard>-<epoch>-<sequence>-<n>.parquet
@@ -69,9 +70,11 @@ impl From<ObjectKey> for String {
 impl TryFrom<String> for ObjectKey {
     type Error = ForeignKey;
 
-    /// Accepts the segment and checkpoint keys that stored documents may name: nothing that climbs out of the prefix.
+    /// Accepts the keys of segments, checkpoints and bucket manifests, which stored documents may name: nothing that climbs
+    /// out of the prefix.
     fn try_from(key: String) -> Result<Self, ForeignKey> {
-        if parse_segment(&key).is_some() || checkpoint_sequence(&key).is_some() {
+        let derived = || checkpoint_sequence(&key).or_else(|| bucket_manifest_sequence(&key));
+        if parse_segment(&key).is_some() || derived().is_some() {
             Ok(Self(key))
         } else {
             Err(ForeignKey(key))
@@ -115,6 +118,25 @@ pub fn checkpoint(shard: Shard, sequence: Sequence, digest: &Sha256) -> ObjectKe
     ObjectKey(format!("checkpoints/{shard}/{:020}-{}.json.zst", sequence.get(), digest.short()))
 }
 
+/// The folder of the bucket manifests.
+pub fn buckets() -> ObjectKey {
+    ObjectKey("buckets".to_owned())
+}
+
+/// The key of a bucket manifest whose stored bytes have `digest`.
+pub fn bucket_manifest(bucket: Bucket, shard: Shard, through: Sequence, digest: &Sha256) -> ObjectKey {
+    let (date, hour, through, digest) = (bucket.date(), bucket.hour(), through.get(), digest.short());
+    ObjectKey(format!("buckets/{date}/{hour}/{shard}-{through:020}-{digest}.json.zst"))
+}
+
+/// The manifest after which the segments were live that the bucket manifest of this key lists.
+pub fn bucket_manifest_sequence(key: &str) -> Option<Sequence> {
+    let ["buckets", date, hour, name] = key.split('/').collect::<Vec<_>>()[..] else { return None };
+    Bucket::parse(date, hour)?;
+    let (shard, name) = name.split_once('-')?;
+    derived_sequence(shard, name)
+}
+
 /// The folder of the snapshots.
 pub fn snapshots() -> ObjectKey {
     ObjectKey("snapshots".to_owned())
@@ -154,6 +176,11 @@ pub fn manifest_sequence(key: &str) -> Option<Sequence> {
 pub fn checkpoint_sequence(key: &str) -> Option<Sequence> {
     let rest = key.strip_prefix("checkpoints/")?;
     let (shard, name) = rest.split_once('/')?;
+    derived_sequence(shard, name)
+}
+
+/// The sequence in the name of a document whose digest is in it too.
+fn derived_sequence(shard: &str, name: &str) -> Option<Sequence> {
     let (sequence, digest) = name.strip_suffix(".json.zst")?.split_once('-')?;
     let digits = |text: &str, len: usize| text.len() == len && text.bytes().all(|b| b.is_ascii_hexdigit());
     (digits(shard, 4) && digits(digest, 8)).then(|| sequence_number(sequence)).flatten()

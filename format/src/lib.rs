@@ -42,6 +42,7 @@ pub mod record;
 #[cfg(any(test, feature = "testing"))]
 pub mod sample;
 pub mod schema;
+pub mod seal;
 pub mod segment;
 pub mod slice;
 pub mod snapshot;

@@ -175,6 +175,7 @@ pub fn empty_log() -> Log {
     Log {
         state: empty_state(),
         identity: identity(),
+        sealed: None,
         blocks: Vec::new(),
         block_segments: Arc::default(),
         tail: Vec::new(),

@@ -304,6 +304,11 @@ impl State {
         !is_replaced() && (self.retired.is_none() || segment.runs.iter().any(|run| self.holds_run(run)))
     }
 
+    /// Whether the image of consumer groups that a manifest has added is kept; one that comes later is.
+    pub fn holds_image(&self, sequence: Sequence) -> bool {
+        self.group_images.first().is_none_or(|first| first.sequence <= sequence)
+    }
+
     /// Whether a run of a segment that the log has named is not retired.
     pub fn holds_run(&self, run: &Run) -> bool {
         self.retired.is_none()

@@ -15,7 +15,7 @@ use sim::seeds::{self, number};
 const SEEDS: u64 = 2_000;
 
 /// What two thousand histories must have in them, or they prove less than they seem to.
-const WANTED: [&str; 16] = [
+const WANTED: [&str; 17] = [
     "Create",
     "Put",
     "MultipartStart",
@@ -30,6 +30,7 @@ const WANTED: [&str; 16] = [
     "Excluded",
     "Included",
     "Refined",
+    "Sealed",
     "RetentionOverrun",
     "TopicDeleted",
 ];

@@ -10,12 +10,14 @@ use super::reader::Log;
 use super::{
     Claim, Frontier, Gap, GroupImage, Hole, Manifest, PartitionPosition, Refined, Retired, Segment, TopicEvent,
 };
-use crate::checkpoint::{Block, Checkpoint, MANIFESTS_PER_BLOCK, RUNS_PER_BLOCK, intake_bytes};
+use crate::bucket::Bucket;
+use crate::checkpoint::{Block, Checkpoint, MANIFESTS_PER_BLOCK, RUNS_PER_BLOCK, begins, intake_bytes};
 use crate::checksum::Sha256;
 use crate::document::{self, FORMAT_VERSION, Kind};
 use crate::identity::Identity;
 use crate::ids::{Epoch, Nonce, Sequence, Shard, TimestampMs};
 use crate::layout::{self, ObjectKey};
+use crate::seal::{self, Sealed};
 use crate::state::State;
 use crate::store::Store;
 use crate::store::create_once::{CreateError, Outcome, create_once};
@@ -114,6 +116,7 @@ pub struct LogWriter {
     shard: Shard,
     epoch: Epoch,
     state: State,
+    sealed: Option<Sealed>,
     blocks: Vec<Block>,
     /// The segments since the newest checkpoint: the block that the next one will list.
     open_block: Vec<Segment>,
@@ -153,14 +156,27 @@ async fn create(
     }
 }
 
+/// Creates a document whose digest is in its name: one attempt. Where it stands already, that is as good.
+///
+/// # Errors
+/// [`Error::NotYet`] where it was not written; [`Error::Corrupt`] where other bytes bear its name.
+pub(crate) async fn create_derived(store: &Store, key: &ObjectKey, bytes: &Bytes) -> Result<(), Error> {
+    match create(store, key, bytes, |theirs| theirs == bytes).await? {
+        Outcome::Occupied(theirs) if theirs != *bytes => {
+            Err(Error::Corrupt { object: key.to_string(), why: "other bytes bear the name of these".to_owned() })
+        }
+        Outcome::Created | Outcome::Occupied(_) => Ok(()),
+    }
+}
+
 impl LogWriter {
     /// Prepares to take over `log`: the writer's epoch is the next. Nothing is written before [`LogWriter::commit`]
     /// creates what [`LogWriter::prepare_claim`] gives.
     pub fn new(store: Store, shard: Shard, log: Log) -> Self {
-        let Log { state, blocks, tail, .. } = log;
+        let Log { state, sealed, blocks, tail, .. } = log;
         let open_block: Vec<Segment> = tail.iter().flat_map(Manifest::named_segments).cloned().collect();
         let open_runs = open_block.iter().map(|segment| segment.runs.len()).sum();
-        Self { store, shard, epoch: state.epoch().next(), state, blocks, open_block, open_runs }
+        Self { store, shard, epoch: state.epoch().next(), state, sealed, blocks, open_block, open_runs }
     }
 
     /// What the log says now.
@@ -268,9 +284,9 @@ impl LogWriter {
 
     /// Whether enough was committed since the newest checkpoint for another.
     pub fn checkpoint_is_due(&self) -> bool {
-        let covered = self.blocks.last().map_or(0, |block| block.to.get());
-        let head = self.state.head.map_or(0, |head| head.sequence.get());
-        head.saturating_sub(covered) >= MANIFESTS_PER_BLOCK || self.open_runs >= RUNS_PER_BLOCK
+        let begins = begins(self.sealed.as_ref(), &self.blocks).get();
+        let next = self.state.next_sequence().get();
+        next.saturating_sub(begins) >= MANIFESTS_PER_BLOCK || self.open_runs >= RUNS_PER_BLOCK
     }
 
     /// One attempt to write a checkpoint of the present state. The log is right without it, so a failure costs
@@ -284,26 +300,21 @@ impl LogWriter {
             format_version: FORMAT_VERSION,
             kind: Kind::Checkpoint,
             state: self.state.clone(),
+            sealed: self.sealed.clone(),
             blocks: self.blocks.clone(),
             segments: std::mem::take(&mut self.open_block),
         };
         let packed = document::pack(&checkpoint);
+        let begins = checkpoint.begins();
         self.open_block = checkpoint.segments;
         let bytes = packed?;
         let digest = Sha256::of(&bytes);
         let key = layout::checkpoint(self.shard, head.sequence, &digest);
-        match create(&self.store, &key, &bytes, |_| false).await? {
-            Outcome::Created => {
-                self.blocks.push(Block::new(key, digest, head.sequence, &self.open_block));
-                self.open_block.clear();
-                self.open_runs = 0;
-                Ok(())
-            }
-            Outcome::Occupied(_) => {
-                let why = "other bytes bear the name of these".to_owned();
-                Err(Error::Corrupt { object: key.to_string(), why })
-            }
-        }
+        create_derived(&self.store, &key, &bytes).await?;
+        self.blocks.push(Block::new(key, digest, begins, head.sequence, &self.open_block));
+        self.open_block.clear();
+        self.open_runs = 0;
+        Ok(())
     }
 
     /// Whether segments were committed since the newest checkpoint.
@@ -313,19 +324,27 @@ impl LogWriter {
 
     /// Bytes of the intake segments that are not refined yet.
     pub fn intake_bytes(&self) -> u64 {
-        let listed: u64 = self.blocks_to_refine().map(|(block, _)| block.intake_bytes).sum();
+        let listed: u64 = self.blocks_to_refine().map(|block| block.intake_bytes).sum();
         listed + intake_bytes(&self.open_block)
     }
 
-    /// The blocks after the last refined manifest, newest first, each with the manifest that it begins with. What was committed
-    /// since the newest checkpoint is in none.
-    pub fn blocks_to_refine(&self) -> impl Iterator<Item = (&Block, Sequence)> {
+    /// The blocks after the last refined manifest, oldest first. What was committed since the newest checkpoint is in none.
+    pub fn blocks_to_refine(&self) -> impl Iterator<Item = &Block> {
         let through = self.state.refined.map(|refined| refined.through);
-        let begins = (0..self.blocks.len()).map(|at| match at.checked_sub(1) {
-            Some(before) => self.blocks[before].to.next(),
-            None => Sequence::FIRST,
-        });
-        self.blocks.iter().zip(begins).rev().take_while(move |(block, _)| Some(block.to) > through)
+        self.blocks.iter().filter(move |block| Some(block.to) > through)
+    }
+
+    /// What may be sealed of the hours before `before`; `None` where all is. What was committed since the newest checkpoint is
+    /// not.
+    pub fn to_seal(&self, before: Bucket) -> Option<seal::Order> {
+        let (sealed, store) = (self.sealed.clone(), self.store.clone());
+        seal::Order::new(store, self.state.clone(), sealed, &self.blocks, before)
+    }
+
+    /// Takes what was sealed for the next checkpoint.
+    pub fn sealed(&mut self, done: seal::Done) {
+        self.blocks.retain(|block| !done.emptied.contains(&block.object));
+        self.sealed = Some(done.sealed);
     }
 
     /// The sequence that the next manifest will have: part of the names of its segments.

@@ -20,6 +20,7 @@ use crate::identity::Identity;
 use crate::ids::{BackupId, Sequence, Shard, TimestampMs};
 use crate::job::Anchor;
 use crate::layout::{self, ObjectKey};
+use crate::seal::{BucketManifest, Sealed, SealedBucket};
 use crate::state::State;
 use crate::store::Store;
 
@@ -105,7 +106,9 @@ pub struct Log {
     pub identity: Identity,
     /// The folded state up to the newest manifest.
     pub state: State,
-    /// The blocks of all checkpoints up to the one read, oldest first.
+    /// What is sealed by hour, as the checkpoint read has it.
+    pub sealed: Option<Sealed>,
+    /// The blocks that list what is not sealed, up to that of the checkpoint read, oldest first.
     pub blocks: Vec<Block>,
     /// The segments that the checkpoint read lists itself: those of the last block.
     pub block_segments: Arc<Vec<Segment>>,
@@ -166,17 +169,19 @@ async fn start(store: &Store, shard: Shard, identity: Identity, digest: Sha256) 
     let mut ignored = Vec::new();
     for (sequence, key) in checkpoints(store, shard).await?.into_iter().rev() {
         match checkpoint(store, &key, sequence, &identity, digest).await {
-            Ok((Checkpoint { state, mut blocks, segments, .. }, sha256)) => {
-                blocks.push(Block::new(key, sha256, sequence, &segments));
+            Ok((checkpoint, sha256)) => {
+                let begins = checkpoint.begins();
+                let Checkpoint { state, sealed, mut blocks, segments, .. } = checkpoint;
+                blocks.push(Block::new(key, sha256, begins, sequence, &segments));
                 let block_segments = Arc::new(segments);
-                return Ok(Log { identity, state, blocks, block_segments, tail: Vec::new(), ignored });
+                return Ok(Log { identity, state, sealed, blocks, block_segments, tail: Vec::new(), ignored });
             }
             Err(error) if error.is_retryable() => return Err(error),
             Err(error) => ignored.push((key.to_string(), errors::chain(&error))),
         }
     }
     let state = State::empty(identity.backup, shard, digest);
-    Ok(Log { identity, state, blocks: Vec::new(), block_segments: Arc::default(), tail: Vec::new(), ignored })
+    Ok(Log { identity, state, sealed: None, blocks: Vec::new(), block_segments: Arc::default(), tail: Vec::new(), ignored })
 }
 
 /// All checkpoints of a shard, oldest first. Two for one sequence are both valid; which is read does not matter.
@@ -343,11 +348,11 @@ async fn get(store: &Store, key: &ObjectKey) -> Result<Option<Bytes>, Error> {
 }
 
 impl Log {
-    /// All live segments that may hold a record of a topic with a timestamp in `[from, to)`, in the order they were committed.
-    /// Fetches the blocks that overlap, and nothing else.
+    /// All live segments that may hold a record of a topic with a timestamp in `[from, to)`. Fetches the bucket manifests and the
+    /// blocks that overlap, and nothing else. What is sealed comes first, by hour; then the rest, in the order it was committed.
     ///
     /// # Errors
-    /// [`Error`], where a block cannot be read or is not what the newest checkpoint says.
+    /// [`Error`], where one of them cannot be read or is not what the newest checkpoint says.
     pub async fn segments(
         &self,
         store: &Store,
@@ -359,8 +364,8 @@ impl Log {
                 from.is_none_or(|from| from <= run.max_timestamp) && to.is_none_or(|to| run.min_timestamp < to)
             })
         };
-        let wanted = self.blocks_with(|block, _| block.overlaps(from, to));
-        let mut segments = self.in_blocks(store, wanted).await?;
+        let listings = self.listings(|bucket| bucket.overlaps(from, to), |block| block.overlaps(from, to));
+        let mut segments = self.listed(store, listings).await?;
         segments.retain(|segment| !segment.holds_groups() && inside(segment) && self.state.holds(segment));
         Ok(segments)
     }
@@ -382,37 +387,83 @@ impl Log {
             sequence.is_some_and(|sequence| Some(sequence) > after && sequence <= last)
         };
         let inside = |segment: &Segment| segment.runs.iter().any(|run| to.is_none_or(|to| run.min_timestamp < to));
-        let overlaps = |block: &Block, begin| Some(block.to) > after && begin <= last && block.overlaps(None, to);
-        let mut segments = self.in_blocks(store, self.blocks_with(overlaps)).await?;
+        let in_bucket = |bucket: &SealedBucket| {
+            bucket.groups.is_some_and(|(first, newest)| Some(newest) > after && first <= last)
+        };
+        let in_block = |block: &Block| Some(block.to) > after && block.from <= last && block.overlaps(None, to);
+        let mut segments = self.listed(store, self.listings(in_bucket, in_block)).await?;
         segments.retain(|segment| {
             segment.holds_groups() && named(segment) && inside(segment) && self.state.holds(segment)
         });
         Ok(segments)
     }
 
-    /// The blocks that are wanted, each with the manifest that it begins with.
-    fn blocks_with(&self, is_wanted: impl Fn(&Block, Sequence) -> bool) -> Vec<(Block, Sequence)> {
-        let begins = std::iter::once(Sequence::FIRST).chain(self.blocks.iter().map(|block| block.to.next()));
-        self.blocks.iter().cloned().zip(begins).filter(|(block, begin)| is_wanted(block, *begin)).collect()
+    /// The documents that list segments, as far as they are wanted: bucket manifests, then blocks.
+    pub fn listings(
+        &self,
+        wants_bucket: impl Fn(&SealedBucket) -> bool,
+        wants_block: impl Fn(&Block) -> bool,
+    ) -> Vec<Listing> {
+        let buckets = self.sealed.iter().flat_map(|sealed| &sealed.buckets).filter(|bucket| wants_bucket(bucket));
+        let blocks = self.blocks.iter().filter(|block| wants_block(block));
+        buckets.cloned().map(Listing::Bucket).chain(blocks.cloned().map(Listing::Block)).collect()
     }
 
-    /// The segments of these blocks, and those after all blocks.
-    async fn in_blocks(&self, store: &Store, mut wanted: Vec<(Block, Sequence)>) -> Result<Vec<Segment>, Error> {
-        // The newest was read with the log.
-        let newest = wanted.pop_if(|(block, _)| Some(block.to) == self.blocks.last().map(|block| block.to));
-        let shard = self.state.shard;
-        let blocks: Vec<Vec<Segment>> = futures::stream::iter(wanted)
-            .map(|(block, begin)| async move { read_block(store, shard, &block, begin).await })
+    /// The segments that these documents list, and those after all blocks; live or not.
+    async fn listed(&self, store: &Store, listings: Vec<Listing>) -> Result<Vec<Segment>, Error> {
+        let read: Vec<Vec<Segment>> = futures::stream::iter(listings)
+            .map(|listing| async move { self.read(store, &listing).await })
             .buffered(8)
             .try_collect()
             .await?;
-        let mut segments: Vec<Segment> = blocks.into_iter().flatten().collect();
-        if newest.is_some() {
-            segments.extend(self.block_segments.iter().cloned());
-        }
+        let mut segments: Vec<Segment> = read.into_iter().flatten().collect();
         segments.extend(self.tail.iter().flat_map(Manifest::named_segments).cloned());
         Ok(segments)
     }
+
+    /// The segments that a document lists, live or not; of a block without those that are sealed.
+    ///
+    /// # Errors
+    /// [`Error`], where it cannot be read or is not what the newest checkpoint says.
+    pub async fn read(&self, store: &Store, listing: &Listing) -> Result<Vec<Segment>, Error> {
+        let block = match listing {
+            Listing::Bucket(bucket) => return read_bucket(store, self.state.backup, bucket).await,
+            Listing::Block(block) => block,
+        };
+        // The newest was read with the log.
+        let mut segments = if Some(block) == self.blocks.last() {
+            self.block_segments.to_vec()
+        } else {
+            read_block(store, self.state.shard, block).await?
+        };
+        if let Some(sealed) = &self.sealed {
+            segments.retain(|segment| !sealed.covers(block, segment));
+        }
+        Ok(segments)
+    }
+}
+
+/// A document that lists segments.
+#[derive(Clone, Debug)]
+pub enum Listing {
+    /// A bucket manifest.
+    Bucket(SealedBucket),
+    /// A block.
+    Block(Block),
+}
+
+/// The segments of a bucket manifest.
+///
+/// # Errors
+/// [`Error`], where it cannot be read or is not what the newest checkpoint says.
+pub async fn read_bucket(store: &Store, backup: BackupId, bucket: &SealedBucket) -> Result<Vec<Segment>, Error> {
+    let bytes = get_derived(store, &bucket.object, bucket.sha256).await?;
+    let document: BucketManifest = decode(bucket.object.as_str(), &bytes)?;
+    if (document.backup, document.bucket) != (backup, bucket.bucket) {
+        let source = document::Error::Damaged("it is of another backup, or of another hour".to_owned());
+        return Err(Error::Document { object: bucket.object.to_string(), source });
+    }
+    Ok(document.segments)
 }
 
 /// The segments of a block: from its checkpoint, or from its manifests where the checkpoint is not what it was. A
@@ -420,9 +471,9 @@ impl Log {
 ///
 /// # Errors
 /// [`Error`], where neither can be read.
-pub async fn read_block(store: &Store, shard: Shard, block: &Block, begin: Sequence) -> Result<Vec<Segment>, Error> {
+pub async fn read_block(store: &Store, shard: Shard, block: &Block) -> Result<Vec<Segment>, Error> {
     match read_checkpoint_block(store, block).await {
-        Err(error) if !error.is_retryable() => read_manifests(store, shard, begin, block.to).await,
+        Err(error) if !error.is_retryable() => read_manifests(store, shard, block.from, block.to).await,
         read => read,
     }
 }
@@ -443,15 +494,21 @@ async fn read_manifests(store: &Store, shard: Shard, first: Sequence, last: Sequ
 }
 
 async fn read_checkpoint_block(store: &Store, block: &Block) -> Result<Vec<Segment>, Error> {
-    let object = block.object.to_string();
-    let Some(bytes) = get(store, &block.object).await? else {
-        return Err(Error::Missing { object, witness: "the newest checkpoint".to_owned() });
+    let bytes = get_derived(store, &block.object, block.sha256).await?;
+    Ok(decode::<Checkpoint>(block.object.as_str(), &bytes)?.segments)
+}
+
+/// The bytes of a document that the newest checkpoint names.
+async fn get_derived(store: &Store, key: &ObjectKey, digest: Sha256) -> Result<Bytes, Error> {
+    let object = || key.to_string();
+    let Some(bytes) = get(store, key).await? else {
+        return Err(Error::Missing { object: object(), witness: "the newest checkpoint".to_owned() });
     };
-    if Sha256::of(&bytes) != block.sha256 {
+    if Sha256::of(&bytes) != digest {
         let source = document::Error::Damaged("it has not the digest that the newest checkpoint names".to_owned());
-        return Err(Error::Document { object, source });
+        return Err(Error::Document { object: object(), source });
     }
-    Ok(decode::<Checkpoint>(&object, &bytes)?.segments)
+    Ok(bytes)
 }
 
 #[cfg(test)]

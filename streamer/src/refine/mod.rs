@@ -81,29 +81,26 @@ pub enum Error {
 pub struct Order {
     /// What the log says, when it was ordered.
     pub state: State,
-    /// The blocks of the log that hold the intake segments, oldest first, each with the manifest that it begins with.
-    pub blocks: Vec<(Block, Sequence)>,
+    /// The blocks of the log that hold the intake segments, oldest first.
+    pub blocks: Vec<Block>,
 }
 
 impl Order {
-    /// The oldest of `blocks`, which come newest first, as many as are refined at once; `None` where there is none.
-    pub fn new<'a>(state: &State, blocks: impl Iterator<Item = (&'a Block, Sequence)>) -> Option<Self> {
-        let mut all: Vec<_> = blocks.map(|(block, begin)| (block.clone(), begin)).collect();
-        all.reverse();
+    /// The first of `blocks`, as many as are refined at once; `None` where there is none.
+    pub fn new<'a>(state: &State, blocks: impl Iterator<Item = &'a Block>) -> Option<Self> {
         let mut bytes = 0;
-        let fits = all.iter().take(BLOCKS_AT_ONCE).take_while(|(block, _)| {
+        let fits = blocks.take(BLOCKS_AT_ONCE).take_while(|block| {
             let fits = bytes < BYTES_AT_ONCE;
             bytes += block.intake_bytes;
             fits
         });
-        let count = fits.count();
-        all.truncate(count);
-        (!all.is_empty()).then(|| Self { state: state.clone(), blocks: all })
+        let blocks: Vec<Block> = fits.cloned().collect();
+        (!blocks.is_empty()).then(|| Self { state: state.clone(), blocks })
     }
 
     /// The manifest through which it is refined.
     fn through(&self) -> Sequence {
-        self.blocks.last().map_or(Sequence::FIRST, |(block, _)| block.to)
+        self.blocks.last().map_or(Sequence::FIRST, |block| block.to)
     }
 }
 
@@ -128,8 +125,8 @@ pub async fn refine<C: Clock>(
         replaced: Totals::default(),
         read: BTreeMap::new(),
     };
-    for (block, begin) in &order.blocks {
-        let mut segments = reader::read_block(&shop.store, shop.shard, block, *begin).await?;
+    for block in &order.blocks {
+        let mut segments = reader::read_block(&shop.store, shop.shard, block).await?;
         segments.retain(|segment| segment.is_intake() && order.state.holds(segment));
         for segment in segments {
             work.take(&order.state, segment).await?;

@@ -1,5 +1,5 @@
-//! Upkeep of the log beside streaming: refining what lies in intake. One job at a time runs in a task of its own; what comes
-//! of it goes into the next manifest.
+//! Upkeep of the log beside streaming: refining what lies in intake, and sealing hours that are over. One job at a time runs
+//! in a task of its own. What comes of it goes into the next manifest, or, where it is derived, the next checkpoint.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_format::manifest::Refined;
+use strimzi_backup_format::seal::{self, SealError};
 use strimzi_backup_format::state::State;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -22,14 +23,23 @@ use crate::source::Broker;
 /// How long after a failure it is tried again.
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
 
+/// What has come of a job.
+#[derive(Debug)]
+pub(super) enum Done {
+    Refined(Result<Refined, refine::Error>),
+    Sealed(Result<seal::Done, SealError>),
+}
+
 /// What is under way, and when to look again.
 #[derive(Debug)]
 pub(super) struct Upkeep {
-    job: Option<AbortOnDropHandle<Result<Refined, refine::Error>>>,
+    job: Option<AbortOnDropHandle<Done>>,
     /// Not before.
     next: Instant,
     /// The hour in which the oldest intake segment may have been cut that is not refined; `None` while there is none.
     oldest: Option<Bucket>,
+    /// The hour before which everything is sealed that was in the log then.
+    sealed: Option<Bucket>,
     /// Whether what has come of a job is not committed yet.
     uncommitted: bool,
     /// Files refined by this writer.
@@ -42,11 +52,11 @@ impl Upkeep {
         let last = state.refined.map(|refined| refined.observed_at);
         let since = last.or(state.claims.first().map(|claim| claim.observed_at));
         let oldest = since.filter(|_| intake_bytes > 0).map(Bucket::of);
-        Self { job: None, next: Instant::now(), oldest, uncommitted: false, numbers: Arc::default() }
+        Self { job: None, next: Instant::now(), oldest, sealed: None, uncommitted: false, numbers: Arc::default() }
     }
 
     /// What has come of the job under way. Cancel safe.
-    pub(super) async fn finished(&mut self) -> Result<Refined, refine::Error> {
+    pub(super) async fn finished(&mut self) -> Done {
         let Some(job) = &mut self.job else { return std::future::pending().await };
         let done = unpack(job.await);
         self.job = None;
@@ -64,25 +74,17 @@ impl Upkeep {
 }
 
 impl<B: Broker, C: Clock> Stream<B, C> {
-    /// Begins to refine where enough lies in intake, or an hour is over. What is to be refined must be in the blocks of a
-    /// checkpoint, so that is written first.
+    /// Begins the next job that is due. What it works on must be in the blocks of a checkpoint, so that is written first.
     pub(super) async fn begin_upkeep(&mut self) -> Result<(), Error> {
-        if !self.upkeep.is_idle() || !self.refining_is_due() {
+        let refine = self.refining_is_due();
+        if !self.upkeep.is_idle() || !(refine || self.sealing_is_due()) {
             return Ok(());
         }
         if self.parts.writer.has_open_block() && !self.checkpoint().await? {
             self.upkeep.next = Instant::now() + AFTER_FAILURE;
             return Ok(());
         }
-        let writer = &self.parts.writer;
-        let limits = Limits::of(&self.parts.budget);
-        if let Some(order) = Order::new(writer.state(), writer.blocks_to_refine())
-            && let Some(charge) = limits.charge(&self.parts.budget)
-        {
-            let (shop, numbers) = (Arc::clone(&self.parts.workshop), Arc::clone(&self.upkeep.numbers));
-            let work = refine::refine(shop, order, (limits, charge), numbers);
-            self.upkeep.job = Some(AbortOnDropHandle::new(tokio::spawn(work)));
-        }
+        if refine { self.begin_to_refine() } else { self.begin_to_seal() }
         Ok(())
     }
 
@@ -92,16 +94,51 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         hour_is_over || self.parts.writer.intake_bytes() >= self.parts.settings.refine_bytes
     }
 
-    /// Takes what has come of a job.
-    pub(super) fn end_upkeep(&mut self, done: Result<Refined, refine::Error>) {
-        match done {
-            Ok(refined) => (self.pending.refined, self.upkeep.uncommitted) = (Some(refined), true),
-            Err(error) => {
-                self.parts.metrics.upkeep_failures.get_or_create(&KindLabel::new("refine")).inc();
-                tracing::warn!(error = crate::error::chain(&error), "refine: what lies in intake stays there");
-                self.upkeep.next = Instant::now() + AFTER_FAILURE;
-            }
+    fn begin_to_refine(&mut self) {
+        let writer = &self.parts.writer;
+        let limits = Limits::of(&self.parts.budget);
+        if let Some(order) = Order::new(writer.state(), writer.blocks_to_refine())
+            && let Some(charge) = limits.charge(&self.parts.budget)
+        {
+            let (shop, numbers) = (Arc::clone(&self.parts.workshop), Arc::clone(&self.upkeep.numbers));
+            let work = async move { Done::Refined(refine::refine(shop, order, (limits, charge), numbers).await) };
+            self.upkeep.job = Some(AbortOnDropHandle::new(tokio::spawn(work)));
         }
+    }
+
+    /// Every hour once: what is filed under the hours before.
+    fn sealing_is_due(&self) -> bool {
+        self.upkeep.sealed < Some(Bucket::of(self.parts.clock.now()))
+    }
+
+    fn begin_to_seal(&mut self) {
+        let before = Bucket::of(self.parts.clock.now());
+        match self.parts.writer.to_seal(before) {
+            Some(order) => {
+                let work = async move { Done::Sealed(seal::seal(order).await) };
+                self.upkeep.job = Some(AbortOnDropHandle::new(tokio::spawn(work)));
+            }
+            None => self.upkeep.sealed = Some(before),
+        }
+    }
+
+    /// Takes what has come of a job.
+    pub(super) fn end_upkeep(&mut self, done: Done) {
+        match done {
+            Done::Refined(Ok(refined)) => (self.pending.refined, self.upkeep.uncommitted) = (Some(refined), true),
+            Done::Sealed(Ok(done)) => {
+                tracing::info!(before = %done.sealed.before, buckets = done.sealed.buckets.len(), "sealed");
+                self.parts.writer.sealed(done);
+            }
+            Done::Refined(Err(error)) => self.upkeep_failed("refine", &error),
+            Done::Sealed(Err(error)) => self.upkeep_failed("seal", &error),
+        }
+    }
+
+    fn upkeep_failed(&mut self, kind: &str, error: &(dyn std::error::Error + 'static)) {
+        self.parts.metrics.upkeep_failures.get_or_create(&KindLabel::new(kind)).inc();
+        tracing::warn!(error = crate::error::chain(error), kind, "upkeep of the log; it stays as it is");
+        self.upkeep.next = Instant::now() + AFTER_FAILURE;
     }
 
     /// Tells what was refined, once that is committed.

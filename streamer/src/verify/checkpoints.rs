@@ -63,7 +63,7 @@ impl Checkpoints {
 
     /// Takes in the segments of the next manifest.
     pub(super) fn add(&mut self, manifest: &Manifest) {
-        manifest.segments.iter().for_each(|segment| self.now.add(segment));
+        manifest.named_segments().for_each(|segment| self.now.add(segment));
         if self.listed.contains_key(&manifest.sequence) {
             self.at.insert(manifest.sequence, self.now);
         }
@@ -118,22 +118,25 @@ impl Checkpoints {
         }
         let mut start = Sequence::new(0);
         for block in &checkpoint.blocks {
-            if block.to <= start || block.to >= sequence {
+            if block.from <= start || block.to < block.from || block.to >= sequence {
                 return Err(format!("its block {} is out of order", block.object));
             }
             start = block.to;
             self.check_block(key, block, report)?;
         }
-        let (Some(before), Some(after)) = (self.at.get(&start), self.at.get(&sequence)) else {
-            // The block before is missing, which was reported.
-            return Ok(Block::new(key.clone(), digest, sequence, &checkpoint.segments));
+        let begins = checkpoint.begins();
+        let own = || Block::new(key.clone(), digest, begins, sequence, &checkpoint.segments);
+        let before = begins.get().checked_sub(1).map(Sequence::new).and_then(|before| self.at.get(&before));
+        let (Some(before), Some(after)) = (before, self.at.get(&sequence)) else {
+            // The block before is missing, which was reported, or was pruned.
+            return Ok(own());
         };
         let mut sum = *before;
         checkpoint.segments.iter().for_each(|segment| sum.add(segment));
         if sum != *after {
-            return Err(format!("it does not list the segments of the manifests after {start} up to {sequence}"));
+            return Err(format!("it does not list the segments of the manifests from {begins} up to {sequence}"));
         }
-        Ok(Block::new(key.clone(), digest, sequence, &checkpoint.segments))
+        Ok(own())
     }
 
     /// Holds the description of an older block against what was found there.

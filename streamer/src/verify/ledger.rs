@@ -4,12 +4,12 @@
 //! segments post the records that were really there. Does not share code with the checks that writer and reader run
 //! ([`strimzi_backup_format::manifest::invariants`]), so that a fault in those does not hide itself.
 //!
-//! Memory: one account for each partition.
+//! Memory: one account for each partition, and some bytes for each run in intake.
 
 use std::collections::BTreeMap;
 
-use strimzi_backup_format::ids::{Offset, PartitionKey};
-use strimzi_backup_format::manifest::{Manifest, Run};
+use strimzi_backup_format::ids::{Offset, PartitionKey, Sequence};
+use strimzi_backup_format::manifest::{Manifest, Refined, Retired, Run};
 use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::state::State;
 
@@ -23,6 +23,10 @@ struct Account {
     named: u64,
     /// Records that were decoded, or lie in segments that are reported already.
     settled: u64,
+    /// Records that were retired.
+    retired: u64,
+    /// The runs in intake that are not refined yet: the manifest, the offsets, the records.
+    intake: Vec<(Sequence, OffsetRange, u64)>,
 }
 
 /// An account that does not balance.
@@ -54,6 +58,8 @@ impl Ledger {
                 next: range.base(),
                 named: 0,
                 settled: 0,
+                retired: 0,
+                intake: Vec::new(),
             });
             if range.base() != account.next {
                 let what = if range.base() < account.next { "accounted for twice" } else { "not accounted for" };
@@ -67,7 +73,46 @@ impl Ledger {
             account.next = account.next.max(range.next_offset());
             account.named = account.named.saturating_add(rows);
         }
+        for run in manifest.segments.iter().filter(|segment| segment.is_intake()).flat_map(|segment| &segment.runs) {
+            if let Some(account) = self.accounts.get_mut(&run.key()) {
+                account.intake.push((manifest.sequence, run.range, run.rows));
+            }
+        }
+        imbalances.extend(manifest.refined.iter().flat_map(|refined| self.refine(refined)));
+        manifest.retired.iter().for_each(|retired| self.retire(retired));
         imbalances
+    }
+
+    /// Compares what was refined with what it replaces: the same offsets, and as many records.
+    fn refine(&mut self, refined: &Refined) -> Vec<Imbalance> {
+        let mut written: BTreeMap<PartitionKey, Vec<(OffsetRange, u64)>> = BTreeMap::new();
+        for run in refined.segments.iter().flat_map(|segment| &segment.runs) {
+            written.entry(run.key()).or_default().push((run.range, run.rows));
+        }
+        let mut imbalances = Vec::new();
+        for (key, account) in &mut self.accounts {
+            let replaced = account.intake.extract_if(.., |(sequence, ..)| *sequence <= refined.through);
+            let live = replaced.filter(|(_, range, _)| account.first < range.next_offset());
+            let replaced = joined(live.map(|(_, range, rows)| (range, rows)).collect());
+            let written = joined(written.remove(key).unwrap_or_default());
+            if replaced != written {
+                let range = replaced.0.iter().chain(&written.0).copied().next();
+                imbalances.extend(range.map(|range| Imbalance {
+                    problem: format!("what was refined of {key} is not what it replaces"),
+                    affected: Affected::new(key, range),
+                }));
+            }
+        }
+        imbalances
+    }
+
+    fn retire(&mut self, retired: &Retired) {
+        for start in &retired.starts {
+            if let Some(account) = self.accounts.get_mut(&start.key()) {
+                account.first = start.first_offset;
+                account.retired = account.retired.saturating_add(start.rows);
+            }
+        }
     }
 
     /// Posts the records of a run: they were decoded, or are reported as harmed or not looked at.
@@ -91,7 +136,8 @@ impl Ledger {
                 }
                 continue;
             };
-            let Account { first, next, named, settled } = *account;
+            let Account { first, next, named, settled, retired, .. } = *account;
+            let (named, settled) = (named.saturating_sub(retired), settled.saturating_sub(retired));
             if (first, next) != (position.first_offset, position.next_offset) {
                 let problem = format!(
                     "the runs, gaps and holes of {key} cover [{first}, {next}), and not what its position says"
@@ -110,4 +156,19 @@ impl Ledger {
         }
         imbalances
     }
+}
+
+/// Ranges that follow on joined, and the records of all.
+fn joined(mut ranges: Vec<(OffsetRange, u64)>) -> (Vec<OffsetRange>, u64) {
+    ranges.sort_unstable();
+    let mut joined: Vec<OffsetRange> = Vec::new();
+    let mut rows = 0_u64;
+    for (range, more) in ranges {
+        rows = rows.saturating_add(more);
+        match joined.last_mut().filter(|last| last.next_offset() == range.base()) {
+            Some(last) => *last = OffsetRange::new(last.base(), range.next_offset()).unwrap_or(range),
+            None => joined.push(range),
+        }
+    }
+    (joined, rows)
 }

@@ -49,7 +49,7 @@ use self::chain::Chain;
 use self::checkpoints::Checkpoints;
 use self::inventory::Inventory;
 use self::ledger::Ledger;
-use self::objects::Inspector;
+use self::objects::{Inspector, Named};
 use self::report::{Finding, FindingKind, Report};
 use self::snapshots::Snapshots;
 use crate::error::{Error, chain as with_causes};
@@ -170,7 +170,9 @@ pub async fn run(store: &Store, level: Level, options: &Options, progress: &Prog
         return Ok(report);
     };
     let snapshots = Snapshots::read(store, chain.state.backup, &inventory.snapshots, &mut report).await;
+    let latest = reader::open(store, shard).await.ok().flatten().map(|log| log.state);
     let walk = Walk {
+        latest,
         store,
         inspector: Inspector::new(store, chain.state.backup, level, options),
         checkpoints: Checkpoints::new(inventory.checkpoints.clone()),
@@ -204,6 +206,8 @@ struct Walk<'a> {
     snapshots: Snapshots,
     inspector: Inspector,
     ledger: Ledger,
+    /// What the log says at its end, if it can be read: which segments are live. The walk does not rely on it for more.
+    latest: Option<State>,
     /// What the log must hold, and whether it was met.
     anchor: Option<(Anchor, bool)>,
     report: Report,
@@ -212,16 +216,15 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     async fn run(mut self) -> Report {
-        let mut segments: Vec<Segment> = Vec::new();
+        let mut named: Vec<Named> = Vec::new();
         while let Some(manifest) = self.chain.next(self.store, &mut self.report).await {
             self.take(&manifest).await;
-            segments.extend(manifest.segments);
-            segments.extend(manifest.group_image.iter().map(offsets::as_segment));
-            if segments.len() >= BATCH {
-                self.inspect(std::mem::take(&mut segments)).await;
+            self.name(manifest, &mut named);
+            if named.len() >= BATCH {
+                self.inspect(std::mem::take(&mut named)).await;
             }
         }
-        self.inspect(segments).await;
+        self.inspect(named).await;
         self.close().await;
         self.report
     }
@@ -243,9 +246,25 @@ impl Walk<'_> {
         }
     }
 
-    async fn inspect(&mut self, segments: Vec<Segment>) {
+    /// Adds the segments that a manifest names.
+    fn name(&self, manifest: Manifest, named: &mut Vec<Named>) {
+        let Self { latest, .. } = self;
+        let is_live = |segment: &Segment| latest.as_ref().is_none_or(|latest| latest.holds(segment));
+        let refined = manifest.refined.map(|refined| refined.segments).unwrap_or_default();
+        let segments = manifest.segments.into_iter().map(|segment| (segment, false));
+        named.extend(segments.chain(refined.into_iter().map(|segment| (segment, true))).map(
+            |(segment, is_refined)| Named { is_live: is_live(&segment), segment, is_refined },
+        ));
+        named.extend(manifest.group_image.map(|image| Named {
+            is_live: latest.as_ref().is_none_or(|latest| latest.holds_image(manifest.sequence)),
+            segment: offsets::as_segment(&image),
+            is_refined: false,
+        }));
+    }
+
+    async fn inspect(&mut self, named: Vec<Named>) {
         let Self { inspector, inventory, ledger, report, progress, .. } = self;
-        inspector.inspect(segments, inventory, ledger, report, progress).await;
+        inspector.inspect(named, inventory, ledger, report, progress).await;
     }
 
     fn find_imbalance(&mut self, object: String, imbalance: ledger::Imbalance) {

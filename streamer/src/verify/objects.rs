@@ -34,6 +34,16 @@ pub(super) struct Inspector {
     memory: Semaphore,
 }
 
+/// A segment that a manifest names.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) segment: Segment,
+    /// Whether it counts still; the object of another may be deleted by now.
+    pub(super) is_live: bool,
+    /// Whether its records were in other segments before.
+    pub(super) is_refined: bool,
+}
+
 impl Inspector {
     pub(super) fn new(store: &Store, backup: BackupId, level: Level, options: &Options) -> Self {
         let blocks = u32::try_from(options.memory_bytes / BLOCK).unwrap_or(u32::MAX).clamp(1, 1 << 24);
@@ -47,21 +57,34 @@ impl Inspector {
         }
     }
 
-    /// Judges `segments`, some at a time, and reports in their order.
+    /// Judges `named`, some at a time, and reports in their order.
     pub(super) async fn inspect(
         &self,
-        segments: Vec<Segment>,
+        named: Vec<Named>,
         inventory: &mut Inventory,
         ledger: &mut Ledger,
         report: &mut Report,
         progress: &Progress,
     ) {
-        let known: Vec<_> = segments.into_iter().map(|segment| (inventory.name(&segment.object), segment)).collect();
+        let known: Vec<_> =
+            named.into_iter().map(|named| (inventory.name(&named.segment.object), named)).collect();
         let judged = futures::stream::iter(known)
-            .map(|(presence, segment)| async move { (self.judge(presence, &segment).await, segment) })
+            .map(|(presence, named)| async move {
+                let verdict = if named.is_live { self.judge(presence, &named.segment).await } else { Ok(()) };
+                (verdict, named)
+            })
             .buffered(self.parallelism);
         let mut judged = std::pin::pin!(judged);
-        while let Some((verdict, segment)) = judged.next().await {
+        while let Some((verdict, Named { segment, is_live, is_refined })) = judged.next().await {
+            // What is refined was accounted for when it was cut. A bad one is reported with its offsets, so the accounts take
+            // its records for settled too.
+            if !is_refined {
+                segment.runs.iter().for_each(|run| ledger.settle(run));
+            }
+            if !is_live {
+                report.counts.superseded_segments += 1;
+                continue;
+            }
             report.counts.segments += 1;
             report.counts.bytes = report.counts.bytes.saturating_add(segment.bytes);
             match verdict {
@@ -71,8 +94,6 @@ impl Inspector {
                 Ok(()) => {}
                 Err(flaw) => report_flaw(report, &segment, flaw),
             }
-            // A bad one is reported with its offsets, so the accounts take its records for settled too.
-            segment.runs.iter().for_each(|run| ledger.settle(run));
             progress.segment(segment.bytes);
         }
     }

@@ -114,8 +114,10 @@ pub struct Counts {
     pub checkpoints: u64,
     /// Snapshots read, right or not.
     pub snapshots: u64,
-    /// Segments that the manifests name.
+    /// Live segments that the manifests name.
     pub segments: u64,
+    /// Segments that were replaced or retired since; not looked at.
+    pub superseded_segments: u64,
     /// Their bytes.
     pub bytes: u64,
     /// Records that were decoded and found right.

@@ -150,8 +150,15 @@ impl Oracle {
         let Some(log) = reader::open(&self.store, Shard::ONLY).await? else { return Ok(()) };
         ensure!(self.state.as_ref() == Some(&log.state), "the reader's state is not what the log's links come to");
         let listed = log.segments(&self.store, None, None).await?;
-        let names = |segments: &[Segment]| segments.iter().map(|segment| segment.object.clone()).collect::<Vec<_>>();
+        let names = |segments: &[Segment]| {
+            let mut names: Vec<_> = segments.iter().map(|segment| segment.object.clone()).collect();
+            names.sort();
+            names
+        };
         ensure!(names(&listed) == names(&self.segments), "the reader lists other segments than the log");
+        if log.sealed.is_some_and(|sealed| !sealed.buckets.is_empty()) {
+            self.seen.insert("Sealed".to_owned());
+        }
         self.read_segments().await?;
         self.read_orphans().await?;
         let cluster = self.cluster.lock();
@@ -200,7 +207,8 @@ impl Oracle {
             }
             let place = ObjectKey::try_from(key.clone()).ok().and_then(|key| key.segment());
             if place.is_none() {
-                let known = layout::manifest_sequence(key).or_else(|| layout::checkpoint_sequence(key));
+                let derived = layout::checkpoint_sequence(key).or_else(|| layout::bucket_manifest_sequence(key));
+                let known = layout::manifest_sequence(key).or(derived);
                 ensure!(known.is_some(), "{key} is no object of a backup");
                 continue;
             }

@@ -235,7 +235,7 @@ fn a_checkpoint_is_due_after_256_manifests_or_50_000_runs() {
     assert!(with_head(1, 50_000).checkpoint_is_due());
     let mut writer = with_head(300, 0);
     let key = layout::checkpoint(Shard::ONLY, Sequence::new(256), &Sha256::of(b""));
-    writer.blocks.push(Block::new(key, Sha256::of(b""), Sequence::new(256), &[]));
+    writer.blocks.push(Block::new(key, Sha256::of(b""), Sequence::FIRST, Sequence::new(256), &[]));
     assert!(!writer.checkpoint_is_due());
 }
 

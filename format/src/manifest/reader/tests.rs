@@ -173,6 +173,7 @@ fn forged(writer: &LogWriter, change: impl FnOnce(&mut Checkpoint)) -> (ObjectKe
         format_version: document::FORMAT_VERSION,
         kind: document::Kind::Checkpoint,
         state: writer.state().clone(),
+        sealed: None,
         blocks: Vec::new(),
         segments: Vec::new(),
     };

@@ -374,7 +374,17 @@ fn checkpoint() -> Checkpoint {
     let block = |to: u64, content: &[u8]| {
         let (to, sha256) = (Sequence::new(to), Sha256::of(content));
         let object = layout::checkpoint(Shard::ONLY, to, &sha256);
-        Block { object, sha256, to, segments: 0, bytes: 0, intake_bytes: 0, min_timestamp: None, max_timestamp: None }
+        Block {
+            object,
+            sha256,
+            from: to,
+            to,
+            segments: 0,
+            bytes: 0,
+            intake_bytes: 0,
+            min_timestamp: None,
+            max_timestamp: None,
+        }
     };
     let (min_timestamp, max_timestamp) = (Some(at(0)), Some(at(89)));
     let second = Block { segments: 3, bytes: 4000, min_timestamp, max_timestamp, ..block(2, b"checkpoint 2") };
@@ -382,6 +392,7 @@ fn checkpoint() -> Checkpoint {
         format_version: 1,
         kind: Kind::Checkpoint,
         state: after(),
+        sealed: None,
         blocks: vec![block(1, b"checkpoint 1"), second],
         segments: vec![intake(), filed(), groups()],
     }
