@@ -1,0 +1,15 @@
+"""How many records and bytes of values a topic got in each minute: per_minute.py BACKUP TOPIC"""
+
+import json
+import sys
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+backup, topic = sys.argv[1:]
+records = ds.dataset(f"{backup}/topics/topic={topic}", format="parquet")
+columns = {"minute": pc.floor_temporal(pc.field("timestamp"), unit="minute"), "bytes": pc.binary_length(pc.field("value"))}
+minutes = pa.TableGroupBy(records.to_table(columns=columns), "minute").aggregate([([], "count_all"), ("bytes", "sum")])
+for row in minutes.sort_by("minute").to_pylist():
+    print(json.dumps({"minute": row["minute"].isoformat(), "records": row["count_all"], "bytes": row["bytes_sum"] or 0}))
