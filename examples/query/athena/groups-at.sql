@@ -1,5 +1,5 @@
--- What consumer groups had committed at a moment. `strimzi-backup groups --at` says the same, and refuses a moment that the
--- backup does not cover, which this cannot know.
+-- What consumer groups had committed at a moment. `strimzi-backup groups --at` says the same, and refuses moments that are
+-- not covered, which this cannot know.
 -- Athena and Trino. Edit the moment.
 SELECT group_id, topic, "partition", "offset", committed_at
 FROM (

@@ -1,5 +1,5 @@
--- What a key looked like at a moment: the last record of it that a restore to that moment brings back. One row for each partition.
--- Athena and Trino. Edit topic, date, key and moment. A row with a NULL value is a tombstone; no row: it was not there.
+-- What a key looked like at a moment: the last record of it that a restore to that moment brings back.
+-- Athena and Trino. Edit topic, date, key, moment. One row for each partition; a NULL value is a tombstone; no row: not there.
 SELECT "partition", "offset", "timestamp", value
 FROM (
     SELECT "partition", "offset", "timestamp", from_utf8(value, '?') AS value,

@@ -1,4 +1,4 @@
--- How far a consumer group was behind in a topic, at each of its commits: records up to that instant that it had not read.
+-- How far a consumer group was behind in a topic at each of its commits: records up to that instant that it had not read.
 -- Athena and Trino. Edit topic (twice), group and dates. An image repeats a commit: each counts once.
 WITH commits AS (
     SELECT DISTINCT "partition", "offset" AS committed, committed_at

@@ -1,5 +1,5 @@
 -- How many records and bytes of values a topic got in each minute, and how many tombstones.
--- Athena and Trino. Edit topic and times. No record is filed before its hour: date and hour may bound the files from below.
+-- Athena and Trino. Edit topic, date and times. No record is filed before its hour, so date bounds the files from below alone.
 SELECT date_trunc('minute', "timestamp") AS minute, count(*) AS records,
        coalesce(sum(length(value)), 0) AS bytes, count_if(value IS NULL) AS tombstones
 FROM records

@@ -1,5 +1,5 @@
 -- What a key looked like at a moment: the last record of it that a restore to that moment brings back.
--- Variables: topic, key, moment. A row with a NULL value is a tombstone; no row: it was not there. One row for each partition.
+-- Variables: topic, key, moment. One row for each partition; a NULL value is a tombstone; no row: it was not there.
 SELECT "partition", "offset", "timestamp", try(decode("value")) AS "value"
 FROM records
 WHERE topic = getvariable('topic')

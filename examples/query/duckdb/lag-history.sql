@@ -1,4 +1,4 @@
--- How far a consumer group was behind in a topic, at each of its commits: records up to that instant that it had not read.
+-- How far a consumer group was behind in a topic at each of its commits: records up to that instant that it had not read.
 -- Variables: topic, group_id. Holes in the offsets (transactions, compaction) do not count, as records are counted.
 WITH commits AS (
     SELECT "partition", "offset" AS committed, committed_at

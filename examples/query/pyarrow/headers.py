@@ -12,4 +12,5 @@ for batch in records.to_batches(columns=["partition", "offset", "headers"]):
         # Keys of headers may repeat: a dict of them would keep the last alone.
         headers = [(one["key"], one["value"]) for one in row["headers"]]
         if (header, value.encode()) in headers:
-            print(json.dumps({"partition": row["partition"], "offset": row["offset"], "keys": [key for key, _ in headers]}))
+            keys = [key for key, _ in headers]
+            print(json.dumps({"partition": row["partition"], "offset": row["offset"], "keys": keys}))

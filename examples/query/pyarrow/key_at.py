@@ -20,4 +20,5 @@ for row in table.sort_by([("lineage", "ascending"), ("offset", "ascending")]).to
     last[row["partition"]] = row
 for partition, row in sorted(last.items()):
     value = None if row["value"] is None else row["value"].decode(errors="replace")
-    print(json.dumps({"partition": partition, "offset": row["offset"], "timestamp": row["timestamp"].isoformat(), "value": value}))
+    timestamp = row["timestamp"].isoformat(timespec="milliseconds")
+    print(json.dumps({"partition": partition, "offset": row["offset"], "timestamp": timestamp, "value": value}))

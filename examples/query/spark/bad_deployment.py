@@ -17,5 +17,5 @@ free = f.get_json_object(f.col("value").cast("string"), "$.total.amount").try_ca
 by_it = f.exists("headers", lambda h: (h["key"] == "app-version") & (h["value"] == f.encode(f.lit("2.4.1"), "UTF-8")))
 first, last = f.min("timestamp"), f.max("timestamp")
 restore_to = f.date_format(first - f.expr("INTERVAL 1 MILLISECOND"), "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'")
-bad = records.where(free & by_it)
-bad.agg(first.alias("first_bad"), last.alias("last_bad"), f.count("*").alias("bad_records"), restore_to.alias("restore_to")).show(1, False)
+columns = [first.alias("first_bad"), last.alias("last_bad"), f.count("*").alias("bad_records"), restore_to.alias("restore_to")]
+records.where(free & by_it).agg(*columns).show(1, False)

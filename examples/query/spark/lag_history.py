@@ -15,5 +15,6 @@ commits = commits.dropDuplicates(["lineage", "log_partition", "log_offset"]).sel
 records = spark.read.parquet(f"{backup}/topics").where(f.col("topic") == topic)
 commits, records = commits.alias("c"), records.select("partition", "offset", "timestamp").alias("r")
 unread = f.expr("r.partition = c.partition AND r.offset >= c.offset AND r.timestamp <= c.committed_at")
-lag = commits.join(records, unread, "left").groupBy("c.committed_at", "c.partition", f.col("c.offset").alias("committed"))
+keys = ["c.committed_at", "c.partition", f.col("c.offset").alias("committed")]
+lag = commits.join(records, unread, "left").groupBy(*keys)
 lag.agg(f.count("r.offset").alias("lag")).orderBy("committed_at", "partition", "committed").show(1000, False)
