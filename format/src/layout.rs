@@ -118,6 +118,21 @@ pub fn checkpoint(shard: Shard, sequence: Sequence, digest: &Sha256) -> ObjectKe
     ObjectKey(format!("checkpoints/{shard}/{:020}-{}.json.zst", sequence.get(), digest.short()))
 }
 
+/// The folder of what was not refined yet.
+pub fn intake() -> ObjectKey {
+    ObjectKey("intake".to_owned())
+}
+
+/// The folder of the segments of one topic each.
+pub fn topics() -> ObjectKey {
+    ObjectKey("topics".to_owned())
+}
+
+/// The folder of the offsets of consumer groups.
+pub fn groups() -> ObjectKey {
+    ObjectKey("groups".to_owned())
+}
+
 /// The folder of the bucket manifests.
 pub fn buckets() -> ObjectKey {
     ObjectKey("buckets".to_owned())

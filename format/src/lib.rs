@@ -41,6 +41,7 @@ pub mod offset_range;
 pub mod record;
 #[cfg(any(test, feature = "testing"))]
 pub mod sample;
+pub mod retention;
 pub mod schema;
 pub mod seal;
 pub mod segment;

@@ -119,7 +119,7 @@ pub fn behind(key: &PartitionKey, until: Option<TimestampMs>, reason: BehindReas
 }
 
 pub fn description(partitions: u32) -> TopicDescription {
-    TopicDescription { partitions, replication_factor: 3, config: BTreeMap::new() }
+    TopicDescription { partitions, replication_factor: 3, config: BTreeMap::new(), inherited: BTreeMap::new() }
 }
 
 /// An event of a topic of two partitions, whose id is that of no other life.

@@ -58,6 +58,10 @@ pub struct Sealed {
     pub through: Sequence,
     /// … every live segment that is filed under an hour before this one is in `buckets`, but for those in intake.
     pub before: Bucket,
+    /// Every record that came to intake up to this manifest is in a segment of its topic that one of the manifests up to
+    /// `through` has added; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refined: Option<Sequence>,
     /// The bucket manifests, by hour; of an hour to which more came later, several.
     pub buckets: Vec<SealedBucket>,
 }
@@ -127,6 +131,8 @@ pub struct Order {
     sealed: Option<Sealed>,
     /// Oldest first.
     blocks: Vec<Block>,
+    /// Whether these are all blocks that there are.
+    is_all: bool,
     before: Bucket,
 }
 
@@ -148,10 +154,11 @@ impl Order {
         blocks: &[Block],
         before: Bucket,
     ) -> Option<Self> {
+        let is_all = blocks.len() <= BLOCKS_AT_ONCE;
         let blocks: Vec<Block> = blocks.iter().take(BLOCKS_AT_ONCE).cloned().collect();
         let through = blocks.last()?.to;
         let is_done = sealed.as_ref().is_some_and(|sealed| sealed.through >= through && sealed.before >= before);
-        (!is_done).then_some(Self { store, state, sealed, blocks, before })
+        (!is_done).then_some(Self { store, state, sealed, blocks, is_all, before })
     }
 }
 
@@ -160,7 +167,7 @@ impl Order {
 /// # Errors
 /// [`reader::Error`] where a block cannot be read, [`log::Error`] where a document cannot be written. Nothing is changed then.
 pub async fn seal(order: Order) -> Result<Done, SealError> {
-    let Order { store, state, sealed, blocks, before } = order;
+    let Order { store, state, sealed, blocks, is_all, before } = order;
     let through = blocks.last().map_or(Sequence::FIRST, |block| block.to);
     let is_sealed = |block: &Block, segment: &Segment| sealed.as_ref().is_some_and(|sealed| sealed.covers(block, segment));
     let mut hours: BTreeMap<Bucket, Vec<Segment>> = BTreeMap::new();
@@ -179,12 +186,14 @@ pub async fn seal(order: Order) -> Result<Done, SealError> {
             emptied.push(block.object.clone());
         }
     }
+    let refined_before = sealed.as_ref().and_then(|sealed| sealed.refined);
+    let refined = if is_all { state.refined.map(|refined| refined.through) } else { refined_before };
     let mut buckets = sealed.map(|sealed| sealed.buckets).unwrap_or_default();
     for (bucket, segments) in hours {
         buckets.push(write(&store, &state, (bucket, through), segments).await?);
     }
     buckets.sort_by(|a, b| (a.bucket, &a.object).cmp(&(b.bucket, &b.object)));
-    Ok(Done { sealed: Sealed { through, before, buckets }, emptied })
+    Ok(Done { sealed: Sealed { through, before, refined, buckets }, emptied })
 }
 
 async fn write(

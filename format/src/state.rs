@@ -442,7 +442,7 @@ impl State {
         let topic = self.topics.entry(event.topic.clone()).or_insert_with(|| TopicState {
             lives: Vec::new(),
             current: BTreeMap::new(),
-            description: TopicDescription { partitions: 0, replication_factor: 0, config: BTreeMap::new() },
+            description: TopicDescription { partitions: 0, replication_factor: 0, config: BTreeMap::new(), inherited: BTreeMap::new() },
             earlier: Vec::new(),
             selected: vec![Interval { from: at, until: None }],
         });

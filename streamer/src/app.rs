@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::kafka::{self, Kafka, Tuning};
 use crate::metrics::{KindLabel, Metrics};
 use crate::pipeline::produce::{Pool, Workshop};
-use crate::report::{self, Patience, Protected, Resource, Streaming};
+use crate::report::{self, Hindered, Patience, Protected, Resource, Streaming};
 use crate::source;
 use crate::source::buffers::Buffers;
 use crate::source::live::LiveBroker;
@@ -80,7 +80,8 @@ fn tell(resource: Resource, world: &World) -> impl Future<Output = ()> + use<> {
     let (writer, mut patience) = (writer(), Patience::default());
     let look = move || {
         let trouble = patience.judge(metrics.trouble(), clock.now());
-        Some(Streaming::of(&status.protected()?, trouble, clock.now(), &writer))
+        let hindered = Hindered { trouble, retention: status.why_held() };
+        Some(Streaming::of(&status.protected()?, hindered, clock.now(), &writer))
     };
     report::tell(resource, look)
 }
@@ -192,6 +193,7 @@ async fn run(
         selection: job.topics,
         groups,
         settings: job.backup,
+        retention: job.retention,
         buffers: Arc::clone(&world.buffers),
         budget: Arc::clone(&world.budget),
         metrics: Arc::clone(&world.metrics),

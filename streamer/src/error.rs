@@ -157,6 +157,9 @@ pub enum Error {
     /// What a restore keeps in the store cannot be kept or read.
     #[error(transparent)]
     RestoreDocument(#[from] crate::restore::DocumentError),
+    /// Nothing was pruned.
+    #[error(transparent)]
+    Prune(#[from] crate::prune::PruneError),
     /// `verify` has findings.
     #[error("{0} findings: the backup is damaged")]
     Findings(usize),
@@ -182,6 +185,7 @@ impl Error {
             Self::Snapshot(error) if error.is_damage() => exit::DAMAGED,
             Self::Read(error) if !error.is_retryable() => exit::DAMAGED,
             Self::Groups(error) if !error.is_retryable() => exit::DAMAGED,
+            Self::Prune(error) if error.is_damage() => exit::DAMAGED,
             Self::Restore(error) => error.exit_code(),
             Self::RestoreDocument(crate::restore::DocumentError::Damaged { .. }) => exit::DAMAGED,
             _ => exit::FAILED,

@@ -18,6 +18,7 @@ use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_format::manifest::BehindReason;
 
 use crate::report::Trouble;
+use crate::retire::Held;
 
 /// One label, `kind`, with a bounded set of values.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -84,6 +85,12 @@ pub struct Metrics {
     pub refined_segments: Counter,
     /// Their bytes.
     pub refined_bytes: Counter,
+    /// Segments of which nothing is kept any longer.
+    pub retired_segments: Counter,
+    /// Their bytes.
+    pub retired_bytes: Counter,
+    /// Why nothing is retired although something is older than what is kept: 1 at one of the reasons, if any.
+    pub retention_held: Family<KindLabel, Gauge>,
     /// Upkeep of the log that failed and is tried again, by kind.
     pub upkeep_failures: Family<KindLabel, Counter>,
     /// Commits and deletions of consumer groups committed.
@@ -130,6 +137,9 @@ impl Metrics {
             checkpoints: Counter::default(),
             refined_segments: Counter::default(),
             refined_bytes: Counter::default(),
+            retired_segments: Counter::default(),
+            retired_bytes: Counter::default(),
+            retention_held: Family::default(),
             upkeep_failures: Family::default(),
             group_offsets: Counter::default(),
             group_unreadable: Counter::default(),
@@ -172,6 +182,9 @@ impl Metrics {
         r.register("checkpoints", "Checkpoints written", self.checkpoints.clone());
         r.register("refined_segments", "Intake segments written anew by topic", self.refined_segments.clone());
         r.register("refined_bytes", "Bytes of these intake segments", self.refined_bytes.clone());
+        r.register("retired_segments", "Segments of which nothing is kept any longer", self.retired_segments.clone());
+        r.register("retired_bytes", "Bytes of these segments", self.retired_bytes.clone());
+        r.register("retention_held", "1 while retention is held, by reason", self.retention_held.clone());
         r.register("upkeep_failures", "Upkeep of the log that failed, by kind", self.upkeep_failures.clone());
         let help = "Commits and deletions of consumer groups committed";
         r.register("consumer_group_offsets", help, self.group_offsets.clone());
@@ -235,6 +248,13 @@ impl Metrics {
     pub fn broker_failed(&self, now: TimestampMs) -> bool {
         self.last_failure.set(unix_seconds(now));
         self.kafka_unreachable.set(1) == 0
+    }
+
+    /// Tells why retention is held, if it is.
+    pub fn set_retention_held(&self, reason: Option<&'static str>) {
+        for known in Held::REASONS {
+            self.retention_held.get_or_create(&KindLabel::new(known)).set(i64::from(reason == Some(known)));
+        }
     }
 
     /// Tells how consumer groups stand.

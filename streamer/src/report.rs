@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-pub use backup::{Patience, Protected, Streaming, Trouble};
+pub use backup::{Hindered, Patience, Protected, Streaming, Trouble};
 pub use restore::Restoring;
 
 use kubernetes::Writer;

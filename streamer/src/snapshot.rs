@@ -19,7 +19,7 @@ use strimzi_backup_format::job::Job;
 use strimzi_backup_format::layout;
 use strimzi_backup_format::manifest::reader::{self, Log};
 use strimzi_backup_format::snapshot::catalog::{self, Error as CatalogError};
-use strimzi_backup_format::snapshot::{Label, Snapshot};
+use strimzi_backup_format::snapshot::{Keep, Label, Snapshot};
 use strimzi_backup_format::store::Store;
 use tokio::time::Instant;
 
@@ -40,6 +40,8 @@ const ATTEMPTS: u64 = 10;
 pub struct Request {
     /// The snapshot's id; after the second it is asked for in where absent.
     pub id: Option<SnapshotId>,
+    /// Whether it is kept whatever its age (`--keep-forever`).
+    pub keep: Option<Keep>,
     /// How long to wait for a commit (`--timeout`). Default 2m; above `backup.heartbeatInterval`.
     pub timeout: Duration,
 }
@@ -72,7 +74,7 @@ pub async fn run(store: &Store, job: &Job, request: Request, clock: &impl Clock)
     log.identity.admits(&job.name, &log.identity.cluster)?;
     catalog::check_free(store, &id).await?;
     let log = Wait { store, asked_at, timeout: request.timeout, deadline }.boundary(log).await?;
-    let label = Label { id, nonce: Nonce::new(clock.uuid()), asked_at };
+    let label = Label { id, nonce: Nonce::new(clock.uuid()), asked_at, keep: request.keep };
     let snapshot = Snapshot::of(&log.state, label);
     let snapshot = snapshot.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
     create(store, &snapshot, clock).await?;

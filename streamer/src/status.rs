@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use strimzi_backup_format::ids::TimestampMs;
 
 use crate::report::Protected;
+use crate::retire::Held;
 
 /// Shared between the streamer, the HTTP server and who tells Kubernetes.
 #[derive(Debug, Default)]
@@ -17,6 +18,7 @@ struct Facts {
     watched: bool,
     fetched: bool,
     protected: Option<Protected>,
+    held: Option<Held>,
 }
 
 impl Status {
@@ -44,6 +46,16 @@ impl Status {
     /// A manifest was committed, and so much is protected now.
     pub fn committed(&self, protected: Protected) {
         self.facts.lock().protected = Some(protected);
+    }
+
+    /// Retention was looked at, and is held or not.
+    pub fn retention_held(&self, held: Option<Held>) {
+        self.facts.lock().held = held;
+    }
+
+    /// Why retention is held, if it is.
+    pub fn why_held(&self) -> Option<Held> {
+        self.facts.lock().held.clone()
     }
 
     /// What is protected; `None` before the log is claimed.

@@ -120,7 +120,7 @@ impl Trial {
             return Ok(point::resolve(&settings, held, None));
         }
         let asked_at = held.head.context("no manifest")?.observed_at;
-        let label = Label { id: SnapshotId::new("s")?, nonce: Nonce::new(uuid::Uuid::nil()), asked_at };
+        let label = Label { id: SnapshotId::new("s")?, nonce: Nonce::new(uuid::Uuid::nil()), asked_at, keep: None };
         let snapshot = Snapshot::of(held, label).context("no manifest")?;
         Ok(point::resolve(&settings, &self.log.state, Some(&snapshot)))
     }

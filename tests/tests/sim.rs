@@ -15,7 +15,7 @@ use sim::seeds::{self, number};
 const SEEDS: u64 = 2_000;
 
 /// What two thousand histories must have in them, or they prove less than they seem to.
-const WANTED: [&str; 17] = [
+const WANTED: [&str; 19] = [
     "Create",
     "Put",
     "MultipartStart",
@@ -31,6 +31,8 @@ const WANTED: [&str; 17] = [
     "Included",
     "Refined",
     "Sealed",
+    "Retired",
+    "Pruned",
     "RetentionOverrun",
     "TopicDeleted",
 ];
@@ -92,6 +94,11 @@ fn finds_a_planted_writer_without_a_fence() {
     // A manifest stands no more as its writer put it: that writer, the next reader or the oracle sees it.
     let told = ["is gone or changed while streaming", "was changed or removed", "the hash chain is broken", " stand"];
     seeds_to_find(Sabotage::NoFence, 200, &told);
+}
+
+#[test]
+fn finds_a_planted_prune_of_what_is_needed() {
+    seeds_to_find(Sabotage::DeleteAnother, 200, &["was pruned, and the log holds it"]);
 }
 
 #[test]

@@ -289,13 +289,14 @@ impl LogWriter {
         next.saturating_sub(begins) >= MANIFESTS_PER_BLOCK || self.open_runs >= RUNS_PER_BLOCK
     }
 
-    /// One attempt to write a checkpoint of the present state. The log is right without it, so a failure costs
+    /// One attempt to write a checkpoint of the present state, unless nothing was committed since the last. The log is right without it, so a failure costs
     /// nothing but the time that the next start takes.
     ///
     /// # Errors
     /// [`Error::NotYet`] where it was not written; [`Error::Corrupt`] where other bytes bear its name.
     pub async fn checkpoint(&mut self) -> Result<(), Error> {
-        let Some(head) = self.state.head else { return Ok(()) };
+        let begins = begins(self.sealed.as_ref(), &self.blocks);
+        let Some(head) = self.state.head.filter(|head| begins <= head.sequence) else { return Ok(()) };
         let checkpoint = Checkpoint {
             format_version: FORMAT_VERSION,
             kind: Kind::Checkpoint,
@@ -305,7 +306,6 @@ impl LogWriter {
             segments: std::mem::take(&mut self.open_block),
         };
         let packed = document::pack(&checkpoint);
-        let begins = checkpoint.begins();
         self.open_block = checkpoint.segments;
         let bytes = packed?;
         let digest = Sha256::of(&bytes);
@@ -320,6 +320,11 @@ impl LogWriter {
     /// Whether segments were committed since the newest checkpoint.
     pub fn has_open_block(&self) -> bool {
         !self.open_block.is_empty()
+    }
+
+    /// Whether anything was committed since the newest checkpoint.
+    pub fn has_news(&self) -> bool {
+        begins(self.sealed.as_ref(), &self.blocks) < self.state.next_sequence()
     }
 
     /// Bytes of the intake segments that are not refined yet.
@@ -339,6 +344,28 @@ impl LogWriter {
     pub fn to_seal(&self, before: Bucket) -> Option<seal::Order> {
         let (sealed, store) = (self.sealed.clone(), self.store.clone());
         seal::Order::new(store, self.state.clone(), sealed, &self.blocks, before)
+    }
+
+    /// What is sealed, as the next checkpoint will have it.
+    pub fn sealed_buckets(&self) -> Option<&Sealed> {
+        self.sealed.as_ref()
+    }
+
+    /// The blocks that list what is not sealed.
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// The lowest timestamp of what was committed since the newest checkpoint.
+    pub fn lowest_open_timestamp(&self) -> Option<TimestampMs> {
+        self.open_block.iter().flat_map(|segment| &segment.runs).map(|run| run.min_timestamp).min()
+    }
+
+    /// Forgets bucket manifests that list nothing any more.
+    pub fn emptied(&mut self, buckets: &[ObjectKey]) {
+        if let Some(sealed) = &mut self.sealed {
+            sealed.buckets.retain(|bucket| !buckets.contains(&bucket.object));
+        }
     }
 
     /// Takes what was sealed for the next checkpoint.

@@ -346,6 +346,20 @@ pub struct TopicDescription {
     pub replication_factor: u32,
     /// What is set on the topic itself, not inherited from the broker.
     pub config: BTreeMap<String, String>,
+    /// What it inherits of the settings that say how long it keeps records ([`INHERITED`]), where that is known. A restore
+    /// leaves them to its own brokers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inherited: BTreeMap<String, String>,
+}
+
+/// The settings whose inherited value is kept: they decide how long records are kept here, too.
+pub const INHERITED: [&str; 2] = ["cleanup.policy", "retention.ms"];
+
+impl TopicDescription {
+    /// What holds for a setting of [`INHERITED`], whoever set it.
+    pub fn effective(&self, setting: &str) -> Option<&str> {
+        self.config.get(setting).or_else(|| self.inherited.get(setting)).map(String::as_str)
+    }
 }
 
 /// Up to when the backup holds everything.

@@ -170,11 +170,7 @@ async fn start(store: &Store, shard: Shard, identity: Identity, digest: Sha256) 
     for (sequence, key) in checkpoints(store, shard).await?.into_iter().rev() {
         match checkpoint(store, &key, sequence, &identity, digest).await {
             Ok((checkpoint, sha256)) => {
-                let begins = checkpoint.begins();
-                let Checkpoint { state, sealed, mut blocks, segments, .. } = checkpoint;
-                blocks.push(Block::new(key, sha256, begins, sequence, &segments));
-                let block_segments = Arc::new(segments);
-                return Ok(Log { identity, state, sealed, blocks, block_segments, tail: Vec::new(), ignored });
+                return Ok(at_checkpoint(identity, (key, sequence, checkpoint, sha256), ignored));
             }
             Err(error) if error.is_retryable() => return Err(error),
             Err(error) => ignored.push((key.to_string(), errors::chain(&error))),
@@ -182,6 +178,19 @@ async fn start(store: &Store, shard: Shard, identity: Identity, digest: Sha256) 
     }
     let state = State::empty(identity.backup, shard, digest);
     Ok(Log { identity, state, sealed: None, blocks: Vec::new(), block_segments: Arc::default(), tail: Vec::new(), ignored })
+}
+
+/// The log up to a checkpoint.
+fn at_checkpoint(
+    identity: Identity,
+    (key, sequence, checkpoint, sha256): (ObjectKey, Sequence, Checkpoint, Sha256),
+    ignored: Vec<(String, String)>,
+) -> Log {
+    let begins = checkpoint.begins();
+    let Checkpoint { state, sealed, mut blocks, segments, .. } = checkpoint;
+    blocks.push(Block::new(key, sha256, begins, sequence, &segments));
+    let block_segments = Arc::new(segments);
+    Log { identity, state, sealed, blocks, block_segments, tail: Vec::new(), ignored }
 }
 
 /// All checkpoints of a shard, oldest first. Two for one sequence are both valid; which is read does not matter.
@@ -398,6 +407,11 @@ impl Log {
         Ok(segments)
     }
 
+    /// The images of consumer groups that are kept.
+    pub fn group_images(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.state.group_images.iter().map(|at| &at.image.object)
+    }
+
     /// The documents that list segments, as far as they are wanted: bucket manifests, then blocks.
     pub fn listings(
         &self,
@@ -443,6 +457,35 @@ impl Log {
     }
 }
 
+/// The log as it was at the newest checkpoint that was cut at or before `instant`; `None` where there is none that `log`
+/// confirms. One request for each halving of the checkpoints.
+///
+/// # Errors
+/// [`Error`], where a checkpoint cannot be read.
+pub async fn open_before(store: &Store, log: &Log, instant: TimestampMs) -> Result<Option<Log>, Error> {
+    let shard = log.state.shard;
+    let mut listed = checkpoints(store, shard).await?;
+    let mut found = None;
+    while !listed.is_empty() {
+        let later = listed.split_off(listed.len() / 2);
+        let (sequence, key) = &later[0];
+        let read = checkpoint(store, key, *sequence, &log.identity, log.state.identity).await;
+        match read {
+            Ok((checkpoint, sha256)) if checkpoint.state.head.is_some_and(|head| head.observed_at <= instant) => {
+                found = Some((key.clone(), *sequence, checkpoint, sha256));
+                listed = later[1..].to_vec();
+            }
+            Ok(_) => {}
+            Err(error) if error.is_retryable() => return Err(error),
+            // It proves nothing, in either direction; its neighbours do.
+            Err(_) => listed.extend_from_slice(&later[1..]),
+        }
+    }
+    Ok(found.map(|(key, sequence, checkpoint, sha256)| {
+        at_checkpoint(log.identity.clone(), (key, sequence, checkpoint, sha256), Vec::new())
+    }))
+}
+
 /// A document that lists segments.
 #[derive(Clone, Debug)]
 pub enum Listing {
@@ -450,6 +493,16 @@ pub enum Listing {
     Bucket(SealedBucket),
     /// A block.
     Block(Block),
+}
+
+impl Listing {
+    /// Its object.
+    pub fn object(&self) -> &ObjectKey {
+        match self {
+            Self::Bucket(bucket) => &bucket.object,
+            Self::Block(block) => &block.object,
+        }
+    }
 }
 
 /// The segments of a bucket manifest.

@@ -33,6 +33,9 @@ pub struct Snapshot {
     pub nonce: Nonce,
     /// When it was asked for.
     pub asked_at: TimestampMs,
+    /// Whether it is kept whatever its age, and with it all that was captured since; absent where retention decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Keep>,
     /// The manifest that it is: the first one to be observed at or after that.
     pub manifest: Head,
     /// The instant from which on a restore may choose its moment; absent while a first copy lasted.
@@ -57,6 +60,14 @@ pub struct Snapshot {
     pub positions: Vec<PartitionCoverage>,
 }
 
+/// How long a snapshot is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Keep {
+    /// Until somebody deletes its document.
+    Forever,
+}
+
 impl Document for Snapshot {
     const KIND: Kind = Kind::Snapshot;
 }
@@ -70,12 +81,14 @@ pub struct Label {
     pub nonce: Nonce,
     /// When it was asked for.
     pub asked_at: TimestampMs,
+    /// Whether it is kept whatever its age.
+    pub keep: Option<Keep>,
 }
 
 impl Snapshot {
     /// The snapshot of what the log says in `state`; `None` before the first manifest.
     pub fn of(state: &State, label: Label) -> Option<Self> {
-        let Label { id, nonce, asked_at } = label;
+        let Label { id, nonce, asked_at, keep } = label;
         let (oldest_timestamp, newest_timestamp) = coverage::timestamps(state);
         Some(Self {
             format_version: FORMAT_VERSION,
@@ -85,6 +98,7 @@ impl Snapshot {
             id,
             nonce,
             asked_at,
+            keep,
             manifest: state.head?,
             recoverable_from: state.recoverable_from(),
             recoverable_until: coverage::recoverable_until(state),
@@ -99,7 +113,7 @@ impl Snapshot {
 
     /// What makes it more than the state it was taken of.
     pub fn label(&self) -> Label {
-        Label { id: self.id.clone(), nonce: self.nonce, asked_at: self.asked_at }
+        Label { id: self.id.clone(), nonce: self.nonce, asked_at: self.asked_at, keep: self.keep }
     }
 }
 

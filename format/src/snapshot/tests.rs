@@ -17,7 +17,7 @@ fn id(text: &str) -> SnapshotId {
 }
 
 fn label(text: &str) -> Label {
-    Label { id: id(text), nonce: nonce(7), asked_at: at(2) }
+    Label { id: id(text), nonce: nonce(7), asked_at: at(2), keep: None }
 }
 
 /// A log of three manifests: the claim, a topic, twenty records.

@@ -120,6 +120,20 @@ Exit codes:
   2  bad configuration or usage: all faults are listed
   4  what a restore kept is damaged";
 
+/// Of `prune`.
+pub(super) const PRUNE: &str = "\
+Examples:
+  What would go:
+    strimzi-backup prune --config job.yaml --dry-run
+  From a timer, with credentials that may delete:
+    strimzi-backup prune --config job.yaml
+
+Exit codes:
+  0  done; what the store protects (Object Lock, legal holds) is left for the next time
+  1  the store did not answer or refuses to delete, the clock is wrong, or there is no backup yet
+  2  bad configuration or usage: all faults are listed
+  4  the backup is damaged, belongs to another job, or was written by a newer release: nothing was deleted";
+
 /// Of `verify`.
 pub(super) const VERIFY: &str = "\
 Examples:

@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use strimzi_backup_format::ids::{GroupId, SnapshotId, TimestampMs, TopicName};
 use strimzi_backup_format::job::{Job, RestoreJob};
+use strimzi_backup_format::snapshot::Keep;
 use strimzi_backup_format::store;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +18,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::error::Error;
 use crate::groups;
 use crate::inspect::{self, Prices};
+use crate::prune;
 use crate::report::Resource;
 use crate::restore::{self, Outcome, RestoreError};
 use crate::segments::{self, Slice};
@@ -132,6 +134,9 @@ pub enum Command {
         /// The snapshot's name: 1 to 128 of [a-zA-Z0-9._-], given once. `backup-YYYYMMDD-HHMMSS`, in UTC, where absent.
         #[arg(long, value_name = "ID")]
         id: Option<SnapshotId>,
+        /// Keep it, and everything that is captured from it on, whatever retention says; until somebody deletes its document.
+        #[arg(long)]
+        keep_forever: bool,
         /// How long to wait for a commit; above backup.heartbeatInterval.
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "2m")]
         timeout: Duration,
@@ -174,6 +179,26 @@ pub enum Command {
         /// How to print them.
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
+    },
+    /// Delete what the backup does not hold any longer.
+    ///
+    /// The streamer retires what `retention` does not keep; this deletes the objects of what has been retired, or replaced, for
+    /// longer than retention.gracePeriod, and uploads that no manifest names. Needs the store alone, and the right to delete
+    /// there, which the streamer needs not. What cannot be read stops it before the first deletion.
+    #[command(after_long_help = manual::PRUNE)]
+    Prune {
+        /// The job document.
+        #[command(flatten)]
+        job: JobFile,
+        /// Say what would go, and delete nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// How to print the report.
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+        /// Also write a line of JSON with the sums there, for who reads no output: in a pod, /dev/termination-log.
+        #[arg(long, value_name = "FILE")]
+        summary_file: Option<PathBuf>,
     },
     /// Prove that the backup is whole.
     ///
@@ -277,16 +302,17 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
                 Output::Json => print(&found.to_json()),
             }
         }
-        Command::Snapshot { job, id, timeout, output, summary_file } => {
+        Command::Snapshot { job, id, keep_forever, timeout, output, summary_file } => {
             let job = job.read()?;
             let store = store::open(&job.storage)?;
-            let taken = snapshot::run(&store, &job, snapshot::Request { id, timeout }, &SystemClock).await?;
+            let request = snapshot::Request { id, keep: keep_forever.then_some(Keep::Forever), timeout };
+            let taken = snapshot::run(&store, &job, request, &SystemClock).await?;
             match output {
                 Output::Text => print(&taken.to_string())?,
                 Output::Json => print(&taken.to_json())?,
             }
             if let Some(path) = summary_file {
-                summarize(&path, &taken);
+                summarize(&path, &taken.summary());
             }
             Ok(())
         }
@@ -300,6 +326,19 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
                 Output::Text => print(&restores.to_string()),
                 Output::Json => print(&restores.to_json()),
             }
+        }
+        Command::Prune { job, dry_run, output, summary_file } => {
+            let job = job.read()?;
+            let store = store::open(&job.storage)?;
+            let report = prune::run(&store, &job, dry_run, &SystemClock).await?;
+            match output {
+                Output::Text => print(&report.to_string())?,
+                Output::Json => print(&report.to_json())?,
+            }
+            if let Some(path) = summary_file {
+                summarize(&path, &report.summary());
+            }
+            Ok(())
         }
         Command::Verify { job, level, output, parallelism } => {
             let store = store::open(&job.read()?.storage)?;
@@ -340,10 +379,10 @@ fn json<T: serde::Serialize>(document: &T) -> String {
     serde_json::to_string_pretty(document).unwrap_or_default() + "\n"
 }
 
-/// The snapshot is made: whoever would make it again for want of its summary would be refused its name.
-fn summarize(path: &Path, taken: &snapshot::Taken) {
-    if let Err(error) = std::fs::write(path, taken.summary()) {
-        tracing::warn!(path = %path.display(), %error, "the summary of the snapshot could not be written");
+/// It is done: whoever would do it again for want of its summary would find that, too.
+fn summarize(path: &Path, summary: &str) {
+    if let Err(error) = std::fs::write(path, summary) {
+        tracing::warn!(path = %path.display(), %error, "the summary could not be written");
     }
 }
 
@@ -385,7 +424,7 @@ mod tests {
         let mut command = Arguments::command().term_width(100);
         command.build();
         let mut text = command.render_long_help().to_string();
-        for name in ["stream", "inspect", "segments", "groups", "snapshot", "restore", "restores", "verify"] {
+        for name in ["stream", "inspect", "segments", "groups", "snapshot", "restore", "restores", "prune", "verify"] {
             let subcommand = command.find_subcommand_mut(name).expect("a command of that name");
             text.push_str(&format!("\n--- {name} ---\n{}", subcommand.clone().term_width(100).render_long_help()));
         }

@@ -54,9 +54,6 @@ pub struct PartitionDescription {
     pub replicas: usize,
 }
 
-/// The settings made on one topic, or why they cannot be told.
-pub type TopicOverrides = Result<BTreeMap<String, String>, BrokerError>;
-
 /// The settings of one topic, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicSettings {
@@ -163,15 +160,6 @@ impl Kafka {
             Ok(answers)
         })
         .await
-    }
-
-    /// The settings made on the topics themselves, without the brokers' defaults. Sensitive ones are left out.
-    ///
-    /// # Errors
-    /// As [`Error`], if a request as a whole failed.
-    pub async fn topic_overrides(&self, names: &[TopicName]) -> Result<BTreeMap<TopicName, TopicOverrides>, Error> {
-        let answers = self.topic_settings(names).await?.into_iter();
-        Ok(answers.map(|(name, settings)| (name, settings.map(|settings| settings.overrides))).collect())
     }
 
     /// The settings of topics, as they were made on them and as they hold, the brokers' defaults included. Sensitive ones

@@ -34,7 +34,7 @@ use std::time::Duration;
 use strimzi_backup_format::ids::{PartitionId, TopicName};
 use strimzi_backup_format::job::{Authentication, Cluster};
 
-pub use admin::{OffsetSpec, PartitionDescription, TopicDescription, TopicOverrides, TopicSettings};
+pub use admin::{OffsetSpec, PartitionDescription, TopicDescription, TopicSettings};
 pub use client_config::{ProducerTuning, Tuning};
 pub use consumer::{Assignment, Sink};
 pub use error::{BrokerError, Code, ConfigurationFault, Error, PartitionFault};

@@ -180,10 +180,7 @@ impl<C: Clock> Work<'_, C> {
             self.upload(finished).await;
         }
         self.check()?;
-        // The rows of runs that were retired meanwhile went with them.
-        let sum = self.segments.iter().try_fold(Totals::default(), |sum, segment| sum.plus(segment)).unwrap_or_default();
-        let replaced = Totals { rows: sum.rows, raw_bytes: sum.raw_bytes, ..self.replaced };
-        Ok(Refined { through: self.through, segments: self.segments, replaced })
+        Ok(Refined { through: self.through, segments: self.segments, replaced: self.replaced })
     }
 
     /// Runs work on the sorter where it may block.

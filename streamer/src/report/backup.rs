@@ -7,6 +7,7 @@ use strimzi_backup_format::manifest::Gap;
 use strimzi_backup_format::state::{State, Totals};
 
 use super::Standing;
+use crate::retire::Held;
 
 /// What is protected since the last commit: what of [`coverage::Coverage`] fits into a status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +93,15 @@ impl Patience {
     }
 }
 
+/// What does not go on, if anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hindered {
+    /// Streaming, for so long that it is worth telling.
+    pub trouble: Option<Trouble>,
+    /// Retention.
+    pub retention: Option<Held>,
+}
+
 /// The part of a KafkaBackup's status that its streamer writes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -107,6 +117,8 @@ pub struct Streaming {
     consumer_groups: Groups,
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<Trouble>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention_held: Option<RetentionHeld>,
     stored: Stored,
     reported_at: String,
     reported_by: String,
@@ -118,6 +130,13 @@ struct Window {
     from: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<String>,
+}
+
+/// Why nothing is retired although something is older than what is kept.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct RetentionHeld {
+    reason: &'static str,
+    message: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -144,7 +163,8 @@ impl Window {
 
 impl Streaming {
     /// What the pod `writer` tells at the instant `now`.
-    pub fn of(protected: &Protected, trouble: Option<Trouble>, now: TimestampMs, writer: &str) -> Self {
+    pub fn of(protected: &Protected, hindered: Hindered, now: TimestampMs, writer: &str) -> Self {
+        let Hindered { trouble, retention } = hindered;
         let Protected { from, until, oldest, newest, gaps, groups, totals, topics, partitions } = protected;
         Self {
             recoverable: Window::new(*from, *until),
@@ -154,6 +174,8 @@ impl Streaming {
             gaps: gaps.clone(),
             consumer_groups: Groups { state: groups.state, window: Window::new(groups.from, groups.until) },
             trouble,
+            retention_held: retention
+                .map(|held| RetentionHeld { reason: held.reason(), message: held.to_string() }),
             stored: Stored {
                 records: totals.rows,
                 bytes: totals.bytes,
@@ -168,12 +190,13 @@ impl Streaming {
 }
 
 impl Standing for Streaming {
-    /// That there is something to restore from, gaps, how groups stand, trouble, and who says so.
-    type Matter = (bool, usize, GroupCondition, Option<Trouble>, String);
+    /// That there is something to restore from, gaps, how groups stand, trouble, what holds retention, and who says so.
+    type Matter = (bool, usize, GroupCondition, Option<Trouble>, Option<&'static str>, String);
 
     fn matter(&self) -> Self::Matter {
         let (is_recoverable, groups) = (self.recoverable.from.is_some(), self.consumer_groups.state);
-        (is_recoverable, self.gaps.count, groups, self.trouble, self.reported_by.clone())
+        let held = self.retention_held.as_ref().map(|held| held.reason);
+        (is_recoverable, self.gaps.count, groups, self.trouble, held, self.reported_by.clone())
     }
 }
 
@@ -210,7 +233,7 @@ mod tests {
     fn a_streamer_tells_the_window_and_what_is_missing() {
         let mut state = state();
         state.gaps.push(gap());
-        let told = Streaming::of(&Protected::of(&state), None, TimestampMs::new(125_400), "daily-streamer-x");
+        let told = Streaming::of(&Protected::of(&state), Hindered::default(), TimestampMs::new(125_400), "daily-streamer-x");
         insta::assert_json_snapshot!(told, @r#"
         {
           "recoverable": {
@@ -255,7 +278,7 @@ mod tests {
     fn what_matters_is_a_window_a_gap_and_how_groups_stand_and_not_the_time() {
         let mut state = state();
         let matter =
-            |state: &State, now| Streaming::of(&Protected::of(state), None, TimestampMs::new(now), "x").matter();
+            |state: &State, now| Streaming::of(&Protected::of(state), Hindered::default(), TimestampMs::new(now), "x").matter();
         let first = matter(&state, 130_000);
         state.frontier.until = Some(TimestampMs::new(190_000));
         assert!(matter(&state, 195_000) == first);

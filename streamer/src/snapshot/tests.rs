@@ -42,7 +42,7 @@ fn job() -> Job {
 }
 
 fn request(id: &str) -> Request {
-    Request { id: Some(SnapshotId::new(id).expect("legal")), timeout: TIMEOUT }
+    Request { id: Some(SnapshotId::new(id).expect("legal")), keep: None, timeout: TIMEOUT }
 }
 
 fn nonce() -> Nonce {
@@ -145,7 +145,7 @@ async fn an_id_that_is_taken_is_refused_at_once_by_name() {
 async fn without_an_id_it_is_called_after_the_second_and_says_what_it_is() {
     let store = Store { description: "s3://bucket/orders".to_owned(), ..Store::memory() };
     let mut writer = claimed(&store, -60).await;
-    let (job, request) = (job(), Request { id: None, timeout: TIMEOUT });
+    let (job, request) = (job(), Request { id: None, keep: None, timeout: TIMEOUT });
     let (taken, ()) = tokio::join!(run(&store, &job, request, &Stopped), commits(&mut writer, &[(3, 1)]));
     let taken = taken.expect("taken");
     assert_eq!(snapshots(&store).await, ["backup-20260213-020000"]);

@@ -8,7 +8,7 @@ use strimzi_backup_format::ids::{Lineage, PartitionId, PartitionKey, TopicId, To
 use strimzi_backup_format::manifest::{TopicDescription, TopicEvent, TopicEventKind};
 use strimzi_backup_format::state::State;
 
-use super::{Described, Refusal};
+use super::{Described, Refusal, TopicConfig};
 
 /// Where a partition that was never captured begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,11 +131,12 @@ impl Catalog {
     }
 
     /// Takes in what the broker says of a selected topic.
-    pub fn observe(&mut self, topic: &TopicName, seen: &Described, config: &BTreeMap<String, String>) {
+    pub fn observe(&mut self, topic: &TopicName, seen: &Described, config: &TopicConfig) {
         let description = TopicDescription {
             partitions: seen.partitions,
             replication_factor: seen.replication_factor,
-            config: config.clone(),
+            config: config.own.clone(),
+            inherited: config.inherited.clone(),
         };
         match self.topics.get_mut(topic) {
             None => {
@@ -306,32 +307,32 @@ mod tests {
     #[test]
     fn a43_new_partitions_begin_at_zero() {
         let mut catalog = Catalog::default();
-        catalog.observe(&topic("a"), &described("x", 1), &BTreeMap::new());
+        catalog.observe(&topic("a"), &described("x", 1), &TopicConfig::default());
         catalog.watched();
         assert_eq!(catalog.begin(&key("a", 0, 0)), Begin::LogStart);
-        catalog.observe(&topic("a"), &described("x", 3), &BTreeMap::new());
+        catalog.observe(&topic("a"), &described("x", 3), &TopicConfig::default());
         assert_eq!(catalog.begin(&key("a", 0, 2)), Begin::Zero);
         assert_eq!(catalog.wanted().len(), 3);
         assert_eq!(kinds(&mut catalog), [TopicEventKind::Added, TopicEventKind::Changed]);
-        catalog.observe(&topic("a"), &described("x", 3), &BTreeMap::new());
+        catalog.observe(&topic("a"), &described("x", 3), &TopicConfig::default());
         assert!(!catalog.has_events());
     }
 
     #[test]
     fn what_appears_later_is_new_or_was_hidden() {
         let mut catalog = Catalog::default();
-        catalog.observe(&topic("a"), &described("x", 1), &BTreeMap::new());
+        catalog.observe(&topic("a"), &described("x", 1), &TopicConfig::default());
         catalog.watched();
-        catalog.observe(&topic("b"), &described("y", 1), &BTreeMap::new());
+        catalog.observe(&topic("b"), &described("y", 1), &TopicConfig::default());
         assert_eq!(catalog.begin(&key("b", 0, 0)), Begin::Appeared);
-        catalog.observe(&topic("b"), &described("z", 1), &BTreeMap::new());
+        catalog.observe(&topic("b"), &described("z", 1), &TopicConfig::default());
         assert_eq!(catalog.begin(&key("b", 1, 0)), Begin::Zero);
     }
 
     #[test]
     fn a_look_is_complete_only_if_it_brings_nothing_new_and_leaves_nothing_out() {
         let mut catalog = Catalog::default();
-        catalog.observe(&topic("a"), &described("x", 1), &BTreeMap::new());
+        catalog.observe(&topic("a"), &described("x", 1), &TopicConfig::default());
         let covers = |told| catalog.covers([(&topic("a"), &Ok(described("x", 1))), (&topic("b"), &told)]);
         assert!(covers(Err(Refusal::Denied)));
         assert!(!covers(Err(Refusal::Unavailable)) && !covers(Err(Refusal::Unknown)));
@@ -346,10 +347,10 @@ mod tests {
     #[test]
     fn a42_a_re_created_topic_lives_anew_in_every_partition() {
         let mut catalog = Catalog::default();
-        catalog.observe(&topic("a"), &described("x", 2), &BTreeMap::new());
+        catalog.observe(&topic("a"), &described("x", 2), &TopicConfig::default());
         catalog.deleted(&topic("a"));
         assert!(catalog.wanted().is_empty());
-        catalog.observe(&topic("a"), &described("y", 1), &BTreeMap::new());
+        catalog.observe(&topic("a"), &described("y", 1), &TopicConfig::default());
         assert_eq!(catalog.wanted().into_iter().collect::<Vec<_>>(), [key("a", 1, 0)]);
         assert!(catalog.is_gone(&key("a", 0, 0)));
         let kinds = kinds(&mut catalog);
@@ -359,7 +360,7 @@ mod tests {
     #[test]
     fn a44_a_truncated_partition_lives_alone() {
         let mut catalog = Catalog::default();
-        catalog.observe(&topic("a"), &described("x", 2), &BTreeMap::new());
+        catalog.observe(&topic("a"), &described("x", 2), &TopicConfig::default());
         catalog.truncated(&key("a", 0, 1));
         assert_eq!(catalog.wanted().into_iter().collect::<Vec<_>>(), [key("a", 0, 0), key("a", 1, 1)]);
         assert_eq!(catalog.begin(&key("a", 1, 1)), Begin::LogStart);
@@ -368,7 +369,7 @@ mod tests {
     #[test]
     fn a55_topics_leave_and_come_back() {
         let mut catalog = Catalog::default();
-        catalog.observe(&topic("a"), &described("x", 1), &BTreeMap::new());
+        catalog.observe(&topic("a"), &described("x", 1), &TopicConfig::default());
         catalog.select(|_| false);
         assert!(catalog.wanted().is_empty());
         assert!(!catalog.is_gone(&key("a", 0, 0)));

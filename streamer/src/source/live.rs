@@ -7,14 +7,15 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use strimzi_backup_format::ids::{Offset, TopicName};
 use strimzi_backup_format::job::Cluster;
+use strimzi_backup_format::manifest::INHERITED;
 use strimzi_backup_format::record::RecordRef;
 
 use super::buffers::{Buffers, Fault};
-use super::{Assignment, Broker, Described, Refusal, TopicPartition, Unreachable};
+use super::{Assignment, Broker, Described, Refusal, TopicConfig, TopicPartition, Unreachable};
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::kafka::{self, BrokerError, Kafka, OffsetSpec, PartitionFault, Tuning};
+use crate::kafka::{self, BrokerError, Kafka, OffsetSpec, PartitionFault, TopicSettings, Tuning};
 use crate::metrics::{KindLabel, Metrics};
 use crate::thread::Thread;
 
@@ -128,6 +129,13 @@ fn unreachable(what: &'static str) -> impl Fn(kafka::Error) -> Unreachable {
     move |source| Unreachable { what, source: Box::new(source) }
 }
 
+fn config(settings: TopicSettings) -> TopicConfig {
+    let TopicSettings { overrides: own, effective } = settings;
+    let inherited = INHERITED.into_iter().filter(|name| !own.contains_key(*name));
+    let inherited = inherited.filter_map(|name| Some((name.to_owned(), effective.get(name)?.clone()))).collect();
+    TopicConfig { own, inherited }
+}
+
 fn refusal(error: &BrokerError) -> Refusal {
     match error {
         error if error.is_unknown() => Refusal::Unknown,
@@ -174,12 +182,9 @@ impl Broker for LiveBroker {
         Ok(told.collect())
     }
 
-    async fn overrides(
-        &self,
-        topics: &[TopicName],
-    ) -> Result<BTreeMap<TopicName, BTreeMap<String, String>>, Unreachable> {
-        let answers = self.kafka().topic_overrides(topics).await.map_err(unreachable("topic configurations"))?;
-        Ok(answers.into_iter().filter_map(|(topic, answer)| Some((topic, answer.ok()?))).collect())
+    async fn configs(&self, topics: &[TopicName]) -> Result<BTreeMap<TopicName, TopicConfig>, Unreachable> {
+        let answers = self.kafka().topic_settings(topics).await.map_err(unreachable("topic configurations"))?;
+        Ok(answers.into_iter().filter_map(|(topic, answer)| Some((topic, config(answer.ok()?)))).collect())
     }
 
     async fn high_watermarks(

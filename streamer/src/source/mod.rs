@@ -38,6 +38,15 @@ pub struct Described {
     pub replication_factor: u32,
 }
 
+/// How a topic is configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// What is set on the topic itself.
+    pub own: BTreeMap<String, String>,
+    /// What it inherits of the settings of [`strimzi_backup_format::manifest::INHERITED`].
+    pub inherited: BTreeMap<String, String>,
+}
+
 /// Why the broker does not tell of a topic or a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -85,11 +94,11 @@ pub trait Broker: Send + Sync + 'static {
         topics: &[TopicName],
     ) -> impl Future<Output = Result<BTreeMap<TopicName, Result<Described, Refusal>>, Unreachable>> + Send;
 
-    /// What is set on the topics themselves.
-    fn overrides(
+    /// How the topics are configured, of those where that may be read.
+    fn configs(
         &self,
         topics: &[TopicName],
-    ) -> impl Future<Output = Result<BTreeMap<TopicName, BTreeMap<String, String>>, Unreachable>> + Send;
+    ) -> impl Future<Output = Result<BTreeMap<TopicName, TopicConfig>, Unreachable>> + Send;
 
     /// The high watermarks: the end of what is committed, open transactions included.
     fn high_watermarks(

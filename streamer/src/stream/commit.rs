@@ -25,6 +25,9 @@ use crate::source::Broker;
 /// In how many looks in a row an object must be missing before it counts as gone: a store may be slow to show it.
 const LOOKS_UNTIL_GONE: u32 = 3;
 
+/// An upload is looked after before it is committed when it is so old: less than what a prune leaves alone.
+const LONG_AGO_MILLIS: u64 = 1_800_000;
+
 /// Claims within this time count as recent.
 const RECENT_MILLIS: u64 = 600_000;
 
@@ -54,12 +57,35 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         kind: &'static str,
         cut_at: Option<Instant>,
     ) -> Result<(), Error> {
+        self.check_uploads(&draft, observed_at).await?;
         let nonce = Nonce::new(self.parts.clock.uuid());
         let prepared = self.parts.writer.prepare(draft, nonce, observed_at)?;
         self.create(&prepared).await?;
         self.publish(&prepared, kind, cut_at);
         if self.parts.writer.checkpoint_is_due() {
             self.checkpoint().await?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that what was uploaded long ago is still there: a prune may have taken it for left over. That happens to a
+    /// process that was frozen, or that a store kept waiting.
+    async fn check_uploads(&self, draft: &Draft, observed_at: TimestampMs) -> Result<(), Error> {
+        let since = draft.refined.as_ref().and(self.upkeep.refined_since).map_or(observed_at, |at| at.min(observed_at));
+        if self.parts.clock.now().millis_since(since) < LONG_AGO_MILLIS {
+            return Ok(());
+        }
+        let refined = draft.refined.iter().flat_map(|refined| &refined.segments);
+        let image = draft.group_image.as_ref().map(|image| &image.object);
+        let store = self.parts.writer.store();
+        for object in draft.segments.iter().chain(refined).map(|segment| &segment.object).chain(image) {
+            match store.inner.head(&object.below(&store.prefix)).await {
+                Err(object_store::Error::NotFound { .. }) => {
+                    return Err(Error::Vanished { object: object.to_string() });
+                }
+                // The commit is tried, and fails as long as the store does.
+                Ok(_) | Err(_) => {}
+            }
         }
         Ok(())
     }
@@ -139,6 +165,9 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         parts.status.committed(Protected::of(state));
         if let Some(refined) = &manifest.refined {
             self.refined(refined, manifest.observed_at);
+        }
+        if let Some(retired) = &manifest.retired {
+            self.retired(retired);
         }
         tracing::debug!(sequence = %manifest.sequence, kind, segments = manifest.segments.len(), "committed");
     }

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::source::buffers::Start;
 use crate::source::catalog::Begin;
-use crate::source::{Assignment, Broker, Described, Refusal, TopicPartition, Unreachable};
+use crate::source::{Assignment, Broker, Described, Refusal, TopicConfig, TopicPartition, Unreachable};
 
 /// How long one question to the broker may take in all.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -55,7 +55,7 @@ pub(super) struct Look {
 #[derive(Debug)]
 struct Topics {
     described: BTreeMap<TopicName, Result<Described, Refusal>>,
-    overrides: BTreeMap<TopicName, BTreeMap<String, String>>,
+    configs: BTreeMap<TopicName, TopicConfig>,
     /// Where the logs of lagging partitions start.
     log_starts: BTreeMap<TopicPartition, Result<Offset, Refusal>>,
 }
@@ -84,9 +84,9 @@ async fn look<B: Broker>(
     let described = describe_all(broker, known, scope).await?;
     let alive: Vec<TopicName> =
         described.iter().filter(|(_, told)| told.is_ok()).map(|(topic, _)| topic.clone()).collect();
-    let overrides = broker.overrides(&alive).await?;
+    let configs = broker.configs(&alive).await?;
     let log_starts = if lagging.is_empty() { BTreeMap::new() } else { broker.log_starts(lagging).await? };
-    Ok(Topics { described, overrides, log_starts })
+    Ok(Topics { described, configs, log_starts })
 }
 
 /// What a question to the broker comes to within its patience.
@@ -139,7 +139,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     }
 
     async fn take_topics(&mut self, Look { asked_at, asked, told }: Look) -> Result<(), Error> {
-        let Topics { described, overrides, log_starts } = match told {
+        let Topics { described, configs, log_starts } = match told {
             Ok(told) => told,
             Err(error) => {
                 self.broker_failed(&error);
@@ -151,7 +151,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         self.unknown.retain(|topic, _| described.get(topic).is_some_and(Result::is_err));
         for (topic, told) in &described {
             match told {
-                Ok(seen) => match overrides.get(topic) {
+                Ok(seen) => match configs.get(topic) {
                     Some(config) => self.catalog.observe(topic, seen, config),
                     None => self.catalog.observe(topic, seen, &self.known_config(topic)),
                 },
@@ -215,8 +215,12 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     }
 
     /// A configuration that may not be read stays as it was: that it cannot be seen is no change.
-    fn known_config(&self, topic: &TopicName) -> BTreeMap<String, String> {
-        self.catalog.description(topic).map(|description| description.config.clone()).unwrap_or_default()
+    fn known_config(&self, topic: &TopicName) -> TopicConfig {
+        let known = self.catalog.description(topic).map(|description| {
+            let (own, inherited) = (description.config.clone(), description.inherited.clone());
+            TopicConfig { own, inherited }
+        });
+        known.unwrap_or_default()
     }
 
     pub(super) fn broker_failed(&self, error: &str) {

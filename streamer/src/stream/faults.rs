@@ -228,6 +228,7 @@ mod tests {
             partitions: 1,
             replication_factor: 1,
             config: config.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>(),
+            inherited: BTreeMap::new(),
         };
         let reason = |config: &[(&str, &str)], excluded| loss_reason(Some(&topic(config)), excluded);
         assert_eq!(reason(&[("retention.ms", "-1")], false), GapReason::DeletedByUser);

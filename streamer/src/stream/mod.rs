@@ -32,9 +32,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::ids::{Offset, PartitionKey, TimestampMs, TopicName};
-use strimzi_backup_format::job::{BackupSettings, TopicSelection};
+use strimzi_backup_format::job::{BackupSettings, Retention, TopicSelection};
 use strimzi_backup_format::manifest::log::{Draft, LogWriter};
-use strimzi_backup_format::manifest::{Gap, Hole, PartitionPosition, Refined};
+use strimzi_backup_format::manifest::{Gap, Hole, PartitionPosition, Refined, Retired};
 use strimzi_backup_format::segment;
 use strimzi_backup_format::state::Head;
 use tokio::task::JoinSet;
@@ -92,6 +92,8 @@ pub struct Parts<B, C> {
     pub groups: Groups,
     /// Intervals and sizes.
     pub settings: BackupSettings,
+    /// How long what is captured is kept.
+    pub retention: Retention,
     /// Where records arrive.
     pub buffers: Arc<Mutex<Buffers>>,
     /// Bytes held.
@@ -157,11 +159,13 @@ struct Pending {
     holes: Vec<Hole>,
     positions: BTreeMap<PartitionKey, PartitionPosition>,
     refined: Option<Refined>,
+    retired: Option<Retired>,
 }
 
 impl Pending {
     fn is_empty(&self) -> bool {
-        self.gaps.is_empty() && self.holes.is_empty() && self.positions.is_empty() && self.refined.is_none()
+        let upkeep = self.refined.is_some() || self.retired.is_some();
+        self.gaps.is_empty() && self.holes.is_empty() && self.positions.is_empty() && !upkeep
     }
 }
 
@@ -342,7 +346,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     /// Everything that goes into the next manifest beside its records.
     fn draft(&mut self) -> Draft {
         let frontier = self.frontier();
-        let Pending { gaps, holes, positions, refined } = std::mem::take(&mut self.pending);
+        let Pending { gaps, holes, positions, refined, retired } = std::mem::take(&mut self.pending);
         let topics = self.catalog.take_events();
         Draft {
             segments: Vec::new(),
@@ -352,7 +356,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             topics,
             positions: positions.into_values().collect(),
             refined,
-            retired: None,
+            retired,
             frontier,
         }
     }

@@ -1,5 +1,6 @@
-//! Upkeep of the log beside streaming: refining what lies in intake, and sealing hours that are over. One job at a time runs
-//! in a task of its own. What comes of it goes into the next manifest, or, where it is derived, the next checkpoint.
+//! Upkeep of the log beside streaming: refining what lies in intake, sealing hours that are over, retiring what is not kept any
+//! longer. One job at a time runs in a task of its own. What comes of it goes into the next manifest, or, where it is derived,
+//! the next checkpoint.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -7,7 +8,8 @@ use std::time::Duration;
 
 use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::ids::TimestampMs;
-use strimzi_backup_format::manifest::Refined;
+use strimzi_backup_format::layout::ObjectKey;
+use strimzi_backup_format::manifest::{Refined, Retired};
 use strimzi_backup_format::seal::{self, SealError};
 use strimzi_backup_format::state::State;
 use tokio::time::Instant;
@@ -18,16 +20,21 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::metrics::KindLabel;
 use crate::refine::{self, Limits, Order};
+use crate::retire::{self, Held, Outcome};
 use crate::source::Broker;
 
 /// How long after a failure it is tried again.
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
 
+/// How often it is looked whether anything is to be retired: records go by hours.
+const RETIRE_EVERY: Duration = Duration::from_secs(900);
+
 /// What has come of a job.
 #[derive(Debug)]
 pub(super) enum Done {
-    Refined(Result<Refined, refine::Error>),
+    Refined(Result<Refined, refine::Error>, TimestampMs),
     Sealed(Result<seal::Done, SealError>),
+    Retired(Result<Outcome, retire::Error>),
 }
 
 /// What is under way, and when to look again.
@@ -40,8 +47,16 @@ pub(super) struct Upkeep {
     oldest: Option<Bucket>,
     /// The hour before which everything is sealed that was in the log then.
     sealed: Option<Bucket>,
+    /// Whether no checkpoint lists yet what was sealed last.
+    unlisted: bool,
+    /// When it is looked for what is to be retired.
+    retire: Instant,
+    /// Bucket manifests that list nothing any more, once what is retired is committed.
+    emptied: Vec<ObjectKey>,
     /// Whether what has come of a job is not committed yet.
     uncommitted: bool,
+    /// When the first file was made of what is refined and not committed.
+    pub(super) refined_since: Option<TimestampMs>,
     /// Files refined by this writer.
     numbers: Arc<AtomicUsize>,
 }
@@ -52,7 +67,19 @@ impl Upkeep {
         let last = state.refined.map(|refined| refined.observed_at);
         let since = last.or(state.claims.first().map(|claim| claim.observed_at));
         let oldest = since.filter(|_| intake_bytes > 0).map(Bucket::of);
-        Self { job: None, next: Instant::now(), oldest, sealed: None, uncommitted: false, numbers: Arc::default() }
+        let now = Instant::now();
+        Self {
+            job: None,
+            next: now,
+            oldest,
+            sealed: None,
+            unlisted: false,
+            retire: now,
+            emptied: Vec::new(),
+            uncommitted: false,
+            refined_since: None,
+            numbers: Arc::default(),
+        }
     }
 
     /// What has come of the job under way. Cancel safe.
@@ -76,8 +103,18 @@ impl Upkeep {
 impl<B: Broker, C: Clock> Stream<B, C> {
     /// Begins the next job that is due. What it works on must be in the blocks of a checkpoint, so that is written first.
     pub(super) async fn begin_upkeep(&mut self) -> Result<(), Error> {
+        if !self.upkeep.is_idle() {
+            return Ok(());
+        }
+        // Soon: until then nobody but this process knows that what was sealed is needed.
+        if self.upkeep.unlisted && self.parts.writer.has_news() && self.checkpoint().await? {
+            self.upkeep.unlisted = false;
+        }
         let refine = self.refining_is_due();
-        if !self.upkeep.is_idle() || !(refine || self.sealing_is_due()) {
+        if !refine && !self.sealing_is_due() {
+            if self.retiring_is_due() {
+                self.begin_to_retire();
+            }
             return Ok(());
         }
         if self.parts.writer.has_open_block() && !self.checkpoint().await? {
@@ -101,7 +138,11 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             && let Some(charge) = limits.charge(&self.parts.budget)
         {
             let (shop, numbers) = (Arc::clone(&self.parts.workshop), Arc::clone(&self.upkeep.numbers));
-            let work = async move { Done::Refined(refine::refine(shop, order, (limits, charge), numbers).await) };
+            let began = self.parts.clock.now();
+            let work = async move {
+                let refined = refine::refine(shop, order, (limits, charge), numbers).await;
+                Done::Refined(refined, began)
+            };
             self.upkeep.job = Some(AbortOnDropHandle::new(tokio::spawn(work)));
         }
     }
@@ -122,15 +163,58 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         }
     }
 
+    fn retiring_is_due(&self) -> bool {
+        self.parts.retention.is_limited() && self.upkeep.retire <= Instant::now()
+    }
+
+    fn begin_to_retire(&mut self) {
+        let writer = &self.parts.writer;
+        let order = retire::Order {
+            store: writer.store().clone(),
+            state: writer.state().clone(),
+            sealed: writer.sealed_buckets().cloned(),
+            blocks: writer.blocks().to_vec(),
+            lowest: writer.lowest_open_timestamp(),
+            policy: self.parts.retention.clone(),
+            now: self.parts.clock.now(),
+        };
+        self.upkeep.retire = Instant::now() + RETIRE_EVERY;
+        let work = async move { Done::Retired(retire::retire(order).await) };
+        self.upkeep.job = Some(AbortOnDropHandle::new(tokio::spawn(work)));
+    }
+
+    fn take_outcome(&mut self, outcome: Outcome) {
+        let held = match outcome {
+            Outcome::Nothing => None,
+            Outcome::Retire(retired, emptied) => {
+                (self.pending.retired, self.upkeep.uncommitted) = (Some(*retired), true);
+                self.upkeep.emptied = emptied;
+                None
+            }
+            Outcome::Held(held) => Some(held),
+        };
+        if let Some(held) = &held {
+            tracing::warn!(reason = held.reason(), "{held}");
+        }
+        self.parts.metrics.set_retention_held(held.as_ref().map(Held::reason));
+        self.parts.status.retention_held(held);
+    }
+
     /// Takes what has come of a job.
     pub(super) fn end_upkeep(&mut self, done: Done) {
         match done {
-            Done::Refined(Ok(refined)) => (self.pending.refined, self.upkeep.uncommitted) = (Some(refined), true),
+            Done::Refined(Ok(refined), began) => {
+                (self.pending.refined, self.upkeep.uncommitted) = (Some(refined), true);
+                self.upkeep.refined_since = Some(began);
+            }
             Done::Sealed(Ok(done)) => {
                 tracing::info!(before = %done.sealed.before, buckets = done.sealed.buckets.len(), "sealed");
                 self.parts.writer.sealed(done);
+                self.upkeep.unlisted = true;
             }
-            Done::Refined(Err(error)) => self.upkeep_failed("refine", &error),
+            Done::Retired(Ok(outcome)) => self.take_outcome(outcome),
+            Done::Retired(Err(error)) => self.upkeep_failed("retire", &error),
+            Done::Refined(Err(error), _) => self.upkeep_failed("refine", &error),
             Done::Sealed(Err(error)) => self.upkeep_failed("seal", &error),
         }
     }
@@ -141,12 +225,24 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         self.upkeep.next = Instant::now() + AFTER_FAILURE;
     }
 
+    /// Tells what was retired, once that is committed.
+    pub(super) fn retired(&mut self, retired: &Retired) {
+        self.upkeep.uncommitted = false;
+        let emptied = std::mem::take(&mut self.upkeep.emptied);
+        self.parts.writer.emptied(&emptied);
+        let metrics = &self.parts.metrics;
+        metrics.retired_segments.inc_by(retired.freed.segments);
+        metrics.retired_bytes.inc_by(retired.freed.bytes);
+        let (before, segments) = (retired.before.to_rfc3339(), retired.freed.segments);
+        tracing::info!(before, segments, bytes = retired.freed.bytes, "retired what is not kept any longer");
+    }
+
     /// Tells what was refined, once that is committed.
     pub(super) fn refined(&mut self, refined: &Refined, observed_at: TimestampMs) {
         let metrics = &self.parts.metrics;
         metrics.refined_segments.inc_by(refined.replaced.segments);
         metrics.refined_bytes.inc_by(refined.replaced.bytes);
-        self.upkeep.uncommitted = false;
+        (self.upkeep.uncommitted, self.upkeep.refined_since) = (false, None);
         self.upkeep.oldest = (self.parts.writer.intake_bytes() > 0).then(|| Bucket::of(observed_at));
         let (replaced, segments) = (refined.replaced.segments, refined.segments.len());
         tracing::info!(through = %refined.through, replaced, segments, "refined intake segments");

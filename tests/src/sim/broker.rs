@@ -17,7 +17,9 @@ use strimzi_backup_format::record::{HeaderRef, Record, RecordRef};
 use strimzi_backup_streamer::budget::Budget;
 use strimzi_backup_streamer::clock::Clock as _;
 use strimzi_backup_streamer::source::buffers::{Buffers, Fault};
-use strimzi_backup_streamer::source::{Assignment, Broker, Described, Refusal, TopicPartition, Unreachable};
+use strimzi_backup_streamer::source::{
+    Assignment, Broker, Described, Refusal, TopicConfig, TopicPartition, Unreachable,
+};
 use tokio::time::Instant;
 
 use super::clock::SimClock;
@@ -215,6 +217,28 @@ fn deliver_record(buffers: &mut Buffers, slot: u32, epoch: i32, record: &Record)
     buffers.record(slot, &record)
 }
 
+/// How long a topic of the simulation keeps records, in milliseconds; `None`: for ever.
+pub fn keeps(topic: &TopicName) -> Option<i64> {
+    match topic.as_str() {
+        "orders" => Some(20_000),
+        "a.b_c" => Some(60_000),
+        _ => None,
+    }
+}
+
+fn config_of(topic: &TopicName) -> TopicConfig {
+    let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let own = match topic.as_str() {
+        "payments" => vec![text("cleanup.policy", "compact")],
+        "late" => vec![text("retention.ms", "-1")],
+        _ => keeps(topic).map(|millis| text("retention.ms", &millis.to_string())).into_iter().collect(),
+    };
+    let inherited = [text("cleanup.policy", "delete"), text("retention.ms", "604800000")];
+    let own: BTreeMap<String, String> = own.into_iter().collect();
+    let inherited = inherited.into_iter().filter(|(name, _)| !own.contains_key(name)).collect();
+    TopicConfig { own, inherited }
+}
+
 impl Broker for SimBroker {
     async fn topics(&self) -> Result<Vec<TopicName>, Unreachable> {
         self.answer(|cluster| cluster.alive().map(|life| life.topic.clone()).collect()).await
@@ -239,11 +263,8 @@ impl Broker for SimBroker {
         .await
     }
 
-    async fn overrides(
-        &self,
-        topics: &[TopicName],
-    ) -> Result<BTreeMap<TopicName, BTreeMap<String, String>>, Unreachable> {
-        self.answer(|_| topics.iter().map(|topic| (topic.clone(), BTreeMap::new())).collect()).await
+    async fn configs(&self, topics: &[TopicName]) -> Result<BTreeMap<TopicName, TopicConfig>, Unreachable> {
+        self.answer(|_| topics.iter().map(|topic| (topic.clone(), config_of(topic))).collect()).await
     }
 
     async fn high_watermarks(

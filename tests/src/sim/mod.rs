@@ -18,6 +18,7 @@ pub mod oracle;
 pub mod sabotage;
 pub mod schedule;
 pub mod seeds;
+pub mod timed;
 pub mod weather;
 pub mod world;
 pub mod writer;

@@ -16,13 +16,16 @@ use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::ids::{Lineage, PartitionId, PartitionKey, Sequence, Shard, TimestampMs};
 use strimzi_backup_format::job::TopicSelection;
 use strimzi_backup_format::layout::{self, ObjectKey};
-use strimzi_backup_format::manifest::{GapReason, Manifest, Refined, Segment, TopicEventKind, reader};
+use strimzi_backup_format::manifest::{
+    GapReason, Manifest, PartitionStart, Refined, Segment, TopicEventKind, reader,
+};
 use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::record::Record;
 use strimzi_backup_format::segment::decode::SegmentReader;
 use strimzi_backup_format::state::{Life as HeldLife, State};
 use strimzi_backup_format::store::Store;
 
+use super::broker::keeps;
 use super::cluster::{Cluster, Fate, Life, Log};
 
 /// What accounts for a range of offsets.
@@ -50,6 +53,8 @@ pub struct Oracle {
     segments: Vec<Segment>,
     tiles: Tiles,
     records: Records,
+    /// The partitions whose beginning was retired.
+    shortened: BTreeSet<PartitionKey>,
     /// The rows of the segments that were read already.
     read: BTreeMap<ObjectKey, Vec<(PartitionKey, Record)>>,
     /// What each writer selects; written by the writers.
@@ -72,6 +77,7 @@ impl Oracle {
             segments: Vec::new(),
             tiles: Tiles::new(),
             records: Records::new(),
+            shortened: BTreeSet::new(),
             read: BTreeMap::new(),
             selections: Selections::default(),
             rows_by_epoch: BTreeMap::new(),
@@ -137,6 +143,18 @@ impl Oracle {
             self.seen.insert("Refined".to_owned());
             refine(&mut self.segments, &mut self.tiles, refined)?;
         }
+        if let Some(retired) = &manifest.retired {
+            self.seen.extend((!retired.starts.is_empty()).then(|| "Retired".to_owned()));
+            for start in &retired.starts {
+                let held = self.records.get(&start.key());
+                check_retired(state, &self.cluster.lock(), start, retired.before, held)
+                    .with_context(|| format!("{} retired below {}", start.key(), start.first_offset))?;
+                let tiles = self.tiles.entry(start.key()).or_default();
+                tiles.retain(|(range, _)| start.first_offset < range.next_offset());
+                self.shortened.insert(start.key());
+            }
+            self.segments.retain(|segment| segment.runs.iter().any(|run| state.holds_run(run)));
+        }
         let cluster = self.cluster.lock();
         check_honesty(state, &cluster).context("recoverable.until is not honest")?;
         let selection = self.selections.lock().get(&epoch.get()).filter(|_| manifest.claim.is_none()).cloned();
@@ -159,6 +177,10 @@ impl Oracle {
         if log.sealed.is_some_and(|sealed| !sealed.buckets.is_empty()) {
             self.seen.insert("Sealed".to_owned());
         }
+        let (count, bytes) = (self.segments.len() as u64, self.segments.iter().map(|segment| segment.bytes).sum::<u64>());
+        let totals = log.state.totals;
+        let rows = self.segments.iter().map(|segment| segment.rows).sum::<u64>();
+        ensure!((totals.segments, totals.bytes, totals.rows) == (count, bytes, rows), "{totals:?}: {count}, {bytes}, {rows}");
         self.read_segments().await?;
         self.read_orphans().await?;
         let cluster = self.cluster.lock();
@@ -173,6 +195,20 @@ impl Oracle {
         Ok(())
     }
 
+    /// So many objects were pruned. Whatever is gone must not be needed.
+    pub async fn pruned(&mut self, count: u64) -> Result<()> {
+        let objects = listing(&self.store.inner).await?;
+        let named: BTreeSet<&str> = self.segments.iter().map(|segment| segment.object.as_str()).collect();
+        let gone: Vec<&String> = self.objects.keys().filter(|key| !objects.contains_key(*key)).collect();
+        for key in &gone {
+            ensure!(!named.contains(key.as_str()), "{key} was pruned, and the log holds it");
+        }
+        ensure!(gone.len() as u64 == count, "{} objects are gone, and {count} were pruned", gone.len());
+        self.seen.extend(gone.iter().any(|key| key.ends_with(".parquet")).then(|| "Pruned".to_owned()));
+        self.objects = objects;
+        Ok(())
+    }
+
     async fn check_objects(&mut self) -> Result<()> {
         let objects = listing(&self.store.inner).await?;
         for (key, digest) in &self.objects {
@@ -182,6 +218,7 @@ impl Oracle {
         Ok(())
     }
 
+    /// Reads what is live. A segment with several lives of a topic stays while one of them is kept.
     async fn read_segments(&mut self) -> Result<()> {
         self.records.clear();
         for segment in &self.segments {
@@ -189,6 +226,10 @@ impl Oracle {
                 self.read.insert(segment.object.clone(), read(&self.store, segment).await?);
             }
             for (key, record) in &self.read[&segment.object] {
+                let first = self.state.as_ref().and_then(|state| state.position(key)).map(|held| held.first_offset);
+                if Some(record.offset) < first {
+                    continue;
+                }
                 let offset = record.offset.get();
                 let twice = self.records.entry(key.clone()).or_default().insert(offset, record.clone());
                 ensure!(twice.is_none(), "{key} holds offset {offset} twice");
@@ -231,7 +272,10 @@ impl Oracle {
             next = range.next_offset();
         }
         ensure!(next == end, "its ranges end at {next}, its position is {end}");
-        if held.began == TopicEventKind::Recreated {
+        let is_shortened = self.shortened.contains(key);
+        let rows = self.records.get(key).map_or(0, |records| records.len() as u64);
+        ensure!(position.rows == rows, "{} records are held, its position says {}", rows, position.rows);
+        if held.began == TopicEventKind::Recreated && !is_shortened {
             ensure!(first.get() == 0, "a re-created topic's first offset is {first}");
         }
         let partition = usize::try_from(key.partition.get()).ok().and_then(|number| life.partitions.get(number));
@@ -239,7 +283,7 @@ impl Oracle {
         let none = BTreeMap::new();
         let records = self.records.get(key).unwrap_or(&none);
         let verdicts: Vec<Result<()>> =
-            partition.logs().map(|log| check_log(log, first.get(), &tiles, records)).collect();
+            partition.logs().map(|log| check_log(log, (first.get(), is_shortened), &tiles, records)).collect();
         if verdicts.iter().any(Result::is_ok) {
             return Ok(());
         }
@@ -263,6 +307,39 @@ async fn read(store: &Store, segment: &Segment) -> Result<Vec<(PartitionKey, Rec
     Ok(rows)
 }
 
+/// Whether what is retired of a partition was not to be seen in Kafka any more at any instant that is kept.
+fn check_retired(
+    state: &State,
+    cluster: &Cluster,
+    start: &PartitionStart,
+    before: TimestampMs,
+    held: Option<&BTreeMap<i64, Record>>,
+) -> Result<()> {
+    let key = start.key();
+    let (_, life) = lives(&key, state, cluster)?;
+    let number = usize::try_from(key.partition.get()).unwrap_or(usize::MAX);
+    let partition = life.partitions.get(number).context("Kafka never had this partition")?;
+    let over = |at: Option<TimestampMs>| at.is_some_and(|at| at <= before);
+    // A partition that is taken for truncated is read anew from its start: the life after holds what Kafka still has.
+    let topic = state.topics.get(&key.topic).context("no such topic in the log")?;
+    let now = topic.current.get(&key.partition).filter(|now| **now != key.lineage);
+    let after = now.and_then(|now| topic.lives.get(usize::try_from(now.get()).ok()?));
+    if after.is_some_and(|after| after.began == TopicEventKind::Truncated && after.since <= before) {
+        return Ok(());
+    }
+    if over(life.deleted_at) || partition.branches.iter().any(|branch| over(branch.gone_at)) {
+        return Ok(());
+    }
+    let keeps = keeps(&key.topic).context("Kafka keeps its records for ever")?;
+    for (offset, record) in held.into_iter().flatten().take_while(|(offset, _)| **offset < start.first_offset.get()) {
+        let appended_at = partition.log.at(*offset).context("no such offset")?.appended_at;
+        // What a producer dates into the future counts from when it was written.
+        let age = record.timestamp.min(appended_at);
+        ensure!(age.plus_millis(keeps) < before, "{offset} of {age} is retired, and kept is all since {before}");
+    }
+    Ok(())
+}
+
 /// Puts what was refined in the place of what it replaces.
 fn refine(segments: &mut Vec<Segment>, tiles: &mut Tiles, refined: &Refined) -> Result<()> {
     let is_replaced = |segment: &Segment| {
@@ -271,7 +348,8 @@ fn refine(segments: &mut Vec<Segment>, tiles: &mut Tiles, refined: &Refined) -> 
     let gone: Vec<Segment> = segments.extract_if(.., |segment| is_replaced(segment)).collect();
     let (count, bytes) = (gone.len() as u64, gone.iter().map(|segment| segment.bytes).sum());
     let Refined { replaced, .. } = refined;
-    ensure!((replaced.segments, replaced.bytes) == (count, bytes), "{replaced:?} is not what it replaces: {count} of {bytes} bytes");
+    let rows = gone.iter().map(|segment| segment.rows).sum::<u64>();
+    ensure!((replaced.segments, replaced.bytes, replaced.rows) == (count, bytes, rows), "{replaced:?} is not what it replaces: {count} of {bytes} bytes");
     for run in gone.iter().flat_map(|segment| &segment.runs) {
         let tiles = tiles.entry(run.key()).or_default();
         tiles.retain(|tile| *tile != (run.range, Tile::Run));
@@ -303,9 +381,15 @@ fn lives<'a>(key: &PartitionKey, state: &'a State, cluster: &'a Cluster) -> Resu
 }
 
 /// Whether the tiles and records of a lineage are those of one log.
-fn check_log(log: &Log, first: i64, tiles: &[(OffsetRange, Tile)], records: &BTreeMap<i64, Record>) -> Result<()> {
+fn check_log(
+    log: &Log,
+    (first, is_shortened): (i64, bool),
+    tiles: &[(OffsetRange, Tile)],
+    records: &BTreeMap<i64, Record>,
+) -> Result<()> {
     // Where a topic was deleted before its first record was read, its start may have been told of the life after.
-    ensure!(first <= log.start || log.gone_at.is_some(), "captured from {first}, and {} can still be read", log.start);
+    let from_the_start = first <= log.start || log.gone_at.is_some() || is_shortened;
+    ensure!(from_the_start, "captured from {first}, and {} can still be read", log.start);
     for (range, tile) in tiles {
         for offset in range.base().get()..range.next_offset().get() {
             let found = records.get(&offset);

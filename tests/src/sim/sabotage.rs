@@ -30,6 +30,8 @@ pub enum Sabotage {
     NoFence,
     /// Reading goes on an offset too late after a restart.
     ResumeElsewhere,
+    /// With what may go, something goes that is needed.
+    DeleteAnother,
 }
 
 /// A store with a planted bug before it.
@@ -114,7 +116,18 @@ impl ObjectStore for SabotagedStore {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        if self.sabotage != Sabotage::DeleteAnother {
+            return self.inner.delete_stream(locations);
+        }
+        let inner = Arc::clone(&self.inner);
+        let all = async move {
+            let mut all: Vec<Result<Path>> = locations.collect().await;
+            let folder = Path::from("topics");
+            let listed: Vec<_> = inner.list(Some(&folder)).collect().await;
+            all.extend(listed.into_iter().filter_map(Result::ok).map(|meta| Ok(meta.location)).next_back());
+            inner.delete_stream(stream::iter(all).boxed())
+        };
+        stream::once(all).flatten().boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

@@ -32,7 +32,12 @@ impl World {
                 self.oracle.check().await?;
             }
         }
-        self.settle().await
+        self.settle().await?;
+        if self.dice.once_in(3) {
+            self.grow_old().await?;
+            self.grow_old().await?;
+        }
+        Ok(())
     }
 
     fn prepare(&mut self) -> Result<()> {

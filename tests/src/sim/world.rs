@@ -7,21 +7,23 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use object_store::ObjectStore;
-use object_store::memory::InMemory;
 use parking_lot::Mutex;
 use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::coverage::recoverable_until;
 use strimzi_backup_format::ids::{PartitionKey, TimestampMs};
 use strimzi_backup_format::job::Job;
 use strimzi_backup_format::state::State;
+use strimzi_backup_format::store::Store;
+use strimzi_backup_streamer::prune;
 use strimzi_backup_streamer::stream::Until;
 use tokio::time::Instant;
 
-use super::clock;
+use super::clock::{self, SimClock};
 use super::cluster::{Cluster, Life};
 use super::dice::Dice;
 use super::oracle::{self, Oracle};
-use super::sabotage::Sabotage;
+use super::sabotage::{Sabotage, SabotagedStore};
+use super::timed::TimedStore;
 use super::weather::{Kill, Weather};
 use super::writer::{Ending, Plan, Surroundings, Writer};
 
@@ -62,11 +64,12 @@ pub const WHOLE: usize = 1 << 20;
 impl World {
     /// An empty world.
     pub fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
-        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let began = Instant::now();
+        let store: Arc<dyn ObjectStore> = Arc::new(TimedStore::new(began));
         let cluster: Arc<Mutex<Cluster>> = Arc::default();
         let oracle = Oracle::new(Arc::clone(&store), Arc::clone(&cluster));
         let selections = Arc::clone(&oracle.selections);
-        let (weather, began) = (Arc::default(), Instant::now());
+        let weather = Arc::default();
         let around = Surroundings { store, cluster, selections, weather, began, sabotage };
         let (writers, excluded, until) = (Vec::new(), Vec::new(), Until::Stopped);
         let (metadata_millis, heartbeat_millis) = (3_000, 5_000);
@@ -96,6 +99,8 @@ impl World {
         job.backup.topic_segment_bytes = 1_500;
         job.backup.segment_bytes = 4_000;
         job.backup.refine_bytes = 20_000;
+        job.retention.max_age = Some(Duration::from_secs(30));
+        job.retention.grace = Duration::ZERO;
         Ok(job)
     }
 
@@ -165,6 +170,26 @@ impl World {
         self.reap().await?;
         self.oracle.check().await?;
         self.check_acknowledged()
+    }
+
+    /// Hours go by, in which nobody streams. Then somebody does for a minute, and what is not kept any longer is pruned.
+    pub async fn grow_old(&mut self) -> Result<()> {
+        self.pass(2 * 3_600_000).await;
+        self.start("a", None)?;
+        for _ in 0..10 {
+            self.produce(3);
+            self.pass(6_000).await;
+            self.reap().await?;
+        }
+        self.settle().await?;
+        let inner = match self.around.sabotage {
+            Some(sabotage) => Arc::new(SabotagedStore::new(Arc::clone(&self.around.store), sabotage)) as _,
+            None => Arc::clone(&self.around.store),
+        };
+        let clock = SimClock::new(self.around.began, self.dice.fork());
+        let report = prune::run(&Store::memory().with_inner(inner), &self.job()?, false, &clock).await?;
+        self.oracle.pruned(report.deleted.objects).await?;
+        self.oracle.check().await
     }
 
     async fn catch_up(&mut self, healed: TimestampMs) -> Result<()> {

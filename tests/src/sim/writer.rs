@@ -305,6 +305,7 @@ impl Process {
             selection: plan.job.topics,
             groups,
             settings: plan.job.backup,
+            retention: plan.job.retention,
             buffers,
             budget: self.budget,
             metrics: self.metrics,

@@ -202,12 +202,14 @@ fn topics_their_overrides_and_the_cluster_are_told() -> Result<()> {
     let topics = block_on(kafka.topic_names())??;
     assert!(topics.contains(&name("told")?) && topics.contains(&name("plain")?));
     let asked = [name("told")?, name("plain")?, name("never-was")?];
-    let overrides = block_on(kafka.topic_overrides(&asked))??;
-    let of = |topic: &str| -> Result<_> { Ok(overrides.get(&name(topic)?).context("an answer")?.clone()) };
+    let settings = block_on(kafka.topic_settings(&asked))??;
+    let of = |topic: &str| -> Result<_> { Ok(settings.get(&name(topic)?).context("an answer")?.clone()) };
     let expected = [("cleanup.policy", "compact"), ("retention.ms", "12345")];
     let expected: BTreeMap<_, _> = expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    assert_eq!(of("told")??, expected);
-    assert_eq!(of("plain")??, BTreeMap::new());
+    assert_eq!(of("told")??.overrides, expected);
+    let plain = of("plain")??;
+    assert_eq!(plain.overrides, BTreeMap::new());
+    assert_eq!(plain.effective["retention.ms"], "604800000", "the broker's default");
     assert!(of("never-was")?.is_err_and(|error| error.is_unknown()));
     let described = block_on(kafka.describe_topics(&[name("told")?]))??;
     let partitions = &described[0].1.as_ref().map_err(|error| *error)?.partitions;

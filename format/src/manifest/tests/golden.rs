@@ -65,7 +65,7 @@ fn moved(
 
 fn described(partitions: u32, config: &[(&str, &str)]) -> TopicDescription {
     let config = config.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    TopicDescription { partitions, replication_factor: 3, config }
+    TopicDescription { partitions, replication_factor: 3, config, inherited: BTreeMap::new() }
 }
 
 fn happened(name: &str, lineage: i32, kind: TopicEventKind, id: &str) -> TopicEvent {
@@ -401,7 +401,7 @@ fn checkpoint() -> Checkpoint {
 fn snapshot() -> Snapshot {
     let id = SnapshotId::new("backup-20260213-070100").expect("legal");
     let nonce = Nonce::new(uuid::uuid!("5c3e2f0a-9d1b-4a57-8d43-0e1f6a7b8c9d"));
-    Snapshot::of(&after(), Label { id, nonce, asked_at: at(60) }).expect("a head")
+    Snapshot::of(&after(), Label { id, nonce, asked_at: at(60), keep: None }).expect("a head")
 }
 
 fn json(stored: &Bytes) -> String {

@@ -32,7 +32,7 @@ fn told(faults: &[PointFault]) -> String {
 
 fn snapshot(state: &State) -> Snapshot {
     let id = SnapshotId::new("backup-1").expect("legal");
-    let label = Label { id, nonce: Nonce::new(uuid::Uuid::nil()), asked_at: at(0) };
+    let label = Label { id, nonce: Nonce::new(uuid::Uuid::nil()), asked_at: at(0), keep: None };
     Snapshot::of(state, label).expect("a manifest")
 }
 

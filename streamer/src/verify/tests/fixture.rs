@@ -97,7 +97,7 @@ fn added(topic: &str, partitions: u32) -> TopicEvent {
         event: TopicEventKind::Added,
         topic_id: TopicId::new(format!("id of {topic}")),
         partition: None,
-        description: Some(TopicDescription { partitions, replication_factor: 1, config }),
+        description: Some(TopicDescription { partitions, replication_factor: 1, config, inherited: BTreeMap::new() }),
     }
 }
 
@@ -205,7 +205,7 @@ impl Backup {
     /// A snapshot of what the log says now.
     pub(super) async fn snapshot(&mut self, id: &str) -> Snapshot {
         let (id, nonce, asked_at) = (SnapshotId::new(id).expect("legal"), self.draw(), TimestampMs::new(START));
-        let snapshot = Snapshot::of(self.writer.state(), Label { id, nonce, asked_at }).expect("a head");
+        let snapshot = Snapshot::of(self.writer.state(), Label { id, nonce, asked_at, keep: None }).expect("a head");
         catalog::create(&self.store, &snapshot).await.expect("created");
         snapshot
     }

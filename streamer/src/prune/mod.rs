@@ -1,0 +1,206 @@
+//! `prune`: deletes the objects of what the log does not hold any longer.
+//!
+//! ```text
+//! newest log ────────────────▶ what it names ─┐
+//! log of a grace period ago ─▶ what it named ─┴▶ Keep ──▶ listing of the store ──▶ all else that is old enough: deleted
+//! ```
+//!
+//! Owns: reading both logs, listing, deleting. Does not own: what may go ([`plan`], pure), or what is retired
+//! ([`crate::retire`]): nothing goes that the log held at any time within the grace period. Apart from the streamer, whose
+//! credentials need not allow it to delete.
+//!
+//! Invariants: whatever cannot be read, nothing is deleted; manifests, the identity and what restores keep are never deleted.
+
+pub mod plan;
+pub mod report;
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore as _};
+use strimzi_backup_format::ids::{Shard, TimestampMs};
+use strimzi_backup_format::job::Job;
+use strimzi_backup_format::layout;
+use strimzi_backup_format::manifest::reader::{self, Log};
+use strimzi_backup_format::snapshot::Snapshot;
+use strimzi_backup_format::snapshot::catalog;
+use strimzi_backup_format::store::{ErrorKind, Store};
+
+use self::plan::{Keep, Kind, Listed};
+use self::report::{Refused, Report};
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::retire;
+
+/// Documents read, and objects deleted, at once.
+const AT_ONCE: usize = 8;
+
+/// A restore reads the log before it keeps its plan: by this much, at most.
+const PLANNING_MILLIS: i64 = 3_600_000;
+
+/// An object that no log names may be on its way into the log: it is left alone for so long, whatever the grace period.
+const YOUNG_MILLIS: i64 = 3_600_000;
+
+/// Why nothing was deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum PruneError {
+    /// The clocks do not agree.
+    #[error(
+        "this machine's clock and the store's differ by {}; set it right: nothing is deleted while nobody knows what is old",
+        humantime::format_duration(std::time::Duration::from_secs(.0 / 1000))
+    )]
+    Clock(u64),
+    /// Something that decides about it cannot be read.
+    #[error("nothing was deleted")]
+    Unread(#[from] retire::Error),
+    /// The store does not give its listing.
+    #[error("list {folder}; nothing was deleted")]
+    List {
+        /// The folder.
+        folder: String,
+        /// What the store said.
+        source: object_store::Error,
+    },
+    /// The store deletes nothing.
+    #[error(
+        "the store refuses to delete: {refused}; check that these credentials may delete below the prefix (s3:DeleteObject), \
+         or leave it to a lifecycle of the bucket's own"
+    )]
+    Refused {
+        /// The first object, and what the store said.
+        refused: Refused,
+    },
+}
+
+impl PruneError {
+    /// Whether the log, or what stands beside it, is not what was written.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Unread(retire::Error::Log(error)) => !error.is_retryable(),
+            Self::Unread(retire::Error::Snapshot(error)) => error.is_damage(),
+            _ => false,
+        }
+    }
+}
+
+/// Deletes what may go, or, with `dry_run`, only says what would.
+///
+/// Killed at any point, the next run goes on: what is gone is not listed any more.
+///
+/// # Errors
+/// [`Error::NoBackup`], [`Error::Foreign`], [`Error::Read`] or [`Error::Prune`]; nothing was deleted then, but where the
+/// store refused to.
+pub async fn run(store: &Store, job: &Job, dry_run: bool, clock: &impl Clock) -> Result<Report, Error> {
+    let log = reader::open(store, Shard::ONLY).await?;
+    let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
+    log.identity.admits(&job.name, &log.identity.cluster)?;
+    let now = clock.now();
+    let Some(head) = log.state.head else { return Ok(Report::new(store, dry_run, now, None)) };
+    if let Some(by) = retire::clock_differs(store, &log.state, head, now).await.map_err(PruneError::from)? {
+        return Err(PruneError::Clock(by).into());
+    }
+    let grace = i64::try_from(job.retention.grace.as_millis()).unwrap_or(i64::MAX);
+    let restores = retire::unfinished_restores(store, now).await.map_err(PruneError::from)?;
+    let pinned = restores.first().map(|restore| restore.since.plus_millis(-PLANNING_MILLIS));
+    let cutoff = pinned.into_iter().fold(now.plus_millis(-grace), TimestampMs::min);
+    let mut report = Report::new(store, dry_run, now, restores.into_iter().next());
+    let Some(then) = reader::open_before(store, &log, cutoff).await? else { return Ok(report) };
+    report.as_of(&then.state, &log.state);
+    let keep = keep(store, &[&log, &then], &then).await?;
+    let young = cutoff.min(now.plus_millis(-YOUNG_MILLIS));
+    let plan = look(store, &keep, young, &mut report).await?;
+    if dry_run {
+        report.would_delete(&plan);
+        return Ok(report);
+    }
+    delete(store, plan, &mut report).await?;
+    Ok(report)
+}
+
+/// Everything that one of these logs names.
+async fn keep(store: &Store, logs: &[&Log], then: &Log) -> Result<Keep, Error> {
+    let mut keep = Keep::new(then);
+    for log in logs {
+        log.group_images().for_each(|object| keep.add(object));
+        log.tail.iter().flat_map(|manifest| manifest.named_segments()).for_each(|segment| {
+            if log.state.holds(segment) {
+                keep.add(&segment.object);
+            }
+        });
+        let listings = log.listings(|_| true, |_| true);
+        listings.iter().for_each(|listing| keep.add(listing.object()));
+        let mut read = futures::stream::iter(&listings)
+            .map(|listing| log.read(store, listing))
+            .buffered(AT_ONCE);
+        while let Some(segments) = read.try_next().await? {
+            segments.iter().filter(|segment| log.state.holds(segment)).for_each(|segment| keep.add(&segment.object));
+        }
+    }
+    Ok(keep)
+}
+
+/// Lists the store, and plans what goes.
+async fn look(store: &Store, keep: &Keep, young: TimestampMs, report: &mut Report) -> Result<Vec<Listed>, Error> {
+    let mut plan = Vec::new();
+    for kind in Kind::ALL {
+        let folder = kind.folder();
+        let failed = |source| PruneError::List { folder: folder.to_string(), source };
+        let prefix = folder.below(&store.prefix);
+        let mut listed = store.inner.list(Some(&prefix));
+        while let Some(meta) = listed.try_next().await.map_err(failed)? {
+            let Some(object) = object(store, kind, &meta) else { continue };
+            let snapshot = match (kind, layout::snapshot_id(&object.key)) {
+                (Kind::Snapshot, Some(id)) => load(store, keep, &id).await?,
+                _ => None,
+            };
+            match keep.judge(&object, snapshot.as_ref(), young) {
+                plan::Verdict::Keep => {}
+                plan::Verdict::Young => report.young(&object),
+                plan::Verdict::Delete => plan.push(object),
+            }
+        }
+    }
+    Ok(plan)
+}
+
+async fn load(
+    store: &Store,
+    keep: &Keep,
+    id: &strimzi_backup_format::ids::SnapshotId,
+) -> Result<Option<Snapshot>, Error> {
+    let loaded = catalog::load(store, keep.backup(), id).await;
+    Ok(loaded.map_err(|error| PruneError::from(retire::Error::from(error)))?)
+}
+
+fn object(store: &Store, kind: Kind, meta: &ObjectMeta) -> Option<Listed> {
+    let key = meta.location.as_ref().strip_prefix(store.prefix.as_ref())?.trim_start_matches('/').to_owned();
+    let modified = TimestampMs::new(meta.last_modified.timestamp_millis());
+    Some(Listed { kind, key, location: meta.location.clone(), bytes: meta.size, modified })
+}
+
+/// Deletes what is planned. One that the store refuses is left for the next time.
+async fn delete(store: &Store, plan: Vec<Listed>, report: &mut Report) -> Result<(), Error> {
+    let mut waiting: BTreeMap<Path, Listed> =
+        plan.into_iter().map(|listed| (listed.location.clone(), listed)).collect();
+    let locations: Vec<Path> = waiting.keys().cloned().collect();
+    let mut deleting = futures::stream::iter(locations)
+        .map(|location| async move {
+            let one = futures::stream::iter([Ok(location.clone())]).boxed();
+            (location, store.inner.delete_stream(one).try_collect::<Vec<_>>().await)
+        })
+        .buffer_unordered(AT_ONCE);
+    while let Some((location, done)) = deleting.next().await {
+        let Some(listed) = waiting.remove(&location) else { continue };
+        match done {
+            Ok(_) => report.deleted(&listed),
+            Err(error) if ErrorKind::of(&error) == ErrorKind::NotFound => report.deleted(&listed),
+            Err(error) => report.refused(&listed, &error),
+        }
+    }
+    drop(deleting);
+    match report.refusal() {
+        Some(refused) => Err(PruneError::Refused { refused }.into()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,260 @@
+//! Retiring: instants that are not kept any longer, and the records that only they needed.
+//!
+//! ```text
+//! policy, snapshots ──▶ window ──▶ judge ──▶ sealed buckets before it ──▶ Gleaner ──▶ Retired ──▶ the next manifest
+//!                                    └─▶ held, paused: nothing goes, and why is told
+//! ```
+//!
+//! Owns: what is looked at before anything goes: the clock, restores under way. Does not own: what goes
+//! ([`strimzi_backup_format::retention`], pure), the manifest, or deleting objects ([`crate::prune`]).
+
+use std::fmt;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::{ObjectStore as _, ObjectStoreExt as _};
+use strimzi_backup_format::checkpoint::Block;
+use strimzi_backup_format::ids::{RestoreId, TimestampMs};
+use strimzi_backup_format::job::Retention;
+use strimzi_backup_format::layout::{self, ObjectKey};
+use strimzi_backup_format::manifest::{Retired, reader};
+use strimzi_backup_format::retention::{self, Boundary, Gleaner, Verdict};
+use strimzi_backup_format::seal::{Sealed, SealedBucket};
+use strimzi_backup_format::snapshot::catalog;
+use strimzi_backup_format::state::{Head, State};
+use strimzi_backup_format::store::Store;
+
+/// How far the clock may be from the store's. Beyond, nobody knows which instants are old.
+const CLOCK_TOLERANCE_MILLIS: u64 = 600_000;
+
+/// How long a restore that has not come to its end keeps everything as it is. Then it counts as given up.
+pub const RESTORE_PINS_MILLIS: i64 = 7 * 86_400_000;
+
+/// Documents read at once.
+const READS_AT_ONCE: usize = 8;
+
+/// What is looked at.
+#[derive(Debug)]
+pub struct Order {
+    /// The store.
+    pub store: Store,
+    /// What the log says.
+    pub state: State,
+    /// What is sealed of it.
+    pub sealed: Option<Sealed>,
+    /// Everything that is not sealed, in blocks.
+    pub blocks: Vec<Block>,
+    /// The lowest timestamp of what is in neither.
+    pub lowest: Option<TimestampMs>,
+    /// What is to be kept.
+    pub policy: Retention,
+    /// The present.
+    pub now: TimestampMs,
+}
+
+/// What has come of it.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Nothing is older than what is kept.
+    Nothing,
+    /// This goes, and these bucket manifests list nothing any more.
+    Retire(Box<Retired>, Vec<ObjectKey>),
+    /// Something would go, and must not.
+    Held(Held),
+}
+
+/// Why nothing goes although something is older than what is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// What is kept would be shortened by more than half at once.
+    Shrinks {
+        /// Milliseconds kept now.
+        from: u64,
+        /// Milliseconds that would be kept.
+        to: u64,
+    },
+    /// The clock and the store's differ by so many milliseconds.
+    Clock(u64),
+    /// A restore is under way.
+    Restore(RestoreId),
+}
+
+impl Held {
+    /// Each name of a reason.
+    pub const REASONS: [&str; 3] = ["Shrinks", "Clock", "Restore"];
+
+    /// The name of the reason, as metrics and the status have it.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Shrinks { .. } => "Shrinks",
+            Self::Clock(_) => "Clock",
+            Self::Restore(_) => "Restore",
+        }
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let span = |millis: u64| humantime::format_duration(std::time::Duration::from_secs(millis / 1000));
+        match self {
+            Self::Shrinks { from, to } => {
+                let (from, to) = (span(*from), span(*to));
+                write!(
+                    f,
+                    "retention would keep {to} where {from} are kept now; set retention.acknowledgeShrinkTo to {to} or less if \
+                     that is meant"
+                )
+            }
+            Self::Clock(by) => {
+                let by = span(*by);
+                write!(f, "the clock and the store's differ by {by}; nothing is retired until they agree")
+            }
+            Self::Restore(id) => {
+                write!(f, "the restore {id} is under way; nothing is retired before its end, or seven days after it began")
+            }
+        }
+    }
+}
+
+/// Why it could not be found out. Nothing goes then.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] reader::Error),
+    /// A snapshot cannot be read: what it needs is not known.
+    #[error(transparent)]
+    Snapshot(#[from] catalog::Error),
+    /// The store does not answer.
+    #[error("read {object}")]
+    Store {
+        /// What was asked for.
+        object: String,
+        /// What it said.
+        source: object_store::Error,
+    },
+}
+
+/// Finds out what goes.
+///
+/// # Errors
+/// [`Error`], where anything that decides about it cannot be read.
+pub async fn retire(order: Order) -> Result<Outcome, Error> {
+    let Order { store, state, policy, now, .. } = &order;
+    let snapshots = boundaries(store, state).await?;
+    let Some(wanted) = retention::window(policy, &snapshots, *now) else { return Ok(Outcome::Nothing) };
+    let window = match retention::judge(policy, state, wanted, *now) {
+        Verdict::Unmoved => return Ok(Outcome::Nothing),
+        Verdict::Held { from_millis: from, to_millis: to, .. } => {
+            return Ok(Outcome::Held(Held::Shrinks { from, to }));
+        }
+        Verdict::Move(window) => window,
+    };
+    if let Some(head) = state.head
+        && let Some(by) = clock_differs(store, state, head, *now).await?
+    {
+        return Ok(Outcome::Held(Held::Clock(by)));
+    }
+    if let Some(restore) = unfinished_restores(store, *now).await?.into_iter().next() {
+        return Ok(Outcome::Held(Held::Restore(restore.id)));
+    }
+    glean(&order, window).await
+}
+
+/// Goes through the sealed buckets in which something may go.
+async fn glean(order: &Order, window: TimestampMs) -> Result<Outcome, Error> {
+    let Order { store, state, sealed, blocks, lowest, .. } = order;
+    let nothing = || Retired { before: window, starts: Vec::new(), group_images_before: None, freed: Default::default() };
+    let Some((sealed, through)) = sealed.as_ref().and_then(|sealed| Some((sealed, sealed.refined?))) else {
+        return Ok(Outcome::Retire(Box::new(nothing()), Vec::new()));
+    };
+    let mut gleaner = Gleaner::new(state, window, through);
+    let end = gleaner.end();
+    let (old, young): (Vec<SealedBucket>, Vec<SealedBucket>) =
+        sealed.buckets.iter().cloned().partition(|sealed| sealed.bucket < end);
+    let mut read = futures::stream::iter(old)
+        .map(|bucket| async move {
+            let segments = reader::read_bucket(store, state.backup, &bucket).await?;
+            Ok::<_, Error>((bucket, segments))
+        })
+        .buffered(READS_AT_ONCE);
+    let mut emptied = Vec::new();
+    while let Some((bucket, segments)) = read.try_next().await? {
+        let stays = segments.iter().filter(|segment| gleaner.take(segment)).count();
+        if stays == 0 {
+            emptied.push(bucket.object);
+        }
+    }
+    let unread = young.iter().filter_map(|bucket| bucket.min_timestamp);
+    let unread = unread.chain(blocks.iter().filter_map(|block| block.min_timestamp)).chain(*lowest);
+    let retired = gleaner.finish(unread.min().unwrap_or(TimestampMs::new(i64::MAX)));
+    Ok(Outcome::Retire(Box::new(retired), emptied))
+}
+
+/// The snapshots of this backup. One that is older than what is kept is no boundary any more.
+async fn boundaries(store: &Store, state: &State) -> Result<Vec<Boundary>, Error> {
+    let listed = catalog::list(store).await?;
+    let loaded: Vec<_> = futures::stream::iter(listed)
+        .map(|listed| async move { catalog::load(store, state.backup, &listed.id).await })
+        .buffered(READS_AT_ONCE)
+        .try_collect()
+        .await?;
+    let boundary = |snapshot: strimzi_backup_format::snapshot::Snapshot| Boundary {
+        observed_at: snapshot.manifest.observed_at,
+        keep_forever: snapshot.keep.is_some(),
+    };
+    let is_kept = |at: &Boundary| state.retired.is_none_or(|retired| retired.before <= at.observed_at);
+    Ok(loaded.into_iter().flatten().map(boundary).filter(is_kept).collect())
+}
+
+/// By how many milliseconds the clock, when it cut the newest manifest and now, differs from the store's; `None` where it is
+/// near enough.
+pub async fn clock_differs(
+    store: &Store,
+    state: &State,
+    head: Head,
+    now: TimestampMs,
+) -> Result<Option<u64>, Error> {
+    let key = layout::manifest(state.shard, head.sequence);
+    let failed = |source| Error::Store { object: key.to_string(), source };
+    let meta = store.inner.head(&key.below(&store.prefix)).await.map_err(failed)?;
+    let stored_at = TimestampMs::new(meta.last_modified.timestamp_millis());
+    let apart = |a: TimestampMs, b: TimestampMs| a.millis_since(b).max(b.millis_since(a));
+    let by = apart(stored_at, head.observed_at);
+    // The newest manifest is some seconds old. A clock that has gone back since is before it.
+    let by = by.max(head.observed_at.millis_since(now));
+    Ok(Some(by).filter(|by| *by > CLOCK_TOLERANCE_MILLIS))
+}
+
+/// A restore that has a plan and no report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Its id.
+    pub id: RestoreId,
+    /// When its plan was kept, by the store's clock.
+    pub since: TimestampMs,
+}
+
+/// The restores that have begun, not too long ago, and have not come to their end; the oldest first.
+///
+/// # Errors
+/// [`Error::Store`].
+pub async fn unfinished_restores(store: &Store, now: TimestampMs) -> Result<Vec<Unfinished>, Error> {
+    let folder = layout::restores();
+    let failed = |source| Error::Store { object: folder.to_string(), source };
+    let found: Vec<_> = store.inner.list(Some(&folder.below(&store.prefix))).try_collect().await.map_err(failed)?;
+    let (mut planned, mut done) = (Vec::new(), std::collections::BTreeSet::new());
+    for meta in found {
+        let mut parts = meta.location.parts().map(|part| part.as_ref().to_owned()).rev().collect::<Vec<_>>().into_iter();
+        let (Some(file), Some(id)) = (parts.next(), parts.next()) else { continue };
+        match (file.as_str(), RestoreId::new(&id)) {
+            ("plan.json", Ok(id)) => {
+                planned.push(Unfinished { id, since: TimestampMs::new(meta.last_modified.timestamp_millis()) });
+            }
+            ("report.json", Ok(id)) => drop(done.insert(id)),
+            _ => {}
+        }
+    }
+    planned.retain(|restore| !done.contains(&restore.id) && now < restore.since.plus_millis(RESTORE_PINS_MILLIS));
+    planned.sort_by_key(|restore| restore.since);
+    Ok(planned)
+}
