@@ -220,3 +220,6 @@ impl<'a> Gleaner<'a> {
         Retired { before: window, starts, group_images_before, freed }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,9 +15,12 @@ use crate::document::{self, FORMAT_VERSION, Kind};
 use crate::identity::Identity;
 use crate::ids::{ClusterId, SnapshotId};
 use crate::layout::{self, Origin, SegmentName, SegmentPlace};
-use crate::sample::{at, behind, gap, hole, key, range, run, topic};
-use crate::snapshot::{Label, Snapshot};
-use crate::state::{ClaimRecord, Earlier, GroupImageAt, Head, Interval, Life, Position, State, TopicState, Totals};
+use crate::sample::{at, behind, gap, hole, key, range, run, segment, topic};
+use crate::seal::{Sealed, SealedBucket};
+use crate::snapshot::{Keep, Label, Snapshot};
+use crate::state::{
+    ClaimRecord, Earlier, GroupImageAt, Head, Interval, Life, Position, Refinement, Retirement, State, TopicState, Totals,
+};
 use crate::store::Store;
 
 const IDENTITY: &str = "identity-v1.json";
@@ -65,7 +68,10 @@ fn moved(
 
 fn described(partitions: u32, config: &[(&str, &str)]) -> TopicDescription {
     let config = config.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    TopicDescription { partitions, replication_factor: 3, config, inherited: BTreeMap::new() }
+    let config: BTreeMap<String, String> = config;
+    let inherits = !config.contains_key("retention.ms");
+    let inherited = inherits.then(|| ("retention.ms".to_owned(), "604800000".to_owned())).into_iter().collect();
+    TopicDescription { partitions, replication_factor: 3, config, inherited }
 }
 
 fn happened(name: &str, lineage: i32, kind: TopicEventKind, id: &str) -> TopicEvent {
@@ -224,9 +230,33 @@ fn manifest() -> Manifest {
             moved(&key("orders", 0, 0), 112, last(108, -1), Some(TimestampMs::new(i64::MAX))),
             moved(&key("payments", 0, 0), 5, last(4, 0), Some(at(3601))),
         ],
-        refined: None,
-        retired: None,
+        refined: Some(replacing()),
+        retired: Some(retiring()),
         frontier: frontier(),
+    }
+}
+
+/// What takes the place of intake segments of manifests 1 and 2.
+fn refined() -> Segment {
+    let run = Run { row_group: 1, first_row: 7, ..run(&key("orders", 0, 1), 0..40, 40) };
+    let name = SegmentName { sequence: Sequence::new(2), origin: Origin::Refined, ..place(12) };
+    let object = layout::segment(&SegmentPlace::Topic(run.topic.clone(), run.bucket), name);
+    Segment { object, bytes: 2500, raw_bytes: 8800, ..segment(vec![run]) }
+}
+
+fn replacing() -> Refined {
+    let replaced = Totals { segments: 2, bytes: 3000, rows: 41, raw_bytes: 9000 };
+    Refined { through: Sequence::new(2), segments: vec![refined()], replaced }
+}
+
+fn retiring() -> Retired {
+    let PartitionKey { topic, lineage, partition } = key("customers", 0, 0);
+    let (first_offset, lowest_timestamp) = (Offset::new(50), at(1));
+    Retired {
+        before: at(60),
+        starts: vec![PartitionStart { topic, lineage, partition, first_offset, rows: 50, lowest_timestamp }],
+        group_images_before: Some(Sequence::new(2)),
+        freed: Totals { segments: 1, bytes: 1000, rows: 50, raw_bytes: 3000 },
     }
 }
 
@@ -304,7 +334,12 @@ fn before() -> State {
         ]),
         gaps: vec![gap(&key("orders", 0, 0), 10..12, GapReason::RetentionOverrun)],
         frontier: Frontier { until: Some(at(59)), ..Frontier::default() },
-        group_images: Vec::new(),
+        group_images: vec![GroupImageAt {
+            sequence: Sequence::new(2),
+            observed_at: at(60),
+            until: Some(at(59)),
+            image: image(),
+        }],
         complete_since: Some(at(59)),
         refined: None,
         retired: None,
@@ -351,7 +386,10 @@ fn after() -> State {
         positions: BTreeMap::from([
             (key("__consumer_offsets", 0, 7), held(20..30, last(29, 1), Some((at(20), at(84))), 2)),
             (key("audit", 0, 0), held(5..9, None, None, 0)),
-            (key("customers", 0, 0), held(0..52, last(49, 3), Some((at(1), at(50))), 50)),
+            (
+                key("customers", 0, 0),
+                Position { lowest_timestamp: None, ..held(50..52, last(49, 3), Some((at(1), at(50))), 0) },
+            ),
             (key("customers", 1, 0), held(0..3, last(2, 4), Some((at(100), at(101))), 3)),
             (key("orders", 0, 0), held(10..112, last(108, -1), Some((least, most)), 74)),
             (key("orders", 0, 1), held(0..40, last(39, 3), Some((at(0), at(39))), 40)),
@@ -359,13 +397,19 @@ fn after() -> State {
         ]),
         gaps: [before().gaps, gaps()].concat(),
         frontier: frontier(),
-        group_images: vec![GroupImageAt {
-            sequence: Sequence::new(3),
-            observed_at: at(120),
-            until: Some(at(85)),
-            image: image(),
-        }],
-        totals: Totals { segments: 7, bytes: 9_017_988, rows: 172, raw_bytes: 30_028_822 },
+        group_images: [
+            before().group_images,
+            vec![GroupImageAt {
+                sequence: Sequence::new(3),
+                observed_at: at(120),
+                until: Some(at(85)),
+                image: image(),
+            }],
+        ]
+        .concat(),
+        refined: Some(Refinement { through: Sequence::new(2), observed_at: at(120) }),
+        retired: Some(Retirement { before: at(60), observed_at: at(120) }),
+        totals: Totals { segments: 5, bytes: 9_016_488, rows: 121, raw_bytes: 30_025_622 },
         ..before()
     }
 }
@@ -392,16 +436,32 @@ fn checkpoint() -> Checkpoint {
         format_version: 1,
         kind: Kind::Checkpoint,
         state: after(),
-        sealed: None,
+        sealed: Some(sealed()),
         blocks: vec![block(1, b"checkpoint 1"), second],
-        segments: vec![intake(), filed(), groups()],
+        segments: vec![intake(), filed(), groups(), refined()],
     }
+}
+
+fn sealed() -> Sealed {
+    let (bucket, sha256) = (Bucket::of(at(-3600)), Sha256::of(b"bucket"));
+    let bucket = SealedBucket {
+        bucket,
+        object: layout::bucket_manifest(bucket, Shard::ONLY, Sequence::new(2), &sha256),
+        sha256,
+        segments: 1,
+        bytes: 1000,
+        min_timestamp: Some(at(-3000)),
+        max_timestamp: Some(at(-10)),
+        groups: Some((Sequence::new(1), Sequence::new(2))),
+    };
+    let (through, before, refined) = (Sequence::new(2), Bucket::of(at(0)), Some(Sequence::new(1)));
+    Sealed { through, before, refined, buckets: vec![bucket] }
 }
 
 fn snapshot() -> Snapshot {
     let id = SnapshotId::new("backup-20260213-070100").expect("legal");
     let nonce = Nonce::new(uuid::uuid!("5c3e2f0a-9d1b-4a57-8d43-0e1f6a7b8c9d"));
-    Snapshot::of(&after(), Label { id, nonce, asked_at: at(60), keep: None }).expect("a head")
+    Snapshot::of(&after(), Label { id, nonce, asked_at: at(60), keep: Some(Keep::Forever) }).expect("a head")
 }
 
 fn json(stored: &Bytes) -> String {
@@ -457,7 +517,7 @@ async fn a_reader_believes_the_golden_checkpoint_by_the_golden_manifest() {
     assert_eq!((log.identity, log.state, log.ignored), (identity(), after(), Vec::new()));
     assert_eq!(
         (&log.blocks[..2], &*log.block_segments),
-        (&checkpoint().blocks[..], &vec![intake(), filed(), groups()])
+        (&checkpoint().blocks[..], &vec![intake(), filed(), groups(), refined()])
     );
 }
 

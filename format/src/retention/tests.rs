@@ -1,0 +1,190 @@
+use std::num::NonZeroU32;
+
+use super::*;
+use crate::manifest::{Segment, TopicDescription};
+use crate::sample::{at, description, empty_state, key, position, run, segment, topic};
+use crate::state::{Interval, Life, Position, Retirement, TopicState};
+
+const HOUR: i64 = 3600;
+
+fn policy(max_age_seconds: Option<u64>, max_backups: Option<u32>) -> Retention {
+    Retention {
+        max_age: max_age_seconds.map(Duration::from_secs),
+        max_backups: max_backups.and_then(NonZeroU32::new),
+        acknowledged: None,
+        grace: Duration::ZERO,
+    }
+}
+
+fn boundary(seconds: i64) -> Boundary {
+    Boundary { observed_at: at(seconds), keep_forever: false }
+}
+
+#[test]
+fn a80_what_either_limit_keeps_is_kept_and_keep_forever_wins() {
+    let snapshots = [boundary(100), boundary(300), boundary(200)];
+    let since = |policy: &Retention, snapshots: &[Boundary]| window(policy, snapshots, at(1000));
+    assert_eq!(since(&policy(None, None), &snapshots), None);
+    assert_eq!(since(&policy(Some(600), None), &snapshots), Some(at(400)));
+    assert_eq!(since(&policy(None, Some(2)), &snapshots), Some(at(200)));
+    assert_eq!(since(&policy(None, Some(4)), &snapshots), None, "fewer than that limit nothing");
+    assert_eq!(since(&policy(Some(600), Some(2)), &snapshots), Some(at(200)), "the snapshots reach further back");
+    assert_eq!(since(&policy(Some(900), Some(1)), &snapshots), Some(at(100)), "the age reaches further back");
+    assert_eq!(since(&policy(Some(600), Some(2)), &[]), Some(at(400)));
+    let forever = Boundary { keep_forever: true, ..boundary(50) };
+    assert_eq!(since(&policy(Some(600), Some(2)), &[forever, boundary(300)]), Some(at(50)));
+}
+
+#[test]
+fn a76_a_window_that_would_lose_more_than_half_waits_to_be_acknowledged() {
+    let mut state = empty_state();
+    state.complete_since = Some(at(0));
+    state.retired = Some(Retirement { before: at(0), observed_at: at(30 * 24 * HOUR) });
+    let now = at(31 * 24 * HOUR);
+    let judged = |policy: &Retention| judge(policy, &state, window(policy, &[], now).expect("limited"), now);
+    let hour = policy(Some(3600), None);
+    let (from_millis, to_millis) = (30 * 24 * 3_600_000, 3_600_000);
+    assert_eq!(judged(&hour), Verdict::Held { wanted: now.plus_millis(-3_600_000), from_millis, to_millis });
+    let acknowledged = |seconds| Retention { acknowledged: Some(Duration::from_secs(seconds)), ..hour.clone() };
+    assert_eq!(judged(&acknowledged(3600)), Verdict::Move(now.plus_millis(-3_600_000)));
+    assert!(matches!(judged(&acknowledged(7200)), Verdict::Held { .. }), "less was acknowledged");
+    let days = |days: u64| policy(Some(days * 86_400), None);
+    assert_eq!(judged(&days(30)), Verdict::Move(at(24 * HOUR)));
+    assert_eq!(judged(&days(15)), Verdict::Move(at(16 * 24 * HOUR)));
+    assert_eq!(judged(&days(60)), Verdict::Unmoved, "it never goes back");
+}
+
+#[test]
+fn nothing_goes_while_the_first_copy_lasts() {
+    let limit = policy(Some(3600), None);
+    assert_eq!(judge(&limit, &empty_state(), at(0), at(HOUR)), Verdict::Unmoved);
+}
+
+fn described(config: &[(&str, &str)], inherited: &[(&str, &str)]) -> TopicDescription {
+    let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    TopicDescription { config: map(config), inherited: map(inherited), ..description(2) }
+}
+
+/// A topic of one life and one partition of 100 records, one in each minute.
+fn with_topic(state: &mut State, name: &str, description: TopicDescription) {
+    let life = Life {
+        topic_id: crate::ids::TopicId::new(name),
+        began: TopicEventKind::Added,
+        since: at(0),
+        deleted: None,
+    };
+    let topic_state = TopicState {
+        lives: vec![life],
+        current: BTreeMap::from([(crate::ids::PartitionId::new(0), Lineage::FIRST)]),
+        description,
+        earlier: Vec::new(),
+        selected: vec![Interval { from: at(0), until: None }],
+    };
+    state.topics.insert(topic(name), topic_state);
+    let held = position(&key(name, 0, 0), 100);
+    let held = Position {
+        first_offset: Offset::new(0),
+        next_offset: held.next_offset,
+        last_record: held.last_record,
+        highest_timestamp: Some(at(99 * 60)),
+        lowest_timestamp: Some(at(0)),
+        rows: 100,
+    };
+    state.positions.insert(key(name, 0, 0), held);
+}
+
+const DELETE: (&str, &str) = ("cleanup.policy", "delete");
+
+#[test]
+fn a_topic_is_kept_for_as_long_as_kafka_keeps_it_besides() {
+    let mut state = empty_state();
+    let hours = |hours: i64| (hours * 3_600_000).to_string();
+    with_topic(&mut state, "own", described(&[("retention.ms", &hours(2))], &[DELETE]));
+    with_topic(&mut state, "inherited", described(&[], &[DELETE, ("retention.ms", &hours(5))]));
+    with_topic(&mut state, "unknown", described(&[], &[]));
+    with_topic(&mut state, "forever", described(&[("retention.ms", "-1")], &[DELETE]));
+    let window = at(10 * HOUR);
+    let of = |name: &str| kept(&state, &key(name, 0, 0), window);
+    assert_eq!(of("own"), Kept::From(Bucket::of(at(8 * HOUR))));
+    assert_eq!(of("inherited"), Kept::From(Bucket::of(at(5 * HOUR))));
+    assert_eq!((of("unknown"), of("forever"), of("never-was")), (Kept::All, Kept::All, Kept::All));
+}
+
+#[test]
+fn a_topic_that_kept_longer_at_a_kept_instant_is_kept_for_that() {
+    let mut state = empty_state();
+    with_topic(&mut state, "orders", described(&[("retention.ms", "3600000")], &[DELETE]));
+    let longer = described(&[("retention.ms", "18000000")], &[DELETE]);
+    let earlier = crate::state::Earlier { until: at(11 * HOUR), description: longer };
+    state.topics.get_mut(&topic("orders")).expect("there").earlier.push(earlier);
+    let of = |window| kept(&state, &key("orders", 0, 0), window);
+    assert_eq!(of(at(10 * HOUR)), Kept::From(Bucket::of(at(5 * HOUR))));
+    assert_eq!(of(at(12 * HOUR)), Kept::From(Bucket::of(at(11 * HOUR))), "no kept instant saw it");
+}
+
+#[test]
+fn a78_a_compacted_topic_is_kept_whole() {
+    let mut state = empty_state();
+    with_topic(&mut state, "compacted", described(&[("cleanup.policy", "compact")], &[("retention.ms", "1000")]));
+    with_topic(&mut state, "both", described(&[("cleanup.policy", "compact,delete")], &[("retention.ms", "1000")]));
+    for name in ["compacted", "both"] {
+        assert_eq!(kept(&state, &key(name, 0, 0), at(1000 * HOUR)), Kept::All);
+    }
+    let mut gleaner = Gleaner::new(&state, at(1000 * HOUR), Sequence::new(9));
+    assert!(gleaner.take(&hour_of("compacted", 0)));
+    assert_eq!(gleaner.finish(at(0)).starts, []);
+}
+
+#[test]
+fn a41_a_life_that_was_over_before_the_window_is_of_no_kept_instant() {
+    let mut state = empty_state();
+    with_topic(&mut state, "gone", described(&[("retention.ms", "-1")], &[DELETE]));
+    let topic_state = state.topics.get_mut(&topic("gone")).expect("there");
+    topic_state.lives[0].deleted = Some(at(5 * HOUR));
+    assert_eq!(kept(&state, &key("gone", 0, 0), at(4 * HOUR)), Kept::All);
+    assert_eq!(kept(&state, &key("gone", 0, 0), at(5 * HOUR)), Kept::Nothing);
+}
+
+/// The sealed segment of the records of one hour.
+fn hour_of(name: &str, hour: i64) -> Segment {
+    let (first, end) = (hour * 60, ((hour + 1) * 60).min(100));
+    let rows = u64::try_from(end - first).expect("few");
+    let run = crate::manifest::Run {
+        min_timestamp: at(first * 60),
+        max_timestamp: at((end - 1) * 60),
+        bucket: Bucket::of(at(first * 60)),
+        ..run(&key(name, 0, 0), first..end, rows)
+    };
+    let place = crate::layout::SegmentPlace::Topic(run.topic.clone(), run.bucket);
+    let name = crate::layout::SegmentName {
+        shard: crate::ids::Shard::ONLY,
+        epoch: crate::ids::Epoch::new(1),
+        sequence: Sequence::new(2),
+        number: usize::try_from(hour).expect("few"),
+        origin: crate::layout::Origin::Refined,
+    };
+    Segment { object: crate::layout::segment(&place, name), ..segment(vec![run]) }
+}
+
+#[test]
+fn whole_hours_go_from_the_beginning_of_a_partition() {
+    let mut state = empty_state();
+    with_topic(&mut state, "orders", described(&[("retention.ms", "0")], &[DELETE]));
+    state.totals = Totals { segments: 2, bytes: 2000, rows: 100, raw_bytes: 6000 };
+    let mut gleaner = Gleaner::new(&state, at(HOUR + 60), Sequence::new(2));
+    assert_eq!(gleaner.end(), Bucket::of(at(HOUR)));
+    assert!(!gleaner.take(&hour_of("orders", 0)) && gleaner.take(&hour_of("orders", 1)));
+    let retired = gleaner.finish(at(5 * HOUR));
+    let start = &retired.starts[0];
+    assert_eq!((start.first_offset, start.rows, start.lowest_timestamp), (Offset::new(60), 60, at(HOUR)));
+    assert_eq!(retired.freed, Totals { segments: 1, bytes: 1000, rows: 60, raw_bytes: 3000 });
+}
+
+#[test]
+fn what_is_not_sealed_through_stays() {
+    let mut state = empty_state();
+    with_topic(&mut state, "orders", described(&[("retention.ms", "0")], &[DELETE]));
+    let mut gleaner = Gleaner::new(&state, at(50 * HOUR), Sequence::new(1));
+    assert!(gleaner.take(&hour_of("orders", 0)));
+    assert_eq!(gleaner.finish(at(0)).starts, []);
+}
