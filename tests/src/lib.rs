@@ -40,6 +40,7 @@ pub mod kubernetes;
 pub mod metrics;
 pub mod network;
 pub mod parts;
+pub mod past;
 pub mod ports;
 pub mod process;
 pub mod python;

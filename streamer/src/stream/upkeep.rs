@@ -47,7 +47,7 @@ pub(super) struct Upkeep {
     oldest: Option<Bucket>,
     /// The hour before which everything is sealed that was in the log then.
     sealed: Option<Bucket>,
-    /// Whether no checkpoint lists yet what was sealed last.
+    /// Whether no checkpoint has what was sealed or retired last.
     unlisted: bool,
     /// When it is looked for what is to be retired.
     retire: Instant,
@@ -227,7 +227,8 @@ impl<B: Broker, C: Clock> Stream<B, C> {
 
     /// Tells what was retired, once that is committed.
     pub(super) fn retired(&mut self, retired: &Retired) {
-        self.upkeep.uncommitted = false;
+        // A checkpoint soon: a prune goes by them.
+        (self.upkeep.uncommitted, self.upkeep.unlisted) = (false, true);
         let emptied = std::mem::take(&mut self.upkeep.emptied);
         self.parts.writer.emptied(&emptied);
         let metrics = &self.parts.metrics;

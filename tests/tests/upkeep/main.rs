@@ -1,0 +1,5 @@
+//! A backup that lives for years: refined, sealed, retired, pruned.
+
+mod prune;
+mod refine;
+mod retention;

@@ -1,0 +1,124 @@
+//! Prune deletes what neither log names, and nothing where it cannot know.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use strimzi_backup_tests::client::Record;
+use strimzi_backup_tests::past;
+use strimzi_backup_tests::scenario::{Scenario, noise, tree};
+
+/// A backup of which everything was refined, and so something may be pruned.
+fn refined(name: &str) -> Result<Scenario> {
+    let scenario = Scenario::shared(name)?;
+    scenario.client.create_topic(name, 1, &[])?;
+    let records: Vec<Record> = (0..40).map(|n| Record::value(noise(n, 4096)).partition(0)).collect();
+    scenario.client.produce(name, &records)?;
+    let job = scenario.job.clone().set("/backup/refineBytes", json!("64Ki"));
+    let mut streamer = job.set("/retention/gracePeriod", json!("0s")).stream(&[])?;
+    streamer.ready()?;
+    streamer.wait_metric("strimzi_backup_refined_segments_total", |count| count > 0.0)?;
+    let dir = scenario.job.backup_dir();
+    strimzi_backup_tests::scenario::wait_backup(&dir, "a checkpoint after refining", |backup| {
+        let refined = backup.log.state.refined.context("refined")?;
+        let names = tree(&dir.join("checkpoints/0000"))?;
+        let number = |name: &PathBuf| name.to_str()?.get(..20)?.parse::<u64>().ok();
+        let newest = names.keys().filter_map(number).max();
+        Ok(newest.is_some_and(|newest| newest > refined.through.get()))
+    })?;
+    streamer.stop()?;
+    Ok(scenario)
+}
+
+fn first_file(dir: &Path) -> Result<PathBuf> {
+    let files = tree(dir)?;
+    Ok(dir.join(files.keys().next().context("a file")?))
+}
+
+#[test]
+fn a02_what_no_manifest_names_is_collected_after_an_hour_and_not_before() -> Result<()> {
+    let scenario = refined("a02-prune")?;
+    let job = scenario.job.clone().set("/retention/gracePeriod", json!("0s"));
+    let dir = scenario.job.backup_dir();
+    let segment = first_file(&dir.join("topics"))?;
+    let left_over = segment.with_file_name("0000-0000000001-00000000000000000001-7777.parquet");
+    std::fs::copy(&segment, &left_over)?;
+    let (_, out, _) = job.run(&["verify", "--output", "json"])?;
+    let report: Value = serde_json::from_str(&out)?;
+    ensure!(report["orphans"]["objects"] == json!(1), "{report}");
+    let (code, _, err) = job.run(&["prune"])?;
+    ensure!(code == 0 && left_over.exists(), "it may be on its way into the log: {err}");
+    past::grow_old(&dir, Duration::from_secs(3700))?;
+    let foreign = dir.join("topics/notes.txt");
+    std::fs::write(&foreign, "not ours")?;
+    let (code, out, err) = job.run(&["prune"])?;
+    ensure!(code == 0 && !left_over.exists(), "{out}\n{err}");
+    ensure!(foreign.exists(), "what is no object of a backup is nobody's to delete");
+    ensure!(!dir.join("intake").exists() || tree(&dir.join("intake"))?.is_empty(), "what was refined is collected");
+    std::fs::remove_file(foreign)?;
+    job.verify()?;
+    ensure!(scenario.backup()?.equals_topic(&scenario.client, "a02-prune")? == 40);
+    Ok(())
+}
+
+#[test]
+fn nothing_is_deleted_where_the_newest_manifest_cannot_be_read_or_the_job_is_anothers() -> Result<()> {
+    let scenario = refined("unread")?;
+    let job = scenario.job.clone().set("/retention/gracePeriod", json!("0s"));
+    let dir = scenario.job.backup_dir();
+    past::grow_old(&dir, Duration::from_secs(7200))?;
+    let files = tree(&dir)?;
+    let (code, _, err) = job.clone().set("/name", json!("another")).run(&["prune"])?;
+    ensure!(code == 4 && err.contains("another"), "ended with {code}: {err}");
+    let newest = tree(&dir.join("manifests/0000"))?.into_keys().max().context("a manifest")?;
+    let path = dir.join("manifests/0000").join(newest);
+    let whole = std::fs::read(&path)?;
+    let modified = std::fs::metadata(&path)?.modified()?;
+    std::fs::write(&path, &whole[..whole.len() / 2])?;
+    let (code, _, err) = job.run(&["prune"])?;
+    ensure!(code == 4 && err.contains("manifests/0000"), "ended with {code}: {err}");
+    std::fs::write(&path, &whole)?;
+    // A clock that is wrong, or was set: nobody knows what is old.
+    let file = std::fs::File::options().write(true).open(&path)?;
+    file.set_modified(modified - Duration::from_secs(86_400))?;
+    let (code, _, err) = job.run(&["prune"])?;
+    ensure!(code == 1 && err.contains("clock"), "ended with {code}: {err}");
+    file.set_modified(modified)?;
+    ensure!(tree(&dir)? == files, "nothing was deleted");
+    Ok(())
+}
+
+#[test]
+fn a_store_that_refuses_to_delete_is_named_and_the_backup_stays_whole() -> Result<()> {
+    let scenario = refined("refuses")?;
+    let job = scenario.job.clone().set("/retention/gracePeriod", json!("0s"));
+    let dir = scenario.job.backup_dir();
+    past::grow_old(&dir, Duration::from_secs(7200))?;
+    let files = tree(&dir)?;
+    // A mount that is read-only, in a namespace of its own, refuses root too.
+    let script = format!("mount --bind {0} {0} && mount -o remount,bind,ro {0} && exec \"$@\"", dir.display());
+    let read_only = job.under(
+        &[&strimzi_backup_tests::streamer::unshare("--mount")[..], &["sh", "-c", &script, "sh"]].concat(),
+    );
+    let (code, _, err) = read_only.run(&["prune"])?;
+    ensure!(code == 1 && err.contains("refuses to delete"), "ended with {code}: {err}");
+    ensure!(tree(&dir)? == files);
+    Ok(())
+}
+
+#[test]
+fn a_prune_with_nothing_to_do_and_a_bad_retention_say_so() -> Result<()> {
+    let scenario = Scenario::shared("idle-prune")?;
+    scenario.client.create_topic("idle-prune", 1, &[])?;
+    scenario.client.produce("idle-prune", &[Record::value("x").partition(0)])?;
+    scenario.job.catch_up()?;
+    let (code, out, err) = scenario.job.run(&["prune"])?;
+    ensure!(code == 0 && out.contains("nothing was retired yet"), "{out}\n{err}");
+    let bad = json!({"maxAge": "a while", "maxBackups": 0, "gracePeriod": "1y"});
+    let (code, _, err) = scenario.job.clone().set("/retention", bad).run(&["prune"])?;
+    for field in ["retention.maxAge", "retention.maxBackups", "retention.gracePeriod"] {
+        ensure!(code == 2 && err.contains(field), "{field}: ended with {code}: {err}");
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Intake becomes segments of one topic each, and nobody who reads notices.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use strimzi_backup_tests::client::Record;
+use strimzi_backup_tests::duckdb;
+use strimzi_backup_tests::restore::{Restore, same_but_offsets};
+use strimzi_backup_tests::s3::S3Server;
+use strimzi_backup_tests::scenario::{Scenario, noise, wait_backup};
+use strimzi_backup_tests::streamer::{Job, PATIENCE};
+use strimzi_backup_tests::wait;
+
+/// Records of 4 KiB that do not compress, in two partitions.
+fn records(range: std::ops::Range<u64>) -> Vec<Record> {
+    let partition = |number: u64| i32::from(number % 2 == 1);
+    range.map(|n| Record::new(format!("{n}"), noise(n + 1, 4096)).partition(partition(n))).collect()
+}
+
+/// Streams until nothing lies in intake any more.
+fn refined(job: &Job, dir: &std::path::Path) -> Result<()> {
+    let mut streamer = job.stream(&[])?;
+    streamer.ready()?;
+    streamer.wait_metric("strimzi_backup_refined_segments_total", |count| count > 0.0)?;
+    wait_backup(dir, "everything to be refined", |backup| {
+        Ok(backup.objects()?.iter().all(|object| object.starts_with("topics/")))
+    })?;
+    streamer.stop()
+}
+
+#[test]
+fn intake_becomes_topic_segments_while_streaming_and_every_reader_sees_each_record_once() -> Result<()> {
+    let server = S3Server::start()?;
+    let scenario = Scenario::shared("refine")?;
+    let topics = ["refine-orders", "refine-payments"];
+    for topic in topics {
+        scenario.client.create_topic(topic, 2, &[])?;
+        scenario.client.produce(topic, &records(0..60))?;
+    }
+    let job = scenario.job.clone().into_s3(&server, "years").set("/backup/refineBytes", json!("64Ki"));
+    let dir = server.root_dir().join(server.bucket()).join("years");
+    job.catch_up()?;
+    for topic in topics {
+        scenario.client.produce(topic, &records(60..90))?;
+    }
+    refined(&job, &dir)?;
+    job.verify()?;
+    let backup = strimzi_backup_tests::backup::Backup::open(&dir)?;
+    for topic in topics {
+        ensure!(backup.equals_topic(&scenario.client, topic)? == 90, "{topic}");
+    }
+    // What is replaced lies there still, and neither the log nor who asks it counts it.
+    ensure!(dir.join("intake").exists(), "replaced segments are left to prune");
+    let (code, sql, err) = job.run(&["segments", "--topic", "refine-orders", "--output", "duckdb"])?;
+    ensure!(code == 0, "segments ended with {code}: {err}");
+    ensure!(!sql.contains("/intake/"), "{sql}");
+    let glob = format!(
+        "SELECT count(*) AS rows, count(DISTINCT (lineage, \"partition\", \"offset\")) AS different \
+         FROM read_parquet('{}/topics/topic=refine-orders/**/*.parquet')",
+        dir.display()
+    );
+    let rows = duckdb::query(&glob)?;
+    ensure!(rows == [json!({"rows": 90, "different": 90})], "{rows:?}");
+    let restore = Restore::new(scenario.dir(), "refine", &job, &scenario_bootstrap(&job)?)
+        .mapped("refine-orders", "refined-orders")
+        .mapped("refine-payments", "refined-payments");
+    restore.done()?;
+    for topic in topics {
+        let target = topic.replace("refine", "refined");
+        let (source, target) = (scenario.client.read_all(topic)?, scenario.client.read_all(&target)?);
+        ensure!(same_but_offsets(&source, &target)? == 90, "{topic}");
+    }
+    Ok(())
+}
+
+fn scenario_bootstrap(job: &Job) -> Result<String> {
+    let servers = job.document().pointer("/cluster/bootstrapServers").and_then(Value::as_str);
+    servers.map(str::to_owned).ok_or_else(|| anyhow::anyhow!("no servers"))
+}
+
+#[test]
+fn a01_killed_while_refining_it_leaves_at_most_files_that_no_manifest_names() -> Result<()> {
+    let scenario = Scenario::shared("a01-refine")?;
+    scenario.client.create_topic("a01-refine", 2, &[])?;
+    let job = scenario.job.clone().set("/backup/refineBytes", json!("64Ki"));
+    for round in 0..8_u64 {
+        scenario.client.produce("a01-refine", &records(round * 40..(round + 1) * 40))?;
+        let mut streamer = job.stream(&[])?;
+        streamer.ready()?;
+        let wanted = (round + 1) * 40;
+        scenario.wait_rows("a01-refine", 0, wanted)?;
+        // Refining is under way now, at another point each time.
+        streamer.process.kill_9()?;
+        ensure!(scenario.backup()?.equals_topic(&scenario.client, "a01-refine")? as u64 == wanted, "round {round}");
+    }
+    refined(&job, &job.backup_dir())?;
+    job.verify()?;
+    ensure!(scenario.backup()?.equals_topic(&scenario.client, "a01-refine")? == 320);
+    Ok(())
+}
+
+#[test]
+fn an_hour_that_is_over_is_sealed_and_planned_over_with_one_document() -> Result<()> {
+    let scenario = Scenario::shared("sealed")?;
+    scenario.client.create_topic("sealed", 1, &[])?;
+    let day = 1_770_940_800_000_i64;
+    for hour in 0..6_i64 {
+        let at = |n: i64| Record::new(format!("{n}"), format!("{hour}")).partition(0).timestamp(day + hour * 3_600_000 + n);
+        scenario.client.produce("sealed", &(0..20).map(at).collect::<Vec<_>>())?;
+    }
+    let job = scenario.job.clone().set("/backup/refineBytes", json!("64Ki"));
+    // What a few cuts brought is less than that; it is refined with the bulk that follows.
+    scenario.client.produce("sealed", &[Record::value(noise(1, 200_000)).partition(0)])?;
+    let mut streamer = job.stream(&[])?;
+    streamer.ready()?;
+    let log = || scenario.backup();
+    wait::wait_until("all hours to be sealed", PATIENCE, || {
+        let backup = log()?;
+        let sealed = backup.log.sealed.as_ref().map_or(0, |sealed| sealed.buckets.len());
+        Ok(sealed >= 6)
+    })?;
+    streamer.stop()?;
+    job.verify()?;
+    let backup = log()?;
+    ensure!(backup.equals_topic(&scenario.client, "sealed")? == 121);
+    let from = strimzi_backup_format::ids::TimestampMs::new(day + 3 * 3_600_000);
+    let listings = backup.log.listings(
+        |bucket| bucket.overlaps(Some(from), Some(from.plus_millis(300_000))),
+        |block| block.overlaps(Some(from), Some(from.plus_millis(300_000))),
+    );
+    ensure!(listings.len() == 1, "{listings:?}");
+    Ok(())
+}

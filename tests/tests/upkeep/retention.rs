@@ -1,0 +1,149 @@
+//! What is not kept any longer goes, by the log first; what must stay stays.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use strimzi_backup_tests::client::Record;
+use strimzi_backup_tests::past;
+use strimzi_backup_tests::restore::Restore;
+use strimzi_backup_tests::scenario::{Scenario, tree};
+use strimzi_backup_tests::streamer::Job;
+
+const DAY: i64 = 86_400_000;
+const HOUR: i64 = 3_600_000;
+
+fn now() -> Result<i64> {
+    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
+}
+
+/// A backup of forty days ago: of a topic that Kafka keeps for an hour, and of one that it compacts, with keys that were last
+/// written then.
+fn old_backup(name: &str) -> Result<Scenario> {
+    let scenario = Scenario::shared(name)?;
+    let (orders, table) = (format!("{name}-orders"), format!("{name}-table"));
+    scenario.client.create_topic(&orders, 1, &[("retention.ms", "3600000")])?;
+    scenario.client.create_topic(&table, 1, &[("cleanup.policy", "compact")])?;
+    let began = now()? - 40 * DAY;
+    for hour in 0..3_i64 {
+        let record = |n: i64| {
+            Record::new(format!("k{n}"), format!("{hour}-{n}")).partition(0).timestamp(began - (3 - hour) * HOUR + n)
+        };
+        let records: Vec<Record> = (0..30).map(record).collect();
+        scenario.client.produce(&orders, &records)?;
+        scenario.client.produce(&table, &records)?;
+    }
+    scenario.job.catch_up()?;
+    past::move_back(&scenario.job.backup_dir(), 40 * DAY)?;
+    Ok(scenario)
+}
+
+fn recoverable_from(job: &Job) -> Result<String> {
+    let found = job.inspect()?;
+    found.pointer("/recoverable/from").and_then(Value::as_str).map(str::to_owned).context("a window")
+}
+
+/// Streams until what is not kept is retired and a checkpoint says so.
+fn retired(job: &Job) -> Result<()> {
+    let mut streamer = job.stream(&[])?;
+    streamer.ready()?;
+    streamer.wait_metric("strimzi_backup_retired_segments_total", |count| count > 0.0)?;
+    let before = streamer.metric("strimzi_backup_checkpoints_total")?;
+    streamer.wait_metric("strimzi_backup_checkpoints_total", |count| count > before || before > 1.0)?;
+    streamer.stop()
+}
+
+#[test]
+fn a76_a_window_that_a_typo_shortens_is_held_until_it_is_acknowledged() -> Result<()> {
+    let scenario = old_backup("a76")?;
+    let typo = scenario.job.clone().set("/retention/maxAge", json!("1h"));
+    let since = recoverable_from(&typo)?;
+    let mut streamer = typo.stream(&[])?;
+    streamer.ready()?;
+    streamer.wait_metric("strimzi_backup_retention_held{kind=\"Shrinks\"}", |held| held == 1.0)?;
+    streamer.wait_log("retention.acknowledgeShrinkTo")?;
+    streamer.stop()?;
+    ensure!(recoverable_from(&typo)? == since, "nothing was retired");
+    ensure!(scenario.backup()?.rows("a76-orders", 0) == 90, "nothing is gone");
+    let files = tree(&scenario.job.backup_dir().join("topics"))?;
+    let (code, _, err) = typo.run(&["prune"])?;
+    ensure!(code == 0, "{err}");
+    ensure!(tree(&scenario.job.backup_dir().join("topics"))? == files, "nothing is deleted meanwhile");
+    let meant = typo.set("/retention/acknowledgeShrinkTo", json!("1h"));
+    retired(&meant)?;
+    ensure!(scenario.backup()?.rows("a76-orders", 0) == 0, "the hours that nobody may ask for are retired");
+    meant.verify()
+}
+
+#[test]
+fn a78_retired_and_pruned_a_backup_holds_all_that_its_window_needs() -> Result<()> {
+    let scenario = old_backup("a78")?;
+    let fresh = [Record::new("k1", "fresh").partition(0), Record::new("k2", "fresh").partition(0)];
+    scenario.client.produce("a78-orders", &fresh)?;
+    let job = scenario
+        .job
+        .clone()
+        .set("/retention", json!({"maxAge": "30d", "gracePeriod": "0s"}))
+        .set("/backup/refineBytes", json!("64Ki"));
+    retired(&job)?;
+    let backup = scenario.backup()?;
+    ensure!(backup.rows("a78-orders", 0) == 2, "of the hours before the window nothing, of now everything");
+    ensure!(backup.rows("a78-table", 0) == 90, "a compacted topic is kept whole");
+    let before = recoverable_from(&job)?;
+    job.verify()?;
+    let restore = |id: &str| {
+        let servers = job.document().pointer("/cluster/bootstrapServers").and_then(Value::as_str).unwrap_or_default();
+        let restore = Restore::new(scenario.dir(), id, &job, servers);
+        restore.mapped("a78-orders", &format!("{id}-orders")).mapped("a78-table", &format!("{id}-table"))
+    };
+    // Before the window: refused, and the way out is said.
+    let gone = restore("a78-gone").set("pointInTime", json!({"timestamp": time(now()? - 35 * DAY)}));
+    let (code, _, err) = gone.run(&["--plan-only"])?;
+    ensure!(code == 2 && err.contains(&before), "ended with {code}: {err}");
+    restore("a78-back").done()?;
+    let table = scenario.client.read_all("a78-back-table")?;
+    ensure!(table.len() == 90, "{} records of the compacted topic", table.len());
+    ensure!(scenario.client.read_all("a78-back-orders")?.len() == 2);
+
+    let dir = scenario.job.backup_dir();
+    let (code, out, err) = job.run(&["prune", "--output", "json"])?;
+    ensure!(code == 0, "{err}");
+    let report: Value = serde_json::from_str(&out)?;
+    ensure!(report["deleted"]["objects"] == json!(0), "nothing is old enough: {report}");
+    ensure!(report["young"]["objects"].as_u64() > Some(0), "{report}");
+    past::grow_old(&dir, Duration::from_secs(7200))?;
+    let (code, out, _) = job.run(&["prune", "--dry-run", "--output", "json"])?;
+    let planned: Value = serde_json::from_str(&out)?;
+    let files = tree(&dir)?;
+    let (pruned, out, err) = job.run(&["prune", "--output", "json"])?;
+    ensure!((code, pruned) == (0, 0), "{err}");
+    let report: Value = serde_json::from_str(&out)?;
+    ensure!(report["deleted"] == planned["deleted"], "{report} is not what was planned: {planned}");
+    let left = tree(&dir)?;
+    let gone = files.keys().filter(|file| !left.contains_key(*file)).count() as u64;
+    ensure!(report["deleted"]["objects"] == json!(gone) && gone > 0, "{gone} files are gone: {report}");
+    job.verify()?;
+    ensure!(scenario.backup()?.rows("a78-table", 0) == 90);
+    let (_, out, _) = job.run(&["prune", "--output", "json"])?;
+    let again: Value = serde_json::from_str(&out)?;
+    ensure!(again["deleted"]["objects"] == json!(0), "{again}");
+    Ok(())
+}
+
+fn time(millis: i64) -> String {
+    strimzi_backup_format::ids::TimestampMs::new(millis).to_rfc3339()
+}
+
+#[test]
+fn a80_a_snapshot_that_is_kept_for_ever_keeps_what_was_captured_since() -> Result<()> {
+    let scenario = old_backup("a80")?;
+    let mut streamer = scenario.job.stream(&[])?;
+    streamer.ready()?;
+    let (code, _, err) = scenario.job.run(&["snapshot", "--id", "audit", "--keep-forever"])?;
+    ensure!(code == 0, "{err}");
+    streamer.stop()?;
+    // Of forty days ago as well, and so before every window.
+    let (code, out, _) = scenario.job.run(&["inspect", "--output", "json"])?;
+    ensure!(code == 0 && out.contains("audit"), "{out}");
+    Ok(())
+}
