@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{Authentication, ConsumerGroups, Duration, Quantity, StrimziClusterRef, Topics};
 use super::status::KafkaBackupStatus;
-use super::storage::Storage;
+use super::storage::{CredentialsSecret, Storage};
 use super::template::Template;
 
 /// What is backed up, where to, and how.
@@ -37,7 +37,10 @@ use super::template::Template;
     )
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("!has(self.retention)", "retention is not available yet, nothing is ever deleted: leave it out"))]
+#[x_kube(validation = (
+    "!has(self.retention) || !self.retention.pruneOnSchedule || has(self.schedule)",
+    "retention.pruneOnSchedule needs a schedule to prune by: set schedule, or leave pruneOnSchedule out and run strimzi-backup prune yourself"
+))]
 pub struct KafkaBackupSpec {
     /// The Kafka cluster. Another one needs a KafkaBackup, and a prefix, of its own.
     // `namespace` is a word of CEL: rules have to write `__namespace__`.
@@ -73,7 +76,7 @@ pub struct KafkaBackupSpec {
     /// When snapshots are made. Default: by trigger only; the backup itself runs always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
-    /// Not available yet: refused.
+    /// How long the backup is kept. Default: for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
     /// Whether the streamer stands still, and with it snapshots. Kafka keeps what is not read meanwhile, for as long as the
@@ -178,7 +181,7 @@ pub struct Encryption {
     pub enabled: bool,
     /// Not used while `enabled` is false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key_secret: Option<super::storage::CredentialsSecret>,
+    pub key_secret: Option<CredentialsSecret>,
 }
 
 /// When snapshots are made.
@@ -205,19 +208,38 @@ fn utc() -> String {
     "UTC".to_owned()
 }
 
-/// How long backups are kept.
+/// How long a backup is kept: what neither `maxAge` nor `maxBackups` keeps, the streamer retires, and a prune deletes. With neither,
+/// everything is kept.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "!has(self.storageCredentials) || self.pruneOnSchedule",
+    "storageCredentials is for prunes by the schedule alone: set pruneOnSchedule to true, or leave it out"
+))]
 pub struct Retention {
-    /// Not available yet.
+    /// The newest so many snapshots can be restored, and everything since. Default: no limit; at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 100_000))]
     pub max_backups: Option<i32>,
-    /// Not available yet.
+    /// Instants that are no older can be restored. Default: no limit; at least 1h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 32))]
-    pub max_age: Option<String>,
-    /// Not available yet.
+    pub max_age: Option<Duration>,
+    /// What is kept may become as short as this at once. Without it, a change that would shorten it by more than half is held.
+    /// Default: none; at least 1h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prune_on_schedule: Option<bool>,
+    #[schemars(length(min = 2, max = 32))]
+    pub acknowledge_shrink_to: Option<Duration>,
+    /// How long the objects of what is retired are left for those who read them still. Default 24h; 0s to 90d.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 32))]
+    pub grace_period: Option<Duration>,
+    /// Whether the objects of what is retired are deleted, whenever `schedule` asks for a snapshot. Default false: nothing is
+    /// deleted.
+    #[serde(default)]
+    pub prune_on_schedule: bool,
+    /// The credentials of prunes, which alone need the right to delete; of the same form as `credentialsSecret` of the storage.
+    /// Default: those of the storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_credentials: Option<CredentialsSecret>,
 }

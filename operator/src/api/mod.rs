@@ -27,8 +27,8 @@ pub use kafka_restore::{
     RestoreConsumerGroups, RestoreSpec, TopicCreation, TopicMapping,
 };
 pub use status::{
-    Backup, Gaps, GroupsHeld, Instant, KafkaBackupStatus, KafkaRestoreStatus, Outcome, Reported, RestorePod,
-    RestoreProgress, Stored, Sums, Window,
+    Backup, Gaps, GroupsHeld, Instant, KafkaBackupStatus, KafkaRestoreStatus, Outcome, Prune, PruneFailure, Reported,
+    RestorePod, RestoreProgress, RetentionHeld, Stored, Sums, Window,
 };
 pub use storage::{Anchor, Azure, CaSecret, CredentialsSecret, Gcs, S3, Storage, StorageType};
 pub use template::{ContainerTemplate, Metadata, PodTemplate, ServiceAccountTemplate, Template};

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KafkaBackupStatus {
-    /// `Ready`, `Streaming`, `NoGaps`, `GroupsCovered`, `Reconciled`, and while it is so `ReconciliationPaused`.
+    /// `Ready`, `Streaming`, `NoGaps`, `GroupsCovered`, with `retention` `RetentionHeld`, `Reconciled`, and while it is so
+    /// `ReconciliationPaused`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -29,6 +30,12 @@ pub struct KafkaBackupStatus {
     /// When the schedule asks for the next snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_scheduled_backup: Option<Time>,
+    /// The last prune by the schedule that has ended well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_prune: Option<Prune>,
+    /// Why the last prune by the schedule failed, while no later one has succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune_failure: Option<PruneFailure>,
     /// What the streamer tells.
     #[serde(flatten)]
     pub streamer: Reported,
@@ -61,6 +68,9 @@ pub struct Reported {
     /// streamer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// Why nothing is retired although something is older than what `retention` keeps. Written by the streamer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_held: Option<RetentionHeld>,
     /// What is stored. Written by the streamer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored: Option<Stored>,
@@ -110,6 +120,15 @@ pub struct GroupsHeld {
     /// The last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Instant>,
+}
+
+/// Why nothing is retired.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+pub struct RetentionHeld {
+    /// `Shrinks`, `Clock` or `Restore`.
+    pub reason: String,
+    /// Why, and the way out.
+    pub message: String,
 }
 
 /// What is stored.
@@ -171,6 +190,36 @@ pub struct Sums {
     /// The last moment that a restore of it may choose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recoverable_until: Option<Instant>,
+}
+
+/// A prune that has ended well.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Prune {
+    /// When it ended.
+    pub time: Time,
+    /// Objects that it deleted.
+    pub deleted_objects: i64,
+    /// Their bytes.
+    pub deleted_bytes: i64,
+    /// Objects that the store did not delete, as those that it protects; the next prune tries again.
+    pub refused_objects: i64,
+    /// From which instant on the backup is kept; absent while nothing was retired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_since: Option<Instant>,
+}
+
+/// A prune that was given up.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PruneFailure {
+    /// Its Job.
+    pub job: String,
+    /// When it was given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
+    /// What its last pod said.
+    pub message: String,
 }
 
 /// How far work is.

@@ -187,4 +187,16 @@ impl Storage {
         .unwrap_or((&None, &None));
         Secrets { credentials: credentials.as_ref(), ca: ca.as_ref() }
     }
+
+    /// The same place, reached with other credentials.
+    pub fn with_credentials(&self, secret: &CredentialsSecret) -> Self {
+        let mut storage = self.clone();
+        let credentials = [
+            storage.s3.as_mut().map(|s3| &mut s3.credentials_secret),
+            storage.azure.as_mut().map(|azure| &mut azure.credentials_secret),
+            storage.gcs.as_mut().map(|gcs| &mut gcs.credentials_secret),
+        ];
+        credentials.into_iter().flatten().for_each(|old| *old = Some(secret.clone()));
+        storage
+    }
 }

@@ -46,7 +46,7 @@ impl StoreKeys {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// The key that was named is not there.
-    #[error("Secret {secret:?} has no key {key:?}; it has {present}: name one of them in credentialsSecret.key")]
+    #[error("Secret {secret:?} has no key {key:?}; it has {present}: name one of them in key, beside its name")]
     NoKey {
         /// The Secret.
         secret: String,
@@ -58,7 +58,7 @@ pub enum Fault {
     /// None of the usual keys is there.
     #[error(
         "Secret {secret:?} has none of the usual keys ({usual}); it has {present}: rename them, or name one that holds a \
-         whole file in credentialsSecret.key"
+         whole file in key, beside its name"
     )]
     NoUsualKeys {
         /// The Secret.

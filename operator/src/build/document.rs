@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use strimzi_backup_format::job::{
     RawAnchor, RawAuthentication, RawAzure, RawBackup, RawCluster, RawConsumerGroups, RawGcs, RawGroupMapping, RawHttp,
-    RawJob, RawPointInTime, RawRestore, RawRestoreGroups, RawRestoreJob, RawS3, RawStorage, RawTls, RawTopicMapping,
+    RawJob, RawPointInTime, RawRestore, RawRestoreGroups, RawRestoreJob, RawRetention, RawS3, RawStorage, RawTls, RawTopicMapping,
     RawTopics, Scalar,
 };
 
@@ -13,7 +13,9 @@ use super::credentials::StoreKeys;
 use super::names::{
     CERTIFICATES_FILE, CONFIG_DIR, HTTP_PORT, KAFKA_CA_DIR, KAFKA_USER_DIR, STORAGE_CA_DIR, STORAGE_DIR,
 };
-use crate::api::{BackupSpec, KafkaBackupSpec, KafkaRestoreSpec, RestoreSpec, Storage, StorageType, Topics};
+use crate::api::{
+    BackupSpec, KafkaBackupSpec, KafkaRestoreSpec, RestoreSpec, Retention, Storage, StorageType, Topics,
+};
 use crate::strimzi::{Credentials, Discovered};
 
 /// The job document of a backup. `name` is recorded in the store as whose backup it is.
@@ -28,7 +30,7 @@ pub fn job(name: &str, spec: &KafkaBackupSpec, kafka: &Discovered, keys: Option<
             .map(|groups| RawConsumerGroups { include: groups.include.clone(), exclude: groups.exclude.clone() }),
         storage: Some(storage(&spec.storage, keys)),
         backup: spec.backup.as_ref().map(backup),
-        retention: None,
+        retention: spec.retention.as_ref().map(retention),
         http: Some(http()),
     }
 }
@@ -166,6 +168,16 @@ fn backup(spec: &BackupSpec) -> RawBackup {
         metadata_interval: spec.metadata_interval.as_ref().map(Scalar::new),
         memory_budget: spec.memory_budget.as_ref().map(scalar),
         parallelism: spec.parallelism.map(|number| Scalar::new(number.to_string())),
+    }
+}
+
+/// When objects are deleted, and with whose rights, is not the streamer's.
+fn retention(spec: &Retention) -> RawRetention {
+    RawRetention {
+        max_age: spec.max_age.as_ref().map(Scalar::new),
+        max_backups: spec.max_backups.map(|number| Scalar::new(number.to_string())),
+        acknowledge_shrink_to: spec.acknowledge_shrink_to.as_ref().map(Scalar::new),
+        grace_period: spec.grace_period.as_ref().map(Scalar::new),
     }
 }
 

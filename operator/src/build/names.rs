@@ -32,6 +32,8 @@ pub const STORAGE_CA_DIR: &str = "/etc/strimzi-backup/storage-ca";
 
 /// The key of the job document.
 pub const JOB_FILE: &str = "job.yaml";
+/// The key of the job document of prunes that have credentials of their own.
+pub const PRUNE_FILE: &str = "prune.yaml";
 /// The key of the restore document.
 pub const RESTORE_FILE: &str = "restore.yaml";
 /// The key of certificates that no Secret holds.
@@ -47,6 +49,8 @@ pub enum Part {
     Streamer,
     /// The pods that make snapshots.
     Snapshot,
+    /// The pods that delete what was retired.
+    Prune,
     /// The pod that restores.
     Restore,
 }
@@ -57,6 +61,7 @@ impl Part {
         match self {
             Self::Streamer => "streamer",
             Self::Snapshot => "snapshot",
+            Self::Prune => "prune",
             Self::Restore => "restore",
         }
     }
