@@ -12,12 +12,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{DynamicObject, ObjectMeta};
 
-use super::names::{self, CONFIG_DIR, JOB_FILE, Part};
+use super::names::{self, CONFIG_DIR, JOB_FILE, PRUNE_FILE, Part};
 use super::pod::{self, Mount, Work};
-use super::{Access, Parts, Settings, Subject};
-use crate::api::KafkaBackupSpec;
+use super::{Access, Parts, Settings, StoreKeys, Subject};
+use crate::api::{KafkaBackupSpec, Storage};
 
-/// Snapshots that were made, and those that were not, as far back as their Jobs are kept.
+/// Snapshots and prunes that were made, and those that were not, as far back as their Jobs are kept.
 const HISTORY: i32 = 10;
 
 /// How long a snapshot waits for a commit beyond the heartbeat, which comes at the latest.
@@ -36,6 +36,19 @@ pub struct ValidBackup<'a> {
     pub document: String,
     /// The heartbeat of the streamer.
     pub heartbeat: Duration,
+    /// What prunes have of their own; what snapshots have where `None`.
+    pub pruner: Option<Pruner<'a>>,
+}
+
+/// Credentials that only prunes have, and what is made of them.
+#[derive(Clone, Debug)]
+pub struct Pruner<'a> {
+    /// Where the backup is kept, with these credentials.
+    pub storage: Storage,
+    /// Their keys.
+    pub keys: &'a StoreKeys,
+    /// The job document with them, YAML.
+    pub document: String,
 }
 
 /// All objects of a backup.
@@ -43,11 +56,11 @@ pub struct ValidBackup<'a> {
 pub struct BackupObjects {
     /// Who the pods are, and what they may do.
     pub access: Access,
-    /// The job document.
+    /// The job document, and that of prunes where it is another.
     pub config_map: ConfigMap,
     /// Copies of Secrets from other namespaces.
     pub secrets: Vec<Secret>,
-    /// Whom the streamer talks to, and whom snapshots do.
+    /// Whom the streamer talks to, and whom snapshots and prunes do.
     pub network_policies: Vec<NetworkPolicy>,
     /// Has the streamer scraped, where somebody can.
     pub pod_monitor: DynamicObject,
@@ -57,27 +70,33 @@ pub struct BackupObjects {
     pub deployment: Deployment,
     /// The schedule of snapshots, if there is one.
     pub cron_job: Option<CronJob>,
+    /// The schedule of prunes, if there is one.
+    pub prune: Option<CronJob>,
 }
 
 /// Builds them.
 pub fn backup(valid: &ValidBackup<'_>, settings: &Settings) -> BackupObjects {
     let subject = &valid.subject;
-    let config_map = super::config_map(subject, JOB_FILE, valid.document.clone(), valid.parts.kafka);
+    let mut config_map = super::config_map(subject, JOB_FILE, valid.document.clone(), valid.parts.kafka);
+    // What only prunes read starts no streamer anew.
+    let digest = super::digest(&config_map);
+    if let Some(pruner) = &valid.pruner {
+        config_map.data.get_or_insert_default().insert(PRUNE_FILE.to_owned(), pruner.document.clone());
+    }
     let (kafka, secrets) = super::kafka_mounts(subject, &valid.parts);
     let storage = super::storage_mounts(&valid.spec.storage, valid.parts.keys);
     let mounts: Vec<Mount> = kafka.into_iter().chain(storage).collect();
-    let policy = |part, servers| super::network::policy(subject, part, servers, &valid.spec.storage);
-    let servers = Some(valid.parts.kafka.bootstrap_servers.as_str());
     BackupObjects {
         access: super::access::access(subject),
         network_policies: match settings.network_policies {
-            true => vec![policy(Part::Streamer, servers), policy(Part::Snapshot, None)],
+            true => policies(valid),
             false => Vec::new(),
         },
         pod_monitor: super::monitor::pod_monitor(subject, Part::Streamer),
         pod_disruption_budget: budget(subject),
-        deployment: deployment(valid, settings, &config_map, &mounts),
-        cron_job: cron_job(valid, settings),
+        deployment: deployment(valid, settings, digest, &mounts),
+        cron_job: cron_job(valid, Part::Snapshot, || snapshot(valid, settings)),
+        prune: prunes(valid).then(|| cron_job(valid, Part::Prune, || prune(valid, settings))).flatten(),
         config_map,
         secrets,
     }
@@ -89,7 +108,26 @@ pub fn snapshot_job(valid: &ValidBackup<'_>, settings: &Settings, name: &str) ->
     Job { metadata, spec: Some(snapshot(valid, settings)), status: None }
 }
 
-fn deployment(valid: &ValidBackup<'_>, settings: &Settings, config_map: &ConfigMap, mounts: &[Mount]) -> Deployment {
+/// Whether the schedule asks for prunes too.
+fn prunes(valid: &ValidBackup<'_>) -> bool {
+    valid.spec.retention.as_ref().is_some_and(|retention| retention.prune_on_schedule)
+}
+
+fn policies(valid: &ValidBackup<'_>) -> Vec<NetworkPolicy> {
+    let (subject, storage) = (&valid.subject, &valid.spec.storage);
+    let servers = Some(valid.parts.kafka.bootstrap_servers.as_str());
+    let mut policies = vec![
+        super::network::policy(subject, Part::Streamer, servers, storage),
+        super::network::policy(subject, Part::Snapshot, None, storage),
+    ];
+    if prunes(valid) {
+        let storage = valid.pruner.as_ref().map_or(storage, |pruner| &pruner.storage);
+        policies.push(super::network::policy(subject, Part::Prune, None, storage));
+    }
+    policies
+}
+
+fn deployment(valid: &ValidBackup<'_>, settings: &Settings, digest: String, mounts: &[Mount]) -> Deployment {
     let subject = &valid.subject;
     let work = Work {
         part: Part::Streamer,
@@ -101,7 +139,7 @@ fn deployment(valid: &ValidBackup<'_>, settings: &Settings, config_map: &ConfigM
             subject.resource(),
         ],
         config_map: names::object(subject.name, Part::Streamer),
-        annotations: BTreeMap::from([(names::CONFIG_DIGEST.to_owned(), super::digest(config_map))]),
+        annotations: BTreeMap::from([(names::CONFIG_DIGEST.to_owned(), digest)]),
         mounts,
         env: Vec::new(),
         restart: "Always",
@@ -143,25 +181,23 @@ fn budget(subject: &Subject<'_>) -> PodDisruptionBudget {
     }
 }
 
-fn cron_job(valid: &ValidBackup<'_>, settings: &Settings) -> Option<CronJob> {
+/// Has the schedule do the work of a part, if there is a schedule.
+fn cron_job(valid: &ValidBackup<'_>, part: Part, work: impl FnOnce() -> JobSpec) -> Option<CronJob> {
     let schedule = valid.spec.schedule.as_ref()?;
     Some(CronJob {
-        metadata: valid.subject.metadata(Part::Snapshot),
+        metadata: valid.subject.metadata(part),
         spec: Some(CronJobSpec {
             schedule: schedule.cron.clone(),
             time_zone: Some(schedule.timezone.clone()),
-            // Without a streamer no commit comes that could be named.
+            // Without a streamer no commit comes that could be named, and nothing is retired.
             suspend: Some(schedule.suspend || valid.spec.suspend),
             concurrency_policy: Some("Forbid".to_owned()),
             starting_deadline_seconds: Some(600),
             successful_jobs_history_limit: Some(HISTORY),
             failed_jobs_history_limit: Some(HISTORY),
             job_template: JobTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(valid.subject.labels(Part::Snapshot)),
-                    ..ObjectMeta::default()
-                }),
-                spec: Some(snapshot(valid, settings)),
+                metadata: Some(ObjectMeta { labels: Some(valid.subject.labels(part)), ..ObjectMeta::default() }),
+                spec: Some(work()),
             },
         }),
         status: None,
@@ -191,6 +227,32 @@ fn snapshot(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
         annotations: BTreeMap::new(),
         mounts: &mounts,
         env: vec![job_name],
+        restart: "Never",
+        probed: false,
+        reports: false,
+        resources: None,
+    };
+    JobSpec {
+        backoff_limit: Some(2),
+        template: pod::template(&valid.subject, &settings.image, work),
+        ..JobSpec::default()
+    }
+}
+
+/// Needs neither brokers nor the API server: the store says what was retired.
+fn prune(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
+    let (file, mounts) = match &valid.pruner {
+        Some(pruner) => (PRUNE_FILE, super::storage_mounts(&pruner.storage, Some(pruner.keys))),
+        None => (JOB_FILE, super::storage_mounts(&valid.spec.storage, valid.parts.keys)),
+    };
+    let arguments = ["prune", "--config", &format!("{CONFIG_DIR}/{file}"), "--summary-file", pod::TERMINATION_LOG];
+    let work = Work {
+        part: Part::Prune,
+        arguments: arguments.map(str::to_owned).into(),
+        config_map: names::object(valid.subject.name, Part::Streamer),
+        annotations: BTreeMap::new(),
+        mounts: &mounts,
+        env: Vec::new(),
         restart: "Never",
         probed: false,
         reports: false,

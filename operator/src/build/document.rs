@@ -5,17 +5,15 @@ use std::path::PathBuf;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use strimzi_backup_format::job::{
     RawAnchor, RawAuthentication, RawAzure, RawBackup, RawCluster, RawConsumerGroups, RawGcs, RawGroupMapping, RawHttp,
-    RawJob, RawPointInTime, RawRestore, RawRestoreGroups, RawRestoreJob, RawRetention, RawS3, RawStorage, RawTls, RawTopicMapping,
-    RawTopics, Scalar,
+    RawJob, RawPointInTime, RawRestore, RawRestoreGroups, RawRestoreJob, RawRetention, RawS3, RawStorage, RawTls,
+    RawTopicMapping, RawTopics, Scalar,
 };
 
 use super::credentials::StoreKeys;
 use super::names::{
     CERTIFICATES_FILE, CONFIG_DIR, HTTP_PORT, KAFKA_CA_DIR, KAFKA_USER_DIR, STORAGE_CA_DIR, STORAGE_DIR,
 };
-use crate::api::{
-    BackupSpec, KafkaBackupSpec, KafkaRestoreSpec, RestoreSpec, Retention, Storage, StorageType, Topics,
-};
+use crate::api::{BackupSpec, KafkaBackupSpec, KafkaRestoreSpec, RestoreSpec, Retention, Storage, StorageType, Topics};
 use crate::strimzi::{Credentials, Discovered};
 
 /// The job document of a backup. `name` is recorded in the store as whose backup it is.

@@ -27,7 +27,7 @@ use kube::api::ObjectMeta;
 use sha2::{Digest as _, Sha256};
 
 pub use access::Access;
-pub use backup::{BackupObjects, ValidBackup, backup, snapshot_job};
+pub use backup::{BackupObjects, Pruner, ValidBackup, backup, snapshot_job};
 pub use credentials::{Fault as CredentialsFault, StoreKeys, find as find_credentials};
 pub use document::{job as job_document, restore as restore_document};
 pub use pod::Mount;

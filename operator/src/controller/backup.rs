@@ -16,12 +16,12 @@ use strimzi_backup_format::job;
 
 use super::apply::Applier;
 use super::conditions::{self, READY, Verdict};
-use super::dereference::{Dereferenced, dereference, request};
+use super::dereference::{Dereferenced, dereference, prune_keys, request};
 use super::error::Error;
 use super::{Context, observe, schedule, tell};
 use crate::api::{KafkaBackup, KafkaBackupStatus, Reported, TRIGGER, TRIGGER_NOW};
 use crate::build::names::{self, Part};
-use crate::build::{self, Subject, ValidBackup};
+use crate::build::{self, Pruner, StoreKeys, Subject, ValidBackup};
 use crate::strimzi::Purpose;
 
 /// The kind, as errors and labels have it.
@@ -54,7 +54,8 @@ async fn carry_out(backup: &KafkaBackup, context: &Arc<Context>, applier: &Appli
     let request = request(&namespace, &spec.strimzi_cluster_ref, spec.authentication.as_ref(), Purpose::Backup);
     let found = dereference(&context.client, &namespace, &request, &spec.storage).await?;
     context.tell_expiries(backup, &found);
-    let valid = validate(backup, &found)?;
+    let prune_keys = prune_keys(&context.client, &namespace, spec).await?;
+    let valid = validate(backup, &found, prune_keys.as_ref())?;
     let objects = build::backup(&valid, &context.settings);
     applier.apply_access(&objects.access).await?;
     applier.apply(&objects.config_map).await?;
@@ -69,7 +70,7 @@ async fn carry_out(backup: &KafkaBackup, context: &Arc<Context>, applier: &Appli
     }
     applier.apply(&objects.pod_disruption_budget).await?;
     applier.apply(&objects.deployment).await?;
-    if let Some(cron_job) = &objects.cron_job {
+    for cron_job in objects.cron_job.iter().chain(&objects.prune) {
         applier.apply(cron_job).await?;
     }
     remove_orphans(backup, applier, &objects).await?;
@@ -79,8 +80,12 @@ async fn carry_out(backup: &KafkaBackup, context: &Arc<Context>, applier: &Appli
     Ok(found)
 }
 
-/// Judges the resource with what was found; pure.
-fn validate<'a>(backup: &'a KafkaBackup, found: &'a Dereferenced) -> Result<ValidBackup<'a>, Error> {
+/// Judges the resource with what was found, and with the keys that only prunes have; pure.
+fn validate<'a>(
+    backup: &'a KafkaBackup,
+    found: &'a Dereferenced,
+    prune_keys: Option<&'a StoreKeys>,
+) -> Result<ValidBackup<'a>, Error> {
     let (name, namespace) = (backup.metadata.name.as_deref(), backup.metadata.namespace.as_deref());
     let (name, namespace) = (name.unwrap_or_default(), namespace.unwrap_or_default());
     let identity = format!("{namespace}.{name}");
@@ -101,7 +106,23 @@ fn validate<'a>(backup: &'a KafkaBackup, found: &'a Dereferenced) -> Result<Vali
         parts: found.parts(),
         document,
         heartbeat: resolved.backup.heartbeat_interval,
+        pruner: prune_keys.map(|keys| pruner(&identity, backup, found, keys)).transpose()?.flatten(),
     })
+}
+
+/// What prunes have of their own.
+fn pruner<'a>(
+    identity: &str,
+    backup: &KafkaBackup,
+    found: &Dereferenced,
+    keys: &'a StoreKeys,
+) -> Result<Option<Pruner<'a>>, Error> {
+    let spec = &backup.spec;
+    let secret = spec.retention.as_ref().and_then(|retention| retention.storage_credentials.as_ref());
+    let Some(secret) = secret else { return Ok(None) };
+    let raw = build::job_document(identity, spec, &found.kafka, Some(keys));
+    let document = serde_norway::to_string(&raw)?;
+    Ok(Some(Pruner { storage: spec.storage.with_credentials(secret), keys, document }))
 }
 
 /// Removes what earlier forms of the resource asked for and this one does not.
@@ -110,9 +131,13 @@ async fn remove_orphans(backup: &KafkaBackup, applier: &Applier, objects: &build
     if objects.cron_job.is_none() {
         applier.remove::<CronJob>(&names::object(&name, Part::Snapshot), &uid).await?;
     }
-    if objects.network_policies.is_empty() {
-        for part in [Part::Streamer, Part::Snapshot] {
-            applier.remove::<NetworkPolicy>(&names::object(&name, part), &uid).await?;
+    if objects.prune.is_none() {
+        applier.remove::<CronJob>(&names::object(&name, Part::Prune), &uid).await?;
+    }
+    for part in [Part::Streamer, Part::Snapshot, Part::Prune] {
+        let policy = names::object(&name, part);
+        if objects.network_policies.iter().all(|object| object.name_any() != policy) {
+            applier.remove::<NetworkPolicy>(&policy, &uid).await?;
         }
     }
     for role in ["kafka-ca", "kafka-user"] {
@@ -156,7 +181,9 @@ async fn status(
     let reconciled = super::reconciled(done.as_ref().map(|found| found.kafka.warnings.as_slice()));
     let snapshot_pods = super::list::<Pod>(applier, &super::selector(KIND, &name, Part::Snapshot)).await?;
     let history = observe::snapshots(&jobs, &snapshot_pods, &old.backup_history);
-    let told = [observe::no_gaps(&old.streamer), observe::groups_covered(&old.streamer)];
+    let (prunes, prune_pods) = prunes(backup, applier).await?;
+    let held = backup.spec.retention.as_ref().and_then(|_| observe::retention_held(&old.streamer));
+    let told = [observe::no_gaps(&old.streamer), observe::groups_covered(&old.streamer), held];
     let now = Timestamp::now();
     let next = backup.spec.schedule.as_ref().filter(|_| !backup.spec.suspend);
     let next = next.and_then(|schedule| schedule::next(schedule, now));
@@ -170,8 +197,19 @@ async fn status(
         last_backup: observe::last(&history).or(old.last_backup),
         backup_history: history,
         next_scheduled_backup: next.map(Time),
+        prune_failure: observe::prune_failure(&prunes, &prune_pods, old.prune_failure.as_ref()),
+        last_prune: observe::last_prune(&prune_pods, old.last_prune),
         streamer: Reported::default(),
     })
+}
+
+/// The Jobs of prunes, and their pods, where the schedule asks for prunes.
+async fn prunes(backup: &KafkaBackup, applier: &Applier) -> Result<(Vec<Job>, Vec<Pod>), Error> {
+    if !backup.spec.retention.as_ref().is_some_and(|retention| retention.prune_on_schedule) {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let selector = super::selector(KIND, &backup.name_any(), Part::Prune);
+    Ok((super::list::<Job>(applier, &selector).await?, super::list::<Pod>(applier, &selector).await?))
 }
 
 /// Ready is who streams what the resource says.
@@ -206,7 +244,10 @@ async fn write(
     }
     super::patch_status::<KafkaBackup, _>(applier, &backup.name_any(), &status).await?;
     let mut told = tell::faults(&old.conditions, &status.conditions);
+    told.extend(tell::held(&old.conditions, &status.conditions));
     told.extend(tell::snapshots(&old.backup_history, &status.backup_history));
+    told.extend(tell::prune(old.last_prune.as_ref(), status.last_prune.as_ref()));
+    told.extend(tell::prune_failure(old.prune_failure.as_ref(), status.prune_failure.as_ref()));
     tell::publish(&context.recorder, &backup.object_ref(&()), told).await;
     Ok(())
 }
@@ -227,7 +268,7 @@ mod tests {
         let mut backup: KafkaBackup = serde_norway::from_str(BACKUP).unwrap();
         backup.spec.topics.as_mut().unwrap().include = Some(vec!["(".to_owned()]);
         backup.spec.backup.as_mut().unwrap().commit_interval = Some("1h".to_owned());
-        let error = validate(&backup, &found()).unwrap_err();
+        let error = validate(&backup, &found(), None).unwrap_err();
         assert_eq!((error.reason(), error.is_retryable()), ("InvalidSpec", false));
         let told = error.told();
         assert!(told.contains("topics.include") && told.contains("commitInterval"), "{told}");

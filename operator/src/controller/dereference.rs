@@ -8,7 +8,8 @@ use kube::{Api, Client};
 
 use super::error::Error;
 use crate::api::{
-    Authentication, AuthenticationType, ExistingTopicPolicy, KafkaBackup, KafkaRestoreSpec, Storage, StrimziClusterRef,
+    Authentication, AuthenticationType, ExistingTopicPolicy, KafkaBackup, KafkaBackupSpec, KafkaRestoreSpec, Storage,
+    StrimziClusterRef,
 };
 use crate::build::{self, Parts, StoreKeys};
 use crate::strimzi::{self, Discovered, Purpose, Request, SecretRef, User};
@@ -89,6 +90,17 @@ async fn store_keys(client: &Client, namespace: &str, storage: &Storage) -> Resu
     let Some(credentials) = secrets.credentials else { return Ok(None) };
     let data = secret(client, namespace, &credentials.name, "storage.credentialsSecret").await?;
     Ok(Some(build::find_credentials(storage.r#type, credentials, &data)?))
+}
+
+/// The keys of the credentials that only prunes have, if the resource names any.
+///
+/// # Errors
+/// [`Error::SecretMissing`], [`Error::Credentials`], [`Error::Api`].
+pub async fn prune_keys(client: &Client, namespace: &str, spec: &KafkaBackupSpec) -> Result<Option<StoreKeys>, Error> {
+    let credentials = spec.retention.as_ref().and_then(|retention| retention.storage_credentials.as_ref());
+    let Some(credentials) = credentials else { return Ok(None) };
+    let data = secret(client, namespace, &credentials.name, "retention.storageCredentials").await?;
+    Ok(Some(build::find_credentials(spec.storage.r#type, credentials, &data)?))
 }
 
 async fn foreign(

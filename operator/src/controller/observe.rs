@@ -8,11 +8,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::SignedDuration;
 use serde::Deserialize;
 
-use super::conditions::{GROUPS_COVERED, NO_GAPS, READY, STREAMING, Verdict};
-use crate::api::{Backup, Outcome, Reported, RestorePod, RestoreProgress, Sums};
+use super::conditions::{GROUPS_COVERED, NO_GAPS, READY, RETENTION_HELD, STREAMING, Verdict};
+use crate::api::{Backup, Outcome, Prune, PruneFailure, Reported, RestorePod, RestoreProgress, Sums};
 
 /// Snapshots that the status lists.
 const HISTORY: usize = 20;
+
+/// Kubernetes' label that names the Job of a pod.
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 
 /// Whether a streamer follows the topics; `pods` are its own, and `told` is what they tell.
 pub fn streaming(deployment: Option<&Deployment>, pods: &[Pod], suspended: bool, told: &Reported) -> Verdict {
@@ -78,6 +81,19 @@ pub fn groups_covered(told: &Reported) -> Option<Verdict> {
         }
         _ => fails("GroupsUnreachable", "__consumer_offsets cannot be read; the log of the streamer says why"),
     })
+}
+
+/// The streamer's reasons to hold retention.
+const HOLDS: [&str; 3] = ["Shrinks", "Clock", "Restore"];
+
+/// Whether something that is not kept is not retired; nothing is said before the streamer has told.
+pub fn retention_held(told: &Reported) -> Option<Verdict> {
+    told.reported_at.as_ref()?;
+    let Some(held) = &told.retention_held else {
+        return Some(Verdict::fails(RETENTION_HELD, "NothingHeld", "what is not kept any longer is retired"));
+    };
+    let reason = HOLDS.into_iter().find(|known| *known == held.reason).unwrap_or("Held");
+    Some(Verdict::holds(RETENTION_HELD, reason, held.message.clone()))
 }
 
 /// Why the newest pod does not do its work, where it says.
@@ -191,9 +207,7 @@ struct Summary {
 
 /// What the snapshot `id` holds, as a pod that has made it says.
 fn sums(pod: &Pod, id: &str) -> Option<Sums> {
-    let containers = pod.status.as_ref()?.container_statuses.iter().flatten();
-    let mut ended = containers.filter_map(|container| container.state.as_ref()?.terminated.as_ref());
-    let message = ended.find(|ended| ended.exit_code == 0)?.message.as_deref()?;
+    let message = done(pod)?.message.as_deref()?;
     let summary: Summary = serde_json::from_str(message).ok().filter(|summary: &Summary| summary.id == id)?;
     Some(Sums {
         size_bytes: Some(summary.size_bytes),
@@ -206,9 +220,61 @@ fn sums(pod: &Pod, id: &str) -> Option<Sums> {
     })
 }
 
+/// How a pod ended, if it has and did its work.
+fn done(pod: &Pod) -> Option<&ContainerStateTerminated> {
+    let containers = pod.status.as_ref()?.container_statuses.iter().flatten();
+    let mut ended = containers.filter_map(|container| container.state.as_ref()?.terminated.as_ref());
+    ended.find(|ended| ended.exit_code == 0)
+}
+
 /// The last snapshot that has ended.
 pub fn last(snapshots: &[Backup]) -> Option<Backup> {
     snapshots.iter().find(|backup| matches!(backup.status, Outcome::Completed | Outcome::Failed)).cloned()
+}
+
+/// What `strimzi-backup prune --summary-file` writes.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PruneSummary {
+    deleted_objects: i64,
+    deleted_bytes: i64,
+    refused_objects: i64,
+    kept_since: Option<String>,
+}
+
+/// The last prune that has ended well. `pods` are those of prunes, and `known` is what was told before: a pod may be gone.
+pub fn last_prune(pods: &[Pod], known: Option<Prune>) -> Option<Prune> {
+    pods.iter().filter_map(pruned).chain(known).max_by_key(|prune| prune.time.0)
+}
+
+/// What a prune did, as its pod says.
+fn pruned(pod: &Pod) -> Option<Prune> {
+    let ended = done(pod)?;
+    let summary: PruneSummary = serde_json::from_str(ended.message.as_deref()?).ok()?;
+    Some(Prune {
+        time: ended.finished_at.clone()?,
+        deleted_objects: summary.deleted_objects,
+        deleted_bytes: summary.deleted_bytes,
+        refused_objects: summary.refused_objects,
+        kept_since: summary.kept_since,
+    })
+}
+
+/// Why the last prune failed, if it did. `jobs` and `pods` are those of prunes, and `known` is what was told before: a pod may be
+/// gone, and what it said stays.
+pub fn prune_failure(jobs: &[Job], pods: &[Pod], known: Option<&PruneFailure>) -> Option<PruneFailure> {
+    let has_ended = |job: &&Job| matches!(outcome(job), Outcome::Completed | Outcome::Failed);
+    let last = jobs.iter().filter(has_ended);
+    let last = last.max_by_key(|job| job.metadata.creation_timestamp.as_ref().map(|time| time.0))?;
+    if outcome(last) == Outcome::Completed {
+        return None;
+    }
+    let job = last.metadata.name.clone().unwrap_or_default();
+    let is_of = |pod: &&Pod| pod.metadata.labels.as_ref().and_then(|labels| labels.get(JOB_NAME)) == Some(&job);
+    let own: Vec<_> = pods.iter().filter(is_of).cloned().collect();
+    let before = known.filter(|known| known.job == job).map(|known| known.message.clone());
+    let message = trouble(&own).map(|(_, message)| message).or(before);
+    Some(PruneFailure { time: ended(last), message: message.unwrap_or_else(|| "its pod is gone".to_owned()), job })
 }
 
 /// How far the restore `id` is.

@@ -4,8 +4,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType, Recorder};
 
-use super::conditions::{RECONCILED, STREAMING};
-use crate::api::{Backup, Outcome};
+use super::conditions::{RECONCILED, RETENTION_HELD, STREAMING};
+use crate::api::{Backup, Outcome, Prune, PruneFailure};
 
 /// Something that happened, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,33 @@ pub fn snapshots(old: &[Backup], new: &[Backup]) -> Vec<Told> {
         work("Backup", "snapshot", &backup.id, before, backup.status)
     };
     new.iter().rev().filter_map(told).collect()
+}
+
+/// Tells that retention is held, once for each reason.
+pub fn held(old: &[Condition], new: &[Condition]) -> Option<Told> {
+    let is_held = |condition: &&Condition| condition.type_ == RETENTION_HELD && condition.status == "True";
+    let now = new.iter().find(is_held)?;
+    let is_known = old.iter().find(is_held).is_some_and(|before| before.reason == now.reason);
+    (!is_known).then(|| Told::new(true, RETENTION_HELD, now.message.clone()))
+}
+
+/// Tells a prune that has ended well.
+pub fn prune(old: Option<&Prune>, new: Option<&Prune>) -> Option<Told> {
+    let prune = new.filter(|new| old.is_none_or(|old| old.time != new.time))?;
+    let Prune { deleted_objects, deleted_bytes, refused_objects, .. } = prune;
+    let mut note =
+        format!("{deleted_objects} objects with {deleted_bytes} bytes were deleted, {refused_objects} refused");
+    if let Some(since) = &prune.kept_since {
+        note.push_str(&format!("; kept is what is needed since {since}"));
+    }
+    Some(Told::new(false, "RetentionPruned", note))
+}
+
+/// Tells a prune that was given up.
+pub fn prune_failure(old: Option<&PruneFailure>, new: Option<&PruneFailure>) -> Option<Told> {
+    let failure = new.filter(|new| old.is_none_or(|old| old.job != new.job))?;
+    let note = format!("Job {:?} was given up: {}", failure.job, failure.message);
+    Some(Told::new(true, "PruneFailed", note))
 }
 
 /// Tells that a restore began or ended.

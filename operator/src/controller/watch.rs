@@ -120,7 +120,8 @@ impl Carried for KafkaBackup {
         let told = self.status.as_ref().map(|status| &status.streamer);
         let gaps = told.and_then(|told| told.gaps.as_ref()).map(|gaps| gaps.lost_offsets);
         let trouble = told.and_then(|told| told.trouble.clone());
-        (gaps, trouble, told.and_then(|told| told.consumer_groups.as_ref()).map(|groups| groups.state.clone()))
+        let held = told.and_then(|told| told.retention_held.as_ref()).map(|held| held.reason.clone());
+        (gaps, trouble, held, told.and_then(|told| told.consumer_groups.as_ref()).map(|groups| groups.state.clone()))
     }
     async fn reconcile(&self, context: &Arc<Context>) -> Result<Action, Error> {
         backup::reconcile(self, context).await
