@@ -1,10 +1,12 @@
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::Volume;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Resource as _;
 use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_format::job::{self, RawJob, RawRestoreJob};
 
 use super::*;
-use crate::api::{KafkaBackup, KafkaRestore, KafkaRestoreSpec};
+use crate::api::{KafkaBackup, KafkaRestore, KafkaRestoreSpec, Retention};
 use crate::strimzi::Trust;
 
 const BACKUP: &str = include_str!("../api/testdata/kafka-backup.yaml");
@@ -54,6 +56,14 @@ fn with_backup<T>(
     let raw = job_document("kafka.daily-backup", &backup.spec, kafka, Some(&keys));
     let document = serde_norway::to_string(&raw).unwrap();
     let resolved = job::resolve(raw).expect("the streamer takes the document");
+    let prune_keys = StoreKeys::S3File("deleter".to_owned());
+    let pruner = |secret| {
+        let raw = job_document("kafka.daily-backup", &backup.spec, kafka, Some(&prune_keys));
+        let document = serde_norway::to_string(&raw).unwrap();
+        Pruner { storage: backup.spec.storage.with_credentials(secret), keys: &prune_keys, document }
+    };
+    let retention = backup.spec.retention.as_ref();
+    let pruner = retention.and_then(|retention| retention.storage_credentials.as_ref()).map(pruner);
     let owner = backup.controller_owner_ref(&()).unwrap();
     then(&ValidBackup {
         subject: subject("KafkaBackup", Part::Streamer, owner, backup.spec.template.as_ref()),
@@ -61,6 +71,7 @@ fn with_backup<T>(
         parts: Parts { kafka, keys: Some(&keys), foreign },
         document,
         heartbeat: resolved.backup.heartbeat_interval,
+        pruner,
     })
 }
 
@@ -77,6 +88,8 @@ fn the_objects_of_a_backup_are_as_agreed() {
     insta::assert_snapshot!("backup-document", objects.config_map.data.as_ref().unwrap()["job.yaml"]);
     insta::assert_yaml_snapshot!("backup-deployment", objects.deployment);
     insta::assert_yaml_snapshot!("backup-cron-job", objects.cron_job);
+    insta::assert_yaml_snapshot!("backup-prune-cron-job", objects.prune);
+    insta::assert_snapshot!("backup-prune-document", objects.config_map.data.as_ref().unwrap()["prune.yaml"]);
     insta::assert_yaml_snapshot!("backup-network-policies", objects.network_policies);
     insta::assert_yaml_snapshot!("backup-pod-monitor", objects.pod_monitor);
     insta::assert_yaml_snapshot!("backup-pod-disruption-budget", objects.pod_disruption_budget);
@@ -162,6 +175,59 @@ fn a_suspended_backup_has_no_streamer_and_makes_no_snapshots() {
     let objects = built(|backup| backup.spec.suspend = true);
     assert_eq!(objects.deployment.spec.unwrap().replicas, Some(0));
     assert_eq!(objects.cron_job.unwrap().spec.unwrap().suspend, Some(true));
+    assert_eq!(objects.prune.unwrap().spec.unwrap().suspend, Some(true));
+}
+
+/// The volumes of the pods of a schedule.
+fn volumes(cron_job: Option<CronJob>) -> Vec<Volume> {
+    let job = cron_job.unwrap().spec.unwrap().job_template.spec.unwrap();
+    job.template.spec.unwrap().volumes.unwrap()
+}
+
+#[test]
+fn a_prune_without_credentials_of_its_own_has_those_of_a_snapshot() {
+    let objects = built(|backup| backup.spec.retention.as_mut().unwrap().storage_credentials = None);
+    assert!(!objects.config_map.data.unwrap().contains_key(names::PRUNE_FILE));
+    let spec = objects.prune.clone().unwrap().spec.unwrap().job_template.spec.unwrap().template.spec.unwrap();
+    let arguments = spec.containers[0].args.as_ref().unwrap();
+    assert_eq!(arguments[2], "/etc/strimzi-backup/config/job.yaml");
+    assert_eq!(volumes(objects.prune), volumes(objects.cron_job));
+}
+
+#[test]
+fn nothing_is_pruned_unless_the_schedule_is_to() {
+    let retention = |prune_on_schedule| Retention { max_backups: Some(3), prune_on_schedule, ..Retention::default() };
+    let objects = built(|backup| backup.spec.retention = Some(retention(false)));
+    assert_eq!((objects.prune, objects.network_policies.len()), (None, 2));
+    assert!(objects.config_map.data.unwrap()["job.yaml"].contains("maxBackups: '3'"), "the streamer retires");
+    let objects = built(|backup| backup.spec.retention = Some(retention(true)));
+    assert!(objects.prune.is_some() && objects.network_policies.len() == 3);
+    let objects = built(|backup| {
+        backup.spec.retention = Some(retention(true));
+        backup.spec.schedule = None;
+    });
+    assert_eq!(objects.prune, None, "there is no schedule");
+}
+
+#[test]
+fn credentials_that_may_delete_are_in_no_pod_but_those_of_prunes() {
+    let objects = built(|_| {});
+    let streamer = objects.deployment.spec.unwrap().template.spec.unwrap().volumes.unwrap();
+    let secret = |volume: &Volume| volume.secret.as_ref().and_then(|secret| secret.secret_name.clone());
+    let secrets = |volumes: Vec<Volume>| volumes.iter().filter_map(secret).collect::<Vec<_>>();
+    assert!(!secrets(streamer).contains(&"backup-s3-deleter".to_owned()));
+    assert_eq!(secrets(volumes(objects.cron_job)), ["backup-s3-credentials"]);
+    assert_eq!(secrets(volumes(objects.prune)), ["backup-s3-deleter"]);
+}
+
+#[test]
+fn a_prune_by_key_where_the_rest_is_by_identity_asks_for_no_token() {
+    let objects = built(|backup| backup.spec.storage.s3.as_mut().unwrap().credentials_secret = None);
+    let blocks = |policy: &NetworkPolicy| {
+        let egress = policy.spec.as_ref().unwrap().egress.as_ref().unwrap();
+        egress.iter().flat_map(|rule| rule.to.iter().flatten()).filter(|peer| peer.ip_block.is_some()).count()
+    };
+    assert_eq!(objects.network_policies.iter().map(blocks).collect::<Vec<_>>(), [1, 1, 0]);
 }
 
 #[test]
@@ -172,6 +238,9 @@ fn pods_start_anew_when_their_document_changes_and_only_then() {
     };
     let first = digest(&built(|_| {}));
     assert_eq!(first, digest(&built(|backup| backup.spec.schedule = None)));
+    let without = |backup: &mut KafkaBackup| backup.spec.retention.as_mut().unwrap().storage_credentials = None;
+    assert_eq!(first, digest(&built(without)), "only prunes read that");
+    assert_ne!(first, digest(&built(|backup| backup.spec.retention = None)));
     assert_ne!(first, digest(&built(|backup| backup.spec.topics = None)));
 }
 

@@ -341,6 +341,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::RetentionHeld;
 
     fn pod(status: serde_json::Value) -> Pod {
         serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
@@ -406,6 +407,70 @@ mod tests {
         assert_eq!(told, [("c", Outcome::Running), ("b", Outcome::Completed), ("a", Outcome::Failed)]);
         assert_eq!(last(&list).unwrap().id, "b");
         assert!(list[2].completion_time.is_some());
+    }
+
+    /// A pod of a Job that has ended.
+    fn ended_pod(job: &str, code: i32, at: &str, message: &str) -> Pod {
+        let state = json!({"terminated": {"exitCode": code, "finishedAt": at, "message": message}});
+        let container =
+            json!({"name": "x", "ready": false, "restartCount": 0, "image": "", "imageID": "", "state": state});
+        let metadata = json!({"name": "p", "labels": {JOB_NAME: job}});
+        let status = json!({"containerStatuses": [container]});
+        serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap()
+    }
+
+    #[test]
+    fn the_last_prune_is_the_newest_that_ended_well() {
+        let summary = |objects: u32| {
+            let sums = json!({"deletedObjects": objects, "deletedBytes": 7, "refusedObjects": 1, "keptSince": null});
+            sums.to_string() + "\n"
+        };
+        let pods = [
+            ended_pod("a", 0, "2026-02-12T02:00:09Z", &summary(3)),
+            ended_pod("c", 5, "2026-02-14T02:00:09Z", "error: the store refuses to delete"),
+            ended_pod("b", 0, "2026-02-13T02:00:09Z", &summary(4)),
+        ];
+        let last = last_prune(&pods, None).unwrap();
+        let sums = (last.deleted_objects, last.deleted_bytes, last.refused_objects, last.kept_since.as_deref());
+        assert_eq!(sums, (4, 7, 1, None));
+        assert_eq!(last_prune(&pods[..1], Some(last.clone())), Some(last), "what is known stays when the pod is gone");
+        assert_eq!(last_prune(&[], None), None);
+    }
+
+    #[test]
+    fn a_prune_that_failed_says_why_until_one_succeeds() {
+        let failed = json!({"conditions": [
+            {"type": "Failed", "status": "True", "lastTransitionTime": "2026-02-12T02:05:00Z"}]});
+        let complete = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+        let mut jobs = vec![job("a", "2026-02-12T02:00:00Z", failed)];
+        let pods = [
+            ended_pod("a", 5, "2026-02-12T02:00:09Z", "error: the store refuses to delete"),
+            ended_pod("other", 4, "2026-02-12T02:00:09Z", "error: another"),
+        ];
+        let failure = prune_failure(&jobs, &pods, None).unwrap();
+        assert_eq!(failure.message, "pod p ended with 5: error: the store refuses to delete");
+        assert!(failure.job == "a" && failure.time.is_some());
+        assert_eq!(prune_failure(&jobs, &[], Some(&failure)), Some(failure.clone()), "its words stay");
+        jobs.push(job("b", "2026-02-13T02:00:00Z", json!({"active": 1})));
+        assert_eq!(prune_failure(&jobs, &pods, None), Some(failure.clone()), "one that runs says nothing yet");
+        jobs.push(job("c", "2026-02-13T03:00:00Z", complete));
+        assert_eq!(prune_failure(&jobs, &pods, Some(&failure)), None);
+    }
+
+    #[test]
+    fn a76_retention_that_is_held_says_why_once_the_streamer_has_told() {
+        assert_eq!(retention_held(&Reported::default()), None);
+        let told = Reported { reported_at: Some("2026-02-13T09:41:02.118Z".to_owned()), ..Reported::default() };
+        let verdict = retention_held(&told).unwrap();
+        assert_eq!((verdict.holds, verdict.reason), (false, "NothingHeld"));
+        let held = |reason: &str| {
+            let held = RetentionHeld { reason: reason.to_owned(), message: "set it".to_owned() };
+            retention_held(&Reported { retention_held: Some(held), ..told.clone() }).unwrap()
+        };
+        for reason in HOLDS {
+            assert_eq!(held(reason), Verdict::holds(RETENTION_HELD, reason, "set it"));
+        }
+        assert_eq!(held("Another").reason, "Held", "a later release of the streamer may know more");
     }
 
     #[test]

@@ -118,6 +118,7 @@ pub async fn publish(recorder: &Recorder, reference: &ObjectReference, told: Vec
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use k8s_openapi::jiff::Timestamp;
 
     use super::super::conditions::{self, Verdict};
@@ -138,6 +139,41 @@ mod tests {
         assert_eq!(faults(&unreachable, &unreachable), []);
         let refused = list(RECONCILED, "InvalidSpec");
         assert_eq!(faults(&unreachable, &refused), [Told::new(true, "InvalidSpec", "why")]);
+    }
+
+    #[test]
+    fn a76_retention_that_is_held_is_told_once_for_each_reason() {
+        let list = |verdict| conditions::updated(&[], &[verdict], Some(1), Timestamp::UNIX_EPOCH);
+        let shrinks = list(Verdict::holds(RETENTION_HELD, "Shrinks", "set it"));
+        let clock = list(Verdict::holds(RETENTION_HELD, "Clock", "apart"));
+        let nothing = list(Verdict::fails(RETENTION_HELD, "NothingHeld", ""));
+        assert_eq!(held(&nothing, &shrinks), Some(Told::new(true, "RetentionHeld", "set it")));
+        assert_eq!(held(&shrinks, &shrinks), None);
+        assert_eq!(held(&shrinks, &clock), Some(Told::new(true, "RetentionHeld", "apart")));
+        assert_eq!(held(&clock, &nothing), None);
+    }
+
+    #[test]
+    fn each_prune_is_told_once() {
+        let prune_at = |second| Prune {
+            time: Time(Timestamp::from_second(second).unwrap()),
+            deleted_objects: 3,
+            deleted_bytes: 7,
+            refused_objects: 1,
+            kept_since: Some("2026-01-14T02:00:00.000Z".to_owned()),
+        };
+        let (first, second) = (prune_at(10), prune_at(20));
+        let told = prune(Some(&first), Some(&second)).unwrap();
+        assert!(!told.warning && told.reason == "RetentionPruned");
+        let note =
+            "3 objects with 7 bytes were deleted, 1 refused; kept is what is needed since 2026-01-14T02:00:00.000Z";
+        assert_eq!(told.note, note);
+        assert_eq!(prune(Some(&second), Some(&second)), None);
+        let failure = |job: &str| PruneFailure { job: job.to_owned(), time: None, message: "no right".to_owned() };
+        let told = prune_failure(Some(&failure("a")), Some(&failure("b"))).unwrap();
+        assert_eq!(told, Told::new(true, "PruneFailed", "Job \"b\" was given up: no right"));
+        assert_eq!(prune_failure(Some(&failure("b")), Some(&failure("b"))), None);
+        assert_eq!(prune_failure(Some(&failure("b")), None), None);
     }
 
     #[test]
