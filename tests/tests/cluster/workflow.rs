@@ -28,7 +28,9 @@ fn one_backup_applied_becomes_segments_snapshots_and_a_restore_to_a_moment_on_an
     client.commit_offsets("billing", &[("orders", 0, 600)])?;
 
     let applied = Instant::now();
-    place.apply(&place.backup("daily-backup"))?;
+    let mut backup = place.backup("daily-backup");
+    backup["spec"]["retention"] = json!({"maxAge": "30d", "pruneOnSchedule": true});
+    place.apply(&backup)?;
     place.until("the first segment", FIRST_SEGMENT, || Ok(place.segments("daily-backup")? > 0))?;
     println!("first durable segment {:.1} s after kubectl apply", applied.elapsed().as_secs_f64());
     place.reason("kafkabackup/daily-backup", "Streaming", "Streaming")?;
@@ -42,6 +44,9 @@ fn one_backup_applied_becomes_segments_snapshots_and_a_restore_to_a_moment_on_an
     // The schedule's own time is at night; its Job is made as the schedule makes it.
     place.run(&["create", "job", "by-schedule", "--from", "cronjob/daily-backup-snapshot"])?;
     completed_snapshots(&place, 2)?;
+    // So is that of a prune, which finds nothing that is old enough.
+    place.run(&["create", "job", "prune", "--from", "cronjob/daily-backup-prune"])?;
+    place.wait("kafkabackup/daily-backup", |backup| backup["status"]["lastPrune"]["deletedObjects"] == 0)?;
     is_told(&place)?;
 
     let other = other_cluster(&place)?;

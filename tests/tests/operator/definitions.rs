@@ -76,7 +76,8 @@ fn refused_at_once() -> Vec<Value> {
     let long = "a".repeat(43);
     vec![
         backup(&long),
-        with(backup("b"), "retention", json!({"maxAge": "30d"})),
+        with(backup("b"), "retention", json!({"maxAge": "30d", "pruneOnSchedule": true})),
+        with(backup("b"), "retention", json!({"storageCredentials": {"name": "deleter"}})),
         with(backup("b"), "backup.encryption", json!({"enabled": true})),
         with(backup("b"), "backup", compressed("snappy", 3)),
         with(backup("b"), "backup", compressed("gzip", 12)),
@@ -166,9 +167,15 @@ fn what_may_change_is_taken_and_defaults_are_filled_in() -> Result<()> {
         ("storage.s3.credentialsSecret", json!({"name": "renewed"})),
         ("strimziClusterRef.listenerName", json!("tls")),
         ("schedule", json!({"cron": "@daily"})),
+        ("retention", json!({"maxAge": "30d", "maxBackups": 30, "acknowledgeShrinkTo": "7d", "gracePeriod": "0s"})),
     ] {
         kubectl.apply(&namespace, &with(backup("b"), field, value).to_string())?;
     }
+    let kept = kubectl.get(&namespace, "kafkabackup/b")?.context("the backup")?;
+    assert_eq!(kept["spec"]["retention"]["pruneOnSchedule"], false);
+    let pruned = with(backup("b"), "schedule", json!({"cron": "@daily"}));
+    let retention = json!({"maxBackups": 30, "pruneOnSchedule": true, "storageCredentials": {"name": "deleter"}});
+    kubectl.apply(&namespace, &with(pruned, "retention", retention).to_string())?;
     kubectl.apply(&namespace, &restore("r").to_string())?;
     kubectl.apply(&namespace, &with(restore("r"), "suspend", json!(true)).to_string())?;
     // The short names, and the columns that answer the first question.

@@ -7,6 +7,7 @@ mod discovery;
 mod faults;
 mod reconcile;
 mod reports;
+mod retention;
 mod scene;
 
 use std::sync::OnceLock;
