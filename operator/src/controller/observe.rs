@@ -427,7 +427,7 @@ mod tests {
         };
         let pods = [
             ended_pod("a", 0, "2026-02-12T02:00:09Z", &summary(3)),
-            ended_pod("c", 5, "2026-02-14T02:00:09Z", "error: the store refuses to delete"),
+            ended_pod("c", 1, "2026-02-14T02:00:09Z", "error: the store refuses to delete"),
             ended_pod("b", 0, "2026-02-13T02:00:09Z", &summary(4)),
         ];
         let last = last_prune(&pods, None).unwrap();
@@ -444,11 +444,11 @@ mod tests {
         let complete = json!({"conditions": [{"type": "Complete", "status": "True"}]});
         let mut jobs = vec![job("a", "2026-02-12T02:00:00Z", failed)];
         let pods = [
-            ended_pod("a", 5, "2026-02-12T02:00:09Z", "error: the store refuses to delete"),
+            ended_pod("a", 1, "2026-02-12T02:00:09Z", "error: the store refuses to delete"),
             ended_pod("other", 4, "2026-02-12T02:00:09Z", "error: another"),
         ];
         let failure = prune_failure(&jobs, &pods, None).unwrap();
-        assert_eq!(failure.message, "pod p ended with 5: error: the store refuses to delete");
+        assert_eq!(failure.message, "pod p ended with 1: error: the store refuses to delete");
         assert!(failure.job == "a" && failure.time.is_some());
         assert_eq!(prune_failure(&jobs, &[], Some(&failure)), Some(failure.clone()), "its words stay");
         jobs.push(job("b", "2026-02-13T02:00:00Z", json!({"active": 1})));

@@ -76,11 +76,11 @@ fn what_a_prune_did_and_why_one_failed_is_told() -> Result<()> {
 
     // Tried three times, as its Job says.
     for _ in 0..3 {
-        end_prune(&scene, "badly", 5, "error: the store refuses to delete")?;
+        end_prune(&scene, "badly", 1, "error: the store refuses to delete")?;
     }
     let backup = scene.wait("kafkabackup/daily", |found| found["status"]["pruneFailure"]["job"] == "badly")?;
     let message = backup["status"]["pruneFailure"]["message"].as_str().unwrap_or_default();
-    ensure!(message.contains("ended with 5: error: the store refuses to delete"), "{message}");
+    ensure!(message.contains("ended with 1: error: the store refuses to delete"), "{message}");
     assert_eq!(backup["status"]["lastPrune"], *last);
     wait::wait_until("an event of the failure", SOON, || Ok(!events(&scene, "PruneFailed")?.is_empty()))?;
     scene.end()
