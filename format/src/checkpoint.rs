@@ -70,7 +70,7 @@ pub struct Block {
     pub from: Sequence,
     /// The last manifest it covers.
     pub to: Sequence,
-    /// How many segments it lists.
+    /// How many segments it lists that were live and not sealed when this was said; so with what follows.
     pub segments: u64,
     /// Their bytes.
     pub bytes: u64,

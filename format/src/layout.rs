@@ -74,11 +74,7 @@ impl TryFrom<String> for ObjectKey {
     /// out of the prefix.
     fn try_from(key: String) -> Result<Self, ForeignKey> {
         let derived = || checkpoint_sequence(&key).or_else(|| bucket_manifest_sequence(&key));
-        if parse_segment(&key).is_some() || derived().is_some() {
-            Ok(Self(key))
-        } else {
-            Err(ForeignKey(key))
-        }
+        if parse_segment(&key).is_some() || derived().is_some() { Ok(Self(key)) } else { Err(ForeignKey(key)) }
     }
 }
 
@@ -274,7 +270,13 @@ mod tests {
     use crate::ids::TimestampMs;
 
     fn name(number: usize) -> SegmentName {
-        SegmentName { shard: Shard::ONLY, epoch: Epoch::new(3), sequence: Sequence::new(42), number, origin: Origin::Cut }
+        SegmentName {
+            shard: Shard::ONLY,
+            epoch: Epoch::new(3),
+            sequence: Sequence::new(42),
+            number,
+            origin: Origin::Cut,
+        }
     }
 
     #[test]

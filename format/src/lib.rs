@@ -39,9 +39,9 @@ pub mod layout;
 pub mod manifest;
 pub mod offset_range;
 pub mod record;
+pub mod retention;
 #[cfg(any(test, feature = "testing"))]
 pub mod sample;
-pub mod retention;
 pub mod schema;
 pub mod seal;
 pub mod segment;

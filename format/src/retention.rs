@@ -14,7 +14,7 @@ use crate::bucket::Bucket;
 use crate::ids::{Lineage, Offset, PartitionKey, Sequence, TimestampMs};
 use crate::job::Retention;
 use crate::manifest::{PartitionStart, Retired, Segment, TopicEventKind};
-use crate::state::{State, Totals, TopicState};
+use crate::state::{State, TopicState, Totals};
 
 /// A snapshot, as far as retention is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +65,7 @@ pub fn judge(policy: &Retention, state: &State, wanted: TimestampMs, now: Timest
     let Some(since) = state.recoverable_from().filter(|since| *since < wanted) else { return Verdict::Unmoved };
     let measured_at = state.retired.map_or(now, |retired| retired.observed_at);
     let (from_millis, to_millis) = (measured_at.millis_since(since), now.millis_since(wanted));
-    let acknowledged =
-        policy.acknowledged.is_some_and(|shortest| u128::from(to_millis) >= shortest.as_millis());
+    let acknowledged = policy.acknowledged.is_some_and(|shortest| u128::from(to_millis) >= shortest.as_millis());
     if to_millis < from_millis / 2 && !acknowledged {
         return Verdict::Held { wanted, from_millis, to_millis };
     }

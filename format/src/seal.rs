@@ -141,8 +141,8 @@ pub struct Order {
 pub struct Done {
     /// All that is sealed now.
     pub sealed: Sealed,
-    /// The blocks that were looked at and list nothing more.
-    pub emptied: Vec<ObjectKey>,
+    /// The blocks that were looked at, with what each lists still; without those that list nothing more.
+    pub left: Vec<Block>,
 }
 
 impl Order {
@@ -169,21 +169,22 @@ impl Order {
 pub async fn seal(order: Order) -> Result<Done, SealError> {
     let Order { store, state, sealed, blocks, is_all, before } = order;
     let through = blocks.last().map_or(Sequence::FIRST, |block| block.to);
-    let is_sealed = |block: &Block, segment: &Segment| sealed.as_ref().is_some_and(|sealed| sealed.covers(block, segment));
+    let is_sealed =
+        |block: &Block, segment: &Segment| sealed.as_ref().is_some_and(|sealed| sealed.covers(block, segment));
     let mut hours: BTreeMap<Bucket, Vec<Segment>> = BTreeMap::new();
-    let mut emptied = Vec::new();
+    let mut left = Vec::new();
     for block in &blocks {
         let mut listed = reader::read_block(&store, state.shard, block).await?;
         listed.retain(|segment| state.holds(segment) && !is_sealed(block, segment));
-        let mut is_empty = true;
+        let mut stays = Vec::new();
         for segment in listed {
             match hour_of(&segment).filter(|hour| *hour < before) {
                 Some(hour) => hours.entry(hour).or_default().push(segment),
-                None => is_empty = false,
+                None => stays.push(segment),
             }
         }
-        if is_empty {
-            emptied.push(block.object.clone());
+        if !stays.is_empty() {
+            left.push(Block::new(block.object.clone(), block.sha256, block.from, block.to, &stays));
         }
     }
     let refined_before = sealed.as_ref().and_then(|sealed| sealed.refined);
@@ -193,7 +194,7 @@ pub async fn seal(order: Order) -> Result<Done, SealError> {
         buckets.push(write(&store, &state, (bucket, through), segments).await?);
     }
     buckets.sort_by(|a, b| (a.bucket, &a.object).cmp(&(b.bucket, &b.object)));
-    Ok(Done { sealed: Sealed { through, before, refined, buckets }, emptied })
+    Ok(Done { sealed: Sealed { through, before, refined, buckets }, left })
 }
 
 async fn write(

@@ -389,9 +389,8 @@ impl State {
             self.group_images.retain(|image| image.sequence >= first);
         }
         let positions = &self.positions;
-        self.gaps.retain(|gap| {
-            positions.get(&gap.key()).is_none_or(|held| held.first_offset < gap.range.next_offset())
-        });
+        self.gaps
+            .retain(|gap| positions.get(&gap.key()).is_none_or(|held| held.first_offset < gap.range.next_offset()));
         self.retired = Some(Retirement { before: *before, observed_at });
     }
 
@@ -442,7 +441,12 @@ impl State {
         let topic = self.topics.entry(event.topic.clone()).or_insert_with(|| TopicState {
             lives: Vec::new(),
             current: BTreeMap::new(),
-            description: TopicDescription { partitions: 0, replication_factor: 0, config: BTreeMap::new(), inherited: BTreeMap::new() },
+            description: TopicDescription {
+                partitions: 0,
+                replication_factor: 0,
+                config: BTreeMap::new(),
+                inherited: BTreeMap::new(),
+            },
             earlier: Vec::new(),
             selected: vec![Interval { from: at, until: None }],
         });

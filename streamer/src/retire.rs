@@ -109,7 +109,10 @@ impl fmt::Display for Held {
                 write!(f, "the clock and the store's differ by {by}; nothing is retired until they agree")
             }
             Self::Restore(id) => {
-                write!(f, "the restore {id} is under way; nothing is retired before its end, or seven days after it began")
+                write!(
+                    f,
+                    "the restore {id} is under way; nothing is retired before its end, or seven days after it began"
+                )
             }
         }
     }
@@ -163,7 +166,8 @@ pub async fn retire(order: Order) -> Result<Outcome, Error> {
 /// Goes through the sealed buckets in which something may go.
 async fn glean(order: &Order, window: TimestampMs) -> Result<Outcome, Error> {
     let Order { store, state, sealed, blocks, lowest, .. } = order;
-    let nothing = || Retired { before: window, starts: Vec::new(), group_images_before: None, freed: Default::default() };
+    let nothing =
+        || Retired { before: window, starts: Vec::new(), group_images_before: None, freed: Default::default() };
     let Some((sealed, through)) = sealed.as_ref().and_then(|sealed| Some((sealed, sealed.refined?))) else {
         return Ok(Outcome::Retire(Box::new(nothing()), Vec::new()));
     };
@@ -208,12 +212,7 @@ async fn boundaries(store: &Store, state: &State) -> Result<Vec<Boundary>, Error
 
 /// By how many milliseconds the clock, when it cut the newest manifest and now, differs from the store's; `None` where it is
 /// near enough.
-pub async fn clock_differs(
-    store: &Store,
-    state: &State,
-    head: Head,
-    now: TimestampMs,
-) -> Result<Option<u64>, Error> {
+pub async fn clock_differs(store: &Store, state: &State, head: Head, now: TimestampMs) -> Result<Option<u64>, Error> {
     let key = layout::manifest(state.shard, head.sequence);
     let failed = |source| Error::Store { object: key.to_string(), source };
     let meta = store.inner.head(&key.below(&store.prefix)).await.map_err(failed)?;
@@ -244,7 +243,8 @@ pub async fn unfinished_restores(store: &Store, now: TimestampMs) -> Result<Vec<
     let found: Vec<_> = store.inner.list(Some(&folder.below(&store.prefix))).try_collect().await.map_err(failed)?;
     let (mut planned, mut done) = (Vec::new(), std::collections::BTreeSet::new());
     for meta in found {
-        let mut parts = meta.location.parts().map(|part| part.as_ref().to_owned()).rev().collect::<Vec<_>>().into_iter();
+        let mut parts =
+            meta.location.parts().map(|part| part.as_ref().to_owned()).rev().collect::<Vec<_>>().into_iter();
         let (Some(file), Some(id)) = (parts.next(), parts.next()) else { continue };
         match (file.as_str(), RestoreId::new(&id)) {
             ("plan.json", Ok(id)) => {

@@ -17,6 +17,7 @@ pub struct Restore {
     dir: PathBuf,
     document: Value,
     id: String,
+    environment: Vec<(String, String)>,
 }
 
 impl Restore {
@@ -27,7 +28,8 @@ impl Restore {
             "storage": job.document()["storage"],
             "restore": {"id": id},
         });
-        Self { dir: dir.to_owned(), document, id: id.to_owned() }
+        let environment = job.variables().to_vec();
+        Self { dir: dir.to_owned(), document, id: id.to_owned(), environment }
     }
 
     /// Restores into another cluster: `cluster` of the document.
@@ -87,6 +89,7 @@ impl Restore {
     pub fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(binary::strimzi_backup()?);
         command.arg("restore").arg("--config").arg(self.write()?).args(arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
 

@@ -70,6 +70,11 @@ impl Job {
         self
     }
 
+    /// The environment variables of the commands.
+    pub(crate) fn variables(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
     /// Runs the commands as arguments of another one, which must become them (`exec`).
     #[must_use]
     pub fn under(mut self, wrapper: &[&str]) -> Self {

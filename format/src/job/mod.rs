@@ -28,7 +28,8 @@ pub use raw::{
 pub use resolve::{ALLOWED_PROPERTIES, Fault, JobFaults, resolve, resolve_restore};
 pub use resolved::{
     Anchor, Authentication, Azure, AzureCredentials, BackupSettings, Cluster, Compression, Filesystem, Gcs,
-    GcsCredentials, HttpSettings, Job, Location, Retention, S3, S3Credentials, ScramMechanism, Storage, Tls, Username, defaults,
+    GcsCredentials, HttpSettings, Job, Location, Retention, S3, S3Credentials, ScramMechanism, Storage, Tls, Username,
+    defaults,
 };
 pub use restore::{
     ExistingTopicPolicy, OnGap, RestoreGroups, RestoreJob, RestoreSettings, Stop, TopicCreation, TopicTarget, Until,

@@ -255,9 +255,8 @@ fn check_segments(manifest: &Manifest) -> Result<(), Violation> {
     {
         return Err(contradiction(&image.object));
     }
-    let misnamed = |segment: &&Segment| {
-        segment.is_intake() && segment.object.segment_sequence() != Some(manifest.sequence)
-    };
+    let misnamed =
+        |segment: &&Segment| segment.is_intake() && segment.object.segment_sequence() != Some(manifest.sequence);
     if let Some(segment) = manifest.segments.iter().find(misnamed) {
         // Whether it is refined, its name tells.
         return Err(contradiction(&segment.object));

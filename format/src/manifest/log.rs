@@ -370,7 +370,8 @@ impl LogWriter {
 
     /// Takes what was sealed for the next checkpoint.
     pub fn sealed(&mut self, done: seal::Done) {
-        self.blocks.retain(|block| !done.emptied.contains(&block.object));
+        let later = self.blocks.iter().filter(|block| block.to > done.sealed.through).cloned();
+        self.blocks = done.left.into_iter().chain(later).collect();
         self.sealed = Some(done.sealed);
     }
 

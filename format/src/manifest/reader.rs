@@ -177,7 +177,15 @@ async fn start(store: &Store, shard: Shard, identity: Identity, digest: Sha256) 
         }
     }
     let state = State::empty(identity.backup, shard, digest);
-    Ok(Log { identity, state, sealed: None, blocks: Vec::new(), block_segments: Arc::default(), tail: Vec::new(), ignored })
+    Ok(Log {
+        identity,
+        state,
+        sealed: None,
+        blocks: Vec::new(),
+        block_segments: Arc::default(),
+        tail: Vec::new(),
+        ignored,
+    })
 }
 
 /// The log up to a checkpoint.
@@ -396,14 +404,12 @@ impl Log {
             sequence.is_some_and(|sequence| Some(sequence) > after && sequence <= last)
         };
         let inside = |segment: &Segment| segment.runs.iter().any(|run| to.is_none_or(|to| run.min_timestamp < to));
-        let in_bucket = |bucket: &SealedBucket| {
-            bucket.groups.is_some_and(|(first, newest)| Some(newest) > after && first <= last)
-        };
+        let in_bucket =
+            |bucket: &SealedBucket| bucket.groups.is_some_and(|(first, newest)| Some(newest) > after && first <= last);
         let in_block = |block: &Block| Some(block.to) > after && block.from <= last && block.overlaps(None, to);
         let mut segments = self.listed(store, self.listings(in_bucket, in_block)).await?;
-        segments.retain(|segment| {
-            segment.holds_groups() && named(segment) && inside(segment) && self.state.holds(segment)
-        });
+        segments
+            .retain(|segment| segment.holds_groups() && named(segment) && inside(segment) && self.state.holds(segment));
         Ok(segments)
     }
 
@@ -496,6 +502,15 @@ pub enum Listing {
 }
 
 impl Listing {
+    /// Whether the time that is said of it holds the records of a segment.
+    pub fn spans(&self, segment: &Segment) -> bool {
+        let (min, max) = match self {
+            Self::Bucket(bucket) => (bucket.min_timestamp, bucket.max_timestamp),
+            Self::Block(block) => (block.min_timestamp, block.max_timestamp),
+        };
+        segment.runs.iter().all(|run| min <= Some(run.min_timestamp) && Some(run.max_timestamp) <= max)
+    }
+
     /// Its object.
     pub fn object(&self) -> &ObjectKey {
         match self {

@@ -67,12 +67,8 @@ fn described(config: &[(&str, &str)], inherited: &[(&str, &str)]) -> TopicDescri
 
 /// A topic of one life and one partition of 100 records, one in each minute.
 fn with_topic(state: &mut State, name: &str, description: TopicDescription) {
-    let life = Life {
-        topic_id: crate::ids::TopicId::new(name),
-        began: TopicEventKind::Added,
-        since: at(0),
-        deleted: None,
-    };
+    let life =
+        Life { topic_id: crate::ids::TopicId::new(name), began: TopicEventKind::Added, since: at(0), deleted: None };
     let topic_state = TopicState {
         lives: vec![life],
         current: BTreeMap::from([(crate::ids::PartitionId::new(0), Lineage::FIRST)]),

@@ -17,8 +17,8 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
-use super::run_order::RunOrder;
 use super::page_map::PageMap;
+use super::run_order::RunOrder;
 use super::{Error, checksums, pages};
 use crate::ids::BackupId;
 use crate::manifest::Run;

@@ -255,8 +255,7 @@ fn what_contradicts_itself_is_not_written() {
     let mut writer = SegmentWriter::new(&zstd).expect("writer");
     let again = run(key("a", 0, 1), &[record(1)], 1);
     let [late, early] = two();
-    let [late, early, again] =
-        [late, early, again].map(|run| encode_row_group(&zstd, vec![run]).expect("encode"));
+    let [late, early, again] = [late, early, again].map(|run| encode_row_group(&zstd, vec![run]).expect("encode"));
     writer.append(late).expect("append");
     writer.append(early).expect("another partition may come before, in another row group");
     assert!(matches!(writer.append(again), Err(Error::Unsorted { .. })));

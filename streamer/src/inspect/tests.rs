@@ -33,7 +33,12 @@ fn topic_state(deleted: Option<TimestampMs>, until: Option<TimestampMs>) -> Topi
     TopicState {
         lives: vec![Life { topic_id: TopicId::new("id"), began: TopicEventKind::Added, since: at(0), deleted }],
         current: [(PartitionId::new(0), Lineage::FIRST)].into(),
-        description: TopicDescription { partitions: 1, replication_factor: 3, config: Default::default(), inherited: Default::default() },
+        description: TopicDescription {
+            partitions: 1,
+            replication_factor: 3,
+            config: Default::default(),
+            inherited: Default::default(),
+        },
         earlier: Vec::new(),
         selected: vec![Interval { from: at(0), until }],
     }
@@ -95,7 +100,15 @@ fn log() -> Log {
         },
     );
     state.totals = Totals { segments: 345, bytes: 3 << 30, rows: 1_234_567, raw_bytes: 12 << 30 };
-    Log { identity, state, sealed: None, blocks: Vec::new(), block_segments: Arc::default(), tail: Vec::new(), ignored: Vec::new() }
+    Log {
+        identity,
+        state,
+        sealed: None,
+        blocks: Vec::new(),
+        block_segments: Arc::default(),
+        tail: Vec::new(),
+        ignored: Vec::new(),
+    }
 }
 
 fn manifest(sequence: u64, seconds: i64, sizes: &[u64]) -> Manifest {
@@ -103,7 +116,13 @@ fn manifest(sequence: u64, seconds: i64, sizes: &[u64]) -> Manifest {
     let segment = |(number, bytes): (usize, &u64)| Segment {
         object: layout::segment(
             &SegmentPlace::Intake(bucket),
-            SegmentName { shard: Shard::ONLY, epoch: Epoch::new(3), sequence: Sequence::new(sequence), number, origin: Origin::Cut },
+            SegmentName {
+                shard: Shard::ONLY,
+                epoch: Epoch::new(3),
+                sequence: Sequence::new(sequence),
+                number,
+                origin: Origin::Cut,
+            },
         ),
         bytes: *bytes,
         sha256: Sha256::of(b"segment"),

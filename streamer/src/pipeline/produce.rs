@@ -163,7 +163,11 @@ pub(crate) async fn run_on<T: Send + 'static>(
     }
 }
 
-pub(crate) async fn upload<C: Clock>(shop: &Workshop<C>, object: layout::ObjectKey, encoded: EncodedSegment) -> Segment {
+pub(crate) async fn upload<C: Clock>(
+    shop: &Workshop<C>,
+    object: layout::ObjectKey,
+    encoded: EncodedSegment,
+) -> Segment {
     let EncodedSegment { parts, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs } = encoded;
     let key = object.below(&shop.store.prefix);
     let backoff = Backoff::new();

@@ -130,9 +130,7 @@ async fn keep(store: &Store, logs: &[&Log], then: &Log) -> Result<Keep, Error> {
         });
         let listings = log.listings(|_| true, |_| true);
         listings.iter().for_each(|listing| keep.add(listing.object()));
-        let mut read = futures::stream::iter(&listings)
-            .map(|listing| log.read(store, listing))
-            .buffered(AT_ONCE);
+        let mut read = futures::stream::iter(&listings).map(|listing| log.read(store, listing)).buffered(AT_ONCE);
         while let Some(segments) = read.try_next().await? {
             segments.iter().filter(|segment| log.state.holds(segment)).for_each(|segment| keep.add(&segment.object));
         }

@@ -195,11 +195,8 @@ impl Waiting {
 }
 
 fn append(builder: &mut BatchBuilder, record: &Record, leader_epoch: LeaderEpoch) {
-    let headers: Vec<HeaderRef<'_>> = record
-        .headers
-        .iter()
-        .map(|header| HeaderRef { key: &header.key, value: header.value.as_deref() })
-        .collect();
+    let headers: Vec<HeaderRef<'_>> =
+        record.headers.iter().map(|header| HeaderRef { key: &header.key, value: header.value.as_deref() }).collect();
     builder.append(&RecordRef {
         offset: record.offset,
         timestamp: record.timestamp,

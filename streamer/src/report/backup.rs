@@ -174,8 +174,7 @@ impl Streaming {
             gaps: gaps.clone(),
             consumer_groups: Groups { state: groups.state, window: Window::new(groups.from, groups.until) },
             trouble,
-            retention_held: retention
-                .map(|held| RetentionHeld { reason: held.reason(), message: held.to_string() }),
+            retention_held: retention.map(|held| RetentionHeld { reason: held.reason(), message: held.to_string() }),
             stored: Stored {
                 records: totals.rows,
                 bytes: totals.bytes,
@@ -233,7 +232,8 @@ mod tests {
     fn a_streamer_tells_the_window_and_what_is_missing() {
         let mut state = state();
         state.gaps.push(gap());
-        let told = Streaming::of(&Protected::of(&state), Hindered::default(), TimestampMs::new(125_400), "daily-streamer-x");
+        let told =
+            Streaming::of(&Protected::of(&state), Hindered::default(), TimestampMs::new(125_400), "daily-streamer-x");
         insta::assert_json_snapshot!(told, @r#"
         {
           "recoverable": {
@@ -277,8 +277,9 @@ mod tests {
     #[test]
     fn what_matters_is_a_window_a_gap_and_how_groups_stand_and_not_the_time() {
         let mut state = state();
-        let matter =
-            |state: &State, now| Streaming::of(&Protected::of(state), Hindered::default(), TimestampMs::new(now), "x").matter();
+        let matter = |state: &State, now| {
+            Streaming::of(&Protected::of(state), Hindered::default(), TimestampMs::new(now), "x").matter()
+        };
         let first = matter(&state, 130_000);
         state.frontier.until = Some(TimestampMs::new(190_000));
         assert!(matter(&state, 195_000) == first);

@@ -31,6 +31,12 @@ pub enum RestoreError {
         /// What differs.
         what: &'static str,
     },
+    /// Retention has retired records since the restore was planned, more than seven days ago.
+    #[error(
+        "restore {0} was begun so long ago that records were retired since; delete what was restored and start a restore with \
+         another id"
+    )]
+    Retired(RestoreId),
     /// A topic holds other records than when the restore was planned, and no progress is committed.
     #[error(
         "topic {topic} holds other records than when restore {id} was planned, and no progress of it is committed: somebody else \
@@ -114,7 +120,7 @@ impl RestoreError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Point(_) | Self::Conflicts(_) | Self::Rights(_) | Self::OtherPlan { .. } => exit::USAGE,
-            Self::ProgressGone { .. } | Self::Progress(_) => exit::USAGE,
+            Self::ProgressGone { .. } | Self::Progress(_) | Self::Retired(_) => exit::USAGE,
             Self::Write(ProducerError::Fenced) => exit::FENCED,
             Self::Read(error) if error.is_damage() => exit::DAMAGED,
             _ => exit::FAILED,

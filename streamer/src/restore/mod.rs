@@ -148,11 +148,12 @@ async fn carry_out(
             documents::keep(&store, &layout::restore_plan(&id), &plan, &SystemClock).await?
         }
     };
-    check_same(&plan, &log, &job.restore)?;
     if let Some(report) = documents::report(&store, &id).await? {
+        check_asked(&plan, &log, &job.restore)?;
         tracing::info!(restore = %id, "the restore came to its end before; nothing is written");
         return Ok(Outcome::Done(Box::new(report)));
     }
+    check_same(&plan, &log, &job.restore)?;
     if plan.target != topics::look(&kafka, &[]).await?.cluster {
         return Err(other_plan(&plan, "it was begun into another Kafka cluster").into());
     }
@@ -240,8 +241,17 @@ fn asked(settings: &RestoreSettings) -> Sha256 {
     Sha256::of(asked.to_string().as_bytes())
 }
 
-/// A restore that goes on must be the one that was begun.
+/// A restore that goes on must be the one that was begun, and all that it reads must still be held.
 fn check_same(plan: &Plan, log: &Log, settings: &RestoreSettings) -> Result<(), RestoreError> {
+    check_asked(plan, log, settings)?;
+    // While a restore lasts, nothing is retired; but not for ever.
+    if log.state.retired.is_some_and(|retired| plan.created_at < retired.observed_at) {
+        return Err(RestoreError::Retired(plan.restore.clone()));
+    }
+    Ok(())
+}
+
+fn check_asked(plan: &Plan, log: &Log, settings: &RestoreSettings) -> Result<(), RestoreError> {
     if plan.asked != asked(settings) {
         return Err(other_plan(plan, "moment, topics, groups or policies differ"));
     }

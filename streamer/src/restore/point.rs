@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use strimzi_backup_format::coverage::{self, PartitionCoverage};
-use strimzi_backup_format::ids::{Lineage, Offset, PartitionId, PartitionKey, TimestampMs, TopicName};
+use strimzi_backup_format::ids::{Lineage, Offset, PartitionId, PartitionKey, SnapshotId, TimestampMs, TopicName};
 use strimzi_backup_format::job::{OnGap, RestoreSettings, Until};
 use strimzi_backup_format::manifest::{Frontier, Gap, TopicDescription};
 use strimzi_backup_format::slice::Ends;
@@ -92,6 +92,19 @@ pub enum PointFault {
         wanted: TimestampMs,
         /// The nearest that would work.
         earliest: TimestampMs,
+    },
+    /// The snapshot is of an instant that retention does not keep any longer.
+    #[error(
+        "backupId: the snapshot {id} is of {}, and the backup is kept since {}; what only it needed is retired: take a later \
+         snapshot, or a pointInTime from then on", observed_at.to_rfc3339(), kept_since.to_rfc3339()
+    )]
+    Retired {
+        /// The snapshot.
+        id: SnapshotId,
+        /// Its instant.
+        observed_at: TimestampMs,
+        /// The first instant that is kept.
+        kept_since: TimestampMs,
     },
     /// The moment is after the window.
     #[error("pointInTime: {} is after what the backup holds: the latest moment is {}", wanted.to_rfc3339(), latest.to_rfc3339())]
@@ -206,6 +219,7 @@ pub fn resolve(
     snapshot: Option<&Snapshot>,
 ) -> Result<Point, Vec<PointFault>> {
     let held = Held::of(state, snapshot).ok_or_else(|| vec![PointFault::NothingYet])?;
+    check_kept(state, snapshot).map_err(|fault| vec![fault])?;
     let until = moment(settings, state, snapshot).map_err(|fault| vec![fault])?;
     if let (Some(start), Some(until)) = (settings.start, until)
         && start > until
@@ -244,6 +258,16 @@ pub fn resolve(
     point.accepted(settings.on_gap)
 }
 
+/// Fails where retention has retired what the snapshot needs.
+fn check_kept(state: &State, snapshot: Option<&Snapshot>) -> Result<(), PointFault> {
+    let (Some(snapshot), Some(retired)) = (snapshot, state.retired) else { return Ok(()) };
+    let (observed_at, kept_since) = (snapshot.manifest.observed_at, retired.before);
+    if kept_since <= observed_at {
+        return Ok(());
+    }
+    Err(PointFault::Retired { id: snapshot.id.clone(), observed_at, kept_since })
+}
+
 /// The last timestamp; `None` where everything that is held is wanted.
 fn moment(
     settings: &RestoreSettings,
@@ -258,7 +282,10 @@ fn moment(
     };
     let (from, latest) = match snapshot {
         None => (state.recoverable_from(), coverage::recoverable_until(state)),
-        Some(snapshot) => (snapshot.recoverable_from, snapshot.recoverable_until),
+        Some(snapshot) => {
+            let kept_since = state.retired.map(|retired| retired.before);
+            (snapshot.recoverable_from.max(kept_since), snapshot.recoverable_until)
+        }
     };
     let (Some(earliest), Some(latest)) = (from, latest) else { return Err(PointFault::NothingYet) };
     if latest < earliest && snapshot.is_none() {

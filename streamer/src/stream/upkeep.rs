@@ -121,7 +121,11 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             self.upkeep.next = Instant::now() + AFTER_FAILURE;
             return Ok(());
         }
-        if refine { self.begin_to_refine() } else { self.begin_to_seal() }
+        if refine {
+            self.begin_to_refine()
+        } else {
+            self.begin_to_seal()
+        }
         Ok(())
     }
 

@@ -53,12 +53,24 @@ pub(super) struct Checkpoints {
     good: BTreeMap<ObjectKey, Block>,
     /// Those that were reported, so that all that name them later are not reported for it too.
     bad: BTreeSet<ObjectKey>,
+    /// The newest that is right.
+    newest: Option<ObjectKey>,
+    /// Blocks that are not there, with the checkpoint that names them.
+    absent: Vec<(ObjectKey, ObjectKey)>,
 }
 
 impl Checkpoints {
     pub(super) fn new(listed: BTreeMap<Sequence, Vec<ObjectKey>>) -> Self {
         let at = BTreeMap::from([(Sequence::new(0), Sum::default())]);
-        Self { listed, now: Sum::default(), at, good: BTreeMap::new(), bad: BTreeSet::new() }
+        Self {
+            listed,
+            now: Sum::default(),
+            at,
+            good: BTreeMap::new(),
+            bad: BTreeSet::new(),
+            newest: None,
+            absent: Vec::new(),
+        }
     }
 
     /// Takes in the segments of the next manifest.
@@ -78,8 +90,9 @@ impl Checkpoints {
                 Err(error) => report.find_object(FindingKind::Unanswered, &key, chain(&error)),
                 Ok(Found::Missing) => report.find_object(FindingKind::Missing, &key, "it was listed and is not there"),
                 Ok(Found::Damaged(error)) => report.find_document(&key, &error),
-                Ok(Found::Good(checkpoint, digest)) => match self.judge(&key, &checkpoint, digest, state, report) {
+                Ok(Found::Good(checkpoint, digest)) => match self.judge(&key, &checkpoint, digest, state) {
                     Ok(block) => {
+                        self.newest = Some(key.clone());
                         self.good.insert(key, block);
                         continue;
                     }
@@ -90,9 +103,15 @@ impl Checkpoints {
         }
     }
 
-    /// Those that are left when the log has ended are of a log that went on.
+    /// What the newest checkpoint names must be there; what older ones named may have been pruned. Those that are left when the
+    /// log has ended are of a log that went on.
     pub(super) fn close(&mut self, state: &State, report: &mut Report) {
         let end = state.head.map_or(0, |head| head.sequence.get());
+        for (key, block) in std::mem::take(&mut self.absent) {
+            if Some(&key) == self.newest.as_ref() {
+                report.find_object(FindingKind::Missing, &block, format!("{key} proves that it existed"));
+            }
+        }
         for key in std::mem::take(&mut self.listed).into_values().flatten() {
             report.counts.checkpoints += 1;
             let problem =
@@ -107,7 +126,6 @@ impl Checkpoints {
         checkpoint: &Checkpoint,
         digest: Sha256,
         state: &State,
-        report: &mut Report,
     ) -> Result<Block, String> {
         let sequence = state.head.map_or(Sequence::new(0), |head| head.sequence);
         if layout::checkpoint(state.shard, sequence, &digest) != *key {
@@ -122,7 +140,7 @@ impl Checkpoints {
                 return Err(format!("its block {} is out of order", block.object));
             }
             start = block.to;
-            self.check_block(key, block, report)?;
+            self.check_block(key, block)?;
         }
         let begins = checkpoint.begins();
         let own = || Block::new(key.clone(), digest, begins, sequence, &checkpoint.segments);
@@ -140,14 +158,14 @@ impl Checkpoints {
     }
 
     /// Holds the description of an older block against what was found there.
-    fn check_block(&mut self, key: &ObjectKey, block: &Block, report: &mut Report) -> Result<(), String> {
+    fn check_block(&mut self, key: &ObjectKey, block: &Block) -> Result<(), String> {
         match self.good.get(&block.object) {
-            Some(good) if good == block => Ok(()),
+            // What it lists still, is less and less.
+            Some(good) if (good.sha256, good.from, good.to) == (block.sha256, block.from, block.to) => Ok(()),
             Some(_) => Err(format!("it describes the block {} otherwise than that is", block.object)),
             None if self.bad.contains(&block.object) => Ok(()),
             None => {
-                report.find_object(FindingKind::Missing, &block.object, format!("{key} proves that it existed"));
-                self.bad.insert(block.object.clone());
+                self.absent.push((key.clone(), block.object.clone()));
                 Ok(())
             }
         }

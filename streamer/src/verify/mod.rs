@@ -22,6 +22,7 @@ mod checkpoints;
 mod fetch;
 mod inventory;
 mod ledger;
+mod listing;
 mod objects;
 mod offsets;
 mod records;
@@ -49,6 +50,7 @@ use self::chain::Chain;
 use self::checkpoints::Checkpoints;
 use self::inventory::Inventory;
 use self::ledger::Ledger;
+use self::listing::Listing;
 use self::objects::{Inspector, Named};
 use self::report::{Finding, FindingKind, Report};
 use self::snapshots::Snapshots;
@@ -170,7 +172,7 @@ pub async fn run(store: &Store, level: Level, options: &Options, progress: &Prog
         return Ok(report);
     };
     let snapshots = Snapshots::read(store, chain.state.backup, &inventory.snapshots, &mut report).await;
-    let latest = reader::open(store, shard).await.ok().flatten().map(|log| log.state);
+    let latest = reader::open(store, shard).await.ok().flatten().map(Listing::new);
     let walk = Walk {
         latest,
         store,
@@ -206,8 +208,8 @@ struct Walk<'a> {
     snapshots: Snapshots,
     inspector: Inspector,
     ledger: Ledger,
-    /// What the log says at its end, if it can be read: which segments are live. The walk does not rely on it for more.
-    latest: Option<State>,
+    /// The log as a reader has it, if it can be read: which segments are live. The walk does not rely on it for more.
+    latest: Option<Listing>,
     /// What the log must hold, and whether it was met.
     anchor: Option<(Anchor, bool)>,
     report: Report,
@@ -247,16 +249,22 @@ impl Walk<'_> {
     }
 
     /// Adds the segments that a manifest names.
-    fn name(&self, manifest: Manifest, named: &mut Vec<Named>) {
+    fn name(&mut self, manifest: Manifest, named: &mut Vec<Named>) {
+        let sequence = manifest.sequence;
+        self.latest.iter_mut().for_each(|latest| latest.take(&manifest));
         let Self { latest, .. } = self;
         let is_live = |segment: &Segment| latest.as_ref().is_none_or(|latest| latest.holds(segment));
         let refined = manifest.refined.map(|refined| refined.segments).unwrap_or_default();
         let segments = manifest.segments.into_iter().map(|segment| (segment, false));
-        named.extend(segments.chain(refined.into_iter().map(|segment| (segment, true))).map(
-            |(segment, is_refined)| Named { is_live: is_live(&segment), segment, is_refined },
-        ));
+        named.extend(
+            segments.chain(refined.into_iter().map(|segment| (segment, true))).map(|(segment, is_refined)| Named {
+                is_live: is_live(&segment),
+                segment,
+                is_refined,
+            }),
+        );
         named.extend(manifest.group_image.map(|image| Named {
-            is_live: latest.as_ref().is_none_or(|latest| latest.holds_image(manifest.sequence)),
+            is_live: latest.as_ref().is_none_or(|latest| latest.holds_image(sequence)),
             segment: offsets::as_segment(&image),
             is_refined: false,
         }));
@@ -280,6 +288,9 @@ impl Walk<'_> {
             self.find_imbalance(newest.clone(), imbalance);
         }
         self.check_anchor(&newest);
+        if let Some(latest) = self.latest.take() {
+            latest.close(self.store, self.chain.state.head.map(|head| head.sequence), &mut self.report).await;
+        }
         if self.chain.whole {
             self.checkpoints.close(&self.chain.state, &mut self.report);
             self.snapshots.close(&self.chain.state, &mut self.report);

@@ -66,8 +66,7 @@ impl Inspector {
         report: &mut Report,
         progress: &Progress,
     ) {
-        let known: Vec<_> =
-            named.into_iter().map(|named| (inventory.name(&named.segment.object), named)).collect();
+        let known: Vec<_> = named.into_iter().map(|named| (inventory.name(&named.segment.object), named)).collect();
         let judged = futures::stream::iter(known)
             .map(|(presence, named)| async move {
                 let verdict = if named.is_live { self.judge(presence, &named.segment).await } else { Ok(()) };

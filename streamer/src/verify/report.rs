@@ -332,6 +332,10 @@ impl Report {
                 "gaps         {gaps} recorded, {lost_offsets} offsets lost before they were read; see inspect"
             )?;
         }
+        if self.counts.superseded_segments > 0 {
+            let superseded = self.counts.superseded_segments;
+            writeln!(f, "superseded   {superseded} segments, replaced or retired since; not looked at")?;
+        }
         if self.counts.untrusted_manifests > 0 {
             let untrusted = self.counts.untrusted_manifests;
             writeln!(f, "not trusted  {untrusted} manifests after the break, and all that only they name")?;

@@ -16,9 +16,7 @@ use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::ids::{Lineage, PartitionId, PartitionKey, Sequence, Shard, TimestampMs};
 use strimzi_backup_format::job::TopicSelection;
 use strimzi_backup_format::layout::{self, ObjectKey};
-use strimzi_backup_format::manifest::{
-    GapReason, Manifest, PartitionStart, Refined, Segment, TopicEventKind, reader,
-};
+use strimzi_backup_format::manifest::{GapReason, Manifest, PartitionStart, Refined, Segment, TopicEventKind, reader};
 use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::record::Record;
 use strimzi_backup_format::segment::decode::SegmentReader;
@@ -177,10 +175,14 @@ impl Oracle {
         if log.sealed.is_some_and(|sealed| !sealed.buckets.is_empty()) {
             self.seen.insert("Sealed".to_owned());
         }
-        let (count, bytes) = (self.segments.len() as u64, self.segments.iter().map(|segment| segment.bytes).sum::<u64>());
+        let (count, bytes) =
+            (self.segments.len() as u64, self.segments.iter().map(|segment| segment.bytes).sum::<u64>());
         let totals = log.state.totals;
         let rows = self.segments.iter().map(|segment| segment.rows).sum::<u64>();
-        ensure!((totals.segments, totals.bytes, totals.rows) == (count, bytes, rows), "{totals:?}: {count}, {bytes}, {rows}");
+        ensure!(
+            (totals.segments, totals.bytes, totals.rows) == (count, bytes, rows),
+            "{totals:?}: {count}, {bytes}, {rows}"
+        );
         self.read_segments().await?;
         self.read_orphans().await?;
         let cluster = self.cluster.lock();
@@ -349,7 +351,10 @@ fn refine(segments: &mut Vec<Segment>, tiles: &mut Tiles, refined: &Refined) -> 
     let (count, bytes) = (gone.len() as u64, gone.iter().map(|segment| segment.bytes).sum());
     let Refined { replaced, .. } = refined;
     let rows = gone.iter().map(|segment| segment.rows).sum::<u64>();
-    ensure!((replaced.segments, replaced.bytes, replaced.rows) == (count, bytes, rows), "{replaced:?} is not what it replaces: {count} of {bytes} bytes");
+    ensure!(
+        (replaced.segments, replaced.bytes, replaced.rows) == (count, bytes, rows),
+        "{replaced:?} is not what it replaces: {count} of {bytes} bytes"
+    );
     for run in gone.iter().flat_map(|segment| &segment.runs) {
         let tiles = tiles.entry(run.key()).or_default();
         tiles.retain(|tile| *tile != (run.range, Tile::Run));

@@ -16,9 +16,12 @@ fn refined(name: &str) -> Result<Scenario> {
     let records: Vec<Record> = (0..40).map(|n| Record::value(noise(n, 4096)).partition(0)).collect();
     scenario.client.produce(name, &records)?;
     let job = scenario.job.clone().set("/backup/refineBytes", json!("64Ki"));
-    let mut streamer = job.set("/retention/gracePeriod", json!("0s")).stream(&[])?;
+    let mut streamer = job.stream(&[])?;
     streamer.ready()?;
     streamer.wait_metric("strimzi_backup_refined_segments_total", |count| count > 0.0)?;
+    streamer.stop()?;
+    // What was refined is in a checkpoint soon after the next start, which seals what it finds.
+    let streamer = job.stream(&[])?;
     let dir = scenario.job.backup_dir();
     strimzi_backup_tests::scenario::wait_backup(&dir, "a checkpoint after refining", |backup| {
         let refined = backup.log.state.refined.context("refined")?;
@@ -98,9 +101,8 @@ fn a_store_that_refuses_to_delete_is_named_and_the_backup_stays_whole() -> Resul
     let files = tree(&dir)?;
     // A mount that is read-only, in a namespace of its own, refuses root too.
     let script = format!("mount --bind {0} {0} && mount -o remount,bind,ro {0} && exec \"$@\"", dir.display());
-    let read_only = job.under(
-        &[&strimzi_backup_tests::streamer::unshare("--mount")[..], &["sh", "-c", &script, "sh"]].concat(),
-    );
+    let read_only =
+        job.under(&[&strimzi_backup_tests::streamer::unshare("--mount")[..], &["sh", "-c", &script, "sh"]].concat());
     let (code, _, err) = read_only.run(&["prune"])?;
     ensure!(code == 1 && err.contains("refuses to delete"), "ended with {code}: {err}");
     ensure!(tree(&dir)? == files);

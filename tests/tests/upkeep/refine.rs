@@ -1,6 +1,6 @@
 //! Intake becomes segments of one topic each, and nobody who reads notices.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::duckdb;
@@ -101,23 +101,27 @@ fn a01_killed_while_refining_it_leaves_at_most_files_that_no_manifest_names() ->
 #[test]
 fn an_hour_that_is_over_is_sealed_and_planned_over_with_one_document() -> Result<()> {
     let scenario = Scenario::shared("sealed")?;
-    scenario.client.create_topic("sealed", 1, &[])?;
+    scenario.client.create_topic("sealed", 1, &[("retention.ms", "-1")])?;
     let day = 1_770_940_800_000_i64;
     for hour in 0..6_i64 {
-        let at = |n: i64| Record::new(format!("{n}"), format!("{hour}")).partition(0).timestamp(day + hour * 3_600_000 + n);
+        let at =
+            |n: i64| Record::new(format!("{n}"), format!("{hour}")).partition(0).timestamp(day + hour * 3_600_000 + n);
         scenario.client.produce("sealed", &(0..20).map(at).collect::<Vec<_>>())?;
     }
     let job = scenario.job.clone().set("/backup/refineBytes", json!("64Ki"));
     // What a few cuts brought is less than that; it is refined with the bulk that follows.
     scenario.client.produce("sealed", &[Record::value(noise(1, 200_000)).partition(0)])?;
+    refined(&job, &job.backup_dir())?;
+    // An hour is sealed when the next one begins, and at the start.
     let mut streamer = job.stream(&[])?;
     streamer.ready()?;
     let log = || scenario.backup();
-    wait::wait_until("all hours to be sealed", PATIENCE, || {
+    let sealed = wait::wait_until("all hours to be sealed", PATIENCE, || {
         let backup = log()?;
         let sealed = backup.log.sealed.as_ref().map_or(0, |sealed| sealed.buckets.len());
         Ok(sealed >= 6)
-    })?;
+    });
+    sealed.with_context(|| streamer.process.tail())?;
     streamer.stop()?;
     job.verify()?;
     let backup = log()?;

@@ -1,5 +1,6 @@
 //! What is not kept any longer goes, by the log first; what must stay stays.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
@@ -8,7 +9,8 @@ use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::past;
 use strimzi_backup_tests::restore::Restore;
 use strimzi_backup_tests::scenario::{Scenario, tree};
-use strimzi_backup_tests::streamer::Job;
+use strimzi_backup_tests::streamer::{Job, PATIENCE};
+use strimzi_backup_tests::wait::wait_until;
 
 const DAY: i64 = 86_400_000;
 const HOUR: i64 = 3_600_000;
@@ -22,7 +24,7 @@ fn now() -> Result<i64> {
 fn old_backup(name: &str) -> Result<Scenario> {
     let scenario = Scenario::shared(name)?;
     let (orders, table) = (format!("{name}-orders"), format!("{name}-table"));
-    scenario.client.create_topic(&orders, 1, &[("retention.ms", "3600000")])?;
+    scenario.client.create_topic(&orders, 1, &[("retention.ms", "-1")])?;
     scenario.client.create_topic(&table, 1, &[("cleanup.policy", "compact")])?;
     let began = now()? - 40 * DAY;
     for hour in 0..3_i64 {
@@ -33,14 +35,25 @@ fn old_backup(name: &str) -> Result<Scenario> {
         scenario.client.produce(&orders, &records)?;
         scenario.client.produce(&table, &records)?;
     }
+    let of_orders = || anyhow::Ok(scenario.backup()?.topic(&orders)?.description.config.get("retention.ms").cloned());
     scenario.job.catch_up()?;
+    // Kafka would have deleted what is so old before it was read.
+    scenario.client.alter_topic_config(&orders, "retention.ms", "3600000")?;
+    wait_until("the change to be captured", PATIENCE, || {
+        scenario.job.catch_up()?;
+        Ok(of_orders()?.as_deref() == Some("3600000"))
+    })?;
+    wait_until("a window", PATIENCE, || {
+        scenario.job.catch_up()?;
+        Ok(scenario.backup()?.log.state.complete_since.is_some())
+    })?;
     past::move_back(&scenario.job.backup_dir(), 40 * DAY)?;
     Ok(scenario)
 }
 
 fn recoverable_from(job: &Job) -> Result<String> {
     let found = job.inspect()?;
-    found.pointer("/recoverable/from").and_then(Value::as_str).map(str::to_owned).context("a window")
+    found.pointer("/recoverable/from").and_then(Value::as_i64).map(time).context("a window")
 }
 
 /// Streams until what is not kept is retired and a checkpoint says so.
@@ -64,7 +77,8 @@ fn a76_a_window_that_a_typo_shortens_is_held_until_it_is_acknowledged() -> Resul
     streamer.wait_log("retention.acknowledgeShrinkTo")?;
     streamer.stop()?;
     ensure!(recoverable_from(&typo)? == since, "nothing was retired");
-    ensure!(scenario.backup()?.rows("a76-orders", 0) == 90, "nothing is gone");
+    let held = scenario.backup()?.rows("a76-orders", 0);
+    ensure!(held == 90, "nothing is gone: {held}");
     let files = tree(&scenario.job.backup_dir().join("topics"))?;
     let (code, _, err) = typo.run(&["prune"])?;
     ensure!(code == 0, "{err}");
@@ -80,6 +94,7 @@ fn a78_retired_and_pruned_a_backup_holds_all_that_its_window_needs() -> Result<(
     let scenario = old_backup("a78")?;
     let fresh = [Record::new("k1", "fresh").partition(0), Record::new("k2", "fresh").partition(0)];
     scenario.client.produce("a78-orders", &fresh)?;
+    let of_table = scenario.backup()?.rows("a78-table", 0);
     let job = scenario
         .job
         .clone()
@@ -88,7 +103,7 @@ fn a78_retired_and_pruned_a_backup_holds_all_that_its_window_needs() -> Result<(
     retired(&job)?;
     let backup = scenario.backup()?;
     ensure!(backup.rows("a78-orders", 0) == 2, "of the hours before the window nothing, of now everything");
-    ensure!(backup.rows("a78-table", 0) == 90, "a compacted topic is kept whole");
+    ensure!(backup.rows("a78-table", 0) == of_table && of_table >= 30, "a compacted topic is kept whole");
     let before = recoverable_from(&job)?;
     job.verify()?;
     let restore = |id: &str| {
@@ -102,7 +117,10 @@ fn a78_retired_and_pruned_a_backup_holds_all_that_its_window_needs() -> Result<(
     ensure!(code == 2 && err.contains(&before), "ended with {code}: {err}");
     restore("a78-back").done()?;
     let table = scenario.client.read_all("a78-back-table")?;
-    ensure!(table.len() == 90, "{} records of the compacted topic", table.len());
+    // The target may have compacted it already.
+    let newest: BTreeMap<_, _> = table.into_iter().map(|record| (record.key, record.value)).collect();
+    let is_newest = |value: &Option<Vec<u8>>| value.as_ref().is_some_and(|value| value.starts_with(b"2-"));
+    ensure!(newest.len() == 30 && newest.values().all(is_newest), "{newest:?}");
     ensure!(scenario.client.read_all("a78-back-orders")?.len() == 2);
 
     let dir = scenario.job.backup_dir();
@@ -123,7 +141,7 @@ fn a78_retired_and_pruned_a_backup_holds_all_that_its_window_needs() -> Result<(
     let gone = files.keys().filter(|file| !left.contains_key(*file)).count() as u64;
     ensure!(report["deleted"]["objects"] == json!(gone) && gone > 0, "{gone} files are gone: {report}");
     job.verify()?;
-    ensure!(scenario.backup()?.rows("a78-table", 0) == 90);
+    ensure!(scenario.backup()?.rows("a78-table", 0) == of_table);
     let (_, out, _) = job.run(&["prune", "--output", "json"])?;
     let again: Value = serde_json::from_str(&out)?;
     ensure!(again["deleted"]["objects"] == json!(0), "{again}");
@@ -135,15 +153,17 @@ fn time(millis: i64) -> String {
 }
 
 #[test]
-fn a80_a_snapshot_that_is_kept_for_ever_keeps_what_was_captured_since() -> Result<()> {
-    let scenario = old_backup("a80")?;
+fn a_snapshot_that_is_kept_for_ever_says_so() -> Result<()> {
+    let scenario = old_backup("forever")?;
     let mut streamer = scenario.job.stream(&[])?;
     streamer.ready()?;
-    let (code, _, err) = scenario.job.run(&["snapshot", "--id", "audit", "--keep-forever"])?;
-    ensure!(code == 0, "{err}");
+    for (id, more) in [("audit", &["--keep-forever"][..]), ("daily", &[])] {
+        let arguments = [&["snapshot", "--id", id, "--output", "json"][..], more].concat();
+        let (code, out, err) = scenario.job.run(&arguments)?;
+        ensure!(code == 0, "{err}");
+        let snapshot: Value = serde_json::from_str(&out)?;
+        ensure!(snapshot["keep"] == if more.is_empty() { Value::Null } else { json!("forever") }, "{snapshot}");
+    }
     streamer.stop()?;
-    // Of forty days ago as well, and so before every window.
-    let (code, out, _) = scenario.job.run(&["inspect", "--output", "json"])?;
-    ensure!(code == 0 && out.contains("audit"), "{out}");
-    Ok(())
+    scenario.job.verify()
 }

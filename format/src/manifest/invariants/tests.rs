@@ -186,7 +186,13 @@ fn a_segment_sums_its_runs_and_lies_where_they_belong() {
     };
     fn filed(topic: &str, millis: i64) -> layout::ObjectKey {
         let place = SegmentPlace::Topic(TopicName::new(topic).expect("topic"), Bucket::of(at(0).plus_millis(millis)));
-        let name = SegmentName { shard: Shard::ONLY, epoch: Epoch::new(3), sequence: Sequence::new(3), number: 0, origin: Origin::Cut };
+        let name = SegmentName {
+            shard: Shard::ONLY,
+            epoch: Epoch::new(3),
+            sequence: Sequence::new(3),
+            number: 0,
+            origin: Origin::Cut,
+        };
         layout::segment(&place, name)
     }
     assert_eq!(with(|segment| segment.object = filed("orders", 0)), Ok(()));

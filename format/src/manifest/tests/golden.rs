@@ -19,7 +19,8 @@ use crate::sample::{at, behind, gap, hole, key, range, run, segment, topic};
 use crate::seal::{Sealed, SealedBucket};
 use crate::snapshot::{Keep, Label, Snapshot};
 use crate::state::{
-    ClaimRecord, Earlier, GroupImageAt, Head, Interval, Life, Position, Refinement, Retirement, State, TopicState, Totals,
+    ClaimRecord, Earlier, GroupImageAt, Head, Interval, Life, Position, Refinement, Retirement, State, TopicState,
+    Totals,
 };
 use crate::store::Store;
 

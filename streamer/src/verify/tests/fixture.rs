@@ -170,7 +170,10 @@ impl Backup {
 
     pub(super) async fn upload_encoded(&mut self, place: SegmentPlace, encoded: EncodedSegment) -> Segment {
         let (epoch, sequence) = (self.writer.epoch(), self.writer.next_sequence());
-        let object = layout::segment(&place, SegmentName { shard: Shard::ONLY, epoch, sequence, number: 0, origin: Origin::Cut });
+        let object = layout::segment(
+            &place,
+            SegmentName { shard: Shard::ONLY, epoch, sequence, number: 0, origin: Origin::Cut },
+        );
         let EncodedSegment { parts, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs } = encoded;
         self.put(object.as_str(), parts.concat()).await;
         Segment { object, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs }
