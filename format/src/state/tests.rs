@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::ids::LeaderEpoch;
+use crate::manifest::invariants::Violation;
 use crate::manifest::log::{Draft, LogWriter};
 use crate::manifest::{BehindReason, Claim, GapReason};
+use crate::manifest::{PartitionPosition, TopicEvent};
 use crate::sample::{
     at, behind, captured, claimed, commit, description, event, gap, hole, key, position, prepare, run, segment, topic,
 };

@@ -39,7 +39,7 @@ pub async fn reconcile(backup: &KafkaBackup, context: &Arc<Context>) -> Result<A
         write(&applier, context, backup, KafkaBackupStatus { conditions, ..ours(old) }).await?;
         return Ok(Action::await_change());
     }
-    let done = carry_out(backup, context, &applier).await;
+    let done = Box::pin(carry_out(backup, context, &applier)).await;
     let status = status(backup, &applier, &done).await?;
     write(&applier, context, backup, status).await?;
     match done {

@@ -124,7 +124,7 @@ impl Carried for KafkaBackup {
         (gaps, trouble, held, told.and_then(|told| told.consumer_groups.as_ref()).map(|groups| groups.state.clone()))
     }
     async fn reconcile(&self, context: &Arc<Context>) -> Result<Action, Error> {
-        backup::reconcile(self, context).await
+        Box::pin(backup::reconcile(self, context)).await
     }
 }
 

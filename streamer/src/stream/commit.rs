@@ -79,12 +79,10 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         let image = draft.group_image.as_ref().map(|image| &image.object);
         let store = self.parts.writer.store();
         for object in draft.segments.iter().chain(refined).map(|segment| &segment.object).chain(image) {
-            match store.inner.head(&object.below(&store.prefix)).await {
-                Err(object_store::Error::NotFound { .. }) => {
-                    return Err(Error::Vanished { object: object.to_string() });
-                }
-                // The commit is tried, and fails as long as the store does.
-                Ok(_) | Err(_) => {}
+            // Where the store does not tell, the commit is tried, and fails as long as it does.
+            let found = store.inner.head(&object.below(&store.prefix)).await;
+            if matches!(found, Err(object_store::Error::NotFound { .. })) {
+                return Err(Error::Vanished { object: object.to_string() });
             }
         }
         Ok(())

@@ -4,6 +4,8 @@
 //! byte (P6), every gap for what it claims, and `recoverable.until` of every single manifest (P10). Whatever stands in the
 //! store is whole, also where no manifest names it (A02).
 
+mod upkeep;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -16,15 +18,16 @@ use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::ids::{Lineage, PartitionId, PartitionKey, Sequence, Shard, TimestampMs};
 use strimzi_backup_format::job::TopicSelection;
 use strimzi_backup_format::layout::{self, ObjectKey};
-use strimzi_backup_format::manifest::{GapReason, Manifest, PartitionStart, Refined, Segment, TopicEventKind, reader};
+use strimzi_backup_format::manifest::{GapReason, Manifest, Segment, TopicEventKind, reader};
 use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::record::Record;
 use strimzi_backup_format::segment::decode::SegmentReader;
 use strimzi_backup_format::state::{Life as HeldLife, State};
 use strimzi_backup_format::store::Store;
 
-use super::broker::keeps;
 use super::cluster::{Cluster, Fate, Life, Log};
+
+use upkeep::{check_retired, refine};
 
 /// What accounts for a range of offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -307,63 +310,6 @@ async fn read(store: &Store, segment: &Segment) -> Result<Vec<(PartitionKey, Rec
     let rows: Vec<_> = reader.rows().collect::<Result<_, _>>()?;
     ensure!(rows.len() as u64 == segment.rows, "{} has {} rows", segment.object, rows.len());
     Ok(rows)
-}
-
-/// Whether what is retired of a partition was not to be seen in Kafka any more at any instant that is kept.
-fn check_retired(
-    state: &State,
-    cluster: &Cluster,
-    start: &PartitionStart,
-    before: TimestampMs,
-    held: Option<&BTreeMap<i64, Record>>,
-) -> Result<()> {
-    let key = start.key();
-    let (_, life) = lives(&key, state, cluster)?;
-    let number = usize::try_from(key.partition.get()).unwrap_or(usize::MAX);
-    let partition = life.partitions.get(number).context("Kafka never had this partition")?;
-    let over = |at: Option<TimestampMs>| at.is_some_and(|at| at <= before);
-    // A partition that is taken for truncated is read anew from its start: the life after holds what Kafka still has.
-    let topic = state.topics.get(&key.topic).context("no such topic in the log")?;
-    let now = topic.current.get(&key.partition).filter(|now| **now != key.lineage);
-    let after = now.and_then(|now| topic.lives.get(usize::try_from(now.get()).ok()?));
-    if after.is_some_and(|after| after.began == TopicEventKind::Truncated && after.since <= before) {
-        return Ok(());
-    }
-    if over(life.deleted_at) || partition.branches.iter().any(|branch| over(branch.gone_at)) {
-        return Ok(());
-    }
-    let keeps = keeps(&key.topic).context("Kafka keeps its records for ever")?;
-    for (offset, record) in held.into_iter().flatten().take_while(|(offset, _)| **offset < start.first_offset.get()) {
-        let appended_at = partition.log.at(*offset).context("no such offset")?.appended_at;
-        // What a producer dates into the future counts from when it was written.
-        let age = record.timestamp.min(appended_at);
-        ensure!(age.plus_millis(keeps) < before, "{offset} of {age} is retired, and kept is all since {before}");
-    }
-    Ok(())
-}
-
-/// Puts what was refined in the place of what it replaces.
-fn refine(segments: &mut Vec<Segment>, tiles: &mut Tiles, refined: &Refined) -> Result<()> {
-    let is_replaced = |segment: &Segment| {
-        segment.object.as_str().starts_with("intake/") && segment.object.segment_sequence() <= Some(refined.through)
-    };
-    let gone: Vec<Segment> = segments.extract_if(.., |segment| is_replaced(segment)).collect();
-    let (count, bytes) = (gone.len() as u64, gone.iter().map(|segment| segment.bytes).sum());
-    let Refined { replaced, .. } = refined;
-    let rows = gone.iter().map(|segment| segment.rows).sum::<u64>();
-    ensure!(
-        (replaced.segments, replaced.bytes, replaced.rows) == (count, bytes, rows),
-        "{replaced:?} is not what it replaces: {count} of {bytes} bytes"
-    );
-    for run in gone.iter().flat_map(|segment| &segment.runs) {
-        let tiles = tiles.entry(run.key()).or_default();
-        tiles.retain(|tile| *tile != (run.range, Tile::Run));
-    }
-    for run in refined.segments.iter().flat_map(|segment| &segment.runs) {
-        tiles.entry(run.key()).or_default().push((run.range, Tile::Run));
-    }
-    segments.extend(refined.segments.iter().cloned());
-    Ok(())
 }
 
 /// Every object of a store with the digest of its bytes.

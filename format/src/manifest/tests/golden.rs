@@ -3,6 +3,8 @@
 //! They are one backup: the manifest, number 3, follows on [`before`] and folds into the state of the checkpoint, which is
 //! that of the snapshot.
 
+mod upkeep;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -23,6 +25,7 @@ use crate::state::{
     Totals,
 };
 use crate::store::Store;
+use upkeep::{refined, replacing, retiring, sealed};
 
 const IDENTITY: &str = "identity-v1.json";
 const MANIFEST: &str = "manifest-v1.json.zst";
@@ -68,10 +71,9 @@ fn moved(
 }
 
 fn described(partitions: u32, config: &[(&str, &str)]) -> TopicDescription {
-    let config = config.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let config: BTreeMap<String, String> = config;
-    let inherits = !config.contains_key("retention.ms");
-    let inherited = inherits.then(|| ("retention.ms".to_owned(), "604800000".to_owned())).into_iter().collect();
+    let map = |of: &[(&str, &str)]| of.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let inherited: &[(&str, &str)] = if config.is_empty() { &[("retention.ms", "604800000")] } else { &[] };
+    let (config, inherited) = (map(config), map(inherited));
     TopicDescription { partitions, replication_factor: 3, config, inherited }
 }
 
@@ -234,30 +236,6 @@ fn manifest() -> Manifest {
         refined: Some(replacing()),
         retired: Some(retiring()),
         frontier: frontier(),
-    }
-}
-
-/// What takes the place of intake segments of manifests 1 and 2.
-fn refined() -> Segment {
-    let run = Run { row_group: 1, first_row: 7, ..run(&key("orders", 0, 1), 0..40, 40) };
-    let name = SegmentName { sequence: Sequence::new(2), origin: Origin::Refined, ..place(12) };
-    let object = layout::segment(&SegmentPlace::Topic(run.topic.clone(), run.bucket), name);
-    Segment { object, bytes: 2500, raw_bytes: 8800, ..segment(vec![run]) }
-}
-
-fn replacing() -> Refined {
-    let replaced = Totals { segments: 2, bytes: 3000, rows: 41, raw_bytes: 9000 };
-    Refined { through: Sequence::new(2), segments: vec![refined()], replaced }
-}
-
-fn retiring() -> Retired {
-    let PartitionKey { topic, lineage, partition } = key("customers", 0, 0);
-    let (first_offset, lowest_timestamp) = (Offset::new(50), at(1));
-    Retired {
-        before: at(60),
-        starts: vec![PartitionStart { topic, lineage, partition, first_offset, rows: 50, lowest_timestamp }],
-        group_images_before: Some(Sequence::new(2)),
-        freed: Totals { segments: 1, bytes: 1000, rows: 50, raw_bytes: 3000 },
     }
 }
 
@@ -441,22 +419,6 @@ fn checkpoint() -> Checkpoint {
         blocks: vec![block(1, b"checkpoint 1"), second],
         segments: vec![intake(), filed(), groups(), refined()],
     }
-}
-
-fn sealed() -> Sealed {
-    let (bucket, sha256) = (Bucket::of(at(-3600)), Sha256::of(b"bucket"));
-    let bucket = SealedBucket {
-        bucket,
-        object: layout::bucket_manifest(bucket, Shard::ONLY, Sequence::new(2), &sha256),
-        sha256,
-        segments: 1,
-        bytes: 1000,
-        min_timestamp: Some(at(-3000)),
-        max_timestamp: Some(at(-10)),
-        groups: Some((Sequence::new(1), Sequence::new(2))),
-    };
-    let (through, before, refined) = (Sequence::new(2), Bucket::of(at(0)), Some(Sequence::new(1)));
-    Sealed { through, before, refined, buckets: vec![bucket] }
 }
 
 fn snapshot() -> Snapshot {

@@ -1,0 +1,43 @@
+//! What refining, sealing and retiring add to the golden documents.
+
+use super::*;
+
+/// What takes the place of intake segments of manifests 1 and 2.
+pub(super) fn refined() -> Segment {
+    let run = Run { row_group: 1, first_row: 7, ..run(&key("orders", 0, 1), 0..40, 40) };
+    let name = SegmentName { sequence: Sequence::new(2), origin: Origin::Refined, ..place(12) };
+    let object = layout::segment(&SegmentPlace::Topic(run.topic.clone(), run.bucket), name);
+    Segment { object, bytes: 2500, raw_bytes: 8800, ..segment(vec![run]) }
+}
+
+pub(super) fn replacing() -> Refined {
+    let replaced = Totals { segments: 2, bytes: 3000, rows: 41, raw_bytes: 9000 };
+    Refined { through: Sequence::new(2), segments: vec![refined()], replaced }
+}
+
+pub(super) fn retiring() -> Retired {
+    let PartitionKey { topic, lineage, partition } = key("customers", 0, 0);
+    let (first_offset, lowest_timestamp) = (Offset::new(50), at(1));
+    Retired {
+        before: at(60),
+        starts: vec![PartitionStart { topic, lineage, partition, first_offset, rows: 50, lowest_timestamp }],
+        group_images_before: Some(Sequence::new(2)),
+        freed: Totals { segments: 1, bytes: 1000, rows: 50, raw_bytes: 3000 },
+    }
+}
+
+pub(super) fn sealed() -> Sealed {
+    let (bucket, sha256) = (Bucket::of(at(-3600)), Sha256::of(b"bucket"));
+    let bucket = SealedBucket {
+        bucket,
+        object: layout::bucket_manifest(bucket, Shard::ONLY, Sequence::new(2), &sha256),
+        sha256,
+        segments: 1,
+        bytes: 1000,
+        min_timestamp: Some(at(-3000)),
+        max_timestamp: Some(at(-10)),
+        groups: Some((Sequence::new(1), Sequence::new(2))),
+    };
+    let (through, before, refined) = (Sequence::new(2), Bucket::of(at(0)), Some(Sequence::new(1)));
+    Sealed { through, before, refined, buckets: vec![bucket] }
+}
