@@ -23,13 +23,13 @@ use strimzi_backup_format::layout::{self, Origin, SegmentName, SegmentPlace};
 use strimzi_backup_format::manifest::{Refined, Segment, reader};
 use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::segment;
-use strimzi_backup_format::segment::slice::{SliceError, SliceReader, Wanted};
+use strimzi_backup_format::segment::slice::{SliceError, SliceReader, Wanted, estimated_bytes};
 use strimzi_backup_format::state::{State, Totals};
 
 use crate::budget::{Budget, Charge};
 use crate::clock::Clock;
 use crate::pipeline::produce::{Workshop, run_on, upload};
-use sorter::{Finished, Sorter};
+use sorter::{Finished, Rest, Sorter};
 
 /// Blocks that are refined at once: so many runs are held in memory, and so much work is lost where it does not succeed.
 const BLOCKS_AT_ONCE: usize = 8;
@@ -42,14 +42,14 @@ const BYTES_AT_ONCE: u64 = 4 << 30;
 pub struct Limits {
     /// Bytes of records that wait for their row group.
     pub raw_bytes: usize,
-    /// Bytes of row groups that wait for their file to be full: no file becomes larger.
+    /// Bytes of row groups that wait for their files to be full.
     pub encoded_bytes: usize,
 }
 
 impl Limits {
-    /// A third of the budget that all records in memory share.
+    /// Half of the budget that all records in memory share: of the default, enough for a file of one busy topic.
     pub fn of(budget: &Budget) -> Self {
-        Self { raw_bytes: budget.limit() / 12, encoded_bytes: budget.limit() / 4 }
+        Self { raw_bytes: budget.limit() / 12, encoded_bytes: budget.limit() / 5 * 2 }
     }
 
     /// Takes it from the budget; `None` where that is needed for streaming.
@@ -116,9 +116,17 @@ pub async fn refine<C: Clock>(
     numbers: Arc<AtomicUsize>,
 ) -> Result<Refined, Error> {
     let through = order.through();
+    let mut rest = Rest::new();
+    for block in &order.blocks {
+        for segment in intake(&shop, &order.state, block).await? {
+            for run in &segment.runs {
+                *rest.entry((run.topic.clone(), run.bucket)).or_default() += estimated_bytes(&segment, run);
+            }
+        }
+    }
     let mut work = Work {
         shop: shop.as_ref(),
-        sorter: Some(Sorter::new(shop.options.clone(), limits)),
+        sorter: Some(Sorter::new(shop.options.clone(), limits, rest)),
         through,
         numbers: &numbers,
         segments: Vec::new(),
@@ -126,15 +134,20 @@ pub async fn refine<C: Clock>(
         read: BTreeMap::new(),
     };
     for block in &order.blocks {
-        let mut segments = reader::read_block(&shop.store, shop.shard, block).await?;
-        segments.retain(|segment| segment.is_intake() && order.state.holds(segment));
-        for segment in segments {
+        for segment in intake(&shop, &order.state, block).await? {
             work.take(&order.state, segment).await?;
         }
     }
     let refined = work.finish().await;
     drop(charge);
     refined
+}
+
+/// The live intake segments of a block.
+async fn intake<C: Clock>(shop: &Workshop<C>, state: &State, block: &Block) -> Result<Vec<Segment>, Error> {
+    let mut segments = reader::read_block(&shop.store, shop.shard, block).await?;
+    segments.retain(|segment| segment.is_intake() && state.holds(segment));
+    Ok(segments)
 }
 
 /// Refining under way.
@@ -159,12 +172,13 @@ impl<C: Clock> Work<'_, C> {
             join(self.read.entry(run.key()).or_default(), run.range);
         }
         let wanted = live.iter().cloned().map(Wanted::all).collect();
+        let bytes: Vec<u64> = live.iter().map(|run| estimated_bytes(&segment, run)).collect();
         let mut reader = SliceReader::open(&self.shop.store, segment, wanted).await?;
-        let mut runs = live.into_iter().peekable();
+        let mut runs = live.into_iter().zip(bytes).peekable();
         while let Some(rows) = reader.next_group().await? {
-            let row_group = runs.peek().map(|run| run.row_group);
+            let row_group = runs.peek().map(|(run, _)| run.row_group);
             let of_group: Vec<_> =
-                std::iter::from_fn(|| runs.next_if(|run| Some(run.row_group) == row_group)).collect();
+                std::iter::from_fn(|| runs.next_if(|(run, _)| Some(run.row_group) == row_group)).collect();
             let finished = self.on_thread(move |sorter| sorter.take(of_group, rows)).await?;
             self.upload(finished).await;
         }

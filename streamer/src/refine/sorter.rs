@@ -27,11 +27,21 @@ pub(super) struct Finished {
     pub(super) encoded: EncodedSegment,
 }
 
+/// A file is closed at this size, if there is enough for another one: larger ones save no request worth having.
+const FILE_BYTES: usize = 36 << 20;
+
+/// So much must be left for another file.
+const REST_BYTES: u64 = 40 << 20;
+
+/// What is still to come for each file, about, in bytes as they are stored.
+pub(super) type Rest = BTreeMap<(TopicName, Bucket), u64>;
+
 /// Sorts records.
 #[derive(Debug)]
 pub(super) struct Sorter {
     options: EncodeOptions,
     limits: Limits,
+    rest: Rest,
     files: BTreeMap<(TopicName, Bucket), File>,
     /// Bytes held by records that wait, and by row groups.
     held: usize,
@@ -58,14 +68,16 @@ struct Waiting {
 }
 
 impl Sorter {
-    pub(super) fn new(options: EncodeOptions, limits: Limits) -> Self {
-        Self { options, limits, files: BTreeMap::new(), held: 0, encoded: 0 }
+    pub(super) fn new(options: EncodeOptions, limits: Limits, rest: Rest) -> Self {
+        Self { options, limits, rest, files: BTreeMap::new(), held: 0, encoded: 0 }
     }
 
-    /// Takes the rows of one row group in, which belong to `runs`, in their order. Gives the files that memory has no room for.
-    pub(super) fn take(&mut self, runs: Vec<Run>, rows: GroupRows) -> Result<Vec<Finished>, Error> {
+    /// Takes the rows of one row group in, which belong to `runs`, in their order, each with about how many bytes it has. Gives
+    /// the files that are full, and those that memory has no room for.
+    pub(super) fn take(&mut self, runs: Vec<(Run, u64)>, rows: GroupRows) -> Result<Vec<Finished>, Error> {
         let mut rows = rows.peekable();
-        for run in runs {
+        let mut finished = Vec::new();
+        for (run, bytes) in runs {
             let key = run.key();
             let place = (run.topic.clone(), run.bucket);
             let file = self.files.entry(place.clone()).or_default();
@@ -81,11 +93,22 @@ impl Sorter {
             let more = (waiting.builder.memory() + sealed).saturating_sub(before);
             file.held += more;
             self.held += more;
+            let rest = self.rest.entry(place.clone()).or_default();
+            *rest = rest.saturating_sub(bytes);
             if file.held >= ROW_GROUP_BYTES || file.values >= ROW_GROUP_VALUES {
                 self.encode(&place)?;
+                if self.is_full(&place) {
+                    finished.extend(self.close(&place)?);
+                }
             }
         }
-        self.make_room()
+        finished.extend(self.make_room()?);
+        Ok(finished)
+    }
+
+    fn is_full(&self, place: &(TopicName, Bucket)) -> bool {
+        let rest = self.rest.get(place).copied().unwrap_or(0);
+        self.files.get(place).is_some_and(|file| file.encoded >= FILE_BYTES) && rest >= REST_BYTES
     }
 
     /// Makes a row group of what waits for a file.

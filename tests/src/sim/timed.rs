@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::memory::InMemory;
@@ -23,7 +23,7 @@ use super::clock;
 pub struct TimedStore {
     inner: InMemory,
     began: Instant,
-    written: Arc<Mutex<BTreeMap<Path, DateTime<Utc>>>>,
+    written: Arc<Mutex<BTreeMap<Path, SystemTime>>>,
 }
 
 impl TimedStore {
@@ -33,15 +33,17 @@ impl TimedStore {
     }
 
     fn note(&self, location: &Path) {
-        let now = clock::now(self.began).get();
-        let now = DateTime::from_timestamp_millis(now).unwrap_or_default();
+        let millis = u64::try_from(clock::now(self.began).get()).unwrap_or(0);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
         self.written.lock().entry(location.clone()).or_insert(now);
     }
 }
 
-fn dated(written: &Mutex<BTreeMap<Path, DateTime<Utc>>>, meta: ObjectMeta) -> ObjectMeta {
-    let last_modified = written.lock().get(&meta.location).copied().unwrap_or(meta.last_modified);
-    ObjectMeta { last_modified, ..meta }
+fn dated(written: &Mutex<BTreeMap<Path, SystemTime>>, meta: ObjectMeta) -> ObjectMeta {
+    match written.lock().get(&meta.location) {
+        Some(at) => ObjectMeta { last_modified: (*at).into(), ..meta },
+        None => meta,
+    }
 }
 
 #[async_trait]
