@@ -61,6 +61,7 @@ pub async fn stream(
         tracing::info!(%address, "listening for /livez, /readyz and /metrics");
     }
     let world = World::new(&job);
+    let store = store.metered(Arc::clone(&world.metrics) as _);
     let _deadline = AbortOnDropHandle::new(tokio::spawn(grace(stop.clone(), abandon.clone())));
     let serving = AbortOnDropHandle::new(tokio::spawn(admin::serve(listener, world.view(), stop.child_token())));
     let _telling = resource.map(|resource| AbortOnDropHandle::new(tokio::spawn(tell(resource, &world))));

@@ -157,6 +157,9 @@ pub enum Error {
     /// What a restore keeps in the store cannot be kept or read.
     #[error(transparent)]
     RestoreDocument(#[from] crate::restore::DocumentError),
+    /// The store does not list what lies in it.
+    #[error(transparent)]
+    NoListing(strimzi_backup_format::store::StoreError),
     /// Nothing was pruned.
     #[error(transparent)]
     Prune(#[from] crate::prune::PruneError),

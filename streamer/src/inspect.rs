@@ -288,7 +288,7 @@ fn requests(sample: &[Manifest], looks: Duration) -> Option<Requests> {
         return None;
     }
     let per_hour = |count: u64| real(count) * MILLIS_PER_HOUR / real(millis);
-    let segments = || rest.iter().flat_map(|manifest| &manifest.segments);
+    let segments = || rest.iter().flat_map(|manifest| manifest.named_segments());
     let runs: usize = segments().map(|segment| segment.runs.len()).sum();
     let manifests_per_hour = per_hour(rest.len() as u64);
     let checkpoints_per_hour =

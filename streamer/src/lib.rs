@@ -27,6 +27,7 @@ pub mod refine;
 pub mod report;
 pub mod restore;
 pub mod retire;
+pub mod salvage;
 pub mod segments;
 pub mod snapshot;
 pub mod source;

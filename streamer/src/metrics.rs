@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 use strimzi_backup_format::coverage::{GroupCondition, GroupCoverage};
 use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_format::manifest::BehindReason;
+use strimzi_backup_format::store::{Request, Tally};
 
 use crate::report::Trouble;
 use crate::retire::Held;
@@ -67,6 +68,11 @@ pub struct Metrics {
     pub lost_offsets: Family<KindLabel, Counter>,
     /// Topic events, by kind.
     pub topic_events: Family<KindLabel, Counter>,
+    /// Requests to the store, by kind: `put`, `get`, `head`, `list`, `delete`. An upload in parts is a `put` to begin, one for each
+    /// part, and one to complete.
+    pub store_requests: Family<KindLabel, Counter>,
+    /// Bytes of objects to and from the store: `sent`, `received`.
+    pub store_bytes: Family<KindLabel, Counter>,
     /// Requests to the store that failed, by what they were for.
     pub store_errors: Family<KindLabel, Counter>,
     /// Whether the store fails at the moment.
@@ -108,6 +114,20 @@ impl Default for Metrics {
     }
 }
 
+impl Tally for Metrics {
+    fn request(&self, kind: Request) {
+        self.store_requests.get_or_create(&KindLabel::new(kind.as_str())).inc();
+    }
+
+    fn sent(&self, bytes: u64) {
+        self.store_bytes.get_or_create(&KindLabel::new("sent")).inc_by(bytes);
+    }
+
+    fn received(&self, bytes: u64) {
+        self.store_bytes.get_or_create(&KindLabel::new("received")).inc_by(bytes);
+    }
+}
+
 impl Metrics {
     /// All metrics at zero, registered.
     pub fn new() -> Self {
@@ -128,6 +148,8 @@ impl Metrics {
             headroom_low: Gauge::default(),
             lost_offsets: Family::default(),
             topic_events: Family::default(),
+            store_requests: Family::default(),
+            store_bytes: Family::default(),
             store_errors: Family::default(),
             store_failing: Gauge::default(),
             kafka_errors: Family::default(),
@@ -172,6 +194,8 @@ impl Metrics {
         r.register("headroom_low_partitions", help, self.headroom_low.clone());
         r.register("lost_offsets", "Offsets that could not be captured, by reason", self.lost_offsets.clone());
         r.register("topic_events", "Topics added, changed, deleted and so on", self.topic_events.clone());
+        r.register("store_requests", "Requests to the store, by kind", self.store_requests.clone());
+        r.register("store_bytes", "Bytes of objects sent and received", self.store_bytes.clone());
         r.register("store_errors", "Failed requests to the store, by purpose", self.store_errors.clone());
         r.register("store_failing", "1 while the store fails", self.store_failing.clone());
         r.register("kafka_errors", "Complaints of the Kafka client, by kind", self.kafka_errors.clone());

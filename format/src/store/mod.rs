@@ -19,6 +19,7 @@
 pub mod create_once;
 mod credentials;
 mod error;
+mod metered;
 mod open;
 pub mod probe;
 mod transfer;
@@ -41,6 +42,7 @@ use crate::layout::ObjectKey;
 
 pub(crate) use error::Mismatch;
 pub use error::{ErrorKind, StoreError};
+pub use metered::{Request, Tally};
 pub use open::{OpenError, open, open_to_write};
 pub(crate) use transfer::{Meter, get_verified, has_digest};
 pub use transfer::{PART_BYTES, get_checked, upload};

@@ -134,6 +134,19 @@ Exit codes:
   2  bad configuration or usage: all faults are listed
   4  the backup is damaged, belongs to another job, or was written by a newer release: nothing was deleted";
 
+/// Of `salvage`.
+pub(super) const SALVAGE: &str = "\
+Examples:
+  What is there, and what cannot be said of it:
+    strimzi-backup salvage --config job.yaml
+  For a program:
+    strimzi-backup salvage --config job.yaml --output json
+
+Exit codes:
+  0  done
+  1  the store did not answer, or there is no segment
+  2  bad configuration or usage: all faults are listed";
+
 /// Of `verify`.
 pub(super) const VERIFY: &str = "\
 Examples:

@@ -21,6 +21,7 @@ use crate::inspect::{self, Prices};
 use crate::prune;
 use crate::report::Resource;
 use crate::restore::{self, Outcome, RestoreError};
+use crate::salvage;
 use crate::segments::{self, Slice};
 use crate::snapshot;
 use crate::stream::Until;
@@ -200,6 +201,19 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         summary_file: Option<PathBuf>,
     },
+    /// Say what the segments prove, where the log of manifests is lost.
+    ///
+    /// Reads the footer of every segment: which backup it is of, and which offsets it accounts for. Marks what that does not
+    /// prove. Changes nothing, and needs nothing but the segments.
+    #[command(after_long_help = manual::SALVAGE)]
+    Salvage {
+        /// The job document.
+        #[command(flatten)]
+        job: JobFile,
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
     /// Prove that the backup is whole.
     ///
     /// Level 1 checks the chain of manifests, and that every segment is there with its size. Level 2 also reads every
@@ -340,6 +354,14 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             }
             Ok(())
         }
+        Command::Salvage { job, output } => {
+            let store = store::open(&job.read()?.storage)?;
+            let found = salvage::run(&store).await?;
+            match output {
+                Output::Text => print(&found.to_string()),
+                Output::Json => print(&found.to_json()),
+            }
+        }
         Command::Verify { job, level, output, parallelism } => {
             let store = store::open(&job.read()?.storage)?;
             let options = verify::Options { parallelism, ..verify::Options::default() };
@@ -424,7 +446,7 @@ mod tests {
         let mut command = Arguments::command().term_width(100);
         command.build();
         let mut text = command.render_long_help().to_string();
-        for name in ["stream", "inspect", "segments", "groups", "snapshot", "restore", "restores", "prune", "verify"] {
+        for name in ["stream", "inspect", "segments", "groups", "snapshot", "restore", "restores", "prune", "salvage", "verify"] {
             let subcommand = command.find_subcommand_mut(name).expect("a command of that name");
             text.push_str(&format!("\n--- {name} ---\n{}", subcommand.clone().term_width(100).render_long_help()));
         }

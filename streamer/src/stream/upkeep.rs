@@ -41,8 +41,10 @@ pub(super) enum Done {
 #[derive(Debug)]
 pub(super) struct Upkeep {
     job: Option<AbortOnDropHandle<Done>>,
-    /// Not before.
+    /// Nothing before.
     next: Instant,
+    /// No refining before.
+    refine: Instant,
     /// The hour in which the oldest intake segment may have been cut that is not refined; `None` while there is none.
     oldest: Option<Bucket>,
     /// The hour before which everything is sealed that was in the log then.
@@ -71,6 +73,7 @@ impl Upkeep {
         Self {
             job: None,
             next: now,
+            refine: now,
             oldest,
             sealed: None,
             unlisted: false,
@@ -101,7 +104,7 @@ impl Upkeep {
 }
 
 impl<B: Broker, C: Clock> Stream<B, C> {
-    /// Begins the next job that is due. What it works on must be in the blocks of a checkpoint, so that is written first.
+    /// Begins the next job that is due. What is refined or sealed must be in the blocks of a checkpoint, so that is written first.
     pub(super) async fn begin_upkeep(&mut self) -> Result<(), Error> {
         if !self.upkeep.is_idle() {
             return Ok(());
@@ -110,37 +113,44 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         if self.upkeep.unlisted && self.parts.writer.has_news() && self.checkpoint().await? {
             self.upkeep.unlisted = false;
         }
-        let refine = self.refining_is_due();
-        if !refine && !self.sealing_is_due() {
-            if self.retiring_is_due() {
-                self.begin_to_retire();
-            }
+        if self.refining_is_due() && self.begin_to_refine().await? {
             return Ok(());
         }
-        if self.parts.writer.has_open_block() && !self.checkpoint().await? {
-            self.upkeep.next = Instant::now() + AFTER_FAILURE;
-            return Ok(());
+        // Also while refining waits for room, or fails.
+        if self.sealing_is_due() {
+            return self.begin_to_seal().await;
         }
-        if refine {
-            self.begin_to_refine()
-        } else {
-            self.begin_to_seal()
-        }
+        self.begin_to_retire();
         Ok(())
     }
 
+    /// Has everything that was committed in the blocks of a checkpoint; says whether.
+    async fn close_block(&mut self) -> Result<bool, Error> {
+        let is_closed = !self.parts.writer.has_open_block() || self.checkpoint().await?;
+        if !is_closed {
+            self.upkeep.next = Instant::now() + AFTER_FAILURE;
+        }
+        Ok(is_closed)
+    }
+
     fn refining_is_due(&self) -> bool {
+        if Instant::now() < self.upkeep.refine {
+            return false;
+        }
         let now = Bucket::of(self.parts.clock.now());
         let hour_is_over = self.upkeep.oldest.is_some_and(|oldest| oldest < now);
         hour_is_over || self.parts.writer.intake_bytes() >= self.parts.settings.refine_bytes
     }
 
-    fn begin_to_refine(&mut self) {
-        let writer = &self.parts.writer;
+    /// Begins once streaming leaves room for it; says whether it did.
+    async fn begin_to_refine(&mut self) -> Result<bool, Error> {
         let limits = Limits::of(&self.parts.budget);
-        if let Some(order) = Order::new(writer.state(), writer.blocks_to_refine())
-            && let Some(charge) = limits.charge(&self.parts.budget)
-        {
+        let Some(charge) = limits.charge(&self.parts.budget) else { return Ok(false) };
+        if !self.close_block().await? {
+            return Ok(true);
+        }
+        let writer = &self.parts.writer;
+        if let Some(order) = Order::new(writer.state(), writer.blocks_to_refine()) {
             let (shop, numbers) = (Arc::clone(&self.parts.workshop), Arc::clone(&self.upkeep.numbers));
             let began = self.parts.clock.now();
             let work = async move {
@@ -149,6 +159,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             };
             self.upkeep.job = Some(AbortOnDropHandle::new(tokio::spawn(work)));
         }
+        Ok(true)
     }
 
     /// Every hour once: what is filed under the hours before.
@@ -156,7 +167,10 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         self.upkeep.sealed < Some(Bucket::of(self.parts.clock.now()))
     }
 
-    fn begin_to_seal(&mut self) {
+    async fn begin_to_seal(&mut self) -> Result<(), Error> {
+        if !self.close_block().await? {
+            return Ok(());
+        }
         let before = Bucket::of(self.parts.clock.now());
         match self.parts.writer.to_seal(before) {
             Some(order) => {
@@ -165,13 +179,14 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             }
             None => self.upkeep.sealed = Some(before),
         }
+        Ok(())
     }
 
-    fn retiring_is_due(&self) -> bool {
-        self.parts.retention.is_limited() && self.upkeep.retire <= Instant::now()
-    }
-
+    /// Looks for what is not kept any longer, where anything limits it, and not too often.
     fn begin_to_retire(&mut self) {
+        if !self.parts.retention.is_limited() || Instant::now() < self.upkeep.retire {
+            return;
+        }
         let writer = &self.parts.writer;
         let order = retire::Order {
             store: writer.store().clone(),
@@ -218,15 +233,20 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             }
             Done::Retired(Ok(outcome)) => self.take_outcome(outcome),
             Done::Retired(Err(error)) => self.upkeep_failed("retire", &error),
-            Done::Refined(Err(error), _) => self.upkeep_failed("refine", &error),
-            Done::Sealed(Err(error)) => self.upkeep_failed("seal", &error),
+            Done::Refined(Err(error), _) => {
+                self.upkeep_failed("refine", &error);
+                self.upkeep.refine = Instant::now() + AFTER_FAILURE;
+            }
+            Done::Sealed(Err(error)) => {
+                self.upkeep_failed("seal", &error);
+                self.upkeep.next = Instant::now() + AFTER_FAILURE;
+            }
         }
     }
 
     fn upkeep_failed(&mut self, kind: &str, error: &(dyn std::error::Error + 'static)) {
         self.parts.metrics.upkeep_failures.get_or_create(&KindLabel::new(kind)).inc();
         tracing::warn!(error = crate::error::chain(error), kind, "upkeep of the log; it stays as it is");
-        self.upkeep.next = Instant::now() + AFTER_FAILURE;
     }
 
     /// Tells what was retired, once that is committed.

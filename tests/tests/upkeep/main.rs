@@ -3,3 +3,4 @@
 mod prune;
 mod refine;
 mod retention;
+mod salvage;

@@ -7,31 +7,39 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::past;
-use strimzi_backup_tests::scenario::{Scenario, noise, tree};
+use strimzi_backup_tests::python::run_python;
+use strimzi_backup_tests::s3::S3Server;
+use strimzi_backup_tests::scenario::{Scenario, noise, tree, wait_backup};
+use strimzi_backup_tests::streamer::Job;
 
 /// A backup of which everything was refined, and so something may be pruned.
 fn refined(name: &str) -> Result<Scenario> {
     let scenario = Scenario::shared(name)?;
+    let (job, dir) = (scenario.job.clone(), scenario.job.backup_dir());
+    refine(&scenario, name, &job, &dir)?;
+    Ok(scenario)
+}
+
+/// Streams a topic of that name with `job` until all of it is refined, and a checkpoint says so.
+fn refine(scenario: &Scenario, name: &str, job: &Job, dir: &Path) -> Result<()> {
     scenario.client.create_topic(name, 1, &[])?;
     let records: Vec<Record> = (0..40).map(|n| Record::value(noise(n, 4096)).partition(0)).collect();
     scenario.client.produce(name, &records)?;
-    let job = scenario.job.clone().set("/backup/refineBytes", json!("64Ki"));
+    let job = job.clone().set("/backup/refineBytes", json!("64Ki"));
     let mut streamer = job.stream(&[])?;
     streamer.ready()?;
     streamer.wait_metric("strimzi_backup_refined_segments_total", |count| count > 0.0)?;
     streamer.stop()?;
     // What was refined is in a checkpoint soon after the next start, which seals what it finds.
     let streamer = job.stream(&[])?;
-    let dir = scenario.job.backup_dir();
-    strimzi_backup_tests::scenario::wait_backup(&dir, "a checkpoint after refining", |backup| {
+    wait_backup(dir, "a checkpoint after refining", |backup| {
         let refined = backup.log.state.refined.context("refined")?;
         let names = tree(&dir.join("checkpoints/0000"))?;
         let number = |name: &PathBuf| name.to_str()?.get(..20)?.parse::<u64>().ok();
         let newest = names.keys().filter_map(number).max();
         Ok(newest.is_some_and(|newest| newest > refined.through.get()))
     })?;
-    streamer.stop()?;
-    Ok(scenario)
+    streamer.stop()
 }
 
 fn first_file(dir: &Path) -> Result<PathBuf> {
@@ -123,4 +131,42 @@ fn a_prune_with_nothing_to_do_and_a_bad_retention_say_so() -> Result<()> {
         ensure!(code == 2 && err.contains(field), "{field}: ended with {code}: {err}");
     }
     Ok(())
+}
+
+/// Puts a bucket under Object Lock, and an object under a legal hold or not: as the server keeps it, in attributes of its files.
+const HOLD: &str = r#"
+import os, sys
+bucket, path, hold = sys.argv[1:]
+os.setxattr(bucket, "user.bucket-lock", b'{"Enabled":true}')
+os.setxattr(path, "user.object-legal-hold", bytes([int(hold)]))
+"#;
+
+#[test]
+fn a26_a80_an_object_under_a_legal_hold_is_skipped_and_goes_once_that_is_lifted() -> Result<()> {
+    let server = S3Server::start()?;
+    let scenario = Scenario::shared("a26")?;
+    let job = scenario.job.clone().into_s3(&server, "held").set("/retention/gracePeriod", json!("0s"));
+    let bucket = server.root_dir().join(server.bucket());
+    let dir = bucket.join("held");
+    refine(&scenario, "a26", &job, &dir)?;
+    past::grow_old(&dir, Duration::from_secs(7200))?;
+    let held = first_file(&dir.join("intake"))?;
+    let hold = |hold: &str| {
+        let (bucket, held) = (bucket.display().to_string(), held.display().to_string());
+        run_python(HOLD, &[&bucket, &held, hold])
+    };
+    hold("1")?;
+    let prune = || {
+        let (code, out, err) = job.run(&["prune", "--output", "json"])?;
+        ensure!(code == 0, "it is no error: {out}\n{err}");
+        Ok(serde_json::from_str::<Value>(&out)?)
+    };
+    let report = prune()?;
+    ensure!(report["refused"]["objects"] == json!(1) && held.exists(), "{report}");
+    job.verify()?;
+    hold("0")?;
+    let report = prune()?;
+    ensure!(report["refused"]["objects"] == json!(0) && !held.exists(), "{report}");
+    ensure!(report["deleted"]["objects"].as_u64() >= Some(1), "{report}");
+    job.verify()
 }
