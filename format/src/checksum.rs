@@ -31,6 +31,12 @@ impl Sha256 {
         &self.0
     }
 
+    /// Half of the digest: enough to tell texts apart where very many are held.
+    pub fn half(&self) -> u128 {
+        let (half, _) = self.0.split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
+        u128::from_le_bytes(*half)
+    }
+
     /// The first eight hex digits, as checkpoint keys carry them.
     pub fn short(&self) -> String {
         hex::encode(&self.0[..4])

@@ -147,8 +147,11 @@ struct Gleaned {
 impl<'a> Gleaner<'a> {
     /// To gather what goes where the kept instants begin at `window`, of what is refined and sealed through `through`.
     pub fn new(state: &'a State, window: TimestampMs, through: Sequence) -> Self {
-        // The newest image before the window begins holds what its first instants need.
-        let groups = state.group_images.iter().rev().find(|image| image.until.is_some_and(|until| until <= window));
+        // The newest image of before the window begins holds what its first instants need.
+        let is_before = |at: &&crate::state::GroupImageAt| {
+            at.until.is_some_and(|until| until <= window) && at.image.newest.is_none_or(|newest| newest <= window)
+        };
+        let groups = state.group_images.iter().rev().find(is_before);
         let (kept, partitions) = (BTreeMap::new(), BTreeMap::new());
         let groups = groups.map(|image| image.sequence);
         Self { state, window, through, groups, kept, partitions, freed: Totals::default() }

@@ -117,13 +117,17 @@ async fn year() -> Result<()> {
     let slice = Slice { selected: &selected, ends: None, from: Some(from), until };
     let started = Instant::now();
     let touched = slice.find(&counting, &log).await?;
-    row(&format!("plan of 5 minutes, once the log is read: {} segments", touched.len()), started.elapsed().as_secs_f64())?;
+    row(
+        &format!("plan of 5 minutes, once the log is read: {} segments", touched.len()),
+        started.elapsed().as_secs_f64(),
+    )?;
     let started = Instant::now();
     drop(inspect::run(&counting, Prices::default(), Duration::from_secs(30), now).await?);
     row("inspect", started.elapsed().as_secs_f64())?;
-    let job: Job = "name: year\ncluster: {bootstrapServers: 'a:1'}\nstorage: {type: filesystem, filesystem: {path: /y}}\n\
+    let job: Job =
+        "name: year\ncluster: {bootstrapServers: 'a:1'}\nstorage: {type: filesystem, filesystem: {path: /y}}\n\
                     retention: {maxAge: 30d}"
-        .parse()?;
+            .parse()?;
     let started = Instant::now();
     drop(prune::run(&counting, &job, true, &SystemClock).await?);
     row("plan of a prune", started.elapsed().as_secs_f64())
@@ -258,7 +262,10 @@ async fn refined() -> Result<()> {
     let rows = [
         ("raw MiB", format!("{:.0}", mib(raw))),
         ("intake segments", CUTS.to_string()),
-        ("files of the busy topic", format!("{} of {:?} MiB", busy.len(), busy.iter().map(|b| b >> 20).collect::<Vec<_>>())),
+        (
+            "files of the busy topic",
+            format!("{} of {:?} MiB", busy.len(), busy.iter().map(|b| b >> 20).collect::<Vec<_>>()),
+        ),
         ("its bytes in files of 32 MiB and more", format!("{:.0} %", 100.0 * large as f64 / sum.max(1) as f64)),
         ("files of quiet topics", (files.len() - busy.len()).to_string()),
         ("CPU seconds", format!("{:.1}", cpu.as_secs_f64())),

@@ -184,3 +184,28 @@ fn what_is_not_sealed_through_stays() {
     assert!(gleaner.take(&hour_of("orders", 0)));
     assert_eq!(gleaner.finish(at(0)).starts, []);
 }
+
+#[test]
+fn of_images_the_newest_one_stays_that_was_whole_before_the_window() {
+    let mut state = empty_state();
+    let image = |number: u64, until: i64, newest: i64| crate::state::GroupImageAt {
+        sequence: Sequence::new(number),
+        observed_at: at(until + 1),
+        until: Some(at(until)),
+        image: crate::manifest::GroupImage {
+            object: crate::sample::intake(Sequence::new(number), 0),
+            bytes: 100,
+            sha256: crate::checksum::Sha256::of(b"an image"),
+            rows: 1,
+            newest: Some(at(newest)),
+            unreadable: 0,
+        },
+    };
+    // What the third holds was committed after the window begins, in part.
+    state.group_images = vec![image(1, 0, 0), image(2, HOUR, HOUR), image(3, 2 * HOUR, 2 * HOUR + 5)];
+    let retired = Gleaner::new(&state, at(2 * HOUR + 1), Sequence::new(9)).finish(at(0));
+    assert_eq!(retired.group_images_before, Some(Sequence::new(2)));
+    assert_eq!((retired.freed.segments, retired.freed.bytes), (1, 100));
+    let nothing = Gleaner::new(&state, at(HOUR - 1), Sequence::new(9)).finish(at(0));
+    assert_eq!((nothing.group_images_before, nothing.freed.segments), (None, 0));
+}

@@ -446,7 +446,9 @@ mod tests {
         let mut command = Arguments::command().term_width(100);
         command.build();
         let mut text = command.render_long_help().to_string();
-        for name in ["stream", "inspect", "segments", "groups", "snapshot", "restore", "restores", "prune", "salvage", "verify"] {
+        for name in
+            ["stream", "inspect", "segments", "groups", "snapshot", "restore", "restores", "prune", "salvage", "verify"]
+        {
             let subcommand = command.find_subcommand_mut(name).expect("a command of that name");
             text.push_str(&format!("\n--- {name} ---\n{}", subcommand.clone().term_width(100).render_long_help()));
         }

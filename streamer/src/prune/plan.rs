@@ -149,7 +149,5 @@ impl Keep {
 }
 
 fn fingerprint(key: &str) -> u128 {
-    let digest = Sha256::of(key.as_bytes());
-    let (half, _) = digest.as_bytes().split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
-    u128::from_le_bytes(*half)
+    Sha256::of(key.as_bytes()).half()
 }

@@ -27,7 +27,7 @@ use crate::source::Broker;
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether anything is to be retired: records go by hours.
-const RETIRE_EVERY: Duration = Duration::from_secs(900);
+const RETIRE_EVERY: Duration = Duration::from_secs(3600);
 
 /// What has come of a job.
 #[derive(Debug)]

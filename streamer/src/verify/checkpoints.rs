@@ -14,34 +14,14 @@ use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::document;
 use strimzi_backup_format::ids::Sequence;
 use strimzi_backup_format::layout::{self, ObjectKey};
-use strimzi_backup_format::manifest::{Manifest, Segment};
+use strimzi_backup_format::manifest::Manifest;
 use strimzi_backup_format::state::State;
 use strimzi_backup_format::store::{Store, StoreError};
 
 use super::fetch::{self, Found};
 use super::report::{FindingKind, Report};
+use super::sum::Sum;
 use crate::error::chain;
-
-/// The sum of the digests of the first segments of the log. Each counts with its place, so order matters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sum {
-    segments: u64,
-    lanes: [u64; 4],
-}
-
-impl Sum {
-    fn add(&mut self, segment: &Segment) {
-        // A segment is text keys and finite numbers, which is all that serde_json asks for.
-        let mut bytes = serde_json::to_vec(segment).unwrap_or_default();
-        bytes.extend_from_slice(&self.segments.to_le_bytes());
-        let digest = Sha256::of(&bytes);
-        let words = digest.as_bytes().chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_le_bytes));
-        for (lane, word) in self.lanes.iter_mut().zip(words) {
-            *lane = lane.wrapping_add(word);
-        }
-        self.segments += 1;
-    }
-}
 
 /// What is known of the checkpoints while the log is walked.
 #[derive(Debug)]
@@ -75,7 +55,7 @@ impl Checkpoints {
 
     /// Takes in the segments of the next manifest.
     pub(super) fn add(&mut self, manifest: &Manifest) {
-        manifest.named_segments().for_each(|segment| self.now.add(segment));
+        manifest.named_segments().for_each(|segment| self.now.append(segment));
         if self.listed.contains_key(&manifest.sequence) {
             self.at.insert(manifest.sequence, self.now);
         }
@@ -150,7 +130,7 @@ impl Checkpoints {
             return Ok(own());
         };
         let mut sum = *before;
-        checkpoint.segments.iter().for_each(|segment| sum.add(segment));
+        checkpoint.segments.iter().for_each(|segment| sum.append(segment));
         if sum != *after {
             return Err(format!("it does not list the segments of the manifests from {begins} up to {sequence}"));
         }

@@ -149,7 +149,5 @@ async fn each_object(store: &Store, mut each: impl FnMut(&str, u64)) -> Result<(
 
 /// Half of a digest: among the billions of objects that a store may hold no two keys share it.
 fn fingerprint(key: &str) -> u128 {
-    let digest = Sha256::of(key.as_bytes());
-    let (half, _) = digest.as_bytes().split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
-    u128::from_le_bytes(*half)
+    Sha256::of(key.as_bytes()).half()
 }

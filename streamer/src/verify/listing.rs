@@ -3,7 +3,6 @@
 //! The walk sums the digests of the live segments that manifests name; the same sum is taken over what the newest checkpoint
 //! leads to. Memory: two sums, and one document at a time.
 
-use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::ids::Sequence;
 use strimzi_backup_format::layout;
 use strimzi_backup_format::manifest::reader::{Error, Log};
@@ -11,26 +10,8 @@ use strimzi_backup_format::manifest::{Manifest, Segment};
 use strimzi_backup_format::store::Store;
 
 use super::report::{FindingKind, Report};
+use super::sum::Sum;
 use crate::error::chain;
-
-/// The sum of the digests of some segments, whatever their order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sum {
-    segments: u64,
-    lanes: [u64; 4],
-}
-
-impl Sum {
-    fn add(&mut self, segment: &Segment) {
-        // A segment is text keys and finite numbers, which is all that serde_json asks for.
-        let digest = Sha256::of(&serde_json::to_vec(segment).unwrap_or_default());
-        let words = digest.as_bytes().chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_le_bytes));
-        for (lane, word) in self.lanes.iter_mut().zip(words) {
-            *lane = lane.wrapping_add(word);
-        }
-        self.segments += 1;
-    }
-}
 
 /// What is live at the end of the log, as a reader has it.
 #[derive(Debug)]

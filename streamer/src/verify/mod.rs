@@ -28,6 +28,7 @@ mod offsets;
 mod records;
 pub mod report;
 mod snapshots;
+mod sum;
 #[cfg(test)]
 mod tests;
 

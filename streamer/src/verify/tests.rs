@@ -5,12 +5,14 @@ mod fixture;
 mod mutations;
 mod segments;
 mod snapshots;
+mod upkeep;
 
 use strimzi_backup_format::ids::{Lineage, PartitionId, PartitionKey, TopicName};
 use strimzi_backup_format::store::Store;
 
 use self::fixture::Backup;
 use super::report::{Finding, FindingKind, Report};
+use super::sum::Sum;
 use super::{Level, Options, Progress, run};
 use crate::error::exit;
 
@@ -106,4 +108,21 @@ async fn a_bad_object_does_not_hide_the_next() {
     let report = verify(&backup.store, Level::Records).await;
     let found: Vec<_> = report.findings.iter().map(|finding| (finding.kind, finding.object.clone())).collect();
     assert_eq!(found, [(FindingKind::Missing, first), (FindingKind::Damaged, last)], "{report}");
+}
+
+#[tokio::test]
+async fn the_same_segments_in_another_order_differ_only_where_order_matters() {
+    let backup = Backup::small().await;
+    let segments = [backup.segment(0), backup.segment(1)];
+    let sum = |segments: &[&strimzi_backup_format::manifest::Segment],
+               add: fn(&mut Sum, &strimzi_backup_format::manifest::Segment)| {
+        segments.iter().fold(Sum::default(), |mut sum, segment| {
+            add(&mut sum, segment);
+            sum
+        })
+    };
+    let (one, other) = (segments, [segments[1], segments[0]]);
+    assert_eq!(sum(&one, Sum::add), sum(&other, Sum::add));
+    assert_ne!(sum(&one, Sum::append), sum(&other, Sum::append));
+    assert_ne!(sum(&one, Sum::add), sum(&[segments[0], segments[0]], Sum::add));
 }

@@ -76,7 +76,7 @@ pub(super) fn range(base: i64, next: i64) -> OffsetRange {
     OffsetRange::new(Offset::new(base), Offset::new(next)).expect("a range")
 }
 
-fn position(key: PartitionKey, next: i64) -> PartitionPosition {
+pub(super) fn position(key: PartitionKey, next: i64) -> PartitionPosition {
     let PartitionKey { topic, lineage, partition } = key;
     let last = Offset::new(next - 1);
     PartitionPosition {
@@ -89,7 +89,7 @@ fn position(key: PartitionKey, next: i64) -> PartitionPosition {
     }
 }
 
-fn added(topic: &str, partitions: u32) -> TopicEvent {
+pub(super) fn added(topic: &str, partitions: u32) -> TopicEvent {
     let config = BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]);
     TopicEvent {
         topic: TopicName::new(topic).expect("topic"),
