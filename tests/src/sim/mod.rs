@@ -51,6 +51,7 @@ pub struct History {
 pub fn run_seed(seed: u64, sabotage: Option<Sabotage>) -> Result<History> {
     simulate(|| async move {
         let mut world = World::new(seed, sabotage);
+        world.retains = true;
         world.run().await?;
         Ok(History { digest: world.digest().await?, seen: world.seen() })
     })

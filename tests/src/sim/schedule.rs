@@ -33,7 +33,7 @@ impl World {
             }
         }
         self.settle().await?;
-        if self.dice.once_in(3) {
+        if self.retains && self.dice.once_in(3) {
             self.grow_old().await?;
             self.grow_old().await?;
         }

@@ -44,6 +44,8 @@ pub struct World {
     pub dice: Dice,
     /// The topics that the next writer does not select.
     pub excluded: Vec<String>,
+    /// Whether what is older than half a minute is retired.
+    pub retains: bool,
     /// How often a writer looks for topics, in milliseconds.
     pub metadata_millis: u64,
     /// How often a writer shows that it is alive, in milliseconds.
@@ -72,9 +74,9 @@ impl World {
         let weather = Arc::default();
         let around = Surroundings { store, cluster, selections, weather, began, sabotage };
         let (writers, excluded, until) = (Vec::new(), Vec::new(), Until::Stopped);
-        let (metadata_millis, heartbeat_millis) = (3_000, 5_000);
+        let (metadata_millis, heartbeat_millis, retains) = (3_000, 5_000, false);
         let (budget, part_bytes, dice) = (1 << 20, PARTS, Dice::new(seed));
-        Self { around, writers, oracle, dice, excluded, metadata_millis, heartbeat_millis, budget, until, part_bytes }
+        Self { around, writers, oracle, dice, excluded, retains, metadata_millis, heartbeat_millis, budget, until, part_bytes }
     }
 
     /// The wall clock.
@@ -99,7 +101,7 @@ impl World {
         job.backup.topic_segment_bytes = 1_500;
         job.backup.segment_bytes = 4_000;
         job.backup.refine_bytes = 20_000;
-        job.retention.max_age = Some(Duration::from_secs(30));
+        job.retention.max_age = self.retains.then_some(Duration::from_secs(30));
         job.retention.grace = Duration::ZERO;
         Ok(job)
     }

@@ -1,7 +1,9 @@
 //! Health and metrics: ready only when it is, and every metric moves in a scenario in which everything happens.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -10,10 +12,11 @@ use strimzi_backup_tests::front::{Front, Verdict};
 use strimzi_backup_tests::http;
 use strimzi_backup_tests::kafka::{BrokerOptions, KafkaBroker};
 use strimzi_backup_tests::metrics::Seen;
+use strimzi_backup_tests::past;
 use strimzi_backup_tests::ports::Port;
 use strimzi_backup_tests::s3::S3Server;
-use strimzi_backup_tests::scenario::{Scenario, noise, numbered};
-use strimzi_backup_tests::streamer::{PATIENCE, Streamer};
+use strimzi_backup_tests::scenario::{Scenario, noise, numbered, wait_backup};
+use strimzi_backup_tests::streamer::{Job, PATIENCE, Streamer};
 use strimzi_backup_tests::toxiproxy::Toxiproxy;
 use strimzi_backup_tests::wait;
 
@@ -31,7 +34,13 @@ fn every_metric_moves() -> Result<()> {
     let job = scenario.job.clone().into_s3(&server, "m").set("/backup/heartbeatInterval", json!("200ms"));
     let job = job.set("/storage/s3/endpoint", json!(format!("http://{}", proxy.address())));
     client.produce("metrics-tx", &numbered(0..20))?;
-    job.catch_up()?;
+    let job = job.set("/backup/refineBytes", json!("64Ki")).set("/retention/maxAge", json!("30d"));
+    live_long(&scenario, &job, &server.root_dir().join(server.bucket()).join("m"))?;
+    let mut seen = Seen::default();
+    let mut hasty = job.clone().set("/retention/maxAge", json!("1h")).stream(&[])?;
+    let address = hasty.http()?;
+    seen.until(&address, "strimzi_backup_retention_held{kind=\"Shrinks\"}", |held| held == 1.0)?;
+    hasty.stop()?;
     // Retention is at the heels of a partition that an open transaction holds.
     client.delete_records("metrics-tx", 0, 20)?;
     // A gap: what is deleted before it is read.
@@ -47,7 +56,6 @@ fn every_metric_moves() -> Result<()> {
     tool.produce("__consumer_offsets", &[Record::new([0x7f, 0xff], "later").partition(0)])?;
     let mut streamer = job.stream(&[])?;
     let address = streamer.http()?;
-    let mut seen = Seen::default();
     seen.until(&address, "strimzi_backup_consumer_group_offsets_total", |offsets| offsets > 0.0)?;
     seen.until(&address, "strimzi_backup_consumer_group_unreadable_total", |unreadable| unreadable == 1.0)?;
     seen.until(&address, "strimzi_backup_lost_offsets_total{kind=\"DeletedByUser\"}", |lost| lost == 50.0)?;
@@ -76,6 +84,23 @@ fn every_metric_moves() -> Result<()> {
     println!("{} metrics", seen.registered());
     ensure!(seen.unmoved().is_empty(), "never set: {:?}", seen.unmoved());
     streamer.stop()
+}
+
+/// Streams what there is, and a topic of which Kafka keeps an hour, as if that had been forty days ago.
+fn live_long(scenario: &Scenario, job: &Job, dir: &Path) -> Result<()> {
+    const DAY: i64 = 86_400_000;
+    let (client, topic) = (&scenario.client, "metrics-old");
+    client.create_topic(topic, 1, &[("retention.ms", "-1")])?;
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+    client.produce(topic, &[Record::value("long ago").partition(0).timestamp(now - 45 * DAY)])?;
+    job.catch_up()?;
+    client.alter_topic_config(topic, "retention.ms", "3600000")?;
+    wait_backup(dir, "a window, and the change of the topic", |backup| {
+        job.catch_up()?;
+        let is_changed = backup.topic(topic)?.description.config.get("retention.ms").is_some_and(|ms| ms == "3600000");
+        Ok(is_changed && backup.log.state.complete_since.is_some())
+    })?;
+    past::move_back(dir, 40 * DAY)
 }
 
 /// A store that refuses everything until it is opened.

@@ -87,10 +87,12 @@ fn survives(part_bytes: usize, script: &[(Op, Decision)]) -> Result<Vec<Call>> {
     })
 }
 
-/// The calls of that operation, each with those after it about the same object.
+/// The calls of that operation, each with those after it about the same object. That intake is read when it is refined, is left
+/// out.
 fn calls_of(calls: &[Call], op: Op) -> impl Iterator<Item = (&Call, Vec<Op>)> {
     calls.iter().enumerate().filter(move |(_, call)| call.op == op).map(|(place, call)| {
-        let later = calls[place + 1..].iter().filter(|later| later.path == call.path);
+        let refining = |later: &Call| later.op == Op::Get && later.path.as_ref().starts_with("intake/");
+        let later = calls[place + 1..].iter().filter(move |later| later.path == call.path && !refining(later));
         (call, later.map(|later| later.op).collect())
     })
 }
