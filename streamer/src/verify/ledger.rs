@@ -25,6 +25,8 @@ struct Account {
     settled: u64,
     /// Records that were retired.
     retired: u64,
+    /// Records in segments that are live at the end of the log.
+    live: u64,
     /// The runs in intake that are not refined yet: the manifest, the offsets, the records.
     intake: Vec<(Sequence, OffsetRange, u64)>,
 }
@@ -59,6 +61,7 @@ impl Ledger {
                 named: 0,
                 settled: 0,
                 retired: 0,
+                live: 0,
                 intake: Vec::new(),
             });
             if range.base() != account.next {
@@ -106,6 +109,13 @@ impl Ledger {
         imbalances
     }
 
+    /// A run of a segment that is live at the end of the log, and that is not retired there.
+    pub(super) fn hold(&mut self, run: &Run) {
+        if let Some(account) = self.accounts.get_mut(&run.key()) {
+            account.live = account.live.saturating_add(run.rows);
+        }
+    }
+
     fn retire(&mut self, retired: &Retired) {
         for start in &retired.starts {
             if let Some(account) = self.accounts.get_mut(&start.key()) {
@@ -122,8 +132,9 @@ impl Ledger {
         }
     }
 
-    /// Compares the accounts with the state of the log at its end.
-    pub(super) fn close(&self, state: &State) -> Vec<Imbalance> {
+    /// Compares the accounts with the state of the log at its end; `knows_live` where it was known all along which segments
+    /// are live there.
+    pub(super) fn close(&self, state: &State, knows_live: bool) -> Vec<Imbalance> {
         let mut imbalances = Vec::new();
         let mut unbalanced = |key: &PartitionKey, range: Option<OffsetRange>, problem: String| {
             imbalances.extend(range.map(|range| Imbalance { problem, affected: Affected::new(key, range) }));
@@ -136,7 +147,7 @@ impl Ledger {
                 }
                 continue;
             };
-            let Account { first, next, named, settled, retired, .. } = *account;
+            let Account { first, next, named, settled, retired, live, .. } = *account;
             let (named, settled) = (named.saturating_sub(retired), settled.saturating_sub(retired));
             if (first, next) != (position.first_offset, position.next_offset) {
                 let problem = format!(
@@ -147,6 +158,10 @@ impl Ledger {
             if named != position.rows || named != settled {
                 let rows = position.rows;
                 let problem = format!("{key} holds {settled} records, its manifests name {named}, its position {rows}");
+                unbalanced(key, range, problem);
+            } else if knows_live && live != position.rows {
+                let rows = position.rows;
+                let problem = format!("the live segments of {key} hold {live} records, its position says {rows}");
                 unbalanced(key, range, problem);
             }
         }

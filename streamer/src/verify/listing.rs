@@ -6,7 +6,8 @@
 use strimzi_backup_format::ids::Sequence;
 use strimzi_backup_format::layout;
 use strimzi_backup_format::manifest::reader::{Error, Log};
-use strimzi_backup_format::manifest::{Manifest, Segment};
+use strimzi_backup_format::manifest::{Manifest, Run, Segment};
+use strimzi_backup_format::state::State;
 use strimzi_backup_format::store::Store;
 
 use super::report::{FindingKind, Report};
@@ -42,6 +43,17 @@ impl Listing {
         }
         let live = manifest.named_segments().filter(|segment| self.log.state.holds(segment));
         live.for_each(|segment| self.named.add(segment));
+    }
+
+    /// The runs of a manifest's segments that are live, and not retired.
+    pub(super) fn live_runs<'a>(&'a self, manifest: &'a Manifest) -> impl Iterator<Item = &'a Run> {
+        let live = manifest.named_segments().filter(|segment| self.log.state.holds(segment));
+        live.flat_map(|segment| &segment.runs).filter(|run| self.log.state.holds_run(run))
+    }
+
+    /// Whether the reader came exactly as far.
+    pub(super) fn is_of(&self, state: &State) -> bool {
+        self.log.state.head == state.head
     }
 
     fn head(&self) -> Option<Sequence> {

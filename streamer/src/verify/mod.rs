@@ -252,7 +252,10 @@ impl Walk<'_> {
     /// Adds the segments that a manifest names.
     fn name(&mut self, manifest: Manifest, named: &mut Vec<Named>) {
         let sequence = manifest.sequence;
-        self.latest.iter_mut().for_each(|latest| latest.take(&manifest));
+        if let Some(latest) = &mut self.latest {
+            latest.take(&manifest);
+            latest.live_runs(&manifest).for_each(|run| self.ledger.hold(run));
+        }
         let Self { latest, .. } = self;
         let is_live = |segment: &Segment| latest.as_ref().is_none_or(|latest| latest.holds(segment));
         let refined = manifest.refined.map(|refined| refined.segments).unwrap_or_default();
@@ -285,7 +288,8 @@ impl Walk<'_> {
     async fn close(&mut self) {
         let head = self.chain.state.head.map_or(Sequence::FIRST, |head| head.sequence);
         let newest = layout::manifest(self.chain.state.shard, head).to_string();
-        for imbalance in self.ledger.close(&self.chain.state) {
+        let knows_live = self.latest.as_ref().is_some_and(|latest| latest.is_of(&self.chain.state));
+        for imbalance in self.ledger.close(&self.chain.state, knows_live) {
             self.find_imbalance(newest.clone(), imbalance);
         }
         self.check_anchor(&newest);
