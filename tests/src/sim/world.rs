@@ -76,7 +76,19 @@ impl World {
         let (writers, excluded, until) = (Vec::new(), Vec::new(), Until::Stopped);
         let (metadata_millis, heartbeat_millis, retains) = (3_000, 5_000, false);
         let (budget, part_bytes, dice) = (1 << 20, PARTS, Dice::new(seed));
-        Self { around, writers, oracle, dice, excluded, retains, metadata_millis, heartbeat_millis, budget, until, part_bytes }
+        Self {
+            around,
+            writers,
+            oracle,
+            dice,
+            excluded,
+            retains,
+            metadata_millis,
+            heartbeat_millis,
+            budget,
+            until,
+            part_bytes,
+        }
     }
 
     /// The wall clock.
