@@ -27,6 +27,10 @@ pub(super) struct Finished {
     pub(super) encoded: EncodedSegment,
 }
 
+/// While a topic has this much waiting, memory is made by a row group of it alone. Below, everything is encoded: many small topics
+/// would else leave the busy ones no room for row groups worth having.
+const ALONE_BYTES: usize = 2 << 20;
+
 /// A file is closed at this size, if there is enough for another one: larger ones save no request worth having.
 const FILE_BYTES: usize = 36 << 20;
 
@@ -96,14 +100,17 @@ impl Sorter {
             let rest = self.rest.entry(place.clone()).or_default();
             *rest = rest.saturating_sub(bytes);
             if file.held >= ROW_GROUP_BYTES || file.values >= ROW_GROUP_VALUES {
-                self.encode(&place)?;
-                if self.is_full(&place) {
-                    finished.extend(self.close(&place)?);
-                }
+                finished.extend(self.encode_or_close(&place)?);
             }
         }
         finished.extend(self.make_room()?);
         Ok(finished)
+    }
+
+    /// Makes a row group of what waits for a file, and closes the file where it is full.
+    fn encode_or_close(&mut self, place: &(TopicName, Bucket)) -> Result<Option<Finished>, Error> {
+        self.encode(place)?;
+        if self.is_full(place) { self.close(place) } else { Ok(None) }
     }
 
     fn is_full(&self, place: &(TopicName, Bucket)) -> bool {
@@ -136,11 +143,14 @@ impl Sorter {
 
     /// Encodes, and then closes, the largest files until memory suffices.
     fn make_room(&mut self) -> Result<Vec<Finished>, Error> {
-        while self.held > self.limits.raw_bytes {
-            let Some(largest) = self.largest(|file| file.held) else { break };
-            self.encode(&largest)?;
-        }
         let mut finished = Vec::new();
+        while self.held > self.limits.raw_bytes {
+            let alone = self.largest(|file| file.held).filter(|place| self.files[place].held >= ALONE_BYTES);
+            let places = alone.map_or_else(|| self.files.keys().cloned().collect(), |place| vec![place]);
+            for place in places {
+                finished.extend(self.encode_or_close(&place)?);
+            }
+        }
         while self.encoded > self.limits.encoded_bytes {
             let Some(largest) = self.largest(|file| file.encoded) else { break };
             finished.extend(self.close(&largest)?);
