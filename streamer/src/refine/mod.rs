@@ -47,9 +47,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Half of the budget that all records in memory share: of the default, enough for a file of one busy topic.
+    /// Five eighths of the budget that all records in memory share: of the default, enough for a file of one busy topic among many
+    /// quiet ones.
     pub fn of(budget: &Budget) -> Self {
-        Self { raw_bytes: budget.limit() / 12, encoded_bytes: budget.limit() / 5 * 2 }
+        Self { raw_bytes: budget.limit() / 8, encoded_bytes: budget.limit() / 2 }
     }
 
     /// Takes it from the budget; `None` where that is needed for streaming.
