@@ -43,6 +43,8 @@ const HOUR_MS: i64 = 3_600_000;
 const TOPICS: usize = 10;
 /// A commit every five minutes with a segment of each topic: 114 segments an hour, 10⁶ a year.
 const COMMIT_MS: i64 = 315_000;
+/// Sealed so rarely to be written in minutes; a streamer seals every hour.
+const SEAL_MS: i64 = 12 * HOUR_MS;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -154,7 +156,7 @@ async fn write_year(store: &Store, begin: TimestampMs, now: TimestampMs) -> Resu
             writer.checkpoint().await?;
         }
         let hour = Bucket::of(at);
-        if hour > sealed {
+        if Bucket::of(at.plus_millis(-SEAL_MS)) > sealed {
             writer.checkpoint().await?;
             while let Some(order) = writer.to_seal(hour) {
                 let done = seal::seal(order).await?;
