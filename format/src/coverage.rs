@@ -146,6 +146,13 @@ pub struct PartitionCoverage {
     pub next_offset: Offset,
 }
 
+impl PartitionCoverage {
+    /// The partition.
+    pub fn key(&self) -> PartitionKey {
+        PartitionKey { topic: self.topic.clone(), lineage: self.lineage, partition: self.partition }
+    }
+}
+
 /// Whether a topic is being captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]

@@ -9,11 +9,12 @@
 //! restores/<id>/plan.json, report.json
 //! intake/<date>/<hour>/<shard>-<epoch>-<sequence>-<n>.parquet
 //! topics/topic=<t>/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-<n>.parquet, or -r<n> where it was refined
+//! base/topic=<t>/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-r<n>.parquet
 //! groups/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-<n>.parquet
 //! ```
 //! Every segment's name holds its writer's epoch and a sequence: that of the manifest that will name it, or, where it was
-//! refined, the one that it is refined through, with a number that the writer counts on. So no two writers ever use one name,
-//! and no writer uses one twice.
+//! refined, the one that it is refined through, with a number that the writer counts on; for a base, the newest when it was
+//! begun. So no two writers ever use one name, and no writer uses one twice.
 
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
@@ -48,8 +49,8 @@ impl ObjectKey {
         parse_segment(&self.0).map(|(place, _)| place)
     }
 
-    /// The sequence in the name of a segment: that of the manifest that names it, or, where it was refined, the one that it
-    /// is refined through. `None` where the key is not a segment's.
+    /// The sequence in the name of a segment: that of the manifest that names it; where it was refined, the one that it is
+    /// refined through; of a base, the newest when it was begun. `None` where the key is not a segment's.
     pub fn segment_sequence(&self) -> Option<Sequence> {
         parse_segment(&self.0).map(|(_, sequence)| sequence)
     }
@@ -85,6 +86,8 @@ pub enum SegmentPlace {
     Intake(Bucket),
     /// One topic, under the bucket of its records.
     Topic(TopicName, Bucket),
+    /// Of the old records of one compacted topic the newest of each key, under the last bucket that they come from.
+    Base(TopicName, Bucket),
     /// Offsets of consumer groups, under the hour they were cut in.
     Groups(Bucket),
 }
@@ -122,6 +125,11 @@ pub fn intake() -> ObjectKey {
 /// The folder of the segments of one topic each.
 pub fn topics() -> ObjectKey {
     ObjectKey("topics".to_owned())
+}
+
+/// The folder of what is kept of the old records of compacted topics.
+pub fn base() -> ObjectKey {
+    ObjectKey("base".to_owned())
 }
 
 /// The folder of the offsets of consumer groups.
@@ -207,7 +215,7 @@ fn sequence_number(digits: &str) -> Option<Sequence> {
 pub enum Origin {
     /// Of records as they arrived.
     Cut,
-    /// Of intake segments.
+    /// Of other segments, whose place it takes.
     Refined,
 }
 
@@ -218,9 +226,9 @@ pub struct SegmentName {
     pub shard: Shard,
     /// The writer's epoch.
     pub epoch: Epoch,
-    /// The manifest that will name it, or through which it is refined.
+    /// The manifest that will name it, or through which it is refined; of a base, the newest when it was begun.
     pub sequence: Sequence,
-    /// Its number among the segments of that manifest, or among all that the writer has refined.
+    /// Its number among the segments of that manifest, or among all that the writer has made of others.
     pub number: usize,
     /// How it came to be.
     pub origin: Origin,
@@ -236,6 +244,9 @@ pub fn segment(place: &SegmentPlace, name: SegmentName) -> ObjectKey {
         SegmentPlace::Topic(topic, bucket) => {
             format!("topics/topic={topic}/date={}/hour={}/{file}", bucket.date(), bucket.hour())
         }
+        SegmentPlace::Base(topic, bucket) => {
+            format!("base/topic={topic}/date={}/hour={}/{file}", bucket.date(), bucket.hour())
+        }
         SegmentPlace::Groups(bucket) => format!("groups/date={}/hour={}/{file}", bucket.date(), bucket.hour()),
     })
 }
@@ -245,15 +256,16 @@ fn parse_segment(key: &str) -> Option<(SegmentPlace, Sequence)> {
     let named = |date: &str, hour: &str| Bucket::parse(date.strip_prefix("date=")?, hour.strip_prefix("hour=")?);
     let (place, file) = match parts.as_slice() {
         ["intake", date, hour, file] => (SegmentPlace::Intake(Bucket::parse(date, hour)?), file),
-        ["topics", topic, date, hour, file] => {
+        [folder @ ("topics" | "base"), topic, date, hour, file] => {
             let topic = TopicName::new(topic.strip_prefix("topic=")?).ok()?;
-            (SegmentPlace::Topic(topic, named(date, hour)?), file)
+            let place = if *folder == "base" { SegmentPlace::Base } else { SegmentPlace::Topic };
+            (place(topic, named(date, hour)?), file)
         }
         ["groups", date, hour, file] => (SegmentPlace::Groups(named(date, hour)?), file),
         _ => return None,
     };
     let mut numbers: Vec<&str> = file.strip_suffix(".parquet")?.split('-').collect();
-    if let (SegmentPlace::Topic(..), Some(number)) = (&place, numbers.last_mut()) {
+    if let (SegmentPlace::Topic(..) | SegmentPlace::Base(..), Some(number)) = (&place, numbers.last_mut()) {
         *number = number.strip_prefix('r').unwrap_or(number);
     }
     let lengths = numbers.iter().map(|n| n.len()).collect::<Vec<_>>();
@@ -332,7 +344,8 @@ mod tests {
             prop_assume!(topic != "." && topic != "..");
             let topic = TopicName::new(topic).expect("legal");
             let bucket = Bucket::of(TimestampMs::new(millis));
-            for place in [SegmentPlace::Topic(topic, bucket), SegmentPlace::Intake(bucket), SegmentPlace::Groups(bucket)] {
+            let of_topic = [SegmentPlace::Topic(topic.clone(), bucket), SegmentPlace::Base(topic, bucket)];
+            for place in of_topic.into_iter().chain([SegmentPlace::Intake(bucket), SegmentPlace::Groups(bucket)]) {
                 let key = segment(&place, name(number));
                 prop_assert_eq!(key.segment(), Some(place));
                 prop_assert_eq!(key.segment_sequence(), Some(Sequence::new(42)));

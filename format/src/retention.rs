@@ -1,20 +1,24 @@
 //! How long a backup is kept: which instants, and so which records. Pure.
 //!
 //! An instant is kept with all that Kafka held then: restoring it must bring back what a consumer could have read. So a record
-//! goes once it is older than the kept instants and Kafka's own retention of its topic together. What Kafka keeps for ever, or
-//! compacts, is kept whole.
+//! goes once it is older than the kept instants and Kafka's own retention of its topic together. What Kafka keeps for ever is kept
+//! whole. Of what it compacts, the newest record of each key as of the first kept instant is kept, in a base ([`Aged`]).
 //!
 //! Records go by hours ([`Bucket`]): those of a partition never go back as its offsets go up, so what goes is always its
 //! beginning, and one offset says it all ([`PartitionStart`]).
+
+mod aged;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::bucket::Bucket;
-use crate::ids::{Lineage, Offset, PartitionKey, Sequence, TimestampMs};
+use crate::ids::{Lineage, Offset, PartitionKey, Sequence, TimestampMs, TopicName};
 use crate::job::Retention;
-use crate::manifest::{PartitionStart, Retired, Segment, TopicEventKind};
-use crate::state::{State, TopicState, Totals};
+use crate::manifest::{PartitionStart, Retired, Run, Segment, TopicDescription, TopicEventKind};
+use crate::slice::Ends;
+use crate::state::{Position, State, TopicState, Totals};
+pub use aged::{Aged, AgedSegment};
 
 /// A snapshot, as far as retention is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +85,13 @@ pub enum Kept {
     From(Bucket),
     /// None: at no kept instant did Kafka have them.
     Nothing,
+    /// Of those that are filed under hours before `before` the newest of each key; all others.
+    Newest {
+        /// The hour of the first kept instant.
+        before: Bucket,
+        /// Nothing that is filed under an earlier hour than this, where Kafka deletes old records too.
+        since: Option<Bucket>,
+    },
 }
 
 /// Which records of `key` are kept where the kept instants begin at `window`.
@@ -89,9 +100,11 @@ pub fn kept(state: &State, key: &PartitionKey, window: TimestampMs) -> Kept {
     if ended(state, topic, key).is_some_and(|end| end <= window) {
         return Kept::Nothing;
     }
+    let ago = |retention| Bucket::of(window.plus_millis(-millis(retention)));
     match kafka_keeps(topic, window) {
-        Some(retention) => Kept::From(Bucket::of(window.plus_millis(-millis(retention)))),
-        None => Kept::All,
+        KafkaKeeps::All => Kept::All,
+        KafkaKeeps::For(retention) => Kept::From(ago(retention)),
+        KafkaKeeps::Newest(retention) => Kept::Newest { before: Bucket::of(window), since: retention.map(ago) },
     }
 }
 
@@ -107,14 +120,41 @@ fn ended(state: &State, topic: &TopicState, key: &PartitionKey) -> Option<Timest
     [deleted, later.map(|(_, life)| life.since)].into_iter().flatten().min()
 }
 
-/// How long Kafka kept records of a topic, at most, at any instant from `since` on; `None`: for ever, or not known.
-fn kafka_keeps(topic: &TopicState, since: TimestampMs) -> Option<Duration> {
+/// What Kafka kept of the records of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KafkaKeeps {
+    /// All, for ever; or nobody knows.
+    All,
+    /// All, for so long.
+    For(Duration),
+    /// The newest of each key; for so long, where it deletes old ones too.
+    Newest(Option<Duration>),
+}
+
+/// What Kafka kept of the records of a topic, at most, at any instant from `since` on.
+fn kafka_keeps(topic: &TopicState, since: TimestampMs) -> KafkaKeeps {
     let earlier = topic.earlier.iter().filter(|earlier| since < earlier.until).map(|earlier| &earlier.description);
-    earlier.chain([&topic.description]).try_fold(Duration::ZERO, |longest, description| {
-        let compacts = description.effective("cleanup.policy").is_none_or(|policy| policy.contains("compact"));
-        let millis = description.effective("retention.ms")?.parse::<u64>().ok().filter(|_| !compacts)?;
-        Some(longest.max(Duration::from_millis(millis)))
+    let of_one = |description: &TopicDescription| {
+        let policies = || description.effective("cleanup.policy").unwrap_or_default().split(',').map(str::trim);
+        let millis = description.effective("retention.ms").and_then(|millis| millis.parse::<u64>().ok());
+        let retention = millis.map(Duration::from_millis).filter(|_| policies().any(|policy| policy == "delete"));
+        let compacts = policies().any(|policy| policy == "compact");
+        match retention {
+            _ if compacts => KafkaKeeps::Newest(retention),
+            Some(retention) => KafkaKeeps::For(retention),
+            None => KafkaKeeps::All,
+        }
+    };
+    let all = earlier.chain([&topic.description]).map(of_one);
+    all.reduce(|one, other| match (one, other) {
+        (KafkaKeeps::For(one), KafkaKeeps::For(other)) => KafkaKeeps::For(one.max(other)),
+        (KafkaKeeps::Newest(one), KafkaKeeps::Newest(other)) => {
+            KafkaKeeps::Newest(one.zip(other).map(|(one, other)| one.max(other)))
+        }
+        // What was compacted at one kept instant and whole at another is kept whole.
+        _ => KafkaKeeps::All,
     })
+    .unwrap_or(KafkaKeeps::All)
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -126,12 +166,33 @@ fn millis(duration: Duration) -> i64 {
 pub struct Gleaner<'a> {
     state: &'a State,
     window: TimestampMs,
-    /// Segments of later manifests stay: before their records others may lie that are not sealed yet.
-    through: Sequence,
+    limits: Limits<'a>,
     groups: Option<Sequence>,
     kept: BTreeMap<PartitionKey, Kept>,
     partitions: BTreeMap<PartitionKey, Gleaned>,
+    aged: BTreeMap<TopicName, Aged>,
     freed: Totals,
+}
+
+/// How far what is seen of a log goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits<'a> {
+    /// Segments of later manifests stay: before their records others may lie that are not sealed yet.
+    pub refined: Sequence,
+    /// What later manifests have named is not in sealed buckets yet.
+    pub sealed: Sequence,
+    /// Where the kept snapshots end, the lowest of each partition. What comes later, under an old timestamp, takes the place of
+    /// nothing that they need.
+    pub cuts: &'a Ends,
+}
+
+/// What becomes of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Stays,
+    Goes,
+    /// The newest record of each key stays, in a base.
+    Ages,
 }
 
 /// What was seen of a partition.
@@ -145,24 +206,25 @@ struct Gleaned {
 }
 
 impl<'a> Gleaner<'a> {
-    /// To gather what goes where the kept instants begin at `window`, of what is refined and sealed through `through`.
-    pub fn new(state: &'a State, window: TimestampMs, through: Sequence) -> Self {
+    /// To gather what goes where the kept instants begin at `window`.
+    pub fn new(state: &'a State, window: TimestampMs, limits: Limits<'a>) -> Self {
         // The newest image of before the window begins holds what its first instants need.
         let is_before = |at: &&crate::state::GroupImageAt| {
             at.until.is_some_and(|until| until <= window) && at.image.newest.is_none_or(|newest| newest <= window)
         };
         let groups = state.group_images.iter().rev().find(is_before);
-        let (kept, partitions) = (BTreeMap::new(), BTreeMap::new());
         let groups = groups.map(|image| image.sequence);
-        Self { state, window, through, groups, kept, partitions, freed: Totals::default() }
+        let (kept, partitions, aged) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { state, window, limits, groups, kept, partitions, aged, freed: Totals::default() }
     }
 
     /// The hour from which on nothing goes, of any partition.
     pub fn end(&self) -> Bucket {
-        let held = self.state.positions.iter().filter(|(_, held)| held.first_offset < held.next_offset);
+        let holds_any = |held: &Position| held.first_offset < held.next_offset || held.base.is_some();
+        let held = self.state.positions.iter().filter(|(_, held)| holds_any(held));
         let ends = held.filter_map(|(key, _)| match kept(self.state, key, self.window) {
             Kept::All => None,
-            Kept::From(bucket) => Some(bucket),
+            Kept::From(bucket) | Kept::Newest { before: bucket, .. } => Some(bucket),
             Kept::Nothing => Some(Bucket::of(TimestampMs::new(i64::MAX))),
         });
         let image = self.state.group_images.iter().find(|image| Some(image.sequence) == self.groups);
@@ -170,42 +232,96 @@ impl<'a> Gleaner<'a> {
         ends.chain(groups).max().unwrap_or(Bucket::of(TimestampMs::new(0)))
     }
 
-    /// Takes in a segment of a sealed bucket. Says whether anything of it stays.
+    /// Takes in a segment of a sealed bucket. Says whether anything of it stays, so far.
     pub fn take(&mut self, segment: &Segment) -> bool {
         if !self.state.holds(segment) {
             return false;
         }
-        let sequence = segment.object.segment_sequence();
-        let is_old = sequence.is_some_and(|sequence| sequence <= self.through);
-        let mut goes = is_old;
+        let (mut aging, mut stays) = (Vec::new(), false);
         // Of a segment with several lives of a topic, one may have been retired before.
-        for run in segment.runs.iter().filter(|run| self.state.holds_run(run)) {
-            let key = run.key();
-            let of_run = if segment.holds_groups() {
-                is_old && sequence <= self.groups
-            } else {
-                let kept = *self.kept.entry(key.clone()).or_insert_with_key(|key| kept(self.state, key, self.window));
-                is_old && (kept == Kept::Nothing || matches!(kept, Kept::From(first) if run.bucket < first))
-            };
+        for run in self.state.live_runs(segment) {
+            let (key, fate) = (run.key(), self.fate(segment, run));
+            let held = self.state.position(&key);
             let gleaned = self.partitions.entry(key).or_default();
-            if of_run {
-                gleaned.next = gleaned.next.max(Some(run.range.next_offset()));
-                gleaned.rows = gleaned.rows.saturating_add(run.rows);
-            } else {
-                let lowest = run.min_timestamp;
-                gleaned.lowest = Some(gleaned.lowest.map_or(lowest, |other| other.min(lowest)));
-                goes = false;
+            match fate {
+                Fate::Stays => {
+                    gleaned.stays(run);
+                    stays = true;
+                }
+                Fate::Goes => gleaned.goes(run, held),
+                Fate::Ages => aging.push(run.clone()),
             }
         }
-        if goes {
+        if let Some(run) = aging.first() {
+            let aged = self.aged.entry(run.topic.clone()).or_default();
+            aged.segments.push(AgedSegment { segment: segment.clone(), runs: aging, stays });
+            return true;
+        }
+        if !stays {
             self.freed = self.freed.plus(segment).unwrap_or(self.freed);
         }
-        !goes
+        stays
     }
 
-    /// What goes. `lowest` is at or below every timestamp of what was not taken in.
-    pub fn finish(self, lowest: TimestampMs) -> Retired {
-        let Self { state, window, groups, partitions, mut freed, .. } = self;
+    fn fate(&mut self, segment: &Segment, run: &Run) -> Fate {
+        let is_base = segment.base().is_some();
+        let sequence = segment.object.segment_sequence();
+        if !is_base && sequence.is_none_or(|sequence| sequence > self.limits.refined) {
+            return Fate::Stays;
+        }
+        if segment.holds_groups() {
+            return if sequence <= self.groups { Fate::Goes } else { Fate::Stays };
+        }
+        let key = run.key();
+        let is_in_cuts = || self.limits.cuts.get(&key).is_none_or(|cut| run.range.next_offset() <= *cut);
+        match self.kept(&key) {
+            Kept::Nothing => Fate::Goes,
+            Kept::From(first) | Kept::Newest { since: Some(first), .. } if run.bucket < first => Fate::Goes,
+            Kept::Newest { before, .. } if is_base || (run.bucket < before && is_in_cuts()) => Fate::Ages,
+            _ => Fate::Stays,
+        }
+    }
+
+    fn kept(&mut self, key: &PartitionKey) -> Kept {
+        let Self { state, window, limits, .. } = *self;
+        let of_key = || match state.position(key).and_then(|held| held.base) {
+            // All of a base must be seen, where something of its partition goes.
+            Some(base) if base.added > limits.sealed => Kept::All,
+            _ => kept(state, key, window),
+        };
+        *self.kept.entry(key.clone()).or_insert_with(of_key)
+    }
+
+    /// The topics whose base is to be made anew: enough has come since that it is worth it. The others stay as they are.
+    pub fn aged(&mut self) -> Vec<Aged> {
+        let mut due = Vec::new();
+        for mut aged in std::mem::take(&mut self.aged).into_values() {
+            for run in aged.shorten() {
+                self.partitions.entry(run.key()).or_default().stays(&run);
+            }
+            due.extend(aged.is_due().then_some(aged));
+        }
+        due
+    }
+
+    /// What goes, with the bases that were made of what has aged. `lowest` is at or below every timestamp of what was not taken in.
+    pub fn finish(self, lowest: TimestampMs, made: Vec<(Aged, Vec<Segment>)>) -> Retired {
+        let Self { state, window, groups, mut partitions, mut freed, .. } = self;
+        let mut base = Vec::new();
+        for (aged, segments) in made {
+            for segment in &aged.segments {
+                for run in &segment.runs {
+                    let key = run.key();
+                    let held = state.position(&key);
+                    partitions.entry(key).or_default().goes(run, held);
+                }
+                freed = if segment.stays { freed } else { freed.plus(&segment.segment).unwrap_or(freed) };
+            }
+            for run in segments.iter().flat_map(|segment| &segment.runs) {
+                partitions.entry(run.key()).or_default().stays(run);
+            }
+            base.extend(segments);
+        }
         let starts = partitions.into_iter().filter_map(|(key, gleaned)| {
             let PartitionKey { topic, lineage, partition } = key;
             let lowest_timestamp = gleaned.lowest.map_or(lowest, |seen| seen.min(lowest));
@@ -219,7 +335,21 @@ impl<'a> Gleaner<'a> {
             freed = freed.plus_object(at.image.bytes).unwrap_or(freed);
         }
         let group_images_before = groups.filter(|_| !images.is_empty());
-        Retired { before: window, starts, group_images_before, freed }
+        Retired { before: window, starts, base, group_images_before, freed }
+    }
+}
+
+impl Gleaned {
+    fn stays(&mut self, run: &Run) {
+        let lowest = run.min_timestamp;
+        self.lowest = Some(self.lowest.map_or(lowest, |other| other.min(lowest)));
+    }
+
+    /// What is before the end of the run goes; where the run is of a base, before the start of its partition.
+    fn goes(&mut self, run: &Run, held: Option<&Position>) {
+        let start = held.map_or(Offset::new(0), |held| held.first_offset);
+        self.next = self.next.max(Some(run.range.next_offset().max(start)));
+        self.rows = self.rows.saturating_add(run.rows);
     }
 }
 

@@ -119,7 +119,7 @@ impl Sealed {
 fn hour_of(segment: &Segment) -> Option<Bucket> {
     match segment.object.segment()? {
         SegmentPlace::Intake(_) => None,
-        SegmentPlace::Topic(_, bucket) | SegmentPlace::Groups(bucket) => Some(bucket),
+        SegmentPlace::Topic(_, bucket) | SegmentPlace::Base(_, bucket) | SegmentPlace::Groups(bucket) => Some(bucket),
     }
 }
 

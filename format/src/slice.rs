@@ -67,8 +67,7 @@ impl Slice<'_> {
     }
 
     fn touched(&self, segment: Segment, state: &State) -> Option<Touched> {
-        let live = segment.runs.iter().filter(|run| state.holds_run(run));
-        let wanted: Vec<Wanted> = live.filter_map(|run| self.wanted(run)).collect();
+        let wanted: Vec<Wanted> = state.live_runs(&segment).filter_map(|run| self.wanted(run)).collect();
         (!wanted.is_empty()).then_some(Touched { segment, wanted })
     }
 

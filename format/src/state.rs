@@ -226,8 +226,11 @@ pub struct Interval {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Position {
-    /// The first offset accounted for: what was held before is retired.
+    /// The first offset accounted for: what was held before is retired, but for what is in its base.
     pub first_offset: Offset,
+    /// The base that holds, of what was before, the newest record of each key; absent where nothing of it is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
     /// The first offset not yet accounted for.
     pub next_offset: Offset,
     /// The last record before it.
@@ -239,8 +242,18 @@ pub struct Position {
     /// No record held has a lower timestamp; absent where none is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lowest_timestamp: Option<TimestampMs>,
-    /// Records held.
+    /// Records held, those of the base among them.
     pub rows: u64,
+}
+
+/// Where the newest record of each key is, of what a compacted partition held before its first offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Base {
+    /// The sequence in the names of its segments.
+    pub sequence: Sequence,
+    /// The manifest that added it.
+    pub added: Sequence,
 }
 
 impl TopicState {
@@ -299,7 +312,7 @@ impl State {
             let through = self.refined.map(|refined| refined.through);
             segment.is_intake() && segment.object.segment_sequence() <= through
         };
-        !is_replaced() && (self.retired.is_none() || segment.runs.iter().any(|run| self.holds_run(run)))
+        !is_replaced() && (self.retired.is_none() || self.live_runs(segment).next().is_some())
     }
 
     /// Whether the image of consumer groups that a manifest has added is kept; one that comes later is.
@@ -307,10 +320,18 @@ impl State {
         self.group_images.first().is_none_or(|first| first.sequence <= sequence)
     }
 
-    /// Whether a run of a segment that the log has named is not retired.
-    pub fn holds_run(&self, run: &Run) -> bool {
-        self.retired.is_none()
-            || self.position(&run.key()).is_none_or(|held| held.first_offset < run.range.next_offset())
+    /// The runs of a segment that the log has named, and that is not replaced, that are not retired.
+    pub fn live_runs<'a>(&self, segment: &'a Segment) -> impl Iterator<Item = &'a Run> {
+        let base = segment.base();
+        segment.runs.iter().filter(move |run| self.retired.is_none() || self.holds_run(run, base))
+    }
+
+    /// `base` is that of the run's segment.
+    fn holds_run(&self, run: &Run, base: Option<Sequence>) -> bool {
+        self.position(&run.key()).is_none_or(|held| match base {
+            Some(_) => held.base.map(|held| held.sequence) == base,
+            None => held.first_offset < run.range.next_offset(),
+        })
     }
 
     /// The instant from which on a restore may choose its moment; `None` while a first copy lasts.

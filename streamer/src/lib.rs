@@ -12,6 +12,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod base;
 pub mod budget;
 pub mod claim;
 pub mod cli;

@@ -1,27 +1,38 @@
 //! Retiring: instants that are not kept any longer, and the records that only they needed.
 //!
 //! ```text
-//! policy, snapshots ──▶ window ──▶ judge ──▶ sealed buckets before it ──▶ Gleaner ──▶ Retired ──▶ the next manifest
+//! policy, snapshots ──▶ window ──▶ judge ──▶ sealed buckets before it ──▶ Gleaner ─┬─────────▶ Retired ──▶ the next manifest
+//!                                    │                                               └▶ bases ─┘
 //!                                    └─▶ held, paused: nothing goes, and why is told
 //! ```
 //!
 //! Owns: what is looked at before anything goes: the clock, restores under way. Does not own: what goes
-//! ([`strimzi_backup_format::retention`], pure), the manifest, or deleting objects ([`crate::prune`]).
+//! ([`strimzi_backup_format::retention`], pure), making bases ([`crate::base`]), the manifest, or deleting objects
+//! ([`crate::prune`]).
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use strimzi_backup_format::checkpoint::Block;
-use strimzi_backup_format::ids::{RestoreId, TimestampMs};
+use strimzi_backup_format::ids::{RestoreId, Sequence, TimestampMs};
 use strimzi_backup_format::job::Retention;
 use strimzi_backup_format::layout::{self, ObjectKey};
-use strimzi_backup_format::manifest::{Retired, reader};
-use strimzi_backup_format::retention::{self, Boundary, Gleaner, Verdict};
+use strimzi_backup_format::manifest::{Retired, Segment, reader};
+use strimzi_backup_format::retention::{self, Aged, Boundary, Gleaner, Verdict};
 use strimzi_backup_format::seal::{Sealed, SealedBucket};
-use strimzi_backup_format::snapshot::catalog;
+use strimzi_backup_format::slice::Ends;
+use strimzi_backup_format::snapshot::{Snapshot, catalog};
 use strimzi_backup_format::state::{Head, State};
 use strimzi_backup_format::store::Store;
+
+use crate::base::{self, Made};
+use crate::budget::Charge;
+use crate::clock::Clock;
+use crate::pipeline::produce::Workshop;
+use crate::refine::{self, Limits};
 
 /// How far the clock may be from the store's. Beyond, nobody knows which instants are old.
 const CLOCK_TOLERANCE_MILLIS: u64 = 600_000;
@@ -34,9 +45,13 @@ const READS_AT_ONCE: usize = 8;
 
 /// What is looked at.
 #[derive(Debug)]
-pub struct Order {
-    /// The store.
-    pub store: Store,
+pub struct Order<C> {
+    /// Where bases are made, and the store.
+    pub shop: Arc<Workshop<C>>,
+    /// Files that this writer has made of others.
+    pub numbers: Arc<AtomicUsize>,
+    /// What bases may hold in memory, charged.
+    pub memory: (Limits, Charge),
     /// What the log says.
     pub state: State,
     /// What is sealed of it.
@@ -127,6 +142,9 @@ pub enum Error {
     /// A snapshot cannot be read: what it needs is not known.
     #[error(transparent)]
     Snapshot(#[from] catalog::Error),
+    /// Old records cannot be read or written anew.
+    #[error(transparent)]
+    Base(#[from] refine::Error),
     /// The store does not answer.
     #[error("read {object}")]
     Store {
@@ -141,10 +159,11 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`], where anything that decides about it cannot be read.
-pub async fn retire(order: Order) -> Result<Outcome, Error> {
-    let Order { store, state, policy, now, .. } = &order;
-    let snapshots = boundaries(store, state).await?;
-    let Some(wanted) = retention::window(policy, &snapshots, *now) else { return Ok(Outcome::Nothing) };
+pub async fn retire<C: Clock>(order: Order<C>) -> Result<Outcome, Error> {
+    let Order { shop, state, policy, now, .. } = &order;
+    let store = &shop.store;
+    let (boundaries, cuts) = kept_snapshots(store, state).await?;
+    let Some(wanted) = retention::window(policy, &boundaries, *now) else { return Ok(Outcome::Nothing) };
     let window = match retention::judge(policy, state, wanted, *now) {
         Verdict::Unmoved => return Ok(Outcome::Nothing),
         Verdict::Held { from_millis: from, to_millis: to, .. } => {
@@ -160,18 +179,25 @@ pub async fn retire(order: Order) -> Result<Outcome, Error> {
     if let Some(restore) = unfinished_restores(store, *now).await?.into_iter().next() {
         return Ok(Outcome::Held(Held::Restore(restore.id)));
     }
-    glean(&order, window).await
+    glean(&order, window, &cuts).await
 }
 
 /// Goes through the sealed buckets in which something may go.
-async fn glean(order: &Order, window: TimestampMs) -> Result<Outcome, Error> {
-    let Order { store, state, sealed, blocks, lowest, .. } = order;
-    let nothing =
-        || Retired { before: window, starts: Vec::new(), group_images_before: None, freed: Default::default() };
-    let Some((sealed, through)) = sealed.as_ref().and_then(|sealed| Some((sealed, sealed.refined?))) else {
+async fn glean<C: Clock>(order: &Order<C>, window: TimestampMs, cuts: &Ends) -> Result<Outcome, Error> {
+    let Order { shop, state, sealed, blocks, lowest, .. } = order;
+    let store = &shop.store;
+    let nothing = || Retired {
+        before: window,
+        starts: Vec::new(),
+        base: Vec::new(),
+        group_images_before: None,
+        freed: Default::default(),
+    };
+    let Some((sealed, refined)) = sealed.as_ref().and_then(|sealed| Some((sealed, sealed.refined?))) else {
         return Ok(Outcome::Retire(Box::new(nothing()), Vec::new()));
     };
-    let mut gleaner = Gleaner::new(state, window, through);
+    let limits = retention::Limits { refined, sealed: sealed.through, cuts };
+    let mut gleaner = Gleaner::new(state, window, limits);
     let end = gleaner.end();
     let (old, young): (Vec<SealedBucket>, Vec<SealedBucket>) =
         sealed.buckets.iter().cloned().partition(|sealed| sealed.bucket < end);
@@ -190,24 +216,58 @@ async fn glean(order: &Order, window: TimestampMs) -> Result<Outcome, Error> {
     }
     let unread = young.iter().filter_map(|bucket| bucket.min_timestamp);
     let unread = unread.chain(blocks.iter().filter_map(|block| block.min_timestamp)).chain(*lowest);
-    let retired = gleaner.finish(unread.min().unwrap_or(TimestampMs::new(i64::MAX)));
+    let made = bases(order, gleaner.aged(), window).await?;
+    let retired = gleaner.finish(unread.min().unwrap_or(TimestampMs::new(i64::MAX)), made);
     Ok(Outcome::Retire(Box::new(retired), emptied))
 }
 
-/// The snapshots of this backup. One that is older than what is kept is no boundary any more.
-async fn boundaries(store: &Store, state: &State) -> Result<Vec<Boundary>, Error> {
+/// Makes the bases that are due, one after the other.
+async fn bases<C: Clock>(
+    order: &Order<C>,
+    due: Vec<Aged>,
+    window: TimestampMs,
+) -> Result<Vec<(Aged, Vec<Segment>)>, Error> {
+    let Order { shop, numbers, memory: (limits, _), state, .. } = order;
+    let sequence = state.head.map_or(Sequence::new(0), |head| head.sequence);
+    let mut made = Vec::new();
+    for aged in due {
+        let topic = aged.topic().map(ToString::to_string);
+        match base::make(shop, &aged, window, (sequence, numbers.as_ref()), *limits).await? {
+            Some(Made { segments, dropped }) => {
+                tracing::info!(topic, dropped, segments = segments.len(), "kept of old records the newest of each key");
+                made.push((aged, segments));
+            }
+            None => tracing::warn!(
+                topic,
+                "a partition has more old records than memory has room to decide about; the topic is kept whole; raise \
+                 backup.memoryBudget"
+            ),
+        }
+    }
+    Ok(made)
+}
+
+/// The snapshots of this backup that are kept, and where the lowest of them ends in each partition. One that is older than what is
+/// kept is no boundary any more.
+async fn kept_snapshots(store: &Store, state: &State) -> Result<(Vec<Boundary>, Ends), Error> {
     let listed = catalog::list(store).await?;
     let loaded: Vec<_> = futures::stream::iter(listed)
         .map(|listed| async move { catalog::load(store, state.backup, &listed.id).await })
         .buffered(READS_AT_ONCE)
         .try_collect()
         .await?;
-    let boundary = |snapshot: strimzi_backup_format::snapshot::Snapshot| Boundary {
-        observed_at: snapshot.manifest.observed_at,
-        keep_forever: snapshot.keep.is_some(),
-    };
-    let is_kept = |at: &Boundary| state.retired.is_none_or(|retired| retired.before <= at.observed_at);
-    Ok(loaded.into_iter().flatten().map(boundary).filter(is_kept).collect())
+    let is_kept = |at: &Snapshot| state.retired.is_none_or(|retired| retired.before <= at.manifest.observed_at);
+    let (mut boundaries, mut cuts) = (Vec::new(), Ends::new());
+    for snapshot in loaded.into_iter().flatten().filter(is_kept) {
+        let (observed_at, keep_forever) = (snapshot.manifest.observed_at, snapshot.keep.is_some());
+        boundaries.push(Boundary { observed_at, keep_forever });
+        for position in snapshot.positions {
+            let end = position.next_offset;
+            let cut = cuts.entry(position.key()).or_insert(end);
+            *cut = end.min(*cut);
+        }
+    }
+    Ok((boundaries, cuts))
 }
 
 /// By how many milliseconds the clock, when it cut the newest manifest and now, differs from the store's; `None` where it is

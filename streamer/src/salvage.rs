@@ -104,7 +104,7 @@ pub async fn run(store: &Store) -> Result<Salvage, Error> {
         unreadable: Vec::new(),
     };
     let mut runs: BTreeMap<PartitionKey, Vec<Run>> = BTreeMap::new();
-    for folder in [layout::intake(), layout::topics()] {
+    for folder in [layout::intake(), layout::topics(), layout::base()] {
         let prefix = folder.below(&store.prefix);
         let failed = |error| Error::NoListing(StoreError::new("list", &prefix, error));
         let footers = store

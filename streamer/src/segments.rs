@@ -114,7 +114,7 @@ fn check(log: &Log, slice: &Slice) -> Result<(), Error> {
 }
 
 fn entry(segment: Segment, state: &State, slice: &Slice) -> Option<Entry> {
-    let live = segment.runs.into_iter().filter(|run| state.holds_run(run) && slice.overlaps(run));
+    let live = state.live_runs(&segment).filter(|run| slice.overlaps(run)).cloned();
     let runs: Vec<RunEntry> = live.map(RunEntry::from).collect();
     (!runs.is_empty()).then_some(Entry { object: segment.object, bytes: segment.bytes, runs })
 }

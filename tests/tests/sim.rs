@@ -15,7 +15,7 @@ use sim::seeds::{self, number};
 const SEEDS: u64 = 2_000;
 
 /// What two thousand histories must have in them, or they prove less than they seem to.
-const WANTED: [&str; 19] = [
+const WANTED: [&str; 20] = [
     "Create",
     "Put",
     "MultipartStart",
@@ -32,6 +32,7 @@ const WANTED: [&str; 19] = [
     "Refined",
     "Sealed",
     "Retired",
+    "Base",
     "Pruned",
     "RetentionOverrun",
     "TopicDeleted",
@@ -99,6 +100,11 @@ fn finds_a_planted_writer_without_a_fence() {
 #[test]
 fn finds_a_planted_prune_of_what_is_needed() {
     seeds_to_find(Sabotage::DeleteAnother, 200, &["was pruned, and the log holds it"]);
+}
+
+#[test]
+fn a78_finds_a_planted_base_that_misses_a_key() {
+    seeds_to_find(Sabotage::BaseMissesKey, 200, &["the base of payments"]);
 }
 
 #[test]

@@ -261,6 +261,10 @@ fn check_segments(manifest: &Manifest) -> Result<(), Violation> {
         // Whether it is refined, its name tells.
         return Err(contradiction(&segment.object));
     }
+    if let Some(segment) = manifest.segments.iter().find(|segment| segment.base().is_some()) {
+        // Only what retires something may leave a base for it.
+        return Err(contradiction(&segment.object));
+    }
     manifest.named_segments().try_for_each(check_segment)
 }
 
@@ -269,7 +273,7 @@ fn check_segment(segment: &Segment) -> Result<(), Violation> {
     let place = segment.object.segment().ok_or_else(|| contradiction(&segment.object))?;
     let filed = segment.runs.iter().all(|run| match &place {
         SegmentPlace::Intake(_) => !run.topic.is_consumer_offsets(),
-        SegmentPlace::Topic(topic, bucket) => {
+        SegmentPlace::Topic(topic, bucket) | SegmentPlace::Base(topic, bucket) => {
             run.topic == *topic && run.bucket == *bucket && !run.topic.is_consumer_offsets()
         }
         SegmentPlace::Groups(bucket) => run.topic.is_consumer_offsets() && run.bucket == *bucket,

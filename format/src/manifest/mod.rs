@@ -89,7 +89,8 @@ pub struct Manifest {
 impl Manifest {
     /// Every segment that it names for the first time.
     pub fn named_segments(&self) -> impl Iterator<Item = &Segment> {
-        self.segments.iter().chain(self.refined.iter().flat_map(|refined| &refined.segments))
+        let refined = self.refined.iter().flat_map(|refined| &refined.segments);
+        self.segments.iter().chain(refined).chain(self.retired.iter().flat_map(|retired| &retired.base))
     }
 }
 
@@ -138,6 +139,12 @@ impl Segment {
     /// Whether it holds records of many topics, until they are written anew by topic.
     pub fn is_intake(&self) -> bool {
         matches!(self.object.segment(), Some(SegmentPlace::Intake(_)))
+    }
+
+    /// Which base of its topic it belongs to: the sequence in the names of all of its segments. `None` where it is none.
+    pub fn base(&self) -> Option<Sequence> {
+        let is_base = matches!(self.object.segment(), Some(SegmentPlace::Base(..)));
+        self.object.segment_sequence().filter(|_| is_base)
     }
 }
 

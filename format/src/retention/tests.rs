@@ -1,6 +1,7 @@
 use std::num::NonZeroU32;
 
 use super::*;
+use crate::layout::{SegmentName, SegmentPlace};
 use crate::manifest::{Segment, TopicDescription};
 use crate::sample::{at, description, empty_state, key, position, run, segment, topic};
 use crate::state::{Interval, Life, Position, Retirement, TopicState};
@@ -80,6 +81,7 @@ fn with_topic(state: &mut State, name: &str, description: TopicDescription) {
     let held = position(&key(name, 0, 0), 100);
     let held = Position {
         first_offset: Offset::new(0),
+        base: None,
         next_offset: held.next_offset,
         last_record: held.last_record,
         highest_timestamp: Some(at(99 * 60)),
@@ -118,17 +120,100 @@ fn a_topic_that_kept_longer_at_a_kept_instant_is_kept_for_that() {
     assert_eq!(of(at(12 * HOUR)), Kept::From(Bucket::of(at(11 * HOUR))), "no kept instant saw it");
 }
 
+fn limits<'a>(cuts: &'a Ends, refined: u64) -> Limits<'a> {
+    Limits { refined: Sequence::new(refined), sealed: Sequence::new(refined), cuts }
+}
+
 #[test]
-fn a78_a_compacted_topic_is_kept_whole() {
+fn a78_of_a_compacted_topic_the_newest_of_each_key_is_kept() {
     let mut state = empty_state();
-    with_topic(&mut state, "compacted", described(&[("cleanup.policy", "compact")], &[("retention.ms", "1000")]));
-    with_topic(&mut state, "both", described(&[("cleanup.policy", "compact,delete")], &[("retention.ms", "1000")]));
-    for name in ["compacted", "both"] {
-        assert_eq!(kept(&state, &key(name, 0, 0), at(1000 * HOUR)), Kept::All);
-    }
-    let mut gleaner = Gleaner::new(&state, at(1000 * HOUR), Sequence::new(9));
-    assert!(gleaner.take(&hour_of("compacted", 0)));
-    assert_eq!(gleaner.finish(at(0)).starts, []);
+    let millis = 3 * HOUR * 1000;
+    let retention = [("retention.ms", millis.to_string())];
+    let retention = retention.each_ref().map(|(name, millis)| (*name, millis.as_str()));
+    with_topic(&mut state, "compacted", described(&[("cleanup.policy", "compact")], &retention));
+    with_topic(&mut state, "both", described(&[("cleanup.policy", "compact,delete")], &retention));
+    with_topic(&mut state, "changed", described(&[("cleanup.policy", "compact")], &retention));
+    let earlier = crate::state::Earlier { until: at(11 * HOUR), description: described(&[DELETE], &retention) };
+    state.topics.get_mut(&topic("changed")).expect("there").earlier.push(earlier);
+    let of = |name: &str, window| kept(&state, &key(name, 0, 0), window);
+    let (before, since) = (Bucket::of(at(10 * HOUR)), Some(Bucket::of(at(7 * HOUR))));
+    assert_eq!(of("compacted", at(10 * HOUR)), Kept::Newest { before, since: None });
+    assert_eq!(of("both", at(10 * HOUR)), Kept::Newest { before, since });
+    assert_eq!(of("changed", at(10 * HOUR)), Kept::All, "it was whole at the first kept instant");
+    assert_eq!(of("changed", at(11 * HOUR)), Kept::Newest { before: Bucket::of(at(11 * HOUR)), since: None });
+}
+
+/// What a base is made of.
+fn base(name: &str, sequence: u64, rows: u64) -> Segment {
+    let run = Run { bucket: Bucket::of(at(0)), ..run(&key(name, 0, 0), 0..60, rows) };
+    let place = SegmentPlace::Base(run.topic.clone(), run.bucket);
+    let name = SegmentName { sequence: Sequence::new(sequence), ..hour_of(name, 0).1 };
+    Segment { object: crate::layout::segment(&place, name), ..segment(vec![run]) }
+}
+
+#[test]
+fn a78_what_has_aged_gives_way_to_a_base_of_it() {
+    let mut state = empty_state();
+    with_topic(&mut state, "accounts", described(&[("cleanup.policy", "compact")], &[]));
+    let cuts = Ends::new();
+    let mut gleaner = Gleaner::new(&state, at(HOUR + 60), limits(&cuts, 2));
+    assert_eq!(gleaner.end(), Bucket::of(at(HOUR)));
+    let (first, _) = hour_of("accounts", 0);
+    assert!(gleaner.take(&first) && gleaner.take(&hour_of("accounts", 1).0), "nothing goes before the base is made");
+    let due = gleaner.aged();
+    let aged: Vec<&Segment> = due.iter().flat_map(|aged| &aged.segments).map(|aged| &aged.segment).collect();
+    assert_eq!(aged, [&first]);
+    let made = due.into_iter().map(|aged| (aged, vec![base("accounts", 2, 5)])).collect();
+    let retired = gleaner.finish(at(5 * HOUR), made);
+    let start = &retired.starts[0];
+    assert_eq!((start.first_offset, start.rows, start.lowest_timestamp), (Offset::new(60), 60, at(0)));
+    assert_eq!(retired.bases(), BTreeMap::from([(start.key(), (Sequence::new(2), 5))]));
+    assert_eq!(retired.freed, Totals { segments: 1, bytes: 1000, rows: 60, raw_bytes: 3000 });
+}
+
+#[test]
+fn a78_without_a_base_what_has_aged_stays_whole() {
+    let mut state = empty_state();
+    with_topic(&mut state, "accounts", described(&[("cleanup.policy", "compact")], &[]));
+    let cuts = Ends::new();
+    let mut gleaner = Gleaner::new(&state, at(HOUR + 60), limits(&cuts, 2));
+    assert!(gleaner.take(&hour_of("accounts", 0).0));
+    assert_eq!(gleaner.aged().len(), 1);
+    let retired = gleaner.finish(at(0), Vec::new());
+    assert_eq!((retired.starts, retired.base, retired.freed), (Vec::new(), Vec::new(), Totals::default()));
+}
+
+#[test]
+fn a78_what_came_after_a_kept_snapshot_ended_takes_the_place_of_nothing_in_it() {
+    let mut state = empty_state();
+    with_topic(&mut state, "accounts", described(&[("cleanup.policy", "compact")], &[]));
+    let cuts = Ends::from([(key("accounts", 0, 0), Offset::new(59))]);
+    let mut gleaner = Gleaner::new(&state, at(HOUR + 60), limits(&cuts, 2));
+    assert!(gleaner.take(&hour_of("accounts", 0).0));
+    assert_eq!(gleaner.aged(), []);
+}
+
+#[test]
+fn a78_a_base_is_made_anew_once_half_of_it_has_come_since_and_all_of_it_was_seen() {
+    let mut state = empty_state();
+    with_topic(&mut state, "accounts", described(&[("cleanup.policy", "compact")], &[]));
+    state.retired = Some(crate::state::Retirement { before: at(HOUR), observed_at: at(HOUR) });
+    let held = state.positions.get_mut(&key("accounts", 0, 0)).expect("there");
+    (held.first_offset, held.rows) = (Offset::new(60), 45);
+    held.base = Some(crate::state::Base { sequence: Sequence::new(2), added: Sequence::new(3) });
+    let (cuts, old) = (Ends::new(), base("accounts", 2, 5));
+    assert!(state.holds(&old) && !state.holds(&base("accounts", 1, 5)) && !state.holds(&hour_of("accounts", 0).0));
+    let due = |sealed: u64, bytes: u64| {
+        let mut gleaner = Gleaner::new(&state, at(3 * HOUR), limits(&cuts, sealed));
+        let old = Segment { bytes, ..old.clone() };
+        assert!(gleaner.take(&old) && gleaner.take(&hour_of("accounts", 1).0));
+        let due = gleaner.aged();
+        let made = due.iter().map(|aged| (aged.clone(), Vec::new())).collect();
+        (due.len(), gleaner.finish(at(0), made).starts.first().map(|start| (start.first_offset, start.rows)))
+    };
+    assert_eq!(due(2, 1000), (0, None), "the base is not sealed yet");
+    assert_eq!(due(3, 2000), (1, Some((Offset::new(100), 45))));
+    assert_eq!(due(3, 2002), (0, None), "less than half has come");
 }
 
 #[test]
@@ -141,8 +226,8 @@ fn a41_a_life_that_was_over_before_the_window_is_of_no_kept_instant() {
     assert_eq!(kept(&state, &key("gone", 0, 0), at(5 * HOUR)), Kept::Nothing);
 }
 
-/// The sealed segment of the records of one hour.
-fn hour_of(name: &str, hour: i64) -> Segment {
+/// The sealed segment of the records of one hour, and its name.
+fn hour_of(name: &str, hour: i64) -> (Segment, SegmentName) {
     let (first, end) = (hour * 60, ((hour + 1) * 60).min(100));
     let rows = u64::try_from(end - first).expect("few");
     let run = crate::manifest::Run {
@@ -151,15 +236,15 @@ fn hour_of(name: &str, hour: i64) -> Segment {
         bucket: Bucket::of(at(first * 60)),
         ..run(&key(name, 0, 0), first..end, rows)
     };
-    let place = crate::layout::SegmentPlace::Topic(run.topic.clone(), run.bucket);
-    let name = crate::layout::SegmentName {
+    let place = SegmentPlace::Topic(run.topic.clone(), run.bucket);
+    let name = SegmentName {
         shard: crate::ids::Shard::ONLY,
         epoch: crate::ids::Epoch::new(1),
         sequence: Sequence::new(2),
         number: usize::try_from(hour).expect("few"),
         origin: crate::layout::Origin::Refined,
     };
-    Segment { object: crate::layout::segment(&place, name), ..segment(vec![run]) }
+    (Segment { object: crate::layout::segment(&place, name), ..segment(vec![run]) }, name)
 }
 
 #[test]
@@ -167,10 +252,11 @@ fn whole_hours_go_from_the_beginning_of_a_partition() {
     let mut state = empty_state();
     with_topic(&mut state, "orders", described(&[("retention.ms", "0")], &[DELETE]));
     state.totals = Totals { segments: 2, bytes: 2000, rows: 100, raw_bytes: 6000 };
-    let mut gleaner = Gleaner::new(&state, at(HOUR + 60), Sequence::new(2));
+    let cuts = Ends::new();
+    let mut gleaner = Gleaner::new(&state, at(HOUR + 60), limits(&cuts, 2));
     assert_eq!(gleaner.end(), Bucket::of(at(HOUR)));
-    assert!(!gleaner.take(&hour_of("orders", 0)) && gleaner.take(&hour_of("orders", 1)));
-    let retired = gleaner.finish(at(5 * HOUR));
+    assert!(!gleaner.take(&hour_of("orders", 0).0) && gleaner.take(&hour_of("orders", 1).0));
+    let retired = gleaner.finish(at(5 * HOUR), Vec::new());
     let start = &retired.starts[0];
     assert_eq!((start.first_offset, start.rows, start.lowest_timestamp), (Offset::new(60), 60, at(HOUR)));
     assert_eq!(retired.freed, Totals { segments: 1, bytes: 1000, rows: 60, raw_bytes: 3000 });
@@ -180,9 +266,10 @@ fn whole_hours_go_from_the_beginning_of_a_partition() {
 fn what_is_not_sealed_through_stays() {
     let mut state = empty_state();
     with_topic(&mut state, "orders", described(&[("retention.ms", "0")], &[DELETE]));
-    let mut gleaner = Gleaner::new(&state, at(50 * HOUR), Sequence::new(1));
-    assert!(gleaner.take(&hour_of("orders", 0)));
-    assert_eq!(gleaner.finish(at(0)).starts, []);
+    let cuts = Ends::new();
+    let mut gleaner = Gleaner::new(&state, at(50 * HOUR), limits(&cuts, 1));
+    assert!(gleaner.take(&hour_of("orders", 0).0));
+    assert_eq!(gleaner.finish(at(0), Vec::new()).starts, []);
 }
 
 #[test]
@@ -203,9 +290,10 @@ fn of_images_the_newest_one_stays_that_was_whole_before_the_window() {
     };
     // What the third holds was committed after the window begins, in part.
     state.group_images = vec![image(1, 0, 0), image(2, HOUR, HOUR), image(3, 2 * HOUR, 2 * HOUR + 5)];
-    let retired = Gleaner::new(&state, at(2 * HOUR + 1), Sequence::new(9)).finish(at(0));
+    let cuts = Ends::new();
+    let retired = Gleaner::new(&state, at(2 * HOUR + 1), limits(&cuts, 9)).finish(at(0), Vec::new());
     assert_eq!(retired.group_images_before, Some(Sequence::new(2)));
     assert_eq!((retired.freed.segments, retired.freed.bytes), (1, 100));
-    let nothing = Gleaner::new(&state, at(HOUR - 1), Sequence::new(9)).finish(at(0));
+    let nothing = Gleaner::new(&state, at(HOUR - 1), limits(&cuts, 9)).finish(at(0), Vec::new());
     assert_eq!((nothing.group_images_before, nothing.freed.segments), (None, 0));
 }

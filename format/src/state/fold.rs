@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    CLAIMS_KEPT, ClaimRecord, DESCRIPTIONS_KEPT, Earlier, GroupImageAt, Head, Interval, Life, Position, Refinement,
-    Retirement, State, TopicState,
+    Base, CLAIMS_KEPT, ClaimRecord, DESCRIPTIONS_KEPT, Earlier, GroupImageAt, Head, Interval, Life, Position,
+    Refinement, Retirement, State, TopicState,
 };
 use crate::checksum::Sha256;
 use crate::ids::{Offset, PartitionId, PartitionKey, TimestampMs};
@@ -42,18 +42,22 @@ impl State {
             self.refined = Some(Refinement { through: refined.through, observed_at: manifest.observed_at });
         }
         if let Some(retired) = &manifest.retired {
-            self.fold_retired(retired, manifest.observed_at);
+            self.fold_retired(retired, manifest);
         }
         self.fold_head(manifest, digest);
         Ok(())
     }
 
-    fn fold_retired(&mut self, retired: &Retired, observed_at: TimestampMs) {
+    fn fold_retired(&mut self, retired: &Retired, manifest: &Manifest) {
+        let Manifest { sequence: added, observed_at, .. } = *manifest;
         let Retired { before, starts, group_images_before, .. } = retired;
+        let mut bases = retired.bases();
         for start in starts {
             let Some(held) = self.positions.get_mut(&start.key()) else { continue };
+            let base = bases.remove(&start.key());
             held.first_offset = start.first_offset;
-            held.rows = held.rows.saturating_sub(start.rows);
+            held.base = base.map(|(sequence, _)| Base { sequence, added });
+            held.rows = held.rows.saturating_sub(start.rows).saturating_add(base.map_or(0, |(_, rows)| rows));
             held.lowest_timestamp = held.lowest_timestamp.map(|_| start.lowest_timestamp).filter(|_| held.rows > 0);
         }
         if let Some(first) = *group_images_before {
@@ -93,6 +97,7 @@ impl State {
     ) {
         let held = self.positions.entry(key).or_insert(Position {
             first_offset: base,
+            base: None,
             next_offset: base,
             last_record: None,
             highest_timestamp: None,

@@ -101,6 +101,7 @@ async fn a_position_keeps_its_first_offset_its_extremes_in_time_and_its_rows() {
     commit(&mut writer, Draft { gaps: gaps.clone(), positions: vec![nothing_read], ..Draft::default() }).await;
     let lost = Position {
         first_offset: Offset::new(5),
+        base: None,
         next_offset: Offset::new(10),
         last_record: None,
         highest_timestamp: None,

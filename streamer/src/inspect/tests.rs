@@ -92,6 +92,7 @@ fn log() -> Log {
         orders,
         Position {
             first_offset: Offset::new(7),
+            base: None,
             next_offset: Offset::new(1_234_574),
             last_record: None,
             highest_timestamp: None,

@@ -17,6 +17,8 @@ pub enum Kind {
     Intake,
     /// Records of one topic.
     Topic,
+    /// Of the old records of a compacted topic the newest of each key.
+    Base,
     /// Offsets of consumer groups.
     Groups,
     /// A bucket manifest.
@@ -29,14 +31,15 @@ pub enum Kind {
 
 impl Kind {
     /// All of them. Documents come after what they list.
-    pub const ALL: [Self; 6] =
-        [Self::Intake, Self::Topic, Self::Groups, Self::Bucket, Self::Checkpoint, Self::Snapshot];
+    pub const ALL: [Self; 7] =
+        [Self::Intake, Self::Topic, Self::Base, Self::Groups, Self::Bucket, Self::Checkpoint, Self::Snapshot];
 
     /// Where they lie.
     pub fn folder(self) -> ObjectKey {
         match self {
             Self::Intake => layout::intake(),
             Self::Topic => layout::topics(),
+            Self::Base => layout::base(),
             Self::Groups => layout::groups(),
             Self::Bucket => layout::buckets(),
             Self::Checkpoint => layout::checkpoints(strimzi_backup_format::ids::Shard::ONLY),
@@ -49,6 +52,7 @@ impl Kind {
         match self {
             Self::Intake => "intake segments",
             Self::Topic => "topic segments",
+            Self::Base => "base segments",
             Self::Groups => "files with offsets of groups",
             Self::Bucket => "bucket manifests",
             Self::Checkpoint => "checkpoints",
@@ -118,7 +122,7 @@ impl Keep {
     /// What becomes of an object; `snapshot` is its document, where it is one. What was written after `young` stays.
     pub fn judge(&self, object: &Listed, snapshot: Option<&Snapshot>, young: TimestampMs) -> Verdict {
         let may_go = match object.kind {
-            Kind::Intake | Kind::Topic | Kind::Groups => {
+            Kind::Intake | Kind::Topic | Kind::Base | Kind::Groups => {
                 let key = ObjectKey::try_from(object.key.clone()).ok();
                 let sequence = key.as_ref().and_then(ObjectKey::segment_sequence);
                 sequence.is_some_and(|sequence| sequence <= self.head) && !self.is_named(object)

@@ -11,25 +11,28 @@
 //! Invariants: the records that come out are those that went in, each once, under their offsets; the offsets of a partition
 //! ascend within a file; memory is bounded by [`Limits`] and one row group, and [`Limits`] are charged to the process's budget.
 
+mod files;
 mod sorter;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use strimzi_backup_format::checkpoint::Block;
 use strimzi_backup_format::ids::{PartitionKey, Sequence};
-use strimzi_backup_format::layout::{self, Origin, SegmentName, SegmentPlace};
+use strimzi_backup_format::layout::SegmentPlace;
 use strimzi_backup_format::manifest::{Refined, Segment, reader};
 use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::segment;
 use strimzi_backup_format::segment::slice::{SliceError, SliceReader, Wanted, estimated_bytes};
 use strimzi_backup_format::state::{State, Totals};
+use strimzi_backup_format::store::Store;
 
 use crate::budget::{Budget, Charge};
 use crate::clock::Clock;
-use crate::pipeline::produce::{Workshop, run_on, upload};
-use sorter::{Finished, Rest, Sorter};
+use crate::pipeline::produce::Workshop;
+pub(crate) use files::Files;
+pub(crate) use sorter::{Keep, Rest};
 
 /// Blocks that are refined at once: so many runs are held in memory, and so much work is lost where it does not succeed.
 const BLOCKS_AT_ONCE: usize = 8;
@@ -126,17 +129,14 @@ pub async fn refine<C: Clock>(
         }
     }
     let mut work = Work {
-        shop: shop.as_ref(),
-        sorter: Some(Sorter::new(shop.options.clone(), limits, rest)),
+        files: Files::new(&shop, SegmentPlace::Topic, (through, &numbers), (limits, rest)),
         through,
-        numbers: &numbers,
-        segments: Vec::new(),
         replaced: Totals::default(),
         read: BTreeMap::new(),
     };
     for block in &order.blocks {
         for segment in intake(&shop, &order.state, block).await? {
-            work.take(&order.state, segment).await?;
+            work.take(&shop.store, &order.state, segment).await?;
         }
     }
     let refined = work.finish().await;
@@ -153,12 +153,8 @@ async fn intake<C: Clock>(shop: &Workshop<C>, state: &State, block: &Block) -> R
 
 /// Refining under way.
 struct Work<'a, C> {
-    shop: &'a Workshop<C>,
-    /// Away while a thread works on it.
-    sorter: Option<Sorter>,
+    files: Files<'a, C>,
     through: Sequence,
-    numbers: &'a AtomicUsize,
-    segments: Vec<Segment>,
     replaced: Totals,
     /// What was read of each partition, in order; what follows on is joined.
     read: BTreeMap<PartitionKey, Vec<OffsetRange>>,
@@ -166,89 +162,51 @@ struct Work<'a, C> {
 
 impl<C: Clock> Work<'_, C> {
     /// Takes in all records of one intake segment.
-    async fn take(&mut self, state: &State, segment: Segment) -> Result<(), Error> {
+    async fn take(&mut self, store: &Store, state: &State, segment: Segment) -> Result<(), Error> {
         self.replaced = self.replaced.plus(&segment).unwrap_or(self.replaced);
-        let live: Vec<_> = segment.runs.iter().filter(|run| state.holds_run(run)).cloned().collect();
+        let live: Vec<_> = state.live_runs(&segment).cloned().collect();
         for run in &live {
             join(self.read.entry(run.key()).or_default(), run.range);
         }
         let wanted = live.iter().cloned().map(Wanted::all).collect();
         let bytes: Vec<u64> = live.iter().map(|run| estimated_bytes(&segment, run)).collect();
-        let mut reader = SliceReader::open(&self.shop.store, segment, wanted).await?;
+        let mut reader = SliceReader::open(store, segment, wanted).await?;
         let mut runs = live.into_iter().zip(bytes).peekable();
         while let Some(rows) = reader.next_group().await? {
             let row_group = runs.peek().map(|(run, _)| run.row_group);
             let of_group: Vec<_> =
                 std::iter::from_fn(|| runs.next_if(|(run, _)| Some(run.row_group) == row_group)).collect();
-            let finished = self.on_thread(move |sorter| sorter.take(of_group, rows)).await?;
-            self.upload(finished).await;
+            self.files.take(of_group, rows, Keep::All).await?;
         }
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<Refined, Error> {
-        loop {
-            let finished = self.on_thread(|sorter| sorter.finish_one()).await?;
-            if finished.is_empty() {
-                break;
-            }
-            self.upload(finished).await;
-        }
-        self.check()?;
-        Ok(Refined { through: self.through, segments: self.segments, replaced: self.replaced })
+    async fn finish(self) -> Result<Refined, Error> {
+        let Self { files, through, replaced, read } = self;
+        let segments = files.finish().await?;
+        check(&read, &segments)?;
+        Ok(Refined { through, segments, replaced })
     }
+}
 
-    /// Runs work on the sorter where it may block.
-    async fn on_thread(
-        &mut self,
-        work: impl FnOnce(&mut Sorter) -> Result<Vec<Finished>, Error> + Send + 'static,
-    ) -> Result<Vec<Finished>, Error> {
-        let Some(mut sorter) = self.sorter.take() else { return Ok(Vec::new()) };
-        let permit = self.shop.encoders.acquire().await;
-        let (sorter, done) = run_on(self.shop.pool, move || {
-            let done = work(&mut sorter);
-            Ok((sorter, done))
-        })
-        .await?;
-        drop(permit);
-        self.sorter = Some(sorter);
-        done
+/// Compares the offsets that came out with those that went in.
+fn check(read: &BTreeMap<PartitionKey, Vec<OffsetRange>>, segments: &[Segment]) -> Result<(), Error> {
+    let mut written: BTreeMap<PartitionKey, Vec<OffsetRange>> = BTreeMap::new();
+    for run in segments.iter().flat_map(|segment| &segment.runs) {
+        written.entry(run.key()).or_default().push(run.range);
     }
-
-    async fn upload(&mut self, finished: Vec<Finished>) {
-        for Finished { topic, bucket, encoded } in finished {
-            let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-            let name = SegmentName {
-                shard: self.shop.shard,
-                epoch: self.shop.epoch,
-                sequence: self.through,
-                number,
-                origin: Origin::Refined,
-            };
-            let object = layout::segment(&SegmentPlace::Topic(topic, bucket), name);
-            self.segments.push(upload(self.shop, object, encoded).await);
-        }
+    for ranges in written.values_mut() {
+        ranges.sort_unstable();
+        let sorted = std::mem::take(ranges);
+        sorted.into_iter().for_each(|range| join(ranges, range));
     }
-
-    /// Compares the offsets that came out with those that went in.
-    fn check(&self) -> Result<(), Error> {
-        let mut written: BTreeMap<PartitionKey, Vec<OffsetRange>> = BTreeMap::new();
-        for run in self.segments.iter().flat_map(|segment| &segment.runs) {
-            written.entry(run.key()).or_default().push(run.range);
-        }
-        for ranges in written.values_mut() {
-            ranges.sort_unstable();
-            let sorted = std::mem::take(ranges);
-            sorted.into_iter().for_each(|range| join(ranges, range));
-        }
-        if written == self.read {
-            return Ok(());
-        }
-        let differs = |key: &&PartitionKey| written.get(*key) != self.read.get(*key);
-        match self.read.keys().chain(written.keys()).find(differs) {
-            Some(key) => Err(Error::Unequal(key.clone())),
-            None => Ok(()),
-        }
+    if written == *read {
+        return Ok(());
+    }
+    let differs = |key: &&PartitionKey| written.get(*key) != read.get(*key);
+    match read.keys().chain(written.keys()).find(differs) {
+        Some(key) => Err(Error::Unequal(key.clone())),
+        None => Ok(()),
     }
 }
 

@@ -4,6 +4,7 @@
 //! for as long as it is possible. Does no I/O.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::ids::{LeaderEpoch, PartitionKey, TopicName};
@@ -17,6 +18,7 @@ use strimzi_backup_format::segment::encode::{
 use strimzi_backup_format::segment::slice::GroupRows;
 
 use super::{Error, Limits};
+use crate::base::Dropped;
 use crate::pipeline::plan::{ROW_GROUP_BYTES, ROW_GROUP_VALUES};
 
 /// A file, ready to be uploaded.
@@ -38,7 +40,25 @@ const FILE_BYTES: usize = 36 << 20;
 const REST_BYTES: u64 = 40 << 20;
 
 /// What is still to come for each file, about, in bytes as they are stored.
-pub(super) type Rest = BTreeMap<(TopicName, Bucket), u64>;
+pub(crate) type Rest = BTreeMap<(TopicName, Bucket), u64>;
+
+/// Which rows are taken.
+#[derive(Clone, Debug)]
+pub(crate) enum Keep {
+    /// All.
+    All,
+    /// Those that are not dropped, of rows that are counted on from a number.
+    But(Arc<Dropped>, usize),
+}
+
+impl Keep {
+    /// Whether the next row is taken.
+    fn next(&mut self) -> bool {
+        let Self::But(dropped, number) = self else { return true };
+        *number += 1;
+        !dropped.holds(*number - 1)
+    }
+}
 
 /// Sorts records.
 #[derive(Debug)]
@@ -78,7 +98,12 @@ impl Sorter {
 
     /// Takes the rows of one row group in, which belong to `runs`, in their order, each with about how many bytes it has. Gives
     /// the files that are full, and those that memory has no room for.
-    pub(super) fn take(&mut self, runs: Vec<(Run, u64)>, rows: GroupRows) -> Result<Vec<Finished>, Error> {
+    pub(super) fn take(
+        &mut self,
+        runs: Vec<(Run, u64)>,
+        rows: GroupRows,
+        mut keep: Keep,
+    ) -> Result<Vec<Finished>, Error> {
         let mut rows = rows.peekable();
         let mut finished = Vec::new();
         for (run, bytes) in runs {
@@ -87,10 +112,15 @@ impl Sorter {
             let file = self.files.entry(place.clone()).or_default();
             let waiting = file.waiting.entry(key.clone()).or_insert_with(Waiting::new);
             let before = waiting.builder.memory();
-            let begun = waiting.begin(&run);
-            let mut sealed = begun;
+            let (mut has_begun, mut sealed) = (waiting.go_on(&run), 0);
             while let Some(row) = rows.next_if(|row| is_of(row, &key, run.range)) {
                 let (_, record) = row?;
+                if !keep.next() {
+                    continue;
+                }
+                if !std::mem::replace(&mut has_begun, true) {
+                    sealed += waiting.begin(&run);
+                }
                 file.values += 1 + record.headers.len();
                 sealed += waiting.append(&record, run.leader_epoch);
             }
@@ -192,16 +222,20 @@ impl Waiting {
         Self { runs: Vec::new(), builder: BatchBuilder::new(false) }
     }
 
-    /// Goes on with a run: as part of the one before where it follows on, else as one of its own. Gives the bytes of the batch
-    /// that it closed.
-    fn begin(&mut self, run: &Run) -> usize {
+    /// Goes on with a run as part of the one before, where it follows on; says whether it does.
+    fn go_on(&mut self, run: &Run) -> bool {
         if let Some(last) = self.runs.last_mut()
             && last.range.next_offset() == run.range.base()
             && let Ok(joined) = OffsetRange::new(last.range.base(), run.range.next_offset())
         {
             last.range = joined;
-            return 0;
+            return true;
         }
+        false
+    }
+
+    /// Begins a run of its own. Gives the bytes of the batch that it closed.
+    fn begin(&mut self, run: &Run) -> usize {
         let sealed = self.seal();
         self.runs.push(RunInput { key: run.key(), range: run.range, bucket: run.bucket, batches: Vec::new() });
         sealed

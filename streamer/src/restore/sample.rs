@@ -78,6 +78,7 @@ pub(super) fn topic_state(id: &str, partitions: i32) -> TopicState {
 pub(super) fn position(next: i64, lowest: i64) -> Position {
     Position {
         first_offset: Offset::new(0),
+        base: None,
         next_offset: Offset::new(next),
         last_record: None,
         highest_timestamp: Some(at(lowest + next)),

@@ -71,14 +71,16 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     /// Makes sure that what was uploaded long ago is still there: a prune may have taken it for left over. That happens to a
     /// process that was frozen, or that a store kept waiting.
     async fn check_uploads(&self, draft: &Draft, observed_at: TimestampMs) -> Result<(), Error> {
-        let since = draft.refined.as_ref().and(self.upkeep.refined_since).map_or(observed_at, |at| at.min(observed_at));
+        let is_made = draft.refined.is_some() || draft.retired.is_some();
+        let since = self.upkeep.made_since.filter(|_| is_made).map_or(observed_at, |at| at.min(observed_at));
         if self.parts.clock.now().millis_since(since) < LONG_AGO_MILLIS {
             return Ok(());
         }
         let refined = draft.refined.iter().flat_map(|refined| &refined.segments);
+        let base = draft.retired.iter().flat_map(|retired| &retired.base);
         let image = draft.group_image.as_ref().map(|image| &image.object);
         let store = self.parts.writer.store();
-        for object in draft.segments.iter().chain(refined).map(|segment| &segment.object).chain(image) {
+        for object in draft.segments.iter().chain(refined).chain(base).map(|segment| &segment.object).chain(image) {
             // Where the store does not tell, the commit is tried, and fails as long as it does.
             let found = store.inner.head(&object.below(&store.prefix)).await;
             if matches!(found, Err(object_store::Error::NotFound { .. })) {

@@ -34,7 +34,7 @@ const RETIRE_EVERY: Duration = Duration::from_secs(3600);
 pub(super) enum Done {
     Refined(Result<Refined, refine::Error>, TimestampMs),
     Sealed(Result<seal::Done, SealError>),
-    Retired(Result<Outcome, retire::Error>),
+    Retired(Result<Outcome, retire::Error>, TimestampMs),
 }
 
 /// What is under way, and when to look again.
@@ -57,9 +57,9 @@ pub(super) struct Upkeep {
     emptied: Vec<ObjectKey>,
     /// Whether what has come of a job is not committed yet.
     uncommitted: bool,
-    /// When the first file was made of what is refined and not committed.
-    pub(super) refined_since: Option<TimestampMs>,
-    /// Files refined by this writer.
+    /// When the first file was made of what was made of other segments and is not committed.
+    pub(super) made_since: Option<TimestampMs>,
+    /// Files that this writer has made of others.
     numbers: Arc<AtomicUsize>,
 }
 
@@ -80,7 +80,7 @@ impl Upkeep {
             retire: now,
             emptied: Vec::new(),
             uncommitted: false,
-            refined_since: None,
+            made_since: None,
             numbers: Arc::default(),
         }
     }
@@ -187,9 +187,14 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         if !self.parts.retention.is_limited() || Instant::now() < self.upkeep.retire {
             return;
         }
+        // What is written anew of old records takes as much memory as refining does.
+        let limits = Limits::of(&self.parts.budget);
+        let Some(charge) = limits.charge(&self.parts.budget) else { return };
         let writer = &self.parts.writer;
         let order = retire::Order {
-            store: writer.store().clone(),
+            shop: Arc::clone(&self.parts.workshop),
+            numbers: Arc::clone(&self.upkeep.numbers),
+            memory: (limits, charge),
             state: writer.state().clone(),
             sealed: writer.sealed_buckets().cloned(),
             blocks: writer.blocks().to_vec(),
@@ -198,7 +203,8 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             now: self.parts.clock.now(),
         };
         self.upkeep.retire = Instant::now() + RETIRE_EVERY;
-        let work = async move { Done::Retired(retire::retire(order).await) };
+        let began = order.now;
+        let work = async move { Done::Retired(retire::retire(order).await, began) };
         self.upkeep.job = Some(AbortOnDropHandle::new(tokio::spawn(work)));
     }
 
@@ -224,15 +230,18 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         match done {
             Done::Refined(Ok(refined), began) => {
                 (self.pending.refined, self.upkeep.uncommitted) = (Some(refined), true);
-                self.upkeep.refined_since = Some(began);
+                self.upkeep.made_since = Some(began);
             }
             Done::Sealed(Ok(done)) => {
                 tracing::info!(before = %done.sealed.before, buckets = done.sealed.buckets.len(), "sealed");
                 self.parts.writer.sealed(done);
                 self.upkeep.unlisted = true;
             }
-            Done::Retired(Ok(outcome)) => self.take_outcome(outcome),
-            Done::Retired(Err(error)) => self.upkeep_failed("retire", &error),
+            Done::Retired(Ok(outcome), began) => {
+                self.upkeep.made_since = Some(began);
+                self.take_outcome(outcome);
+            }
+            Done::Retired(Err(error), _) => self.upkeep_failed("retire", &error),
             Done::Refined(Err(error), _) => {
                 self.upkeep_failed("refine", &error);
                 self.upkeep.refine = Instant::now() + AFTER_FAILURE;
@@ -252,7 +261,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     /// Tells what was retired, once that is committed.
     pub(super) fn retired(&mut self, retired: &Retired) {
         // A checkpoint soon: a prune goes by them.
-        (self.upkeep.uncommitted, self.upkeep.unlisted) = (false, true);
+        (self.upkeep.uncommitted, self.upkeep.unlisted, self.upkeep.made_since) = (false, true, None);
         let emptied = std::mem::take(&mut self.upkeep.emptied);
         self.parts.writer.emptied(&emptied);
         let metrics = &self.parts.metrics;
@@ -267,7 +276,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         let metrics = &self.parts.metrics;
         metrics.refined_segments.inc_by(refined.replaced.segments);
         metrics.refined_bytes.inc_by(refined.replaced.bytes);
-        (self.upkeep.uncommitted, self.upkeep.refined_since) = (false, None);
+        (self.upkeep.uncommitted, self.upkeep.made_since) = (false, None);
         self.upkeep.oldest = (self.parts.writer.intake_bytes() > 0).then(|| Bucket::of(observed_at));
         let (replaced, segments) = (refined.replaced.segments, refined.segments.len());
         tracing::info!(through = %refined.through, replaced, segments, "refined intake segments");

@@ -82,7 +82,7 @@ impl Ledger {
             }
         }
         imbalances.extend(manifest.refined.iter().flat_map(|refined| self.refine(refined)));
-        manifest.retired.iter().for_each(|retired| self.retire(retired));
+        imbalances.extend(manifest.retired.iter().flat_map(|retired| self.retire(retired)));
         imbalances
     }
 
@@ -116,13 +116,33 @@ impl Ledger {
         }
     }
 
-    fn retire(&mut self, retired: &Retired) {
+    /// Moves the starts of partitions. What is kept of before them, in a base, must be of before them, and no more than was.
+    fn retire(&mut self, retired: &Retired) -> Vec<Imbalance> {
+        let mut imbalances = Vec::new();
+        let mut kept: BTreeMap<PartitionKey, (OffsetRange, u64)> = BTreeMap::new();
+        for run in retired.base.iter().flat_map(|segment| &segment.runs) {
+            let (range, rows) = kept.entry(run.key()).or_insert((run.range, 0));
+            let (base, next) = (range.base().min(run.range.base()), range.next_offset().max(run.range.next_offset()));
+            *range = OffsetRange::new(base, next).unwrap_or(*range);
+            *rows = rows.saturating_add(run.rows);
+        }
         for start in &retired.starts {
-            if let Some(account) = self.accounts.get_mut(&start.key()) {
-                account.first = start.first_offset;
-                account.retired = account.retired.saturating_add(start.rows);
+            let Some(account) = self.accounts.get_mut(&start.key()) else { continue };
+            account.first = start.first_offset;
+            account.retired = account.retired.saturating_add(start.rows);
+            if let Some((range, rows)) = kept.get(&start.key())
+                && range.next_offset() <= start.first_offset
+                && *rows <= start.rows
+            {
+                account.named = account.named.saturating_add(*rows);
+                kept.remove(&start.key());
             }
         }
+        imbalances.extend(kept.into_iter().map(|(key, (range, _))| Imbalance {
+            problem: format!("the base of {key} is not of what is retired"),
+            affected: Affected::new(&key, range),
+        }));
+        imbalances
     }
 
     /// Posts the records of a run: they were decoded, or are reported as harmed or not looked at.

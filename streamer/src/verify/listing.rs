@@ -48,7 +48,7 @@ impl Listing {
     /// The runs of a manifest's segments that are live, and not retired.
     pub(super) fn live_runs<'a>(&'a self, manifest: &'a Manifest) -> impl Iterator<Item = &'a Run> {
         let live = manifest.named_segments().filter(|segment| self.log.state.holds(segment));
-        live.flat_map(|segment| &segment.runs).filter(|run| self.log.state.holds_run(run))
+        live.flat_map(|segment| self.log.state.live_runs(segment))
     }
 
     /// Whether the reader came exactly as far.

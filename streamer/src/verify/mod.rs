@@ -259,7 +259,8 @@ impl Walk<'_> {
         let Self { latest, .. } = self;
         let is_live = |segment: &Segment| latest.as_ref().is_none_or(|latest| latest.holds(segment));
         let refined = manifest.refined.map(|refined| refined.segments).unwrap_or_default();
-        let segments = manifest.segments.into_iter().map(|segment| (segment, false));
+        let base = manifest.retired.map(|retired| retired.base).unwrap_or_default();
+        let segments = manifest.segments.into_iter().chain(base).map(|segment| (segment, false));
         named.extend(
             segments.chain(refined.into_iter().map(|segment| (segment, true))).map(|(segment, is_refined)| Named {
                 is_live: is_live(&segment),

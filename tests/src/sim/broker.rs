@@ -226,10 +226,15 @@ pub fn keeps(topic: &TopicName) -> Option<i64> {
     }
 }
 
+/// Whether Kafka compacts a topic of the simulation.
+pub fn compacts(topic: &TopicName) -> bool {
+    topic.as_str() == "payments"
+}
+
 fn config_of(topic: &TopicName) -> TopicConfig {
     let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let own = match topic.as_str() {
-        "payments" => vec![text("cleanup.policy", "compact")],
+        _ if compacts(topic) => vec![text("cleanup.policy", "compact")],
         "late" => vec![text("retention.ms", "-1")],
         _ => keeps(topic).map(|millis| text("retention.ms", &millis.to_string())).into_iter().collect(),
     };

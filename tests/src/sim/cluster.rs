@@ -278,6 +278,14 @@ impl Cluster {
     }
 }
 
+/// Often one of few, so that records of one key follow each other.
+fn random_key(dice: &mut Dice) -> Option<Bytes> {
+    if dice.once_in(3) {
+        return random_bytes(dice, 9);
+    }
+    Some(Bytes::copy_from_slice(&dice.below(6).to_le_bytes()[..1]))
+}
+
 fn random_bytes(dice: &mut Dice, most: u64) -> Option<Bytes> {
     let len = match dice.below(8) {
         0 => return None,
@@ -310,7 +318,7 @@ fn random_record(offset: i64, now: TimestampMs, dice: &mut Dice) -> Record {
         offset: Offset::new(offset),
         timestamp: TimestampMs::new(timestamp),
         timestamp_type: kinds[dice.index(kinds.len())],
-        key: random_bytes(dice, 9),
+        key: random_key(dice),
         value: random_bytes(dice, longest),
         headers: (0..headers).map(|_| header(dice)).collect(),
     }

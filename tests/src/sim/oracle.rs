@@ -27,7 +27,8 @@ use strimzi_backup_format::store::Store;
 
 use super::cluster::{Cluster, Fate, Life, Log};
 
-use upkeep::{check_retired, refine};
+use super::broker::compacts;
+use upkeep::{Left, check_base, check_retired, refine};
 
 /// What accounts for a range of offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,14 @@ pub struct Oracle {
     records: Records,
     /// The partitions whose beginning was retired.
     shortened: BTreeSet<PartitionKey>,
+    /// Those of which the newest record of each key is left.
+    aged: BTreeSet<PartitionKey>,
+    /// What is in their bases.
+    bases: Records,
+    /// Every segment with records of compacted topics that was ever named.
+    compacted: Vec<Segment>,
+    /// A planted bug: one record of the bases is not there.
+    pub misses_a_key: bool,
     /// The rows of the segments that were read already.
     read: BTreeMap<ObjectKey, Vec<(PartitionKey, Record)>>,
     /// What each writer selects; written by the writers.
@@ -79,6 +88,10 @@ impl Oracle {
             tiles: Tiles::new(),
             records: Records::new(),
             shortened: BTreeSet::new(),
+            aged: BTreeSet::new(),
+            bases: Records::new(),
+            compacted: Vec::new(),
+            misses_a_key: false,
             read: BTreeMap::new(),
             selections: Selections::default(),
             rows_by_epoch: BTreeMap::new(),
@@ -140,6 +153,8 @@ impl Oracle {
             self.tiles.entry(hole.key()).or_default().push((hole.range, Tile::Hole));
         }
         self.segments.extend(manifest.segments.iter().cloned());
+        let compacted = |segment: &&Segment| segment.runs.iter().any(|run| compacts(&run.topic));
+        self.compacted.extend(manifest.segments.iter().filter(compacted).cloned());
         if let Some(refined) = &manifest.refined {
             self.seen.insert("Refined".to_owned());
             refine(&mut self.segments, &mut self.tiles, refined)?;
@@ -148,13 +163,19 @@ impl Oracle {
             self.seen.extend((!retired.starts.is_empty()).then(|| "Retired".to_owned()));
             for start in &retired.starts {
                 let held = self.records.get(&start.key());
-                check_retired(state, &self.cluster.lock(), start, retired.before, held)
+                let left = check_retired(state, &self.cluster.lock(), start, retired.before, held)
                     .with_context(|| format!("{} retired below {}", start.key(), start.first_offset))?;
+                match left {
+                    Left::Newest => self.aged.insert(start.key()),
+                    Left::Nothing => self.aged.remove(&start.key()),
+                };
                 let tiles = self.tiles.entry(start.key()).or_default();
                 tiles.retain(|(range, _)| start.first_offset < range.next_offset());
                 self.shortened.insert(start.key());
             }
-            self.segments.retain(|segment| segment.runs.iter().any(|run| state.holds_run(run)));
+            self.seen.extend((!retired.base.is_empty()).then(|| "Base".to_owned()));
+            self.segments.extend(retired.base.iter().cloned());
+            self.segments.retain(|segment| state.live_runs(segment).next().is_some());
         }
         let cluster = self.cluster.lock();
         check_honesty(state, &cluster).context("recoverable.until is not honest")?;
@@ -187,6 +208,7 @@ impl Oracle {
             "{totals:?}: {count}, {bytes}, {rows}"
         );
         self.read_segments().await?;
+        self.check_bases().await?;
         self.read_orphans().await?;
         let cluster = self.cluster.lock();
         let mut keys: Vec<&PartitionKey> = self.tiles.keys().collect();
@@ -226,19 +248,48 @@ impl Oracle {
     /// Reads what is live. A segment with several lives of a topic stays while one of them is kept.
     async fn read_segments(&mut self) -> Result<()> {
         self.records.clear();
+        self.bases.clear();
         for segment in &self.segments {
             if !self.read.contains_key(&segment.object) {
                 self.read.insert(segment.object.clone(), read(&self.store, segment).await?);
             }
             for (key, record) in &self.read[&segment.object] {
-                let first = self.state.as_ref().and_then(|state| state.position(key)).map(|held| held.first_offset);
-                if Some(record.offset) < first {
-                    continue;
-                }
+                let held = self.state.as_ref().and_then(|state| state.position(key));
+                let records = match segment.base() {
+                    Some(base) if held.and_then(|held| held.base).is_some_and(|held| held.sequence == base) => {
+                        &mut self.bases
+                    }
+                    None if Some(record.offset) >= held.map(|held| held.first_offset) => &mut self.records,
+                    _ => continue,
+                };
                 let offset = record.offset.get();
-                let twice = self.records.entry(key.clone()).or_default().insert(offset, record.clone());
+                let twice = records.entry(key.clone()).or_default().insert(offset, record.clone());
                 ensure!(twice.is_none(), "{key} holds offset {offset} twice");
             }
+        }
+        Ok(())
+    }
+
+    /// Holds what is left of compacted partitions against everything that was ever captured of them.
+    async fn check_bases(&mut self) -> Result<()> {
+        let Some(before) = self.state.as_ref().and_then(|state| state.retired).map(|retired| retired.before) else {
+            return Ok(());
+        };
+        if self.misses_a_key {
+            self.bases.values_mut().find_map(BTreeMap::pop_first);
+        }
+        for segment in &self.compacted {
+            if !self.read.contains_key(&segment.object) {
+                self.read.insert(segment.object.clone(), read(&self.store, segment).await?);
+            }
+        }
+        for key in &self.aged {
+            let rows = self.compacted.iter().flat_map(|segment| &self.read[&segment.object]);
+            let of_key = rows.filter(|(of, _)| of == key).map(|(_, record)| (record.offset.get(), record.clone()));
+            let captured: BTreeMap<i64, Record> = of_key.collect();
+            let held = [&self.bases, &self.records].into_iter().filter_map(|records| records.get(key)).flatten();
+            let held = held.map(|(offset, record)| (*offset, record.clone())).collect();
+            check_base(&captured, &held, before).with_context(|| format!("the base of {key}"))?;
         }
         Ok(())
     }
@@ -278,7 +329,8 @@ impl Oracle {
         }
         ensure!(next == end, "its ranges end at {next}, its position is {end}");
         let is_shortened = self.shortened.contains(key);
-        let rows = self.records.get(key).map_or(0, |records| records.len() as u64);
+        let count = |records: &Records| records.get(key).map_or(0, |records| records.len() as u64);
+        let rows = count(&self.records) + count(&self.bases);
         ensure!(position.rows == rows, "{} records are held, its position says {}", rows, position.rows);
         if held.began == TopicEventKind::Recreated && !is_shortened {
             ensure!(first.get() == 0, "a re-created topic's first offset is {first}");

@@ -32,6 +32,8 @@ pub enum Sabotage {
     ResumeElsewhere,
     /// With what may go, something goes that is needed.
     DeleteAnother,
+    /// A base misses a key: its first record is hidden from the oracle.
+    BaseMissesKey,
 }
 
 /// A store with a planted bug before it.

@@ -69,7 +69,8 @@ impl World {
         let began = Instant::now();
         let store: Arc<dyn ObjectStore> = Arc::new(TimedStore::new(began));
         let cluster: Arc<Mutex<Cluster>> = Arc::default();
-        let oracle = Oracle::new(Arc::clone(&store), Arc::clone(&cluster));
+        let mut oracle = Oracle::new(Arc::clone(&store), Arc::clone(&cluster));
+        oracle.misses_a_key = sabotage == Some(Sabotage::BaseMissesKey);
         let selections = Arc::clone(&oracle.selections);
         let weather = Arc::default();
         let around = Surroundings { store, cluster, selections, weather, began, sabotage };

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Violation;
-use crate::ids::PartitionKey;
+use crate::ids::{Offset, PartitionKey};
 use crate::layout::SegmentPlace;
-use crate::manifest::{Manifest, Refined, Retired};
+use crate::manifest::{Manifest, PartitionStart, Refined, Retired, Run, Segment};
 use crate::offset_range::OffsetRange;
 use crate::state::{State, Totals};
 
@@ -62,7 +62,8 @@ fn check_ranges(state: &State, refined: &Refined) -> Result<(), Violation> {
     Ok(())
 }
 
-/// A retirement goes forward only, and moves starts of partitions up, never beyond what is held.
+/// A retirement goes forward only, and moves starts of partitions up, never beyond what is held. Where it leaves the start of a
+/// partition, it makes its base anew.
 pub(super) fn check_retired(state: &State, manifest: &Manifest) -> Result<(), Violation> {
     let Some(retired) = &manifest.retired else { return Ok(()) };
     let refuse = |why: String| Err(not_retired(retired, why));
@@ -73,17 +74,52 @@ pub(super) fn check_retired(state: &State, manifest: &Manifest) -> Result<(), Vi
     for start in &retired.starts {
         let key = start.key();
         let Some(held) = state.position(&key) else { return refuse(format!("{key} was never captured")) };
-        if start.first_offset <= held.first_offset || start.first_offset > held.next_offset || start.rows > held.rows {
+        let goes_back = start.first_offset < held.first_offset;
+        let stays = start.first_offset == held.first_offset && held.base.is_none();
+        if goes_back || stays || start.first_offset > held.next_offset || start.rows > held.rows {
             return refuse(format!("{key} cannot begin at {} without {} records", start.first_offset, start.rows));
         }
         if !seen.insert(key.clone()) {
             return refuse(format!("{key} is named twice"));
         }
     }
+    check_base(state, manifest, retired)?;
     match retired.group_images_before {
         Some(first) if state.group_images.iter().all(|image| image.sequence != first) => {
             refuse(format!("manifest {first} has no image of consumer groups"))
         }
         _ => Ok(()),
     }
+}
+
+/// A base holds, of partitions whose start is told, offsets below it, once, and no more records than go. It is newer than the
+/// one before.
+fn check_base(state: &State, manifest: &Manifest, retired: &Retired) -> Result<(), Violation> {
+    let refuse = |why: String| Err(not_retired(retired, why));
+    let made = retired.base.first().and_then(Segment::base);
+    if let Some(other) = retired.base.iter().find(|segment| segment.base().is_none() || segment.base() != made) {
+        return refuse(format!("{} is not of one base with the others", other.object));
+    }
+    if made >= Some(manifest.sequence) {
+        return refuse("its base was begun after it".to_owned());
+    }
+    let starts: BTreeMap<PartitionKey, &PartitionStart> =
+        retired.starts.iter().map(|start| (start.key(), start)).collect();
+    let mut runs: Vec<&Run> = retired.base.iter().flat_map(|segment| &segment.runs).collect();
+    runs.sort_unstable_by_key(|run| (run.key(), run.range));
+    for (run, next) in runs.iter().zip(runs.iter().skip(1)) {
+        if run.key() == next.key() && next.range.base() < run.range.next_offset() {
+            return refuse(format!("its base holds offsets of {} twice", run.key()));
+        }
+    }
+    let ends: BTreeMap<PartitionKey, Offset> = runs.iter().map(|run| (run.key(), run.range.next_offset())).collect();
+    for (key, (made, rows)) in retired.bases() {
+        let before = state.position(&key).and_then(|held| held.base).map(|base| base.sequence);
+        let end = ends.get(&key).copied();
+        match starts.get(&key) {
+            Some(start) if end <= Some(start.first_offset) && rows <= start.rows && before < Some(made) => {}
+            _ => return refuse(format!("its base of {key} is not of what goes")),
+        }
+    }
+    Ok(())
 }

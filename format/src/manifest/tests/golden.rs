@@ -21,11 +21,11 @@ use crate::sample::{at, behind, gap, hole, key, range, run, segment, topic};
 use crate::seal::{Sealed, SealedBucket};
 use crate::snapshot::{Keep, Label, Snapshot};
 use crate::state::{
-    ClaimRecord, Earlier, GroupImageAt, Head, Interval, Life, Position, Refinement, Retirement, State, TopicState,
-    Totals,
+    Base, ClaimRecord, Earlier, GroupImageAt, Head, Interval, Life, Position, Refinement, Retirement, State,
+    TopicState, Totals,
 };
 use crate::store::Store;
-use upkeep::{refined, replacing, retiring, sealed};
+use upkeep::{base, refined, replacing, retiring, sealed, with_base};
 
 const IDENTITY: &str = "identity-v1.json";
 const MANIFEST: &str = "manifest-v1.json.zst";
@@ -277,6 +277,7 @@ fn held(
 ) -> Position {
     Position {
         first_offset: Offset::new(offsets.start),
+        base: None,
         next_offset: Offset::new(offsets.end),
         last_record,
         highest_timestamp: times.map(|(_, highest)| highest),
@@ -365,10 +366,7 @@ fn after() -> State {
         positions: BTreeMap::from([
             (key("__consumer_offsets", 0, 7), held(20..30, last(29, 1), Some((at(20), at(84))), 2)),
             (key("audit", 0, 0), held(5..9, None, None, 0)),
-            (
-                key("customers", 0, 0),
-                Position { lowest_timestamp: None, ..held(50..52, last(49, 3), Some((at(1), at(50))), 0) },
-            ),
+            (key("customers", 0, 0), with_base(held(50..52, last(49, 3), Some((at(1), at(50))), 3))),
             (key("customers", 1, 0), held(0..3, last(2, 4), Some((at(100), at(101))), 3)),
             (key("orders", 0, 0), held(10..112, last(108, -1), Some((least, most)), 74)),
             (key("orders", 0, 1), held(0..40, last(39, 3), Some((at(0), at(39))), 40)),
@@ -388,7 +386,7 @@ fn after() -> State {
         .concat(),
         refined: Some(Refinement { through: Sequence::new(2), observed_at: at(120) }),
         retired: Some(Retirement { before: at(60), observed_at: at(120) }),
-        totals: Totals { segments: 5, bytes: 9_016_488, rows: 121, raw_bytes: 30_025_622 },
+        totals: Totals { segments: 6, bytes: 9_017_188, rows: 124, raw_bytes: 30_025_922 },
         ..before()
     }
 }
@@ -417,7 +415,7 @@ fn checkpoint() -> Checkpoint {
         state: after(),
         sealed: Some(sealed()),
         blocks: vec![block(1, b"checkpoint 1"), second],
-        segments: vec![intake(), filed(), groups(), refined()],
+        segments: vec![intake(), filed(), groups(), refined(), base()],
     }
 }
 
@@ -480,7 +478,7 @@ async fn a_reader_believes_the_golden_checkpoint_by_the_golden_manifest() {
     assert_eq!((log.identity, log.state, log.ignored), (identity(), after(), Vec::new()));
     assert_eq!(
         (&log.blocks[..2], &*log.block_segments),
-        (&checkpoint().blocks[..], &vec![intake(), filed(), groups(), refined()])
+        (&checkpoint().blocks[..], &vec![intake(), filed(), groups(), refined(), base()])
     );
 }
 

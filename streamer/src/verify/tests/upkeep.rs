@@ -67,6 +67,7 @@ async fn what_is_retired_is_accounted_for_and_a_wrong_count_is_found() {
         let retired = Retired {
             before: TimestampMs::new(START),
             starts: vec![start],
+            base: Vec::new(),
             group_images_before: None,
             freed: Totals::default(),
         };

@@ -1,6 +1,6 @@
 //! What refining and retiring may do, held against what Kafka held.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
 use strimzi_backup_format::ids::TimestampMs;
@@ -8,18 +8,28 @@ use strimzi_backup_format::manifest::{PartitionStart, Refined, Segment, TopicEve
 use strimzi_backup_format::record::Record;
 use strimzi_backup_format::state::State;
 
-use super::super::broker::keeps;
+use super::super::broker::{compacts, keeps};
 use super::super::cluster::Cluster;
 use super::{Tile, Tiles, lives};
 
-/// Whether what is retired of a partition was not to be seen in Kafka any more at any instant that is kept.
+/// What retiring left of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nothing that a kept instant needs.
+    Nothing,
+    /// The newest record of each key.
+    Newest,
+}
+
+/// Whether what is retired of a partition was not to be seen in Kafka any more at any instant that is kept; of a compacted one,
+/// what must be left of it.
 pub(super) fn check_retired(
     state: &State,
     cluster: &Cluster,
     start: &PartitionStart,
     before: TimestampMs,
     held: Option<&BTreeMap<i64, Record>>,
-) -> Result<()> {
+) -> Result<Left> {
     let key = start.key();
     let (_, life) = lives(&key, state, cluster)?;
     let number = usize::try_from(key.partition.get()).unwrap_or(usize::MAX);
@@ -30,10 +40,13 @@ pub(super) fn check_retired(
     let now = topic.current.get(&key.partition).filter(|now| **now != key.lineage);
     let after = now.and_then(|now| topic.lives.get(usize::try_from(now.get()).ok()?));
     if after.is_some_and(|after| after.began == TopicEventKind::Truncated && after.since <= before) {
-        return Ok(());
+        return Ok(Left::Nothing);
     }
     if over(life.deleted_at) || partition.branches.iter().any(|branch| over(branch.gone_at)) {
-        return Ok(());
+        return Ok(Left::Nothing);
+    }
+    if compacts(&key.topic) {
+        return Ok(Left::Newest);
     }
     let keeps = keeps(&key.topic).context("Kafka keeps its records for ever")?;
     for (offset, record) in held.into_iter().flatten().take_while(|(offset, _)| **offset < start.first_offset.get()) {
@@ -42,7 +55,7 @@ pub(super) fn check_retired(
         let age = record.timestamp.min(appended_at);
         ensure!(age.plus_millis(keeps) < before, "{offset} of {age} is retired, and kept is all since {before}");
     }
-    Ok(())
+    Ok(Left::Nothing)
 }
 
 /// Puts what was refined in the place of what it replaces.
@@ -67,4 +80,35 @@ pub(super) fn refine(segments: &mut Vec<Segment>, tiles: &mut Tiles, refined: &R
     }
     segments.extend(refined.segments.iter().cloned());
     Ok(())
+}
+
+/// Whether what is held of a compacted partition makes, at each kept instant, the table that everything makes that was captured.
+pub(super) fn check_base(
+    captured: &BTreeMap<i64, Record>,
+    held: &BTreeMap<i64, Record>,
+    before: TimestampMs,
+) -> Result<()> {
+    for (offset, record) in held {
+        ensure!(captured.get(offset) == Some(record), "{offset} in the base differs from what was captured");
+    }
+    let later = captured.values().map(|record| record.timestamp).filter(|timestamp| *timestamp > before);
+    let instants: BTreeSet<TimestampMs> = later.chain([before]).collect();
+    for instant in instants {
+        let (of_all, of_held) = (table(captured, instant), table(held, instant));
+        ensure!(of_held == of_all, "at {instant} the table is {of_held:?}, and was {of_all:?}");
+    }
+    Ok(())
+}
+
+/// Where the value of each key stands that a consumer knows once it has read all of `until` or before.
+fn table(records: &BTreeMap<i64, Record>, until: TimestampMs) -> BTreeMap<&[u8], i64> {
+    let mut table = BTreeMap::new();
+    for (offset, record) in records.iter().filter(|(_, record)| record.timestamp <= until) {
+        let Some(key) = &record.key else { continue };
+        match &record.value {
+            Some(_) => table.insert(key.as_ref(), *offset),
+            None => table.remove(key.as_ref()),
+        };
+    }
+    table
 }

@@ -15,12 +15,27 @@ pub(super) fn replacing() -> Refined {
     Refined { through: Sequence::new(2), segments: vec![refined()], replaced }
 }
 
+/// What is kept of the records of a compacted topic before its start.
+pub(super) fn base() -> Segment {
+    let run = run(&key("customers", 0, 0), 0..50, 3);
+    let name = SegmentName { sequence: Sequence::new(2), origin: Origin::Refined, ..place(13) };
+    let object = layout::segment(&SegmentPlace::Base(run.topic.clone(), run.bucket), name);
+    Segment { object, bytes: 700, raw_bytes: 300, ..segment(vec![run]) }
+}
+
+/// A position of which the base is held.
+pub(super) fn with_base(position: Position) -> Position {
+    let base = Some(Base { sequence: Sequence::new(2), added: Sequence::new(3) });
+    Position { base, ..position }
+}
+
 pub(super) fn retiring() -> Retired {
     let PartitionKey { topic, lineage, partition } = key("customers", 0, 0);
     let (first_offset, lowest_timestamp) = (Offset::new(50), at(1));
     Retired {
         before: at(60),
         starts: vec![PartitionStart { topic, lineage, partition, first_offset, rows: 50, lowest_timestamp }],
+        base: vec![base()],
         group_images_before: Some(Sequence::new(2)),
         freed: Totals { segments: 1, bytes: 1000, rows: 50, raw_bytes: 3000 },
     }
