@@ -93,7 +93,8 @@ fn finds_a_planted_commit_without_read_back() {
 #[test]
 fn finds_a_planted_writer_without_a_fence() {
     // A manifest stands no more as its writer put it: that writer, the next reader or the oracle sees it.
-    let told = ["is gone or changed while streaming", "was changed or removed", "the hash chain is broken", " stand"];
+    let chain = ["the hash chain is broken", "it follows a manifest with digest"];
+    let told = ["is gone or changed while streaming", "was changed or removed", chain[0], chain[1], " stand"];
     seeds_to_find(Sabotage::NoFence, 200, &told);
 }
 

@@ -28,7 +28,7 @@ use strimzi_backup_format::store::Store;
 use super::cluster::{Cluster, Fate, Life, Log};
 
 use super::broker::compacts;
-use upkeep::{Left, check_base, check_retired, refine};
+use upkeep::{Left, check_base, check_retired, refine, take_one};
 
 /// What accounts for a range of offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,7 +276,8 @@ impl Oracle {
             return Ok(());
         };
         if self.misses_a_key {
-            self.bases.values_mut().find_map(BTreeMap::pop_first);
+            let aged = self.bases.iter_mut().filter(|(key, _)| self.aged.contains(key));
+            let _ = aged.map(|(_, base)| base).any(|base| take_one(base, before));
         }
         for segment in &self.compacted {
             if !self.read.contains_key(&segment.object) {

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
-use strimzi_backup_format::ids::TimestampMs;
+use strimzi_backup_format::ids::{Lineage, PartitionKey, TimestampMs};
 use strimzi_backup_format::manifest::{PartitionStart, Refined, Segment, TopicEventKind};
 use strimzi_backup_format::record::Record;
-use strimzi_backup_format::state::State;
+use strimzi_backup_format::state::{Life, State};
 
 use super::super::broker::{compacts, keeps};
 use super::super::cluster::Cluster;
@@ -37,9 +37,11 @@ pub(super) fn check_retired(
     let over = |at: Option<TimestampMs>| at.is_some_and(|at| at <= before);
     // A partition that is taken for truncated is read anew from its start: the life after holds what Kafka still has.
     let topic = state.topics.get(&key.topic).context("no such topic in the log")?;
-    let now = topic.current.get(&key.partition).filter(|now| **now != key.lineage);
-    let after = now.and_then(|now| topic.lives.get(usize::try_from(now.get()).ok()?));
-    if after.is_some_and(|after| after.began == TopicEventKind::Truncated && after.since <= before) {
+    let is_after = |(lineage, life): (i32, &Life)| {
+        let began = lineage > key.lineage.get() && life.began == TopicEventKind::Truncated && life.since <= before;
+        began && state.position(&PartitionKey { lineage: Lineage::new(lineage), ..key.clone() }).is_some()
+    };
+    if (0..).zip(&topic.lives).any(is_after) {
         return Ok(Left::Nothing);
     }
     if over(life.deleted_at) || partition.branches.iter().any(|branch| over(branch.gone_at)) {
@@ -111,4 +113,11 @@ fn table(records: &BTreeMap<i64, Record>, until: TimestampMs) -> BTreeMap<&[u8],
         };
     }
     table
+}
+
+/// Takes a record out of a base that is the newest of its key at `before`; says whether there was one.
+pub(super) fn take_one(base: &mut BTreeMap<i64, Record>, before: TimestampMs) -> bool {
+    let is_in_table = |record: &Record| record.key.is_some() && record.value.is_some() && record.timestamp <= before;
+    let offset = base.iter().find(|(_, record)| is_in_table(record)).map(|(offset, _)| *offset);
+    offset.is_some_and(|offset| base.remove(&offset).is_some())
 }
