@@ -6,6 +6,8 @@ pub mod counting;
 pub mod history;
 pub mod limit;
 pub mod measure;
+pub mod mixed;
 pub mod payload;
 pub mod perf_test;
 pub mod table;
+pub mod writer;
