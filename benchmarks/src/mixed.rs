@@ -21,7 +21,7 @@ pub const BUSY: &str = "busy";
 /// Time between two cuts, in milliseconds: the default `commitInterval`.
 pub const CUT_MS: i64 = 5000;
 
-/// Records of the busy topic in each cut, and bytes of their values: 127 MiB an hour, about 40 as they are stored.
+/// Records of the busy topic in each cut, and bytes of their values: 127 MiB an hour, nearly 40 as they are stored.
 const BUSY_ROWS: i64 = 180;
 const BUSY_BYTES: usize = 1024;
 
@@ -47,7 +47,7 @@ impl Mixed {
     /// The traffic from an instant on.
     ///
     /// # Errors
-    /// None that can come: the names of topics are legal ones.
+    /// Where the name of a topic is not legal, and all of them are.
     pub fn new(begin: TimestampMs) -> Result<Self> {
         let quiet = (0..QUIET_TOPICS).map(|topic| key(&format!("quiet-{topic:04}"), 0)).collect::<Result<_>>()?;
         let (busy_values, quiet_values) = (Payload::new(BUSY_BYTES, 7), Payload::new(QUIET_BYTES, 8));

@@ -1,7 +1,7 @@
 //! A day of mixed traffic in fast motion: cut, encoded, committed and refined as a streamer does it, then asked by DuckDB.
 //!
-//! One busy topic and a thousand quiet ones, in a directory. Each hour is refined and sealed when it is over, which is what the CPU
-//! time is of. The questions are of one topic and five minutes in the middle of the day; where DuckDB finds other records than
+//! One busy topic and a thousand quiet ones, in a directory. Each hour is refined when it is over, which is what the CPU time is
+//! of, and sealed. The questions are of one topic and five minutes in the middle of the day; where DuckDB finds other records than
 //! were written, this ends with an error. `day 2` makes two hours.
 
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ const BEGIN: TimestampMs = TimestampMs::new(1_770_940_800_000);
 const DAY_HOURS: i64 = 24;
 const CUTS_AN_HOUR: i64 = BUCKET_MILLIS / CUT_MS;
 
-/// The questions are of five minutes, which begin and end between two cuts.
+/// The questions are of five minutes, which begin and end in the middle of what a cut brought.
 const SLICE_AFTER_MS: i64 = 602_500;
 const SLICE_MS: i64 = 300_000;
 
@@ -143,7 +143,7 @@ impl Day {
 
     async fn cut(&mut self, number: i64) -> Result<()> {
         let parts = self.traffic.cut(number, &mut self.noted);
-        let charged = parts.iter().map(|part| part.charged).sum();
+        let charged: usize = parts.iter().map(|part| part.charged).sum();
         self.budget.charge(charged);
         let charge = Charge::adopt(Arc::clone(&self.budget), charged);
         let at = self.traffic.cut_at(number);
@@ -205,14 +205,13 @@ impl Sums {
     }
 
     fn print(&self, hours: i64) -> Result<()> {
-        let of_busy = |(topic, _): &(TopicName, Bucket)| topic.as_str() == BUSY;
-        let (busy, quiet): (Vec<_>, Vec<_>) = self.files.iter().partition(|(place, _)| of_busy(place));
+        let (busy, quiet): (Vec<_>, Vec<_>) = self.files.iter().partition(|(place, _)| place.0.as_str() == BUSY);
         let sizes: Vec<u64> = busy.iter().flat_map(|(_, sizes)| sizes.iter().copied()).collect();
         let large: u64 = sizes.iter().filter(|bytes| **bytes >= LARGE_BYTES).sum();
         let percent = 100.0 * large as f64 / sizes.iter().sum::<u64>().max(1) as f64;
         let [smallest, largest] = [sizes.iter().min(), sizes.iter().max()].map(|size| size.map_or(0.0, |&b| mib(b)));
         let (cpu, raw) = (self.cpu.as_secs_f64(), mib(self.replaced.raw_bytes));
-        let (stored, span) = (self.replaced.bytes as f64 / 1e6, 3600.0 * hours as f64);
+        let (stored, seconds) = (self.replaced.bytes as f64 / 1e6, 3600.0 * hours as f64);
         let peak = mib(peak_of(std::process::id())?);
         table::head(&["refining", ""]);
         let rows = [
@@ -223,7 +222,7 @@ impl Sums {
             ("MiB of the smallest and the largest of them", format!("{smallest:.1}; {largest:.1}")),
             ("the busy topic's bytes in files of 32 MiB and more", format!("{percent:.1} %")),
             ("files of quiet topics, for each topic and hour", span_of(&quiet)),
-            ("CPU seconds; of a core, over this time", format!("{cpu:.1}; {:.2} %", 100.0 * cpu / span)),
+            ("CPU seconds; of a core, over this time", format!("{cpu:.1}; {:.2} %", 100.0 * cpu / seconds)),
             ("CPU ms for a raw MiB; for a stored MB", format!("{:.1}; {:.1}", 1e3 * cpu / raw, 1e3 * cpu / stored)),
             ("seconds for the hour that took longest", format!("{:.1}", self.longest.as_secs_f64())),
             ("peak MiB of the process", format!("{peak:.0}")),
@@ -251,8 +250,7 @@ struct Question {
 
 /// Asks DuckDB for the slice in three ways.
 async fn ask(store: &Store, job: &Job, root: &Path, noted: &Noted) -> Result<()> {
-    let files = ["busy topic: by", "files opened", "MiB read", "records", "seconds"];
-    table::head(&files);
+    table::head(&["five minutes of one topic, by", "files opened", "MiB read", "records", "seconds"]);
     for question in [of_view(root, noted), of_hour(root, noted), of_segments(store, job, noted).await?] {
         let row = question.answer(noted)?;
         let bytes = row["bytes"].as_u64().context("the bytes read")?;
