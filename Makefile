@@ -62,8 +62,8 @@ generate: ## Writes anew what is made of code and chart: definitions, install.ya
 	UPDATE_DOCS=1 cargo test --quiet --locked --workspace --test tidy
 
 bench: ## Ratios in one run on one machine, as a table; takes many minutes.
-	@tests/parts/prerequisites.sh build kafka versitygw kubernetes
-	@tests/parts/install.sh kafka versitygw kubernetes
+	@tests/parts/prerequisites.sh build kafka versitygw python kubernetes
+	@tests/parts/install.sh kafka versitygw python kubernetes
 	cargo build --quiet --locked --release --workspace --bins
 	@STRIMZI_BACKUP_BIN="$(TARGET)/release/strimzi-backup" \
 	  STRIMZI_BACKUP_OPERATOR_BIN="$(TARGET)/release/strimzi-backup-operator" benchmarks/run

@@ -2,16 +2,13 @@
 
 use std::ops::Range;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use object_store::{ObjectStoreExt as _, PutPayload};
 use strimzi_backup_format::bucket::Bucket;
-use strimzi_backup_format::identity::Identity;
-use strimzi_backup_format::ids::{
-    BackupId, ClusterId, LeaderEpoch, Lineage, Nonce, Offset, PartitionId, PartitionKey, Shard, TimestampMs, TopicName,
-};
+use strimzi_backup_format::ids::{LeaderEpoch, Offset, Shard, TimestampMs};
 use strimzi_backup_format::layout::{self, Origin, SegmentName, SegmentPlace};
-use strimzi_backup_format::manifest::log::{self, Draft, LogWriter};
-use strimzi_backup_format::manifest::{Claim, Frontier, LastRecord, PartitionPosition, Run, Segment, reader};
+use strimzi_backup_format::manifest::log::LogWriter;
+use strimzi_backup_format::manifest::{Run, Segment};
 use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::record::{RecordRef, TimestampType};
 use strimzi_backup_format::segment::batch::BatchBuilder;
@@ -21,6 +18,7 @@ use strimzi_backup_format::segment::encode::{
 use strimzi_backup_format::store::Store;
 
 use crate::payload::Payload;
+use crate::writer::{VirtualWriter, key};
 
 /// Two topics of two partitions.
 const PARTITIONS: [(&str, i32); 4] = [("customers", 0), ("customers", 1), ("orders", 0), ("orders", 1)];
@@ -51,27 +49,12 @@ impl History {
     /// # Errors
     /// Where the store fails, or the format refuses it.
     pub async fn write(&self, store: &Store) -> Result<()> {
-        let backup = BackupId::new(uuid::Uuid::from_u128(1));
-        let identity = Identity::new(backup, "history", ClusterId::new("cluster"), START);
-        log::create_identity(store, &identity).await?;
-        let empty = reader::open(store, Shard::ONLY).await?.context("a log")?;
-        let mut writer = LogWriter::new(store.clone(), Shard::ONLY, empty);
-        let claim = Claim { writer: "bench".to_owned(), software: "0".to_owned() };
-        let claim = writer.prepare_claim(claim, nonce(0), START)?;
-        writer.commit(&claim).await?;
-        let options = EncodeOptions::new(backup, Codec::Zstd(1))?;
+        let mut writer = VirtualWriter::claim(store, "history", START).await?;
+        let options = EncodeOptions::new(writer.log().state().backup, Codec::Zstd(1))?;
         let first = self.encode(&options, 0)?;
         for number in 0..self.segments {
-            let segment = self.segment(store, &options, &writer, &first, number).await?;
-            let until = at(number + 1)?;
-            let positions = segment.runs.iter().map(position).collect();
-            let frontier = Frontier { until: Some(until), ..Frontier::default() };
-            let draft = Draft { segments: vec![segment], positions, frontier, ..Draft::default() };
-            let prepared = writer.prepare(draft, nonce(number + 1), until)?;
-            writer.commit(&prepared).await?;
-            if writer.checkpoint_is_due() {
-                writer.checkpoint().await?;
-            }
+            let segment = self.segment(store, &options, writer.log(), &first, number).await?;
+            writer.add(vec![segment], at(number + 1)?).await?;
         }
         Ok(())
     }
@@ -141,8 +124,7 @@ impl History {
         if !builder.is_empty() {
             batches.push(builder.finish());
         }
-        let (topic, partition) = (TopicName::new(topic)?, PartitionId::new(partition));
-        let key = PartitionKey { topic, lineage: Lineage::FIRST, partition };
+        let key = key(topic, partition)?;
         Ok(RunInput { key, range, bucket: Bucket::of(at(number)?), batches })
     }
 }
@@ -152,24 +134,7 @@ fn at(number: usize) -> Result<TimestampMs> {
     Ok(START.plus_millis(i64::try_from(number)? * INTERVAL_MS))
 }
 
-fn nonce(number: usize) -> Nonce {
-    Nonce::new(uuid::Uuid::from_u128(number as u128))
-}
-
 fn described(object: layout::ObjectKey, encoded: &EncodedSegment, runs: Vec<Run>) -> Segment {
     let EncodedSegment { bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, .. } = *encoded;
     Segment { object, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs }
-}
-
-/// The position behind a run.
-fn position(run: &Run) -> PartitionPosition {
-    let next = run.range.next_offset();
-    PartitionPosition {
-        topic: run.topic.clone(),
-        lineage: run.lineage,
-        partition: run.partition,
-        next_offset: next,
-        last_record: Some(LastRecord { offset: Offset::new(next.get() - 1), leader_epoch: run.leader_epoch }),
-        highest_timestamp: Some(run.max_timestamp),
-    }
 }

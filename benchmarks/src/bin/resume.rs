@@ -4,11 +4,10 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use strimzi_backup_benchmarks::table;
-use strimzi_backup_format::identity::Identity;
-use strimzi_backup_format::ids::{BackupId, ClusterId, Nonce, Shard, TimestampMs};
+use strimzi_backup_benchmarks::writer::VirtualWriter;
+use strimzi_backup_format::ids::{Shard, TimestampMs};
 use strimzi_backup_format::job::{Filesystem, Location, Storage};
-use strimzi_backup_format::manifest::log::{self, Draft, LogWriter};
-use strimzi_backup_format::manifest::{Claim, Frontier, reader};
+use strimzi_backup_format::manifest::reader;
 use strimzi_backup_format::store;
 use strimzi_backup_tests::run_dir::RunDir;
 
@@ -38,27 +37,10 @@ async fn main() -> Result<()> {
 }
 
 async fn write(store: store::Store, manifests: usize) -> Result<()> {
-    let mut number = 0_u128;
-    let mut uuid = || {
-        number += 1;
-        uuid::Uuid::from_u128(number)
-    };
     let now = TimestampMs::new(1_770_966_000_000);
-    let identity = Identity::new(BackupId::new(uuid()), "resume", ClusterId::new("cluster"), now);
-    log::create_identity(&store, &identity).await?;
-    let empty = reader::open(&store, Shard::ONLY).await?.context("a log")?;
-    let mut writer = LogWriter::new(store, Shard::ONLY, empty);
-    let claim = Claim { writer: "bench".to_owned(), software: "0".to_owned() };
-    let prepared = writer.prepare_claim(claim, Nonce::new(uuid()), now)?;
-    writer.commit(&prepared).await?;
+    let mut writer = VirtualWriter::claim(&store, "resume", now).await?;
     for manifest in 1..manifests {
-        let at = now.plus_millis(i64::try_from(manifest)? * 5000);
-        let draft = Draft { frontier: Frontier { until: Some(at), ..Frontier::default() }, ..Draft::default() };
-        let prepared = writer.prepare(draft, Nonce::new(uuid()), at)?;
-        writer.commit(&prepared).await?;
-        if writer.checkpoint_is_due() {
-            writer.checkpoint().await?;
-        }
+        writer.add(Vec::new(), now.plus_millis(i64::try_from(manifest)? * 5000)).await?;
     }
     Ok(())
 }
