@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! blocks of the log ──▶ intake segments ──▶ rows ──▶ Sorter: by topic and bucket ──▶ row groups ──▶ files ──▶ Refined
+//!                                   └──▶ large row groups of one topic and bucket, as they are ──▶┘
 //! ```
 //!
 //! Owns: reading each intake segment once, in the order of the log, and what comes of it. Does not own: when it is done, or
@@ -176,11 +177,11 @@ impl<C: Clock> Work<'_, C> {
         let bytes: Vec<u64> = live.iter().map(|run| estimated_bytes(&segment, run)).collect();
         let mut reader = SliceReader::open(&self.shop.store, segment, wanted).await?;
         let mut runs = live.into_iter().zip(bytes).peekable();
-        while let Some(rows) = reader.next_group().await? {
+        while let Some(pages) = reader.next_pages().await? {
             let row_group = runs.peek().map(|(run, _)| run.row_group);
             let of_group: Vec<_> =
                 std::iter::from_fn(|| runs.next_if(|(run, _)| Some(run.row_group) == row_group)).collect();
-            let finished = self.on_thread(move |sorter| sorter.take(of_group, rows)).await?;
+            let finished = self.on_thread(move |sorter| sorter.take_group(of_group, pages)).await?;
             self.upload(finished).await;
         }
         Ok(())
@@ -195,6 +196,7 @@ impl<C: Clock> Work<'_, C> {
             self.upload(finished).await;
         }
         self.check()?;
+        self.shop.metrics.refined_copied_bytes.inc_by(self.sorter.as_ref().map_or(0, Sorter::copied));
         Ok(Refined { through: self.through, segments: self.segments, replaced: self.replaced })
     }
 
