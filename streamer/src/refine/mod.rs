@@ -13,6 +13,8 @@
 //! ascend within a file; memory is bounded by [`Limits`] and one row group, and [`Limits`] are charged to the process's budget.
 
 mod sorter;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
