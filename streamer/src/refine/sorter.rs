@@ -29,11 +29,12 @@ pub(super) struct Finished {
 }
 
 /// While a topic has this much waiting, memory is made by a row group of it alone. Below, everything is encoded: many small topics
-/// would else leave the busy ones no room for row groups worth having. A row group of one file is copied from this size on, stored.
+/// would else leave the busy ones no room for row groups worth having. A row group of one file is copied if it has this much stored,
+/// or is full.
 const ALONE_BYTES: usize = 2 << 20;
 
-/// A row group is copied if it has this much for each of its runs. Smaller ones are joined with what follows, which takes decoding:
-/// every plan over the hour reads the list of runs.
+/// A row group is copied if its records have this much for each of its runs. Smaller ones are joined with what follows, which takes
+/// decoding: every plan over the hour reads the list of runs.
 const RUN_BYTES: u64 = 64 << 10;
 
 /// A file is closed at this size, if there is enough for another one: larger ones save no request worth having.
@@ -111,8 +112,9 @@ impl Sorter {
         }
         // Whatever it is that speaks against it, and be it damage: decoding tells.
         let group = pages.copy(&self.options).ok()?;
-        let least = (ALONE_BYTES as u64).max(runs.len() as u64 * RUN_BYTES);
-        (group.bytes() >= least).then(|| ((first.topic.clone(), first.bucket), group))
+        let is_large = group.bytes() >= ALONE_BYTES as u64 || group.raw_bytes() >= ROW_GROUP_BYTES as u64;
+        let is_copied = is_large && group.raw_bytes() >= runs.len() as u64 * RUN_BYTES;
+        is_copied.then(|| ((first.topic.clone(), first.bucket), group))
     }
 
     /// Takes the rows of one row group in, which belong to `runs`, in their order, each with about how many bytes it has. Gives

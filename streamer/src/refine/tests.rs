@@ -22,6 +22,7 @@ use strimzi_backup_format::store::Store;
 
 use super::Limits;
 use super::sorter::{Finished, Rest, Sorter};
+use crate::pipeline::plan::ROW_GROUP_BYTES;
 
 const LIMITS: Limits = Limits { raw_bytes: 64 << 20, encoded_bytes: 64 << 20 };
 const VALUE_BYTES: i64 = 8 << 10;
@@ -47,6 +48,16 @@ fn noise(seed: i64) -> Vec<u8> {
 }
 
 fn run(topic: &str, partition: i32, offsets: Range<i64>, bucket: Bucket) -> RunInput {
+    run_of(topic, partition, offsets, bucket, noise)
+}
+
+fn run_of(
+    topic: &str,
+    partition: i32,
+    offsets: Range<i64>,
+    bucket: Bucket,
+    value: impl Fn(i64) -> Vec<u8>,
+) -> RunInput {
     let mut builder = BatchBuilder::new(false);
     for offset in offsets.clone() {
         builder.append(&RecordRef {
@@ -55,7 +66,7 @@ fn run(topic: &str, partition: i32, offsets: Range<i64>, bucket: Bucket) -> RunI
             timestamp_type: TimestampType::CreateTime,
             leader_epoch: LeaderEpoch::new(3),
             key: None,
-            value: Some(&noise(offset)),
+            value: Some(&value(offset)),
             headers: &[],
         });
     }
@@ -128,7 +139,7 @@ fn open(file: &Finished) -> SegmentReader {
     SegmentReader::open(file.encoded.parts.concat().into()).expect("a segment")
 }
 
-fn rows(files: &[Finished]) -> Vec<Row> {
+fn read(files: &[Finished]) -> Vec<Row> {
     sorted(files.iter().flat_map(|file| open(file).rows()).map(|row| row.expect("row")).collect())
 }
 
@@ -138,7 +149,7 @@ async fn a_large_row_group_of_one_topic_and_hour_is_copied_behind_what_comes_bef
     let mixed = vec![run("orders", 0, 300..303, hour(1)), run("payments", 0, 0..400, hour(1))];
     let intake = Intake::new(vec![vec![run("orders", 0, 0..5, hour(1))], big, mixed]).await;
     let (files, copied) = intake.sorted(Codec::Zstd(1), |_| true).await;
-    assert_eq!(rows(&files), intake.rows(|_| true));
+    assert_eq!(read(&files), intake.rows(|_| true));
     assert_eq!(files.len(), 2, "a file of each topic");
     let range = SegmentReader::open(intake.bytes.clone()).expect("open").footer().row_group_range(1).expect("group");
     assert_eq!(copied, range.end - range.start, "neither a little nor what is of two topics");
@@ -147,6 +158,19 @@ async fn a_large_row_group_of_one_topic_and_hour_is_copied_behind_what_comes_bef
     assert_eq!(placed, [(0, 0, 5), (1, 0, 295), (1, 1, 100), (2, 0, 3)]);
     let raw: i64 = intake.rows(|run| run.topic.as_str() == "orders").len().try_into().expect("few");
     assert_eq!(orders.encoded.raw_bytes, (raw * VALUE_BYTES).cast_unsigned());
+}
+
+#[tokio::test]
+async fn what_compresses_well_is_copied_where_its_row_group_is_full() {
+    let text = |_| vec![b'x'; usize::try_from(VALUE_BYTES).expect("small")];
+    let rows = i64::try_from(ROW_GROUP_BYTES).expect("small") / VALUE_BYTES;
+    for (rows, is_full) in [(rows - 1, false), (rows, true)] {
+        let intake = Intake::new(vec![vec![run_of("orders", 0, 0..rows, hour(1), text)]]).await;
+        let (files, copied) = intake.sorted(Codec::Zstd(1), |_| true).await;
+        assert_eq!(copied > 0, is_full, "{rows}");
+        assert!(copied < 1 << 20, "{copied}");
+        assert_eq!(read(&files).len(), usize::try_from(rows).expect("few"));
+    }
 }
 
 #[tokio::test]
@@ -170,7 +194,7 @@ async fn what_is_small_shared_partly_retired_or_written_in_another_way_is_decode
         let intake = Intake::new(vec![group]).await;
         let (files, copied) = intake.sorted(codec, live).await;
         assert_eq!(copied, 0, "{what}");
-        assert_eq!(rows(&files), intake.rows(live), "{what}");
+        assert_eq!(read(&files), intake.rows(live), "{what}");
     }
     let (_, copied) = Intake::new(vec![many()]).await.sorted(zstd, all).await;
     assert!(copied > 3 << 20, "and without any of that it is copied");
