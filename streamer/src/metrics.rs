@@ -91,6 +91,8 @@ pub struct Metrics {
     pub refined_segments: Counter,
     /// Their bytes.
     pub refined_bytes: Counter,
+    /// Bytes of their row groups that were copied, neither decoded nor encoded, also where nothing was committed in the end.
+    pub refined_copied_bytes: Counter,
     /// Segments of which nothing is kept any longer.
     pub retired_segments: Counter,
     /// Their bytes.
@@ -159,6 +161,7 @@ impl Metrics {
             checkpoints: Counter::default(),
             refined_segments: Counter::default(),
             refined_bytes: Counter::default(),
+            refined_copied_bytes: Counter::default(),
             retired_segments: Counter::default(),
             retired_bytes: Counter::default(),
             retention_held: Family::default(),
@@ -206,6 +209,8 @@ impl Metrics {
         r.register("checkpoints", "Checkpoints written", self.checkpoints.clone());
         r.register("refined_segments", "Intake segments written anew by topic", self.refined_segments.clone());
         r.register("refined_bytes", "Bytes of these intake segments", self.refined_bytes.clone());
+        let help = "Bytes of their row groups that were copied as they were";
+        r.register("refined_copied_bytes", help, self.refined_copied_bytes.clone());
         r.register("retired_segments", "Segments of which nothing is kept any longer", self.retired_segments.clone());
         r.register("retired_bytes", "Bytes of these segments", self.retired_bytes.clone());
         r.register("retention_held", "1 while retention is held, by reason", self.retention_held.clone());

@@ -16,6 +16,8 @@ use parquet::arrow::arrow_reader::{
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::copy::{NotCopied, copy_row_group};
+use super::encode::{EncodeOptions, EncodedRowGroup};
 use super::footer::{MAX_ROW_GROUP_BYTES, MAX_ROW_GROUP_VALUES, SegmentFooter, check_limit};
 use super::page_map::{ColumnPages, Page};
 use super::rows::Columns;
@@ -158,6 +160,19 @@ impl RowGroupReader {
     /// [`Error::Decode`] where the Parquet reader refuses the columns.
     pub fn rows(&self) -> Result<Rows, Error> {
         self.read(self.footer.runs_of(self.number).map(Part::whole).collect())
+    }
+
+    /// The row group as it is, for another segment, without a look into its pages.
+    ///
+    /// # Errors
+    /// [`NotCopied`]; its records can be read and encoded anew instead.
+    pub fn copy(&self, options: &EncodeOptions) -> Result<EncodedRowGroup, NotCopied> {
+        copy_row_group(options, &self.footer, self.number, &self.bytes)
+    }
+
+    /// Its runs.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.footer.runs_of(self.number)
     }
 
     /// The records of one of its runs.

@@ -59,6 +59,12 @@ impl fmt::Debug for EncodedRowGroup {
 }
 
 impl EncodedRowGroup {
+    /// The row group of these column chunks and runs.
+    pub(super) fn of(chunks: Vec<Chunk>, runs: Vec<Run>, raw_bytes: u64) -> Self {
+        let (rows, bytes) = (runs.iter().map(|run| run.rows).sum(), chunks.iter().map(Chunk::bytes).sum());
+        Self { chunks, runs, rows, raw_bytes, bytes }
+    }
+
     /// Its compressed bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -99,9 +105,7 @@ pub fn encode_row_group(options: &EncodeOptions, runs: Vec<RunInput>) -> Result<
         }
     }
     let raw_bytes = encoder.raw_bytes;
-    let chunks = encoder.finish()?;
-    let bytes = chunks.iter().map(Chunk::bytes).sum();
-    Ok(EncodedRowGroup { chunks, runs: done, rows, raw_bytes, bytes })
+    Ok(EncodedRowGroup::of(encoder.finish()?, done, raw_bytes))
 }
 
 /// A reader refuses row groups beyond its limits, so none may be written: rather an error now than a backup that

@@ -15,7 +15,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::metadata::{
+    PageIndexPolicy, ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader, RowGroupMetaData,
+};
 
 use super::page_map::PageMap;
 use super::run_order::RunOrder;
@@ -185,7 +187,9 @@ pub(crate) fn parse_metadata(tail: &[u8], file_size: u64) -> Result<ParquetMetaD
     let Some(at) = rest.len().checked_sub(len as usize) else {
         return Err(Error::TailTooShort { needed });
     };
-    ParquetMetaDataReader::decode_metadata(&rest[at..]).map_err(Error::Decode)
+    // A summary of how pages are encoded would do for reading, and not for copying a row group.
+    let options = ParquetMetaDataOptions::new().with_encoding_stats_as_mask(false);
+    ParquetMetaDataReader::decode_metadata_with_options(&rest[at..], Some(&options)).map_err(Error::Decode)
 }
 
 /// Reads the page index, which lies before the footer.

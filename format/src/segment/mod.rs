@@ -1,7 +1,7 @@
 //! Segments: immutable Parquet files of records.
 //!
-//! Owns: how records become a segment ([`batch`], [`encode`]) and come back ([`footer`], [`decode`]). Does not own:
-//! which records go into which segment, where it is stored, or which manifest names it.
+//! Owns: how records become a segment ([`batch`], [`encode`]) and come back ([`footer`], [`decode`]), and how row groups move
+//! to another one ([`copy`]). Does not own: which records go into which segment, where it is stored, or which manifest names it.
 //!
 //! Invariants: what comes back is byte for byte what was put in (P6); the rows of a row group are sorted by topic, lineage,
 //! partition and offset, and over row groups the offsets of each partition go up; the runs in the footer are those of the manifest; reading hostile bytes ends in an error, never in a panic
@@ -10,6 +10,7 @@
 pub mod batch;
 pub(crate) mod checksums;
 pub(crate) mod columns;
+pub mod copy;
 pub mod decode;
 pub mod encode;
 pub mod footer;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
 
-use parquet::basic::{Compression, Encoding, GzipLevel, ZstdLevel};
+use parquet::basic::{Compression, CompressionCodec, Encoding, GzipLevel, ZstdLevel};
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
 use parquet::file::writer::SerializedFileWriter;
@@ -16,7 +16,7 @@ use super::Error;
 use super::columns::INDEXED_PAGE_ROWS;
 use super::plain::page::{PAGE_BYTES, PAGE_ROWS};
 use crate::ids::BackupId;
-use crate::schema::STORED;
+use crate::schema::{STORED, column};
 
 /// How pages are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +97,12 @@ impl EncodeOptions {
             properties = properties.set_column_data_page_row_count_limit(path(&[indexed]), INDEXED_PAGE_ROWS);
         }
         Ok(Self { properties: Arc::new(properties.build()), codec, backup })
+    }
+
+    /// What footers say of a segment's writer, and of how its pages are compressed.
+    pub(crate) fn written_as(&self) -> (&str, CompressionCodec) {
+        let compression = self.properties.compression(STORED.column(column::VALUE).path());
+        (self.properties.created_by(), compression.into())
     }
 }
 

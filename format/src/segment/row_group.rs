@@ -16,15 +16,25 @@ use parquet::file::writer::SerializedRowGroupWriter;
 use super::Error;
 use super::batch::Batch;
 use super::columns::{PageCutter, Pending};
+use super::decode::Pieces;
 use super::options::{EncodeOptions, new_file};
 use super::plain::writer::{PlainChunk, PlainWriter};
 use crate::ids::PartitionKey;
 use crate::schema::{WRITTEN, column};
 
-/// A finished column chunk of either writer.
+/// A finished column chunk.
 pub(crate) enum Chunk {
     Arrow(ArrowColumnChunk),
     Plain(PlainChunk),
+    Copied(CopiedChunk),
+}
+
+/// A column chunk of another segment.
+pub(crate) struct CopiedChunk {
+    /// Bytes of that segment, with those of the chunk, by their place there.
+    pub(crate) pages: Pieces,
+    /// What is said of the chunk, with places there.
+    pub(crate) close: ColumnCloseResult,
 }
 
 impl Chunk {
@@ -35,6 +45,7 @@ impl Chunk {
         match self {
             Self::Arrow(chunk) => chunk.append_to_row_group(group),
             Self::Plain(chunk) => group.append_column(&chunk.bytes, chunk.close),
+            Self::Copied(chunk) => group.append_column(&chunk.pages, chunk.close),
         }
     }
 
@@ -56,6 +67,7 @@ impl Chunk {
         match self {
             Self::Arrow(chunk) => chunk.close(),
             Self::Plain(chunk) => &chunk.close,
+            Self::Copied(chunk) => &chunk.close,
         }
     }
 }

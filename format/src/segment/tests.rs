@@ -12,7 +12,7 @@ use parquet::file::statistics::Statistics;
 use super::Error;
 use super::batch::{Batch, BatchBuilder};
 use super::decode::{RowGroupReader, SegmentReader};
-use super::encode::{Codec, EncodeOptions, EncodedSegment, RunInput, SegmentWriter, encode_row_group};
+use super::encode::{Codec, EncodeOptions, EncodedRowGroup, EncodedSegment, RunInput, SegmentWriter, encode_row_group};
 use super::footer::SegmentFooter;
 use crate::bucket::Bucket;
 use crate::checksum::Sha256;
@@ -22,6 +22,7 @@ use crate::offset_range::OffsetRange;
 use crate::record::{Header, HeaderRef, Record, RecordRef, TimestampType};
 use crate::schema::column;
 
+mod copy;
 mod hostile;
 mod property;
 mod slice;

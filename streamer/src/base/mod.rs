@@ -20,14 +20,12 @@ use std::sync::atomic::AtomicUsize;
 use strimzi_backup_format::ids::{Sequence, TimestampMs};
 use strimzi_backup_format::layout::SegmentPlace;
 use strimzi_backup_format::manifest::{Run, Segment};
-use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::retention::Aged;
-use strimzi_backup_format::segment::slice::{GroupRows, SliceReader, Wanted, estimated_bytes};
-use strimzi_backup_format::store::Store;
+use strimzi_backup_format::segment::slice::{GroupPages, estimated_bytes};
 
 use crate::clock::Clock;
 use crate::pipeline::produce::{Workshop, run_on};
-use crate::refine::{Error, Files, Keep, Limits, Rest};
+use crate::refine::{Error, Files, Groups, Keep, Limits, Rest};
 pub(crate) use newest::Dropped;
 use newest::Newest;
 use plan::{Input, Pass};
@@ -73,8 +71,8 @@ pub async fn make<C: Clock>(
         all_dropped += dropped.count();
         let mut number = 0;
         for Input { segment, runs } in pass {
-            let mut groups = Groups::open(&shop.store, segment, runs).await?;
-            while let Some((of_group, rows)) = groups.next().await? {
+            let mut groups = Groups::open(&shop.store, segment.clone(), runs.clone()).await?;
+            while let Some((of_group, pages)) = groups.next().await? {
                 let keep = Keep::But(Arc::clone(&dropped), number);
                 number +=
                     of_group.iter().map(|(run, _)| usize::try_from(run.rows).unwrap_or(usize::MAX)).sum::<usize>();
@@ -82,7 +80,7 @@ pub async fn make<C: Clock>(
                     let bytes = estimated_bytes(segment, &run);
                     (Run { range, bucket, ..run }, bytes)
                 });
-                files.take(of_base.collect(), rows, keep).await?;
+                files.take(of_base.collect(), pages, keep).await?;
             }
         }
     }
@@ -93,9 +91,9 @@ pub async fn make<C: Clock>(
 async fn find_newest<C: Clock>(shop: &Workshop<C>, pass: &Pass, mut newest: Newest) -> Result<Dropped, Error> {
     loop {
         for Input { segment, runs } in pass {
-            let mut groups = Groups::open(&shop.store, segment, runs).await?;
-            while let Some((_, rows)) = groups.next().await? {
-                newest = look_at(shop, newest, rows).await?;
+            let mut groups = Groups::open(&shop.store, segment.clone(), runs.clone()).await?;
+            while let Some((_, pages)) = groups.next().await? {
+                newest = look_at(shop, newest, pages).await?;
             }
         }
         if !newest.end_round() {
@@ -104,11 +102,11 @@ async fn find_newest<C: Clock>(shop: &Workshop<C>, pass: &Pass, mut newest: Newe
     }
 }
 
-async fn look_at<C: Clock>(shop: &Workshop<C>, mut newest: Newest, rows: GroupRows) -> Result<Newest, Error> {
+async fn look_at<C: Clock>(shop: &Workshop<C>, mut newest: Newest, pages: GroupPages) -> Result<Newest, Error> {
     let permit = shop.encoders.acquire().await;
     let looked = run_on(shop.pool, move || {
         let look = || {
-            for row in rows {
+            for row in pages.rows()? {
                 let (partition, record) = row?;
                 newest.take(&partition, &record);
             }
@@ -120,26 +118,4 @@ async fn look_at<C: Clock>(shop: &Workshop<C>, mut newest: Newest, rows: GroupRo
     .await?;
     drop(permit);
     looked
-}
-
-/// The row groups of some runs of a segment.
-struct Groups {
-    reader: SliceReader,
-    runs: std::iter::Peekable<std::vec::IntoIter<(Run, OffsetRange)>>,
-}
-
-impl Groups {
-    async fn open(store: &Store, segment: &Segment, runs: &[(Run, OffsetRange)]) -> Result<Self, Error> {
-        let wanted = runs.iter().map(|(run, _)| Wanted::all(run.clone())).collect();
-        let reader = SliceReader::open(store, segment.clone(), wanted).await?;
-        Ok(Self { reader, runs: runs.to_vec().into_iter().peekable() })
-    }
-
-    /// The runs of the next row group, and its rows, which are theirs.
-    async fn next(&mut self) -> Result<Option<(Vec<(Run, OffsetRange)>, GroupRows)>, Error> {
-        let Some(rows) = self.reader.next_group().await? else { return Ok(None) };
-        let row_group = self.runs.peek().map(|(run, _)| run.row_group);
-        let of_group = std::iter::from_fn(|| self.runs.next_if(|(run, _)| Some(run.row_group) == row_group));
-        Ok(Some((of_group.collect(), rows)))
-    }
 }

@@ -6,7 +6,7 @@ use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::ids::{Sequence, TopicName};
 use strimzi_backup_format::layout::{self, Origin, SegmentName, SegmentPlace};
 use strimzi_backup_format::manifest::{Run, Segment};
-use strimzi_backup_format::segment::slice::GroupRows;
+use strimzi_backup_format::segment::slice::GroupPages;
 
 use super::sorter::{Finished, Keep, Rest, Sorter};
 use super::{Error, Limits};
@@ -39,9 +39,16 @@ impl<'a, C: Clock> Files<'a, C> {
         Self { shop, sorter, place, sequence, numbers, segments: Vec::new() }
     }
 
-    /// Takes in the rows of one row group, which belong to `runs`, in their order, each with about how many bytes it has.
-    pub(crate) async fn take(&mut self, runs: Vec<(Run, u64)>, rows: GroupRows, keep: Keep) -> Result<(), Error> {
-        let finished = self.on_thread(move |sorter| sorter.take(runs, rows, keep)).await?;
+    /// Takes in one row group, whose live runs are `runs`, each with about how many bytes it has.
+    pub(crate) async fn take_group(&mut self, runs: Vec<(Run, u64)>, pages: GroupPages) -> Result<(), Error> {
+        let finished = self.on_thread(move |sorter| sorter.take_group(runs, pages)).await?;
+        self.upload(finished).await;
+        Ok(())
+    }
+
+    /// Takes in those rows of one row group, as [`Self::take_group`], that are kept.
+    pub(crate) async fn take(&mut self, runs: Vec<(Run, u64)>, pages: GroupPages, keep: Keep) -> Result<(), Error> {
+        let finished = self.on_thread(move |sorter| sorter.take(runs, pages.rows()?, keep)).await?;
         self.upload(finished).await;
         Ok(())
     }
@@ -51,6 +58,7 @@ impl<'a, C: Clock> Files<'a, C> {
         loop {
             let finished = self.on_thread(Sorter::finish_one).await?;
             if finished.is_empty() {
+                self.shop.metrics.refined_copied_bytes.inc_by(self.sorter.as_ref().map_or(0, Sorter::copied));
                 return Ok(self.segments);
             }
             self.upload(finished).await;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! blocks of the log ──▶ intake segments ──▶ rows ──▶ Sorter: by topic and bucket ──▶ row groups ──▶ files ──▶ Refined
+//!                                   └──▶ large row groups of one topic and bucket, as they are ──▶┘
 //! ```
 //!
 //! Owns: reading each intake segment once, in the order of the log, and what comes of it. Does not own: when it is done, or
@@ -12,7 +13,10 @@
 //! ascend within a file; memory is bounded by [`Limits`] and one row group, and [`Limits`] are charged to the process's budget.
 
 mod files;
+mod groups;
 mod sorter;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +28,7 @@ use strimzi_backup_format::layout::SegmentPlace;
 use strimzi_backup_format::manifest::{Refined, Segment, reader};
 use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::segment;
-use strimzi_backup_format::segment::slice::{SliceError, SliceReader, Wanted, estimated_bytes};
+use strimzi_backup_format::segment::slice::{SliceError, estimated_bytes};
 use strimzi_backup_format::state::{State, Totals};
 use strimzi_backup_format::store::Store;
 
@@ -32,6 +36,7 @@ use crate::budget::{Budget, Charge};
 use crate::clock::Clock;
 use crate::pipeline::produce::Workshop;
 pub(crate) use files::Files;
+pub(crate) use groups::Groups;
 pub(crate) use sorter::{Keep, Rest};
 
 /// Blocks that are refined at once: so many runs are held in memory, and so much work is lost where it does not succeed.
@@ -168,15 +173,12 @@ impl<C: Clock> Work<'_, C> {
         for run in &live {
             join(self.read.entry(run.key()).or_default(), run.range);
         }
-        let wanted = live.iter().cloned().map(Wanted::all).collect();
-        let bytes: Vec<u64> = live.iter().map(|run| estimated_bytes(&segment, run)).collect();
-        let mut reader = SliceReader::open(store, segment, wanted).await?;
-        let mut runs = live.into_iter().zip(bytes).peekable();
-        while let Some(rows) = reader.next_group().await? {
-            let row_group = runs.peek().map(|(run, _)| run.row_group);
-            let of_group: Vec<_> =
-                std::iter::from_fn(|| runs.next_if(|(run, _)| Some(run.row_group) == row_group)).collect();
-            self.files.take(of_group, rows, Keep::All).await?;
+        let with_bytes =
+            live.into_iter().map(|run| (estimated_bytes(&segment, &run), run)).map(|(bytes, run)| (run, bytes));
+        let with_bytes = with_bytes.collect();
+        let mut groups = Groups::open(store, segment, with_bytes).await?;
+        while let Some((runs, pages)) = groups.next().await? {
+            self.files.take_group(runs, pages).await?;
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! Records by topic and bucket, as far as memory allows: as rows, as row groups, as files.
+//! Records by topic and bucket, as far as memory allows: as rows, as row groups, as files. Row groups that are one file's already,
+//! and large enough, are not taken apart.
 //!
 //! Owns: what is encoded, and which file is closed, when memory runs out: the largest, so that small topics stay together
 //! for as long as it is possible. Does no I/O.
@@ -13,9 +14,9 @@ use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::record::{HeaderRef, Record, RecordRef};
 use strimzi_backup_format::segment::batch::{Batch, BatchBuilder};
 use strimzi_backup_format::segment::encode::{
-    EncodeOptions, EncodedSegment, RunInput, SegmentWriter, encode_row_group,
+    EncodeOptions, EncodedRowGroup, EncodedSegment, RunInput, SegmentWriter, encode_row_group,
 };
-use strimzi_backup_format::segment::slice::GroupRows;
+use strimzi_backup_format::segment::slice::{GroupPages, GroupRows};
 
 use super::{Error, Limits};
 use crate::base::Dropped;
@@ -30,8 +31,13 @@ pub(super) struct Finished {
 }
 
 /// While a topic has this much waiting, memory is made by a row group of it alone. Below, everything is encoded: many small topics
-/// would else leave the busy ones no room for row groups worth having.
+/// would else leave the busy ones no room for row groups worth having. A row group of one file is copied if it has this much stored,
+/// or is full.
 const ALONE_BYTES: usize = 2 << 20;
+
+/// A row group is copied if its records have this much for each of its runs. Smaller ones are joined with what follows, which takes
+/// decoding: every plan over the hour reads the list of runs.
+const RUN_BYTES: u64 = 64 << 10;
 
 /// A file is closed at this size, if there is enough for another one: larger ones save no request worth having.
 const FILE_BYTES: usize = 36 << 20;
@@ -70,6 +76,8 @@ pub(super) struct Sorter {
     /// Bytes held by records that wait, and by row groups.
     held: usize,
     encoded: usize,
+    /// Bytes of row groups that were copied so far.
+    copied: u64,
 }
 
 /// The next file of a topic and a bucket.
@@ -93,7 +101,42 @@ struct Waiting {
 
 impl Sorter {
     pub(super) fn new(options: EncodeOptions, limits: Limits, rest: Rest) -> Self {
-        Self { options, limits, rest, files: BTreeMap::new(), held: 0, encoded: 0 }
+        Self { options, limits, rest, files: BTreeMap::new(), held: 0, encoded: 0, copied: 0 }
+    }
+
+    /// Stored bytes of the row groups that went into files as they were.
+    pub(super) fn copied(&self) -> u64 {
+        self.copied
+    }
+
+    /// Takes one row group in, whose live runs are `runs`: as it is where it belongs into one file and is large enough, else its
+    /// rows, as [`Self::take`].
+    pub(super) fn take_group(&mut self, runs: Vec<(Run, u64)>, pages: GroupPages) -> Result<Vec<Finished>, Error> {
+        let Some((place, group)) = self.as_it_is(&runs, &pages) else {
+            return self.take(runs, pages.rows()?, Keep::All);
+        };
+        // What waits comes before it in the log, and so it must in the file.
+        self.encode(&place)?;
+        self.copied += group.bytes();
+        self.append(&place, group)?;
+        let rest = self.rest.entry(place.clone()).or_default();
+        *rest = rest.saturating_sub(runs.iter().map(|(_, bytes)| bytes).sum());
+        let mut finished: Vec<Finished> = self.encode_or_close(&place)?.into_iter().collect();
+        finished.extend(self.make_room()?);
+        Ok(finished)
+    }
+
+    /// The row group and where it belongs, if it is to be copied.
+    fn as_it_is(&self, runs: &[(Run, u64)], pages: &GroupPages) -> Option<((TopicName, Bucket), EncodedRowGroup)> {
+        let (first, _) = runs.first()?;
+        if runs.iter().any(|(run, _)| run.topic != first.topic || run.bucket != first.bucket) {
+            return None;
+        }
+        // Whatever it is that speaks against it, and be it damage: decoding tells.
+        let group = pages.copy(&self.options).ok()?;
+        let is_large = group.bytes() >= ALONE_BYTES as u64 || group.raw_bytes() >= ROW_GROUP_BYTES as u64;
+        let is_copied = is_large && group.raw_bytes() >= runs.len() as u64 * RUN_BYTES;
+        is_copied.then(|| ((first.topic.clone(), first.bucket), group))
     }
 
     /// Takes the rows of one row group in, which belong to `runs`, in their order, each with about how many bytes it has. Gives
@@ -159,6 +202,12 @@ impl Sorter {
             return Ok(());
         }
         let group = encode_row_group(&self.options, runs)?;
+        self.append(place, group)
+    }
+
+    /// Adds a row group to a file.
+    fn append(&mut self, place: &(TopicName, Bucket), group: EncodedRowGroup) -> Result<(), Error> {
+        let file = self.files.entry(place.clone()).or_default();
         let bytes = usize::try_from(group.bytes()).unwrap_or(usize::MAX);
         let mut writer = match file.writer.take() {
             Some(writer) => writer,

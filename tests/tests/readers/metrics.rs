@@ -64,7 +64,8 @@ fn every_metric_moves() -> Result<()> {
     streamer.wait_log("HeadroomLow")?;
     open.abort()?;
     proxy.disable()?;
-    client.produce("metrics", &[Record::value(noise(1, 500_000))])?;
+    // With so much of one topic in a cut, its row group is copied when it is refined.
+    client.produce("metrics", &(1..8).map(|seed| Record::value(noise(seed, 900_000))).collect::<Vec<_>>())?;
     seen.until(&address, "strimzi_backup_store_failing", |failing| failing == 1.0)?;
     seen.until(&address, "strimzi_backup_buffered_bytes", |bytes| bytes > 0.0)?;
     // What fails is the upload; nothing has failed before.
@@ -76,10 +77,11 @@ fn every_metric_moves() -> Result<()> {
     broker.restart()?;
     seen.until(&address, "strimzi_backup_kafka_unreachable", |unreachable| unreachable == 0.0)?;
     // Every 256 manifests there is a checkpoint; with a record in each interval there are five a second.
-    wait::wait_until("a checkpoint", PATIENCE * 2, || {
+    wait::wait_until("a checkpoint, and all to be refined", PATIENCE * 2, || {
         client.produce("metrics", &numbered(0..1))?;
         seen.look(&address)?;
-        Ok(streamer.metric("strimzi_backup_checkpoints_total")? > 0.0)
+        let copied = streamer.metric("strimzi_backup_refined_copied_bytes_total")?;
+        Ok(streamer.metric("strimzi_backup_checkpoints_total")? > 0.0 && copied > 0.0)
     })?;
     println!("{} metrics", seen.registered());
     ensure!(seen.unmoved().is_empty(), "never set: {:?}", seen.unmoved());

@@ -16,15 +16,17 @@ fn records(range: std::ops::Range<u64>) -> Vec<Record> {
     range.map(|n| Record::new(format!("{n}"), noise(n + 1, 4096)).partition(partition(n))).collect()
 }
 
-/// Streams until nothing lies in intake any more.
-fn refined(job: &Job, dir: &std::path::Path) -> Result<()> {
+/// Streams until nothing lies in intake any more; gives how many bytes of it were copied.
+fn refined(job: &Job, dir: &std::path::Path) -> Result<f64> {
     let mut streamer = job.stream(&[])?;
     streamer.ready()?;
     streamer.wait_metric("strimzi_backup_refined_segments_total", |count| count > 0.0)?;
     wait_backup(dir, "everything to be refined", |backup| {
         Ok(backup.objects()?.iter().all(|object| object.starts_with("topics/")))
     })?;
-    streamer.stop()
+    let copied = streamer.metric("strimzi_backup_refined_copied_bytes_total")?;
+    streamer.stop()?;
+    Ok(copied)
 }
 
 #[test]
@@ -36,18 +38,25 @@ fn intake_becomes_topic_segments_while_streaming_and_every_reader_sees_each_reco
         scenario.client.create_topic(topic, 2, &[])?;
         scenario.client.produce(topic, &records(0..60))?;
     }
+    // Enough of one topic in one cut for a row group that is copied, however it is divided into two.
+    let bulk = "refine-bulk";
+    scenario.client.create_topic(bulk, 2, &[])?;
+    scenario.client.produce(bulk, &records(0..1600))?;
     let job = scenario.job.clone().into_s3(&server, "years").set("/backup/refineBytes", json!("64Ki"));
     let dir = server.root_dir().join(server.bucket()).join("years");
-    job.catch_up()?;
+    // All of it lies in intake first.
+    job.clone().set("/backup/refineBytes", json!("1Gi")).set("/backup/commitInterval", json!("2s")).catch_up()?;
     for topic in topics {
         scenario.client.produce(topic, &records(60..90))?;
     }
-    refined(&job, &dir)?;
+    let copied = refined(&job, &dir)?;
+    ensure!(copied >= f64::from(2 << 20), "{copied} bytes were copied");
     job.verify()?;
     let backup = strimzi_backup_tests::backup::Backup::open(&dir)?;
     for topic in topics {
         ensure!(backup.equals_topic(&scenario.client, topic)? == 90, "{topic}");
     }
+    ensure!(backup.equals_topic(&scenario.client, bulk)? == 1600, "{bulk}");
     // What is replaced lies there still, and neither the log nor who asks it counts it.
     ensure!(dir.join("intake").exists(), "replaced segments are left to prune");
     let (code, sql, err) = job.run(&["segments", "--topic", "refine-orders", "--output", "duckdb"])?;
@@ -62,12 +71,13 @@ fn intake_becomes_topic_segments_while_streaming_and_every_reader_sees_each_reco
     ensure!(rows == [json!({"rows": 90, "different": 90})], "{rows:?}");
     let restore = Restore::new(scenario.dir(), "refine", &job, &scenario_bootstrap(&job)?)
         .mapped("refine-orders", "refined-orders")
-        .mapped("refine-payments", "refined-payments");
+        .mapped("refine-payments", "refined-payments")
+        .mapped(bulk, "refined-bulk");
     restore.done()?;
-    for topic in topics {
+    for (topic, records) in [(topics[0], 90), (topics[1], 90), (bulk, 1600)] {
         let target = topic.replace("refine", "refined");
         let (source, target) = (scenario.client.read_all(topic)?, scenario.client.read_all(&target)?);
-        ensure!(same_but_offsets(&source, &target)? == 90, "{topic}");
+        ensure!(same_but_offsets(&source, &target)? == records, "{topic}");
     }
     Ok(())
 }

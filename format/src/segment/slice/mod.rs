@@ -21,7 +21,9 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 
 use super::Error;
+use super::copy::NotCopied;
 use super::decode::{Part, Pieces, Row, RowGroupReader, Rows};
+use super::encode::{EncodeOptions, EncodedRowGroup};
 use super::footer::{MAX_FOOTER_BYTES, SegmentFooter, check_limit};
 use super::page_map::Page;
 use crate::ids::{Offset, TimestampMs};
@@ -142,6 +144,14 @@ impl SliceReader {
     /// # Errors
     /// [`SliceError`]. The row group is passed over then.
     pub async fn next_group(&mut self) -> Result<Option<GroupRows>, SliceError> {
+        self.next_pages().await?.map(GroupPages::rows).transpose()
+    }
+
+    /// The same, before anything is decoded.
+    ///
+    /// # Errors
+    /// As [`SliceReader::next_group`].
+    pub async fn next_pages(&mut self) -> Result<Option<GroupPages>, SliceError> {
         let (Some(group), Some(footer)) = (self.groups.next(), &self.footer) else { return Ok(None) };
         let wanted: Vec<Wanted> = group.parts.iter().map(|part| part.wanted.clone()).collect();
         let failed = |cause| SliceError::new(self.source.segment.object.clone(), &wanted, cause);
@@ -149,8 +159,8 @@ impl SliceReader {
             Some(whole) => cut(whole, &group.pieces).map_err(|error| failed(error.into()))?,
             None => self.source.fetch_pieces(&group.pieces).await.map_err(|error| failed(error.into()))?,
         };
-        let rows = read(footer, group.number, pieces, group.parts).map_err(|error| failed(error.into()))?;
-        Ok(Some(GroupRows { rows, source: Arc::clone(&self.source), wanted }))
+        let reader = open(footer, group.number, pieces, &group.parts).map_err(|error| failed(error.into()))?;
+        Ok(Some(GroupPages { reader, parts: group.parts, source: Arc::clone(&self.source), wanted }))
     }
 
     /// What was fetched so far.
@@ -160,9 +170,13 @@ impl SliceReader {
     }
 }
 
-fn read(footer: &SegmentFooter, group: usize, pieces: Vec<(u64, Bytes)>, parts: Vec<Part>) -> Result<Rows, Error> {
-    let rows = plan::rows_of(&parts);
-    RowGroupReader::of_pieces(footer, group, Pieces::new(footer, pieces), &rows)?.read(parts)
+fn open(
+    footer: &SegmentFooter,
+    group: usize,
+    pieces: Vec<(u64, Bytes)>,
+    parts: &[Part],
+) -> Result<RowGroupReader, Error> {
+    RowGroupReader::of_pieces(footer, group, Pieces::new(footer, pieces), &plan::rows_of(parts))
 }
 
 /// The pieces of an object that is there as a whole.
@@ -233,6 +247,38 @@ impl Source {
         let check = |bytes: &Bytes| check_pages(piece, bytes);
         let bytes = get_verified(store, &self.path, size, range, &self.meter, check).await?;
         Ok((piece.range.start, bytes))
+    }
+}
+
+/// The pages of one row group in which something is wanted, checked and not decoded.
+#[derive(Debug)]
+pub struct GroupPages {
+    reader: RowGroupReader,
+    parts: Vec<Part>,
+    source: Arc<Source>,
+    wanted: Vec<Wanted>,
+}
+
+impl GroupPages {
+    /// The wanted records.
+    ///
+    /// # Errors
+    /// [`SliceError`] where the Parquet reader refuses the pages.
+    pub fn rows(self) -> Result<GroupRows, SliceError> {
+        let Self { reader, parts, source, wanted } = self;
+        match reader.read(parts) {
+            Ok(rows) => Ok(GroupRows { rows, source, wanted }),
+            Err(error) => Err(SliceError::new(source.segment.object.clone(), &wanted, error.into())),
+        }
+    }
+
+    /// The row group as it is, for another segment, where all of its records are wanted.
+    ///
+    /// # Errors
+    /// [`NotCopied`]; there are still [`GroupPages::rows`].
+    pub fn copy(&self, options: &EncodeOptions) -> Result<EncodedRowGroup, NotCopied> {
+        let whole = self.wanted.len() == self.reader.runs().count() && self.wanted.iter().all(Wanted::is_all);
+        if whole { self.reader.copy(options) } else { Err(NotCopied::Partly) }
     }
 }
 

@@ -7,6 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::super::copy::NotCopied;
 use super::super::decode::Row;
 use super::super::slice::{Cause, Fetched, SliceError, SliceReader, Wanted, estimated_bytes, planned};
 use super::*;
@@ -77,6 +78,13 @@ impl Stored {
             }
         }
         Ok((rows, reader.fetched()))
+    }
+
+    /// How many bytes of the row group in which something is wanted are copied.
+    async fn copied(&self, wanted: Vec<Wanted>) -> Result<u64, NotCopied> {
+        let mut reader = self.open(wanted).await.expect("open");
+        let pages = reader.next_pages().await.expect("read").expect("a row group");
+        pages.copy(&options(Codec::Zstd(1))).map(|group| group.bytes())
     }
 
     /// All its rows that are wanted, found the slow way.
@@ -197,6 +205,19 @@ async fn what_is_wanted_as_a_whole_is_one_request_and_what_is_not_wanted_is_none
         assert_eq!((rows, fetched), (Vec::new(), Fetched::default()));
     }
     assert_eq!(estimated_bytes(&stored.segment, &stored.segment.runs[1]), stored.segment.bytes * 50 / 101);
+}
+
+#[tokio::test]
+async fn a_row_group_is_copied_where_all_of_it_is_wanted_and_only_there() {
+    let stored = steady(3000).await;
+    let range = stored.footer().row_group_range(1).expect("row group");
+    let all = || vec![stored.wanted(1, 0..3000), stored.wanted(2, 0..3000)];
+    assert_eq!(stored.copied(all()).await.expect("copied"), range.end - range.start);
+    let until = Some(TimestampMs::new(2000));
+    let cut = vec![stored.wanted(1, 0..3000), Wanted { until, ..stored.wanted(2, 0..3000) }];
+    for part in [all().split_off(1), vec![stored.wanted(1, 0..3000), stored.wanted(2, 1..3000)], cut] {
+        assert!(matches!(stored.copied(part).await, Err(NotCopied::Partly)));
+    }
 }
 
 #[tokio::test]
