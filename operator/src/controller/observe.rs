@@ -9,7 +9,7 @@ use k8s_openapi::jiff::SignedDuration;
 use serde::Deserialize;
 
 use super::conditions::{GROUPS_COVERED, NO_GAPS, READY, RETENTION_HELD, STREAMING, Verdict};
-use crate::api::{Backup, Outcome, Prune, PruneFailure, Reported, RestorePod, RestoreProgress, Sums};
+use crate::api::{Backup, Outcome, Prune, JobFailure, Reported, RestorePod, RestoreProgress, Sums};
 
 /// Snapshots that the status lists.
 const HISTORY: usize = 20;
@@ -262,7 +262,7 @@ fn pruned(pod: &Pod) -> Option<Prune> {
 
 /// Why the last prune failed, if it did. `jobs` and `pods` are those of prunes, and `known` is what was told before: a pod may be
 /// gone, and what it said stays.
-pub fn prune_failure(jobs: &[Job], pods: &[Pod], known: Option<&PruneFailure>) -> Option<PruneFailure> {
+pub fn prune_failure(jobs: &[Job], pods: &[Pod], known: Option<&JobFailure>) -> Option<JobFailure> {
     let has_ended = |job: &&Job| matches!(outcome(job), Outcome::Completed | Outcome::Failed);
     let last = jobs.iter().filter(has_ended);
     let last = last.max_by_key(|job| job.metadata.creation_timestamp.as_ref().map(|time| time.0))?;
@@ -274,7 +274,7 @@ pub fn prune_failure(jobs: &[Job], pods: &[Pod], known: Option<&PruneFailure>) -
     let own: Vec<_> = pods.iter().filter(is_of).cloned().collect();
     let before = known.filter(|known| known.job == job).map(|known| known.message.clone());
     let message = trouble(&own).map(|(_, message)| message).or(before);
-    Some(PruneFailure { time: ended(last), message: message.unwrap_or_else(|| "its pod is gone".to_owned()), job })
+    Some(JobFailure { time: ended(last), message: message.unwrap_or_else(|| "its pod is gone".to_owned()), job })
 }
 
 /// How far the restore `id` is.

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType, Recorder};
 
 use super::conditions::{RECONCILED, RETENTION_HELD, STREAMING};
-use crate::api::{Backup, Outcome, Prune, PruneFailure};
+use crate::api::{Backup, Outcome, Prune, JobFailure};
 
 /// Something that happened, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub fn prune(old: Option<&Prune>, new: Option<&Prune>) -> Option<Told> {
 }
 
 /// Tells a prune that was given up.
-pub fn prune_failure(old: Option<&PruneFailure>, new: Option<&PruneFailure>) -> Option<Told> {
+pub fn prune_failure(old: Option<&JobFailure>, new: Option<&JobFailure>) -> Option<Told> {
     let failure = new.filter(|new| old.is_none_or(|old| old.job != new.job))?;
     let note = format!("Job {:?} was given up: {}", failure.job, failure.message);
     Some(Told::new(true, "PruneFailed", note))
@@ -169,7 +169,7 @@ mod tests {
             "3 objects with 7 bytes were deleted, 1 refused; kept is what is needed since 2026-01-14T02:00:00.000Z";
         assert_eq!(told.note, note);
         assert_eq!(prune(Some(&second), Some(&second)), None);
-        let failure = |job: &str| PruneFailure { job: job.to_owned(), time: None, message: "no right".to_owned() };
+        let failure = |job: &str| JobFailure { job: job.to_owned(), time: None, message: "no right".to_owned() };
         let told = prune_failure(Some(&failure("a")), Some(&failure("b"))).unwrap();
         assert_eq!(told, Told::new(true, "PruneFailed", "Job \"b\" was given up: no right"));
         assert_eq!(prune_failure(Some(&failure("b")), Some(&failure("b"))), None);
