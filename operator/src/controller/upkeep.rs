@@ -93,7 +93,9 @@ pub fn verified(last: Option<&Verification>, failure: Option<&JobFailure>) -> Ve
             let Verification { job, level, completion_time, message, .. } = last;
             let mut message =
                 format!("level {level} of {}, {message}; the log of Job {job:?} has all", completion_time.0);
-            since.iter().for_each(|since| message.push_str(&format!("; {since}")));
+            if let Some(since) = since {
+                message.push_str(&format!("; {since}"));
+            }
             Verdict::fails(VERIFIED, "FindingsFound", message)
         }
         (_, Some(since)) => Verdict::unknown(VERIFIED, "VerificationFailed", since),

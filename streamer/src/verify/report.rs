@@ -104,7 +104,7 @@ impl fmt::Display for Finding {
     /// In one line, with the first offsets alone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: {}", self.kind.as_str(), self.object, self.problem)?;
-        match &self.affected[..] {
+        match self.affected.as_slice() {
             [] => Ok(()),
             [only] => write!(f, " ({only})"),
             [first, more @ ..] => write!(f, " ({first} and {} more)", more.len()),
