@@ -42,7 +42,7 @@ pub async fn reconcile(backup: &KafkaBackup, context: &Arc<Context>) -> Result<A
         return Ok(Action::await_change());
     }
     let done = Box::pin(carry_out(backup, context, &applier)).await;
-    let (status, figures) = status(backup, &applier, &done).await?;
+    let (status, figures) = Box::pin(status(backup, &applier, &done)).await?;
     let labels = BackupLabels { namespace: backup.namespace().unwrap_or_default(), name: backup.name_any() };
     context.metrics.keeps(&labels, &figures);
     write(&applier, context, backup, status).await?;
@@ -247,11 +247,10 @@ async fn scheduled(
     let (selector, name) = (super::selector(KIND, &backup.name_any(), part), names::object(&backup.name_any(), part));
     let schedule = applier.api::<CronJob>().get_opt(&name).await;
     let schedule = schedule.map_err(|source| Error::api(format!("read CronJob {name:?}"), source))?;
-    Ok(Scheduled {
-        jobs: super::list::<Job>(applier, &selector).await?,
-        pods: super::list::<Pod>(applier, &selector).await?,
-        since: schedule.and_then(|schedule| schedule.metadata.creation_timestamp).map(|time| time.0),
-    })
+    let since = schedule.and_then(|schedule| schedule.metadata.creation_timestamp).map(|time| time.0);
+    // Jobs first: what they are said to have come to, their pods have said by then.
+    let jobs = super::list::<Job>(applier, &selector).await?;
+    Ok(Scheduled { jobs, pods: super::list::<Pod>(applier, &selector).await?, since })
 }
 
 /// Ready is who streams what the resource says.
