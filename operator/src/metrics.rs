@@ -36,6 +36,90 @@ pub struct CertificateLabels {
     pub certificate: &'static str,
 }
 
+/// A backup.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+pub struct BackupLabels {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// What is told of the prunes and verifications that a backup asks for; nothing of what it does not, or nobody knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Upkeep {
+    /// Unix time of the end of the last prune that ended well.
+    pub last_prune: Option<f64>,
+    /// Unix time at which the one after that is due.
+    pub prune_due: Option<f64>,
+    /// 1 where the last prune failed, else 0.
+    pub prune_failed: Option<f64>,
+    /// Unix time of the end of the last verification that came to a result.
+    pub last_verification: Option<f64>,
+    /// Unix time at which the one after that is due.
+    pub verification_due: Option<f64>,
+    /// 1 where the last verification came to no result, else 0.
+    pub verification_failed: Option<f64>,
+    /// How many things did not hold at the last one that came to a result.
+    pub verification_findings: Option<f64>,
+}
+
+/// A gauge of each backup.
+type OfBackups = Family<BackupLabels, Gauge<f64, AtomicU64>>;
+
+/// The gauges of [`Upkeep`], by its fields.
+#[derive(Debug, Default)]
+struct Gauges {
+    last_prune: OfBackups,
+    prune_due: OfBackups,
+    prune_failed: OfBackups,
+    last_verification: OfBackups,
+    verification_due: OfBackups,
+    verification_failed: OfBackups,
+    verification_findings: OfBackups,
+}
+
+impl Gauges {
+    fn register(&self, registry: &mut Registry) {
+        let help = "Unix time of the end of the last prune that ended well";
+        registry.register("last_prune_timestamp", help, self.last_prune.clone());
+        let help = "Unix time at which the prune after the last that ended well is due";
+        registry.register("prune_due_timestamp", help, self.prune_due.clone());
+        registry.register("prune_failed", "1 where the last prune failed", self.prune_failed.clone());
+        let help = "Unix time of the end of the last verification with a result";
+        registry.register("last_verification_timestamp", help, self.last_verification.clone());
+        let help = "Unix time at which the verification after the last with a result is due";
+        registry.register("verification_due_timestamp", help, self.verification_due.clone());
+        let help = "1 where the last verification came to no result";
+        registry.register("verification_failed", help, self.verification_failed.clone());
+        let help = "What the last verification with a result found";
+        registry.register("verification_findings", help, self.verification_findings.clone());
+    }
+
+    /// Sets what is told, and takes out the rest.
+    fn set(&self, labels: &BackupLabels, told: &Upkeep) {
+        let each = [
+            (&self.last_prune, told.last_prune),
+            (&self.prune_due, told.prune_due),
+            (&self.prune_failed, told.prune_failed),
+            (&self.last_verification, told.last_verification),
+            (&self.verification_due, told.verification_due),
+            (&self.verification_failed, told.verification_failed),
+            (&self.verification_findings, told.verification_findings),
+        ];
+        for (gauge, value) in each {
+            match value {
+                Some(value) => {
+                    gauge.get_or_create(labels).set(value);
+                }
+                None => {
+                    gauge.remove(labels);
+                }
+            }
+        }
+    }
+}
+
 /// What was not told again for so long is of a resource that is gone: all are looked at every five minutes.
 const FORGOTTEN: Duration = Duration::from_secs(900);
 
@@ -47,6 +131,8 @@ pub struct Metrics {
     duration: Histogram,
     expiries: Family<CertificateLabels, Gauge<f64, AtomicU64>>,
     told: Mutex<BTreeMap<CertificateLabels, Instant>>,
+    upkeep: Gauges,
+    kept: Mutex<BTreeMap<BackupLabels, Instant>>,
     /// Seconds from the start of a restore to its end.
     pub restore_duration: Histogram,
     /// 1 while this process is the one that acts.
@@ -66,12 +152,14 @@ impl Default for Metrics {
         let expiries = Family::default();
         let help = "Unix time at which the certificate that a resource uses ends";
         registry.register("certificate_expiry_timestamp", help, expiries.clone());
+        let upkeep = Gauges::default();
+        upkeep.register(registry);
         // A minute to a week.
         let restore_duration = Histogram::new(exponential_buckets(60.0, 2.0, 14));
         let help = "Seconds from the start of a restore to its end";
         all.sub_registry_with_prefix("strimzi_restore").register("duration_seconds", help, restore_duration.clone());
-        let told = Mutex::default();
-        Self { registry: all, reconciliations, duration, expiries, told, restore_duration, leader }
+        let (told, kept) = (Mutex::default(), Mutex::default());
+        Self { registry: all, reconciliations, duration, expiries, told, upkeep, kept, restore_duration, leader }
     }
 }
 
@@ -85,16 +173,24 @@ impl Metrics {
 
     /// Tells when a certificate ends.
     pub fn expires(&self, labels: CertificateLabels, unix_seconds: f64) {
+        remember(&self.told, &labels);
         self.expiries.get_or_create(&labels).set(unix_seconds);
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.insert(labels, Instant::now());
-        told.retain(|labels, at| {
-            let is_known = at.elapsed() < FORGOTTEN;
-            if !is_known {
-                self.expiries.remove(labels);
-            }
-            is_known
-        });
+    }
+
+    /// Tells how a backup is kept.
+    pub fn keeps(&self, labels: &BackupLabels, told: &Upkeep) {
+        remember(&self.kept, labels);
+        self.upkeep.set(labels, told);
+    }
+
+    /// Takes out what is of resources that are gone.
+    fn forget(&self) {
+        for labels in forgotten(&self.told) {
+            self.expiries.remove(&labels);
+        }
+        for labels in forgotten(&self.kept) {
+            self.upkeep.set(&labels, &Upkeep::default());
+        }
     }
 
     /// All as OpenMetrics text.
@@ -102,8 +198,69 @@ impl Metrics {
     /// # Errors
     /// Never; the encoder writes into memory.
     pub fn text(&self) -> Result<String, fmt::Error> {
+        self.forget();
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+fn remember<L: Clone + Ord>(told: &Mutex<BTreeMap<L, Instant>>, labels: &L) {
+    told.lock().unwrap_or_else(PoisonError::into_inner).insert(labels.clone(), Instant::now());
+}
+
+/// What was not told for [`FORGOTTEN`], which is not remembered any longer.
+fn forgotten<L: Clone + Ord>(told: &Mutex<BTreeMap<L, Instant>>) -> Vec<L> {
+    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    let gone: Vec<L> =
+        told.iter().filter(|(_, at)| at.elapsed() >= FORGOTTEN).map(|(labels, _)| labels.clone()).collect();
+    told.retain(|labels, _| !gone.contains(labels));
+    gone
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines of metrics of upkeep, without what is before the name.
+    fn told(metrics: &Metrics) -> Vec<String> {
+        let text = metrics.text().unwrap();
+        let lines = text.lines().filter_map(|line| line.strip_prefix("strimzi_backup_operator_"));
+        lines.filter(|line| line.contains("name=\"daily\"")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_is_known_of_prunes_and_verifications_is_told_and_no_more() {
+        let metrics = Metrics::default();
+        let daily = BackupLabels { namespace: "kafka".to_owned(), name: "daily".to_owned() };
+        let all = Upkeep {
+            last_prune: Some(1.5),
+            prune_due: Some(2.5),
+            prune_failed: Some(0.0),
+            last_verification: Some(3.5),
+            verification_due: Some(4.5),
+            verification_failed: Some(1.0),
+            verification_findings: Some(2.0),
+        };
+        metrics.keeps(&daily, &all);
+        let labels = "{namespace=\"kafka\",name=\"daily\"}";
+        let wanted = [
+            format!("last_prune_timestamp{labels} 1.5"),
+            format!("prune_due_timestamp{labels} 2.5"),
+            format!("prune_failed{labels} 0.0"),
+            format!("last_verification_timestamp{labels} 3.5"),
+            format!("verification_due_timestamp{labels} 4.5"),
+            format!("verification_failed{labels} 1.0"),
+            format!("verification_findings{labels} 2.0"),
+        ];
+        assert_eq!(told(&metrics), wanted);
+        metrics.keeps(&daily, &Upkeep { prune_failed: Some(1.0), ..Upkeep::default() });
+        assert_eq!(told(&metrics), [format!("prune_failed{labels} 1.0")]);
+        // As if nobody had told of it for long.
+        let long_ago = Instant::now().checked_sub(FORGOTTEN);
+        if let Some(long_ago) = long_ago {
+            metrics.kept.lock().unwrap().insert(daily, long_ago);
+            assert_eq!(told(&metrics), Vec::<String>::new());
+        }
     }
 }

@@ -79,11 +79,14 @@ pub struct KafkaBackupSpec {
     /// How long the backup is kept. Default: for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
+    /// When the stored backup is verified. Default: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<VerificationSchedule>,
     /// Whether the streamer stands still, and with it snapshots. Kafka keeps what is not read meanwhile, for as long as the
     /// retention of its topics lasts. Default false.
     #[serde(default)]
     pub suspend: bool,
-    /// What the streamer may use. Default: 500m CPU and 512Mi of memory asked for, 1Gi of memory at the most.
+    /// What the streamer may use, and each verification. Default: 500m CPU and 512Mi of memory asked for, 1Gi of memory at the most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
     /// Additions to pods.
@@ -184,19 +187,22 @@ pub struct Encryption {
     pub key_secret: Option<CredentialsSecret>,
 }
 
+/// A schedule as cron has it, without a time zone or seconds in it.
+const CRON: &str = r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[^\s=@]+(\s+[^\s=]+){4})$";
+
+/// A name of the IANA database of time zones.
+const ZONE: &str = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$";
+
 /// When snapshots are made.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Schedule {
     /// Minute, hour, day of month, month, day of week; or `@daily` and the like.
-    #[schemars(
-        length(min = 1, max = 128),
-        regex(pattern = r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[^\s=@]+(\s+[^\s=]+){4})$")
-    )]
+    #[schemars(length(min = 1, max = 128), regex(pattern = CRON))]
     pub cron: String,
     /// The time zone that `cron` is meant in, by its name in the IANA database.
     #[serde(default = "utc")]
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = ZONE))]
     #[x_kube(validation = ("self != 'Local'", "timezone must be named, such as UTC or Europe/Berlin"))]
     pub timezone: String,
     /// Whether no snapshots are made by it. Default false.
@@ -206,6 +212,33 @@ pub struct Schedule {
 
 fn utc() -> String {
     "UTC".to_owned()
+}
+
+/// When the stored backup is verified, and how deep. `suspend` of the backup does not suspend it: what is stored can be harmed
+/// all the same.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VerificationSchedule {
+    /// Minute, hour, day of month, month, day of week; or `@weekly` and the like.
+    #[schemars(length(min = 1, max = 128), regex(pattern = CRON))]
+    pub cron: String,
+    /// The time zone that `cron` is meant in, by its name in the IANA database.
+    #[serde(default = "utc")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = ZONE))]
+    #[x_kube(validation = ("self != 'Local'", "timezone must be named, such as UTC or Europe/Berlin"))]
+    pub timezone: String,
+    /// 1: the documents, and that every segment is there. 2: and every byte of every segment, which reads them all. 3: and every
+    /// record. Default 2.
+    #[serde(default = "every_byte")]
+    #[schemars(range(min = 1, max = 3))]
+    pub level: i32,
+    /// Whether nothing is verified by it. Default false.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+fn every_byte() -> i32 {
+    2
 }
 
 /// How long a backup is kept: what neither `maxAge` nor `maxBackups` keeps, the streamer retires, and a prune deletes. With neither,

@@ -21,14 +21,16 @@ use kube::CustomResourceExt as _;
 pub use common::{
     Authentication, AuthenticationType, ConsumerGroups, Duration, KafkaUserRef, Quantity, StrimziClusterRef, Topics,
 };
-pub use kafka_backup::{BackupSpec, Compression, Encryption, KafkaBackup, KafkaBackupSpec, Retention, Schedule};
+pub use kafka_backup::{
+    BackupSpec, Compression, Encryption, KafkaBackup, KafkaBackupSpec, Retention, Schedule, VerificationSchedule,
+};
 pub use kafka_restore::{
     BackupRef, ExistingTopicPolicy, GroupMapping, KafkaRestore, KafkaRestoreSpec, OnGap, PointInTime,
     RestoreConsumerGroups, RestoreSpec, TopicCreation, TopicMapping,
 };
 pub use status::{
-    Backup, Gaps, GroupsHeld, Instant, KafkaBackupStatus, KafkaRestoreStatus, Outcome, Prune, PruneFailure, Reported,
-    RestorePod, RestoreProgress, RetentionHeld, Stored, Sums, Window,
+    Backup, Gaps, GroupsHeld, Instant, JobFailure, KafkaBackupStatus, KafkaRestoreStatus, Outcome, Prune, Reported,
+    RestorePod, RestoreProgress, RetentionHeld, Stored, Sums, Verification, VerificationStatus, Window,
 };
 pub use storage::{Anchor, Azure, CaSecret, CredentialsSecret, Gcs, S3, Storage, StorageType};
 pub use template::{ContainerTemplate, Metadata, PodTemplate, ServiceAccountTemplate, Template};

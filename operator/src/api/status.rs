@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KafkaBackupStatus {
-    /// `Ready`, `Streaming`, `NoGaps`, `GroupsCovered`, with `retention` `RetentionHeld`, `Reconciled`, and while it is so
-    /// `ReconciliationPaused`.
+    /// `Ready`, `Streaming`, `NoGaps`, `GroupsCovered`, with `retention` `RetentionHeld`, with `verification` `Verified`,
+    /// `Reconciled`, and while it is so `ReconciliationPaused`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -35,7 +35,13 @@ pub struct KafkaBackupStatus {
     pub last_prune: Option<Prune>,
     /// Why the last prune by the schedule failed, while no later one has succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prune_failure: Option<PruneFailure>,
+    pub prune_failure: Option<JobFailure>,
+    /// The last verification by the schedule that came to a result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_verification: Option<Verification>,
+    /// Why the last verification by the schedule came to no result, while no later one has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification_failure: Option<JobFailure>,
     /// What the streamer tells.
     #[serde(flatten)]
     pub streamer: Reported,
@@ -209,10 +215,10 @@ pub struct Prune {
     pub kept_since: Option<Instant>,
 }
 
-/// A prune that was given up.
+/// Work that was given up.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct PruneFailure {
+pub struct JobFailure {
     /// Its Job.
     pub job: String,
     /// When it was given up.
@@ -220,6 +226,44 @@ pub struct PruneFailure {
     pub time: Option<Time>,
     /// What its last pod said.
     pub message: String,
+}
+
+/// A verification that came to a result.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    /// Its Job. The log of its pod has the whole report.
+    pub job: String,
+    /// When it ended.
+    pub completion_time: Time,
+    /// Whether everything that it looked at holds.
+    pub status: VerificationStatus,
+    /// How deep it looked: 1, 2 or 3.
+    pub level: i64,
+    /// How many things do not hold.
+    pub findings: i64,
+    /// Objects that it looked at: manifests, checkpoints, snapshots and segments.
+    pub objects: i64,
+    /// Bytes of the segments among them.
+    pub bytes: i64,
+    /// Records that were decoded and found right; at level 3 alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<i64>,
+    /// The window that can be restored in spite of the findings: it begins after every record that is harmed. Without `from` no
+    /// moment is safe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recoverable: Option<Window>,
+    /// The first findings.
+    pub message: String,
+}
+
+/// What a verification came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum VerificationStatus {
+    /// Everything holds.
+    Succeeded,
+    /// Something does not.
+    Failed,
 }
 
 /// How far work is.

@@ -20,6 +20,7 @@ fn a_backup_with_every_field_is_read() {
     assert_eq!(backup.spec.schedule.as_ref().unwrap().timezone, "UTC");
     let retention = backup.spec.retention.as_ref().unwrap();
     assert!(retention.prune_on_schedule && retention.max_age.as_deref() == Some("30d"));
+    assert_eq!(backup.spec.verification.as_ref().unwrap().level, 3);
     // What serde writes it reads again: nothing is lost by an update.
     let json = serde_json::to_value(&backup).unwrap();
     assert_eq!(serde_json::from_value::<KafkaBackup>(json).unwrap(), backup);
@@ -48,10 +49,13 @@ fn the_short_forms_of_the_workflow_are_read() {
             type: s3
             s3: {bucket: my-kafka-backups, region: eu-west-1, credentialsSecret: {name: aws-creds}}
           schedule: {cron: '0 2 * * *'}
-          retention: {maxAge: 30d}";
+          retention: {maxAge: 30d}
+          verification: {cron: '@weekly'}";
     let backup: KafkaBackup = serde_norway::from_str(backup).unwrap();
     assert_eq!(backup.spec.schedule.unwrap().timezone, "UTC");
     assert_eq!(backup.spec.storage.s3.unwrap().prefix, "");
+    let verification = backup.spec.verification.unwrap();
+    assert_eq!((verification.level, verification.timezone.as_str(), verification.suspend), (2, "UTC", false));
     assert!(!backup.spec.retention.unwrap().prune_on_schedule, "nothing is deleted unless that is asked for");
     let restore = "
         apiVersion: kafkabackup.com/v1alpha1

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
-use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, EnvVar, EnvVarSource, ObjectFieldSelector, Secret};
+use k8s_openapi::api::batch::v1::{
+    CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement,
+    PodFailurePolicyRule,
+};
+use k8s_openapi::api::core::v1::{ConfigMap, EnvVar, EnvVarSource, ObjectFieldSelector, ResourceRequirements, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -15,13 +18,16 @@ use kube::api::{DynamicObject, ObjectMeta};
 use super::names::{self, CONFIG_DIR, JOB_FILE, PRUNE_FILE, Part};
 use super::pod::{self, Mount, Work};
 use super::{Access, Parts, Settings, StoreKeys, Subject};
-use crate::api::{KafkaBackupSpec, Storage};
+use crate::api::{KafkaBackupSpec, Storage, VerificationSchedule};
 
-/// Snapshots and prunes that were made, and those that were not, as far back as their Jobs are kept.
+/// Snapshots, prunes and verifications that were made, and those that were not, as far back as their Jobs are kept.
 const HISTORY: i32 = 10;
 
 /// How long a snapshot waits for a commit beyond the heartbeat, which comes at the latest.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Ends of a verification that trying again does not change: a bad configuration, and damage.
+const FINAL_CODES: [i32; 2] = [2, 4];
 
 /// A backup that was found to be in order: nobody looks at the resource itself any more.
 #[derive(Clone, Debug)]
@@ -60,7 +66,7 @@ pub struct BackupObjects {
     pub config_map: ConfigMap,
     /// Copies of Secrets from other namespaces.
     pub secrets: Vec<Secret>,
-    /// Whom the streamer talks to, and whom snapshots and prunes do.
+    /// Whom the streamer talks to, and whom snapshots, prunes and verifications do.
     pub network_policies: Vec<NetworkPolicy>,
     /// Has the streamer scraped, where somebody can.
     pub pod_monitor: DynamicObject,
@@ -72,6 +78,30 @@ pub struct BackupObjects {
     pub cron_job: Option<CronJob>,
     /// The schedule of prunes, if there is one.
     pub prune: Option<CronJob>,
+    /// The schedule of verifications, if there is one.
+    pub verify: Option<CronJob>,
+}
+
+/// When work is done.
+#[derive(Clone, Copy)]
+struct Times<'a> {
+    cron: &'a str,
+    timezone: &'a str,
+    suspend: bool,
+}
+
+/// When snapshots are made, and prunes.
+fn schedule<'a>(valid: &ValidBackup<'a>) -> Option<Times<'a>> {
+    let schedule = valid.spec.schedule.as_ref()?;
+    // Without a streamer no commit comes that could be named, and nothing is retired.
+    let suspend = schedule.suspend || valid.spec.suspend;
+    Some(Times { cron: &schedule.cron, timezone: &schedule.timezone, suspend })
+}
+
+impl VerificationSchedule {
+    fn times(&self) -> Times<'_> {
+        Times { cron: &self.cron, timezone: &self.timezone, suspend: self.suspend }
+    }
 }
 
 /// Builds them.
@@ -95,8 +125,13 @@ pub fn backup(valid: &ValidBackup<'_>, settings: &Settings) -> BackupObjects {
         pod_monitor: super::monitor::pod_monitor(subject, Part::Streamer),
         pod_disruption_budget: budget(subject),
         deployment: deployment(valid, settings, digest, &mounts),
-        cron_job: cron_job(valid, Part::Snapshot, || snapshot(valid, settings)),
-        prune: prunes(valid).then(|| cron_job(valid, Part::Prune, || prune(valid, settings))).flatten(),
+        cron_job: schedule(valid).map(|times| cron_job(valid, Part::Snapshot, times, snapshot(valid, settings))),
+        prune: schedule(valid)
+            .filter(|_| prunes(valid))
+            .map(|times| cron_job(valid, Part::Prune, times, prune(valid, settings))),
+        verify: valid.spec.verification.as_ref().map(|verification| {
+            cron_job(valid, Part::Verify, verification.times(), verify(valid, settings, verification.level))
+        }),
         config_map,
         secrets,
     }
@@ -123,6 +158,9 @@ fn policies(valid: &ValidBackup<'_>) -> Vec<NetworkPolicy> {
     if prunes(valid) {
         let storage = valid.pruner.as_ref().map_or(storage, |pruner| &pruner.storage);
         policies.push(super::network::policy(subject, Part::Prune, None, storage));
+    }
+    if valid.spec.verification.is_some() {
+        policies.push(super::network::policy(subject, Part::Verify, None, storage));
     }
     policies
 }
@@ -181,27 +219,25 @@ fn budget(subject: &Subject<'_>) -> PodDisruptionBudget {
     }
 }
 
-/// Has the schedule do the work of a part, if there is a schedule.
-fn cron_job(valid: &ValidBackup<'_>, part: Part, work: impl FnOnce() -> JobSpec) -> Option<CronJob> {
-    let schedule = valid.spec.schedule.as_ref()?;
-    Some(CronJob {
+/// Has the work of a part done at its times.
+fn cron_job(valid: &ValidBackup<'_>, part: Part, times: Times<'_>, work: JobSpec) -> CronJob {
+    CronJob {
         metadata: valid.subject.metadata(part),
         spec: Some(CronJobSpec {
-            schedule: schedule.cron.clone(),
-            time_zone: Some(schedule.timezone.clone()),
-            // Without a streamer no commit comes that could be named, and nothing is retired.
-            suspend: Some(schedule.suspend || valid.spec.suspend),
+            schedule: times.cron.to_owned(),
+            time_zone: Some(times.timezone.to_owned()),
+            suspend: Some(times.suspend),
             concurrency_policy: Some("Forbid".to_owned()),
             starting_deadline_seconds: Some(600),
             successful_jobs_history_limit: Some(HISTORY),
             failed_jobs_history_limit: Some(HISTORY),
             job_template: JobTemplateSpec {
                 metadata: Some(ObjectMeta { labels: Some(valid.subject.labels(part)), ..ObjectMeta::default() }),
-                spec: Some(work()),
+                spec: Some(work),
             },
         }),
         status: None,
-    })
+    }
 }
 
 fn snapshot(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
@@ -239,24 +275,57 @@ fn snapshot(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
     }
 }
 
-/// Needs neither brokers nor the API server: the store says what was retired.
 fn prune(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
     let (file, mounts) = match &valid.pruner {
         Some(pruner) => (PRUNE_FILE, super::storage_mounts(&pruner.storage, Some(pruner.keys))),
         None => (JOB_FILE, super::storage_mounts(&valid.spec.storage, valid.parts.keys)),
     };
     let arguments = ["prune", "--config", &format!("{CONFIG_DIR}/{file}"), "--summary-file", pod::TERMINATION_LOG];
+    on_store(valid, settings, Part::Prune, arguments.map(str::to_owned).into(), &mounts, None)
+}
+
+/// Segments are as large as what the streamer may use lets them be, and are held whole: so verifications may use as much.
+fn verify(valid: &ValidBackup<'_>, settings: &Settings, level: i32) -> JobSpec {
+    let mounts = super::storage_mounts(&valid.spec.storage, valid.parts.keys);
+    let (config, level) = (format!("{CONFIG_DIR}/{JOB_FILE}"), level.to_string());
+    let arguments = ["verify", "--config", &config, "--level", &level, "--summary-file", pod::TERMINATION_LOG];
+    let resources = valid.spec.resources.as_ref();
+    let on_exit_codes = PodFailurePolicyOnExitCodesRequirement {
+        container_name: Some(Part::Verify.word().to_owned()),
+        operator: "In".to_owned(),
+        values: FINAL_CODES.into(),
+    };
+    let rule = PodFailurePolicyRule {
+        action: "FailJob".to_owned(),
+        on_exit_codes: Some(on_exit_codes),
+        ..PodFailurePolicyRule::default()
+    };
+    JobSpec {
+        pod_failure_policy: Some(PodFailurePolicy { rules: vec![rule] }),
+        ..on_store(valid, settings, Part::Verify, arguments.map(str::to_owned).into(), &mounts, resources)
+    }
+}
+
+/// Work that needs neither brokers nor the API server: the store says all.
+fn on_store(
+    valid: &ValidBackup<'_>,
+    settings: &Settings,
+    part: Part,
+    arguments: Vec<String>,
+    mounts: &[Mount],
+    resources: Option<&ResourceRequirements>,
+) -> JobSpec {
     let work = Work {
-        part: Part::Prune,
-        arguments: arguments.map(str::to_owned).into(),
+        part,
+        arguments,
         config_map: names::object(valid.subject.name, Part::Streamer),
         annotations: BTreeMap::new(),
-        mounts: &mounts,
+        mounts,
         env: Vec::new(),
         restart: "Never",
         probed: false,
         reports: false,
-        resources: None,
+        resources,
     };
     JobSpec {
         backoff_limit: Some(2),

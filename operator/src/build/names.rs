@@ -51,6 +51,8 @@ pub enum Part {
     Snapshot,
     /// The pods that delete what was retired.
     Prune,
+    /// The pods that verify what is stored.
+    Verify,
     /// The pod that restores.
     Restore,
 }
@@ -62,6 +64,7 @@ impl Part {
             Self::Streamer => "streamer",
             Self::Snapshot => "snapshot",
             Self::Prune => "prune",
+            Self::Verify => "verify",
             Self::Restore => "restore",
         }
     }

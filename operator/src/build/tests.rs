@@ -89,6 +89,7 @@ fn the_objects_of_a_backup_are_as_agreed() {
     insta::assert_yaml_snapshot!("backup-deployment", objects.deployment);
     insta::assert_yaml_snapshot!("backup-cron-job", objects.cron_job);
     insta::assert_yaml_snapshot!("backup-prune-cron-job", objects.prune);
+    insta::assert_yaml_snapshot!("backup-verify-cron-job", objects.verify);
     insta::assert_snapshot!("backup-prune-document", objects.config_map.data.as_ref().unwrap()["prune.yaml"]);
     insta::assert_yaml_snapshot!("backup-network-policies", objects.network_policies);
     insta::assert_yaml_snapshot!("backup-pod-monitor", objects.pod_monitor);
@@ -176,6 +177,22 @@ fn a_suspended_backup_has_no_streamer_and_makes_no_snapshots() {
     assert_eq!(objects.deployment.spec.unwrap().replicas, Some(0));
     assert_eq!(objects.cron_job.unwrap().spec.unwrap().suspend, Some(true));
     assert_eq!(objects.prune.unwrap().spec.unwrap().suspend, Some(true));
+    assert_eq!(objects.verify.unwrap().spec.unwrap().suspend, Some(false), "what is stored can be harmed all the same");
+}
+
+#[test]
+fn a_verification_sees_what_a_snapshot_sees_and_is_there_only_where_it_is_asked_for() {
+    let objects = built(|_| {});
+    assert_eq!(volumes(objects.verify), volumes(objects.cron_job));
+    let objects = built(|backup| backup.spec.verification.as_mut().unwrap().suspend = true);
+    assert_eq!(objects.verify.unwrap().spec.unwrap().suspend, Some(true));
+    let objects = built(|backup| {
+        backup.spec.verification = None;
+        backup.spec.schedule = None;
+    });
+    assert_eq!((objects.verify, objects.cron_job, objects.network_policies.len()), (None, None, 3));
+    let objects = built(|backup| backup.spec.schedule = None);
+    assert!(objects.verify.is_some(), "it needs no schedule of snapshots");
 }
 
 /// The volumes of the pods of a schedule.
@@ -198,10 +215,10 @@ fn a_prune_without_credentials_of_its_own_has_those_of_a_snapshot() {
 fn nothing_is_pruned_unless_the_schedule_is_to() {
     let retention = |prune_on_schedule| Retention { max_backups: Some(3), prune_on_schedule, ..Retention::default() };
     let objects = built(|backup| backup.spec.retention = Some(retention(false)));
-    assert_eq!((objects.prune, objects.network_policies.len()), (None, 2));
+    assert_eq!((objects.prune, objects.network_policies.len()), (None, 3));
     assert!(objects.config_map.data.unwrap()["job.yaml"].contains("maxBackups: '3'"), "the streamer retires");
     let objects = built(|backup| backup.spec.retention = Some(retention(true)));
-    assert!(objects.prune.is_some() && objects.network_policies.len() == 3);
+    assert!(objects.prune.is_some() && objects.network_policies.len() == 4);
     let objects = built(|backup| {
         backup.spec.retention = Some(retention(true));
         backup.spec.schedule = None;
@@ -227,7 +244,7 @@ fn a_prune_by_key_where_the_rest_is_by_identity_asks_for_no_token() {
         let egress = policy.spec.as_ref().unwrap().egress.as_ref().unwrap();
         egress.iter().flat_map(|rule| rule.to.iter().flatten()).filter(|peer| peer.ip_block.is_some()).count()
     };
-    assert_eq!(objects.network_policies.iter().map(blocks).collect::<Vec<_>>(), [1, 1, 0]);
+    assert_eq!(objects.network_policies.iter().map(blocks).collect::<Vec<_>>(), [1, 1, 0, 1]);
 }
 
 #[test]

@@ -18,10 +18,12 @@ use super::apply::Applier;
 use super::conditions::{self, READY, Verdict};
 use super::dereference::{Dereferenced, dereference, prune_keys, request};
 use super::error::Error;
+use super::upkeep::{self, Since};
 use super::{Context, observe, schedule, tell};
 use crate::api::{KafkaBackup, KafkaBackupStatus, Reported, TRIGGER, TRIGGER_NOW};
 use crate::build::names::{self, Part};
 use crate::build::{self, Pruner, StoreKeys, Subject, ValidBackup};
+use crate::metrics::{BackupLabels, Upkeep};
 use crate::strimzi::Purpose;
 
 /// The kind, as errors and labels have it.
@@ -40,7 +42,9 @@ pub async fn reconcile(backup: &KafkaBackup, context: &Arc<Context>) -> Result<A
         return Ok(Action::await_change());
     }
     let done = Box::pin(carry_out(backup, context, &applier)).await;
-    let status = status(backup, &applier, &done).await?;
+    let (status, figures) = Box::pin(status(backup, &applier, &done)).await?;
+    let labels = BackupLabels { namespace: backup.namespace().unwrap_or_default(), name: backup.name_any() };
+    context.metrics.keeps(&labels, &figures);
     write(&applier, context, backup, status).await?;
     match done {
         Err(error) if error.is_retryable() => Err(error),
@@ -70,7 +74,7 @@ async fn carry_out(backup: &KafkaBackup, context: &Arc<Context>, applier: &Appli
     }
     applier.apply(&objects.pod_disruption_budget).await?;
     applier.apply(&objects.deployment).await?;
-    for cron_job in objects.cron_job.iter().chain(&objects.prune) {
+    for cron_job in objects.cron_job.iter().chain(&objects.prune).chain(&objects.verify) {
         applier.apply(cron_job).await?;
     }
     remove_orphans(backup, applier, &objects).await?;
@@ -128,13 +132,12 @@ fn pruner<'a>(
 /// Removes what earlier forms of the resource asked for and this one does not.
 async fn remove_orphans(backup: &KafkaBackup, applier: &Applier, objects: &build::BackupObjects) -> Result<(), Error> {
     let (uid, name) = (backup.uid().unwrap_or_default(), backup.name_any());
-    if objects.cron_job.is_none() {
-        applier.remove::<CronJob>(&names::object(&name, Part::Snapshot), &uid).await?;
+    let schedules =
+        [(Part::Snapshot, &objects.cron_job), (Part::Prune, &objects.prune), (Part::Verify, &objects.verify)];
+    for (part, _) in schedules.into_iter().filter(|(_, schedule)| schedule.is_none()) {
+        applier.remove::<CronJob>(&names::object(&name, part), &uid).await?;
     }
-    if objects.prune.is_none() {
-        applier.remove::<CronJob>(&names::object(&name, Part::Prune), &uid).await?;
-    }
-    for part in [Part::Streamer, Part::Snapshot, Part::Prune] {
+    for part in [Part::Streamer, Part::Snapshot, Part::Prune, Part::Verify] {
         let policy = names::object(&name, part);
         if objects.network_policies.iter().all(|object| object.name_any() != policy) {
             applier.remove::<NetworkPolicy>(&policy, &uid).await?;
@@ -166,11 +169,12 @@ async fn trigger(
     removed.map(drop).map_err(|source| Error::api(format!("remove annotation {TRIGGER}"), source))
 }
 
+/// How the backup stands, and what metrics tell of it.
 async fn status(
     backup: &KafkaBackup,
     applier: &Applier,
     done: &Result<Dereferenced, Error>,
-) -> Result<KafkaBackupStatus, Error> {
+) -> Result<(KafkaBackupStatus, Upkeep), Error> {
     let (old, name) = (backup.status.clone().unwrap_or_default(), backup.name_any());
     let streamer = names::object(&name, Part::Streamer);
     let deployment = applier.api::<Deployment>().get_opt(&streamer).await;
@@ -181,35 +185,72 @@ async fn status(
     let reconciled = super::reconciled(done.as_ref().map(|found| found.kafka.warnings.as_slice()));
     let snapshot_pods = super::list::<Pod>(applier, &super::selector(KIND, &name, Part::Snapshot)).await?;
     let history = observe::snapshots(&jobs, &snapshot_pods, &old.backup_history);
-    let (prunes, prune_pods) = prunes(backup, applier).await?;
+    let prunes = scheduled(backup, applier, Part::Prune, prunes(backup)).await?;
+    let verifications = scheduled(backup, applier, Part::Verify, backup.spec.verification.is_some()).await?;
+    let Scheduled { jobs: verify_jobs, pods: verify_pods, .. } = &verifications;
+    let last_verification = upkeep::last_verification(verify_pods, old.last_verification);
+    let (last, before) = (last_verification.as_ref(), old.verification_failure.as_ref());
+    let verification_failure = upkeep::verification_failure(verify_jobs, verify_pods, before, last);
+    let verified = backup.spec.verification.as_ref().map(|_| upkeep::verified(last, verification_failure.as_ref()));
     let held = backup.spec.retention.as_ref().and_then(|_| observe::retention_held(&old.streamer));
-    let told = [observe::no_gaps(&old.streamer), observe::groups_covered(&old.streamer), held];
+    let told = [observe::no_gaps(&old.streamer), observe::groups_covered(&old.streamer), held, verified];
     let now = Timestamp::now();
     let next = backup.spec.schedule.as_ref().filter(|_| !backup.spec.suspend);
     let next = next.and_then(|schedule| schedule::next(schedule, now));
     let ready = ready(&reconciled, &streaming, next);
     let verdicts: Vec<_> =
         [ready, streaming].into_iter().chain(told.into_iter().flatten()).chain([reconciled]).collect();
-    Ok(KafkaBackupStatus {
+    let status = KafkaBackupStatus {
         conditions: conditions::updated(&old.conditions, &verdicts, backup.metadata.generation, now),
         observed_generation: backup.metadata.generation,
         cluster_id: done.as_ref().ok().and_then(|found| found.kafka.cluster_id.clone()).or(old.cluster_id),
         last_backup: observe::last(&history).or(old.last_backup),
         backup_history: history,
         next_scheduled_backup: next.map(Time),
-        prune_failure: observe::prune_failure(&prunes, &prune_pods, old.prune_failure.as_ref()),
-        last_prune: observe::last_prune(&prune_pods, old.last_prune),
+        prune_failure: observe::failure(&prunes.jobs, &prunes.pods, old.prune_failure.as_ref()),
+        last_prune: observe::last_prune(&prunes.pods, old.last_prune),
+        verification_failure,
+        last_verification,
         streamer: Reported::default(),
-    })
+    };
+    let since = Since { prunes: prunes.since, verifications: verifications.since };
+    let figures = upkeep::figures(&backup.spec, &status, since);
+    Ok((status, figures))
 }
 
-/// The Jobs of prunes, and their pods, where the schedule asks for prunes.
-async fn prunes(backup: &KafkaBackup, applier: &Applier) -> Result<(Vec<Job>, Vec<Pod>), Error> {
-    if !backup.spec.retention.as_ref().is_some_and(|retention| retention.prune_on_schedule) {
-        return Ok((Vec::new(), Vec::new()));
+/// Whether the schedule asks for prunes.
+fn prunes(backup: &KafkaBackup) -> bool {
+    backup.spec.retention.as_ref().is_some_and(|retention| retention.prune_on_schedule)
+}
+
+/// Work that a schedule has done.
+#[derive(Default)]
+struct Scheduled {
+    /// Its Jobs.
+    jobs: Vec<Job>,
+    /// Their pods.
+    pods: Vec<Pod>,
+    /// Since when there is the schedule.
+    since: Option<Timestamp>,
+}
+
+/// What is there of the scheduled work of a part, where it is asked for.
+async fn scheduled(
+    backup: &KafkaBackup,
+    applier: &Applier,
+    part: Part,
+    is_asked_for: bool,
+) -> Result<Scheduled, Error> {
+    if !is_asked_for {
+        return Ok(Scheduled::default());
     }
-    let selector = super::selector(KIND, &backup.name_any(), Part::Prune);
-    Ok((super::list::<Job>(applier, &selector).await?, super::list::<Pod>(applier, &selector).await?))
+    let (selector, name) = (super::selector(KIND, &backup.name_any(), part), names::object(&backup.name_any(), part));
+    let schedule = applier.api::<CronJob>().get_opt(&name).await;
+    let schedule = schedule.map_err(|source| Error::api(format!("read CronJob {name:?}"), source))?;
+    let since = schedule.and_then(|schedule| schedule.metadata.creation_timestamp).map(|time| time.0);
+    // Jobs first: what they are said to have come to, their pods have said by then.
+    let jobs = super::list::<Job>(applier, &selector).await?;
+    Ok(Scheduled { jobs, pods: super::list::<Pod>(applier, &selector).await?, since })
 }
 
 /// Ready is who streams what the resource says.
@@ -248,6 +289,9 @@ async fn write(
     told.extend(tell::snapshots(&old.backup_history, &status.backup_history));
     told.extend(tell::prune(old.last_prune.as_ref(), status.last_prune.as_ref()));
     told.extend(tell::prune_failure(old.prune_failure.as_ref(), status.prune_failure.as_ref()));
+    told.extend(tell::findings(old.last_verification.as_ref(), status.last_verification.as_ref()));
+    let (before, now) = (old.verification_failure.as_ref(), status.verification_failure.as_ref());
+    told.extend(tell::verification_failure(before, now));
     tell::publish(&context.recorder, &backup.object_ref(&()), told).await;
     Ok(())
 }

@@ -15,6 +15,8 @@ pub const NO_GAPS: &str = "NoGaps";
 pub const GROUPS_COVERED: &str = "GroupsCovered";
 /// Whether something is older than what is kept, and is not retired; only there with `retention`, once the streamer has told.
 pub const RETENTION_HELD: &str = "RetentionHeld";
+/// Whether what is stored holds, as the last verification found; only there with `verification`.
+pub const VERIFIED: &str = "Verified";
 /// Whether somebody asked that nothing be changed; not there otherwise.
 pub const PAUSED: &str = "ReconciliationPaused";
 
@@ -28,6 +30,8 @@ pub struct Verdict {
     pub kind: &'static str,
     /// Whether it holds.
     pub holds: bool,
+    /// Whether that is known.
+    pub is_known: bool,
     /// Why, in one word.
     pub reason: &'static str,
     /// Why, and the way out.
@@ -37,12 +41,26 @@ pub struct Verdict {
 impl Verdict {
     /// It holds.
     pub fn holds(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, holds: true, reason, message: message.into() }
+        Self { kind, holds: true, is_known: true, reason, message: message.into() }
     }
 
     /// It does not.
     pub fn fails(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, holds: false, reason, message: message.into() }
+        Self { kind, holds: false, is_known: true, reason, message: message.into() }
+    }
+
+    /// Nobody knows.
+    pub fn unknown(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { kind, holds: false, is_known: false, reason, message: message.into() }
+    }
+
+    /// As the API has it.
+    fn status(&self) -> &'static str {
+        match (self.is_known, self.holds) {
+            (false, _) => "Unknown",
+            (true, true) => "True",
+            (true, false) => "False",
+        }
     }
 
     /// The same, of another condition.
@@ -55,7 +73,7 @@ impl Verdict {
 /// transition stays until the status of the condition is another one.
 pub fn updated(old: &[Condition], verdicts: &[Verdict], generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
     let condition = |verdict: &Verdict| {
-        let status = if verdict.holds { "True" } else { "False" };
+        let status = verdict.status();
         let before = old.iter().find(|condition| condition.type_ == verdict.kind && condition.status == status);
         Condition {
             type_: verdict.kind.to_owned(),
@@ -93,6 +111,14 @@ mod tests {
         let other = updated(&same, &[Verdict::holds(READY, "Streaming", "")], Some(2), at(30));
         assert_eq!(other[0].last_transition_time, Time(at(30)));
         assert_eq!(updated(&other, &[], Some(2), at(40)), []);
+    }
+
+    #[test]
+    fn what_nobody_knows_is_neither_true_nor_false() {
+        let list = updated(&[], &[Verdict::unknown(VERIFIED, "NotVerifiedYet", "")], None, at(10));
+        assert_eq!(list[0].status, "Unknown");
+        let known = updated(&list, &[Verdict::fails(VERIFIED, "FindingsFound", "")], None, at(20));
+        assert_eq!((known[0].status.as_str(), &known[0].last_transition_time), ("False", &Time(at(20))));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod observe;
 pub mod restore;
 pub mod schedule;
 pub mod tell;
+pub mod upkeep;
 mod watch;
 
 use std::collections::HashMap;
@@ -201,6 +202,7 @@ mod tests {
             include_str!("observe.rs"),
             include_str!("backup.rs"),
             include_str!("restore.rs"),
+            include_str!("upkeep.rs"),
             include_str!("mod.rs"),
             include_str!("conditions.rs"),
             include_str!("../strimzi/error.rs"),

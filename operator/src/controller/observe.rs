@@ -9,13 +9,13 @@ use k8s_openapi::jiff::SignedDuration;
 use serde::Deserialize;
 
 use super::conditions::{GROUPS_COVERED, NO_GAPS, READY, RETENTION_HELD, STREAMING, Verdict};
-use crate::api::{Backup, Outcome, Prune, PruneFailure, Reported, RestorePod, RestoreProgress, Sums};
+use crate::api::{Backup, JobFailure, Outcome, Prune, Reported, RestorePod, RestoreProgress, Sums};
 
 /// Snapshots that the status lists.
 const HISTORY: usize = 20;
 
 /// Kubernetes' label that names the Job of a pod.
-const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+pub(super) const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 
 /// Whether a streamer follows the topics; `pods` are its own, and `told` is what they tell.
 pub fn streaming(deployment: Option<&Deployment>, pods: &[Pod], suspended: bool, told: &Reported) -> Verdict {
@@ -220,11 +220,20 @@ fn sums(pod: &Pod, id: &str) -> Option<Sums> {
     })
 }
 
+/// How the containers of a pod ended, if they have.
+pub(super) fn endings(pod: &Pod) -> impl Iterator<Item = &ContainerStateTerminated> {
+    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    containers.filter_map(|container| container.state.as_ref()?.terminated.as_ref())
+}
+
+/// The Job of a pod.
+pub(super) fn job_of(pod: &Pod) -> Option<&str> {
+    pod.metadata.labels.as_ref()?.get(JOB_NAME).map(String::as_str)
+}
+
 /// How a pod ended, if it has and did its work.
 fn done(pod: &Pod) -> Option<&ContainerStateTerminated> {
-    let containers = pod.status.as_ref()?.container_statuses.iter().flatten();
-    let mut ended = containers.filter_map(|container| container.state.as_ref()?.terminated.as_ref());
-    ended.find(|ended| ended.exit_code == 0)
+    endings(pod).find(|ended| ended.exit_code == 0)
 }
 
 /// The last snapshot that has ended.
@@ -260,9 +269,9 @@ fn pruned(pod: &Pod) -> Option<Prune> {
     })
 }
 
-/// Why the last prune failed, if it did. `jobs` and `pods` are those of prunes, and `known` is what was told before: a pod may be
-/// gone, and what it said stays.
-pub fn prune_failure(jobs: &[Job], pods: &[Pod], known: Option<&PruneFailure>) -> Option<PruneFailure> {
+/// Why the last of these Jobs failed, if it did. `pods` are theirs, and `known` is what was told before: a pod may be gone, and
+/// what it said stays.
+pub fn failure(jobs: &[Job], pods: &[Pod], known: Option<&JobFailure>) -> Option<JobFailure> {
     let has_ended = |job: &&Job| matches!(outcome(job), Outcome::Completed | Outcome::Failed);
     let last = jobs.iter().filter(has_ended);
     let last = last.max_by_key(|job| job.metadata.creation_timestamp.as_ref().map(|time| time.0))?;
@@ -270,11 +279,10 @@ pub fn prune_failure(jobs: &[Job], pods: &[Pod], known: Option<&PruneFailure>) -
         return None;
     }
     let job = last.metadata.name.clone().unwrap_or_default();
-    let is_of = |pod: &&Pod| pod.metadata.labels.as_ref().and_then(|labels| labels.get(JOB_NAME)) == Some(&job);
-    let own: Vec<_> = pods.iter().filter(is_of).cloned().collect();
+    let own: Vec<_> = pods.iter().filter(|pod| job_of(pod) == Some(job.as_str())).cloned().collect();
     let before = known.filter(|known| known.job == job).map(|known| known.message.clone());
     let message = trouble(&own).map(|(_, message)| message).or(before);
-    Some(PruneFailure { time: ended(last), message: message.unwrap_or_else(|| "its pod is gone".to_owned()), job })
+    Some(JobFailure { time: ended(last), message: message.unwrap_or_else(|| "its pod is gone".to_owned()), job })
 }
 
 /// How far the restore `id` is.
@@ -447,14 +455,14 @@ mod tests {
             ended_pod("a", 1, "2026-02-12T02:00:09Z", "error: the store refuses to delete"),
             ended_pod("other", 4, "2026-02-12T02:00:09Z", "error: another"),
         ];
-        let failure = prune_failure(&jobs, &pods, None).unwrap();
-        assert_eq!(failure.message, "pod p ended with 1: error: the store refuses to delete");
-        assert!(failure.job == "a" && failure.time.is_some());
-        assert_eq!(prune_failure(&jobs, &[], Some(&failure)), Some(failure.clone()), "its words stay");
+        let told = failure(&jobs, &pods, None).unwrap();
+        assert_eq!(told.message, "pod p ended with 1: error: the store refuses to delete");
+        assert!(told.job == "a" && told.time.is_some());
+        assert_eq!(failure(&jobs, &[], Some(&told)), Some(told.clone()), "its words stay");
         jobs.push(job("b", "2026-02-13T02:00:00Z", json!({"active": 1})));
-        assert_eq!(prune_failure(&jobs, &pods, None), Some(failure.clone()), "one that runs says nothing yet");
+        assert_eq!(failure(&jobs, &pods, None), Some(told.clone()), "one that runs says nothing yet");
         jobs.push(job("c", "2026-02-13T03:00:00Z", complete));
-        assert_eq!(prune_failure(&jobs, &pods, Some(&failure)), None);
+        assert_eq!(failure(&jobs, &pods, Some(&told)), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType, Recorder};
 
 use super::conditions::{RECONCILED, RETENTION_HELD, STREAMING};
-use crate::api::{Backup, Outcome, Prune, PruneFailure};
+use crate::api::{Backup, JobFailure, Outcome, Prune, Verification};
 
 /// Something that happened, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,10 +72,28 @@ pub fn prune(old: Option<&Prune>, new: Option<&Prune>) -> Option<Told> {
 }
 
 /// Tells a prune that was given up.
-pub fn prune_failure(old: Option<&PruneFailure>, new: Option<&PruneFailure>) -> Option<Told> {
+pub fn prune_failure(old: Option<&JobFailure>, new: Option<&JobFailure>) -> Option<Told> {
+    given_up("PruneFailed", old, new)
+}
+
+/// Why a backup could not be shown to be whole.
+const VERIFICATION_FAILED: &str = "VerificationFailed";
+
+/// Tells a verification that came to no result.
+pub fn verification_failure(old: Option<&JobFailure>, new: Option<&JobFailure>) -> Option<Told> {
+    given_up(VERIFICATION_FAILED, old, new)
+}
+
+/// Tells what a verification found, once for each that did.
+pub fn findings(old: Option<&Verification>, new: Option<&Verification>) -> Option<Told> {
+    let found = new.filter(|new| new.findings > 0 && old.is_none_or(|old| old.job != new.job))?;
+    Some(Told::new(true, VERIFICATION_FAILED, format!("Job {:?}: {}", found.job, found.message)))
+}
+
+fn given_up(reason: &str, old: Option<&JobFailure>, new: Option<&JobFailure>) -> Option<Told> {
     let failure = new.filter(|new| old.is_none_or(|old| old.job != new.job))?;
     let note = format!("Job {:?} was given up: {}", failure.job, failure.message);
-    Some(Told::new(true, "PruneFailed", note))
+    Some(Told::new(true, reason, note))
 }
 
 /// Tells that a restore began or ended.
@@ -123,6 +141,7 @@ mod tests {
 
     use super::super::conditions::{self, Verdict};
     use super::*;
+    use crate::api::VerificationStatus;
 
     fn snapshot(id: &str, status: Outcome) -> Backup {
         Backup { id: id.to_owned(), status, start_time: None, completion_time: None, sums: Default::default() }
@@ -169,11 +188,37 @@ mod tests {
             "3 objects with 7 bytes were deleted, 1 refused; kept is what is needed since 2026-01-14T02:00:00.000Z";
         assert_eq!(told.note, note);
         assert_eq!(prune(Some(&second), Some(&second)), None);
-        let failure = |job: &str| PruneFailure { job: job.to_owned(), time: None, message: "no right".to_owned() };
+        let failure = |job: &str| JobFailure { job: job.to_owned(), time: None, message: "no right".to_owned() };
         let told = prune_failure(Some(&failure("a")), Some(&failure("b"))).unwrap();
         assert_eq!(told, Told::new(true, "PruneFailed", "Job \"b\" was given up: no right"));
         assert_eq!(prune_failure(Some(&failure("b")), Some(&failure("b"))), None);
         assert_eq!(prune_failure(Some(&failure("b")), None), None);
+    }
+
+    #[test]
+    fn a25_each_verification_that_finds_something_or_comes_to_nothing_is_told_once() {
+        let found = |job: &str, findings: i64| Verification {
+            job: job.to_owned(),
+            completion_time: Time(Timestamp::UNIX_EPOCH),
+            status: if findings > 0 { VerificationStatus::Failed } else { VerificationStatus::Succeeded },
+            level: 2,
+            findings,
+            objects: 12,
+            bytes: 7,
+            records: None,
+            recoverable: None,
+            message: "1 findings: missing x".to_owned(),
+        };
+        let (sound, harmed) = (found("a", 0), found("b", 1));
+        assert_eq!(findings(None, Some(&sound)), None);
+        let told = Told::new(true, "VerificationFailed", "Job \"b\": 1 findings: missing x");
+        assert_eq!(findings(Some(&sound), Some(&harmed)), Some(told));
+        assert_eq!(findings(Some(&harmed), Some(&harmed)), None);
+        assert_eq!(findings(Some(&harmed), Some(&sound)), None);
+        let failure = |job: &str| JobFailure { job: job.to_owned(), time: None, message: "no answer".to_owned() };
+        let told = Told::new(true, "VerificationFailed", "Job \"c\" was given up: no answer");
+        assert_eq!(verification_failure(None, Some(&failure("c"))), Some(told));
+        assert_eq!(verification_failure(Some(&failure("c")), Some(&failure("c"))), None);
     }
 
     #[test]

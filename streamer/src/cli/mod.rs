@@ -233,6 +233,10 @@ pub enum Command {
         /// Segments read at once.
         #[arg(long, value_name = "N", default_value = "4")]
         parallelism: NonZeroUsize,
+        /// Also write a line of JSON with the sums and the first findings there, for who reads no output: in a pod,
+        /// /dev/termination-log.
+        #[arg(long, value_name = "FILE")]
+        summary_file: Option<PathBuf>,
     },
 }
 
@@ -362,13 +366,16 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
                 Output::Json => print(&found.to_json()),
             }
         }
-        Command::Verify { job, level, output, parallelism } => {
+        Command::Verify { job, level, output, parallelism, summary_file } => {
             let store = store::open(&job.read()?.storage)?;
             let options = verify::Options { parallelism, ..verify::Options::default() };
             let report = verify::run(&store, level, &options, &Progress::on_terminal()).await?;
             match output {
                 Output::Text => print(&report.to_string())?,
                 Output::Json => print(&report.to_json())?,
+            }
+            if let Some(path) = summary_file {
+                summarize(&path, &report.summary());
             }
             report.outcome()
         }

@@ -26,6 +26,12 @@ pub const KEPT: usize = 1000;
 /// How many offset ranges of one finding, and objects the log does not name, the text shows.
 const SHOWN: usize = 10;
 
+/// The most bytes of [`Report::summary`]: half of what Kubernetes takes from a pod that has ended.
+const SUMMARY_BYTES: usize = 2048;
+
+/// How many characters of a finding the summary has at most.
+const SUMMARY_FINDING: usize = 250;
+
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -91,6 +97,18 @@ impl Affected {
 
     pub(super) fn of(run: &Run) -> Self {
         Self::new(&run.key(), run.range)
+    }
+}
+
+impl fmt::Display for Finding {
+    /// In one line, with the first offsets alone.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.kind.as_str(), self.object, self.problem)?;
+        match self.affected.as_slice() {
+            [] => Ok(()),
+            [only] => write!(f, " ({only})"),
+            [first, more @ ..] => write!(f, " ({first} and {} more)", more.len()),
+        }
     }
 }
 
@@ -283,6 +301,50 @@ impl Report {
         // Text keys and finite numbers only, which is all that serde_json asks for.
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
     }
+
+    /// The sums, and as many of the findings as there is room for, as a line of JSON that fits into a pod's termination log.
+    pub fn summary(&self) -> String {
+        let mut message = self.verdict();
+        let mut line = self.summary_with(&message);
+        for (number, finding) in self.findings.iter().chain(&self.unanswered).enumerate() {
+            let finding: String = finding.to_string().chars().take(SUMMARY_FINDING).collect();
+            let longer = format!("{message}{} {finding}", if number == 0 { ":" } else { ";" });
+            let longer_line = self.summary_with(&longer);
+            if longer_line.len() > SUMMARY_BYTES {
+                break;
+            }
+            (message, line) = (longer, longer_line);
+        }
+        line
+    }
+
+    fn summary_with(&self, message: &str) -> String {
+        let Counts { manifests, checkpoints, snapshots, segments, bytes, decoded_records, .. } = self.counts;
+        let recoverable = self.recoverable.as_ref();
+        let summary = serde_json::json!({
+            "level": u8::from(self.level),
+            "findings": self.finding_count,
+            "unanswered": self.unanswered_count,
+            "objects": manifests + checkpoints + snapshots + segments,
+            "bytes": bytes,
+            "records": (self.level == Level::Records).then_some(decoded_records),
+            "recoverableFrom": recoverable.and_then(|window| window.from).map(TimestampMs::to_rfc3339),
+            "recoverableUntil": recoverable.and_then(|window| window.until).map(TimestampMs::to_rfc3339),
+            "message": message,
+        });
+        summary.to_string() + "\n"
+    }
+
+    /// The answer in a few words.
+    fn verdict(&self) -> String {
+        let (findings, unanswered) = (self.finding_count, self.unanswered_count);
+        match (findings, unanswered) {
+            (0, 0) => "everything holds".to_owned(),
+            (0, _) => format!("incomplete, the store did not give {unanswered} objects; verify again"),
+            (_, 0) => format!("{findings} findings"),
+            _ => format!("{findings} findings, and the store did not give {unanswered} objects"),
+        }
+    }
 }
 
 impl fmt::Display for Report {
@@ -304,14 +366,7 @@ impl Report {
             write!(f, "{:?} of Kafka cluster {}, id {}, ", identity.name, identity.cluster, identity.backup)?;
         }
         writeln!(f, "under {}", self.subject.storage)?;
-        let (findings, unanswered) = (self.finding_count, self.unanswered_count);
-        write!(f, "verified     {}: ", self.level)?;
-        match (findings, unanswered) {
-            (0, 0) => writeln!(f, "everything holds"),
-            (0, _) => writeln!(f, "incomplete, the store did not give {unanswered} objects; verify again"),
-            (_, 0) => writeln!(f, "{findings} findings"),
-            _ => writeln!(f, "{findings} findings, and the store did not give {unanswered} objects"),
-        }
+        writeln!(f, "verified     {}: {}", self.level, self.verdict())
     }
 
     fn write_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,6 +5,7 @@ mod fixture;
 mod mutations;
 mod segments;
 mod snapshots;
+mod summary;
 mod upkeep;
 
 use strimzi_backup_format::ids::{Lineage, PartitionId, PartitionKey, TopicName};

@@ -30,6 +30,7 @@ fn one_backup_applied_becomes_segments_snapshots_and_a_restore_to_a_moment_on_an
     let applied = Instant::now();
     let mut backup = place.backup("daily-backup");
     backup["spec"]["retention"] = json!({"maxAge": "30d", "pruneOnSchedule": true});
+    backup["spec"]["verification"] = json!({"cron": "0 4 * * 0", "level": 3});
     place.apply(&backup)?;
     place.until("the first segment", FIRST_SEGMENT, || Ok(place.segments("daily-backup")? > 0))?;
     println!("first durable segment {:.1} s after kubectl apply", applied.elapsed().as_secs_f64());
@@ -47,6 +48,12 @@ fn one_backup_applied_becomes_segments_snapshots_and_a_restore_to_a_moment_on_an
     // So is that of a prune, which finds nothing that is old enough.
     place.run(&["create", "job", "prune", "--from", "cronjob/daily-backup-prune"])?;
     place.wait("kafkabackup/daily-backup", |backup| backup["status"]["lastPrune"]["deletedObjects"] == 0)?;
+    // And that of a verification, which decodes every record.
+    place.run(&["create", "job", "verify", "--from", "cronjob/daily-backup-verify"])?;
+    place.reason("kafkabackup/daily-backup", "Verified", "EverythingHolds")?;
+    let verified = place.kubectl.get(&place.namespace, "kafkabackup/daily-backup")?.context("the backup")?;
+    let verified = &verified["status"]["lastVerification"];
+    ensure!(verified["status"] == "Succeeded" && verified["records"].as_i64() >= Some(2000), "{verified}");
     is_told(&place)?;
 
     let other = other_cluster(&place)?;

@@ -82,6 +82,7 @@ fn refused_at_once() -> Vec<Value> {
         with(backup("b"), "backup", compressed("snappy", 3)),
         with(backup("b"), "backup", compressed("gzip", 12)),
         with(backup("b"), "schedule", json!({"cron": "0 2 * * *", "timezone": "Local"})),
+        with(backup("b"), "verification", json!({"cron": "@weekly", "timezone": "Local"})),
         with(backup("b"), "storage", json!({"type": "s3"})),
         with(backup("b"), "storage", json!({"type": "s3", "azure": azure})),
         with(backup("b"), "storage.azure", azure),
@@ -176,6 +177,10 @@ fn what_may_change_is_taken_and_defaults_are_filled_in() -> Result<()> {
     let pruned = with(backup("b"), "schedule", json!({"cron": "@daily"}));
     let retention = json!({"maxBackups": 30, "pruneOnSchedule": true, "storageCredentials": {"name": "deleter"}});
     kubectl.apply(&namespace, &with(pruned, "retention", retention).to_string())?;
+    let verified = |level: u32| with(backup("b"), "verification", json!({"cron": "@weekly", "level": level}));
+    kubectl.apply(&namespace, &verified(3).to_string())?;
+    let refusal = kubectl.refusal(&namespace, &verified(4).to_string())?;
+    ensure!(refusal.contains("spec.verification.level"), "{refusal}");
     kubectl.apply(&namespace, &restore("r").to_string())?;
     kubectl.apply(&namespace, &with(restore("r"), "suspend", json!(true)).to_string())?;
     // The short names, and the columns that answer the first question.

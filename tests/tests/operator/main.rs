@@ -9,6 +9,7 @@ mod reconcile;
 mod reports;
 mod retention;
 mod scene;
+mod verification;
 
 use std::sync::OnceLock;
 

@@ -1,31 +1,20 @@
 //! What `spec.retention` becomes: a schedule of prunes, and what is told of them and of what is held.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use strimzi_backup_tests::wait;
 
 use crate::definitions::with;
-use crate::scene::{Scene, condition, daily};
+use crate::scene::{Scene, condition, daily, secrets};
 use crate::strimzi::SOON;
+
+/// When pods of prunes end here.
+const ENDED: &str = "2026-02-13T02:00:09Z";
 
 /// The daily backup, pruned by its schedule with credentials of its own.
 fn pruned() -> Value {
     let own = json!({"name": "deleter"});
     with(daily(), "retention", json!({"maxAge": "30d", "pruneOnSchedule": true, "storageCredentials": own}))
-}
-
-/// The Secrets that the pods of a schedule see.
-fn secrets(cron_job: &Value) -> Vec<&str> {
-    let volumes = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["volumes"].as_array();
-    volumes.into_iter().flatten().filter_map(|volume| volume["secret"]["secretName"].as_str()).collect()
-}
-
-/// Notes of the events of a reason.
-fn events(scene: &Scene, reason: &str) -> Result<Vec<String>> {
-    let found = scene.run(&["get", "events.events.k8s.io", "--output", "json"])?;
-    let found: Value = serde_json::from_str(&found)?;
-    let events = found["items"].as_array().context("events")?.iter().filter(|event| event["reason"] == reason);
-    Ok(events.filter_map(|event| event["note"].as_str().map(str::to_owned)).collect())
 }
 
 #[test]
@@ -67,42 +56,23 @@ fn what_a_prune_did_and_why_one_failed_is_told() -> Result<()> {
 
     let summary =
         json!({"deletedObjects": 3, "deletedBytes": 7, "refusedObjects": 1, "keptSince": "2026-01-14T02:00:00.000Z"});
-    end_prune(&scene, "well", 0, &summary.to_string())?;
+    scene.end_job("prune", "well", (0, ENDED), &summary.to_string())?;
     let backup = scene.wait("kafkabackup/daily", |found| found["status"]["lastPrune"]["deletedObjects"] == 3)?;
     let last = &backup["status"]["lastPrune"];
     ensure!(last["deletedBytes"] == 7 && last["refusedObjects"] == 1 && last["time"].is_string(), "{last}");
     assert_eq!(last["keptSince"], "2026-01-14T02:00:00.000Z");
-    wait::wait_until("an event of the prune", SOON, || Ok(events(&scene, "RetentionPruned")?.len() == 1))?;
+    wait::wait_until("an event of the prune", SOON, || Ok(scene.events("RetentionPruned")?.len() == 1))?;
 
     // Tried three times, as its Job says.
     for _ in 0..3 {
-        end_prune(&scene, "badly", 1, "error: the store refuses to delete")?;
+        scene.end_job("prune", "badly", (1, ENDED), "error: the store refuses to delete")?;
     }
     let backup = scene.wait("kafkabackup/daily", |found| found["status"]["pruneFailure"]["job"] == "badly")?;
     let message = backup["status"]["pruneFailure"]["message"].as_str().unwrap_or_default();
     ensure!(message.contains("ended with 1: error: the store refuses to delete"), "{message}");
     assert_eq!(backup["status"]["lastPrune"], *last);
-    wait::wait_until("an event of the failure", SOON, || Ok(!events(&scene, "PruneFailed")?.is_empty()))?;
+    wait::wait_until("an event of the failure", SOON, || Ok(!scene.events("PruneFailed")?.is_empty()))?;
     scene.end()
-}
-
-/// Ends the next pod of a Job, which is made as the schedule makes it.
-fn end_prune(scene: &Scene, job: &str, code: i32, message: &str) -> Result<()> {
-    if scene.kubectl().get(scene.namespace(), &format!("job/{job}"))?.is_none() {
-        scene.run(&["create", "job", job, "--from", "cronjob/daily-prune"])?;
-    }
-    let chosen = format!("batch.kubernetes.io/job-name={job}");
-    let pod = wait::wait_for("a pod of the prune", SOON, || {
-        let pods =
-            ["get", "pods", "--selector", &chosen, "--field-selector", "status.phase=Pending", "--output", "name"];
-        Ok(scene.run(&pods)?.lines().next().map(str::to_owned))
-    })?;
-    let ended = json!({"exitCode": code, "message": message, "finishedAt": "2026-02-13T02:00:09Z"});
-    let container = json!({"name": "prune", "ready": false, "restartCount": 0, "image": "i", "imageID": "i",
-                           "state": {"terminated": ended}});
-    let phase = if code == 0 { "Succeeded" } else { "Failed" };
-    let status = json!({"phase": phase, "containerStatuses": [container]});
-    scene.kubectl().set_status(scene.namespace(), &pod, &status)
 }
 
 #[test]
@@ -124,7 +94,7 @@ fn a76_retention_that_is_held_is_a_condition_and_an_event() -> Result<()> {
     )?;
     let message = scene.told("RetentionHeld", "Shrinks")?;
     ensure!(message.contains("acknowledgeShrinkTo"), "{message}");
-    wait::wait_until("an event that it is held", SOON, || Ok(events(&scene, "RetentionHeld")? == [message.clone()]))?;
+    wait::wait_until("an event that it is held", SOON, || Ok(scene.events("RetentionHeld")? == [message.clone()]))?;
     say(Value::Null)?;
     let backup = scene.wait("kafkabackup/daily", |found| condition(found, "RetentionHeld")["status"] == "False")?;
     ensure!(backup["status"]["retentionHeld"].is_null(), "{backup}");

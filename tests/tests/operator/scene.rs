@@ -75,6 +75,33 @@ impl Scene {
         Ok(deployment["spec"]["template"]["metadata"]["annotations"]["kafkabackup.com/config-sha256"].to_string())
     }
 
+    /// Notes of the events of a reason.
+    pub(crate) fn events(&self, reason: &str) -> Result<Vec<String>> {
+        let found = self.run(&["get", "events.events.k8s.io", "--output", "json"])?;
+        let found: Value = serde_json::from_str(&found)?;
+        let events = found["items"].as_array().context("events")?.iter().filter(|event| event["reason"] == reason);
+        Ok(events.filter_map(|event| event["note"].as_str().map(str::to_owned)).collect())
+    }
+
+    /// Ends the next pod of a Job, which is made as the schedule of the part makes it: with this code, then, in these words.
+    pub(crate) fn end_job(&self, part: &str, job: &str, (code, then): (i32, &str), words: &str) -> Result<()> {
+        if self.kubectl().get(self.namespace(), &format!("job/{job}"))?.is_none() {
+            self.run(&["create", "job", job, "--from", &format!("cronjob/daily-{part}")])?;
+        }
+        let chosen = format!("batch.kubernetes.io/job-name={job}");
+        let pod = wait::wait_for("a pod of the Job", SOON, || {
+            let pods =
+                ["get", "pods", "--selector", &chosen, "--field-selector", "status.phase=Pending", "--output", "name"];
+            Ok(self.run(&pods)?.lines().next().map(str::to_owned))
+        })?;
+        let ended = json!({"exitCode": code, "message": words, "finishedAt": then});
+        let container = json!({"name": part, "ready": false, "restartCount": 0, "image": "i", "imageID": "i",
+                               "state": {"terminated": ended}});
+        let phase = if code == 0 { "Succeeded" } else { "Failed" };
+        let status = json!({"phase": phase, "containerStatuses": [container]});
+        self.kubectl().set_status(self.namespace(), &pod, &status)
+    }
+
     pub(crate) fn gone(&self, object: &str) -> Result<()> {
         self.plane.wait_gone(self.namespace(), object, SOON).with_context(|| self.operator.tail())
     }
@@ -87,6 +114,12 @@ fn rights() -> Result<Value> {
         json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]});
     rules.as_array_mut().context("rules of a Role")?.push(leases);
     Ok(rules)
+}
+
+/// The Secrets that the pods of a schedule see.
+pub(crate) fn secrets(cron_job: &Value) -> Vec<&str> {
+    let volumes = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["volumes"].as_array();
+    volumes.into_iter().flatten().filter_map(|volume| volume["secret"]["secretName"].as_str()).collect()
 }
 
 pub(crate) fn condition(object: &Value, kind: &str) -> Value {
