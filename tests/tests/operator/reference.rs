@@ -64,8 +64,8 @@ fn difference(ours: &Value, strimzis: &Value) -> Option<String> {
         return Some(format!("takes {:?} and not {:?}", words(strimzis, "enum"), words(ours, "enum")));
     }
     let known = |field: &&str| ours["properties"].get(*field).is_some();
-    let (needed, held): (BTreeSet<_>, _) = (words(strimzis, "required"), words(ours, "required"));
-    let needed: BTreeSet<_> = needed.into_iter().filter(known).collect();
+    let needed: BTreeSet<&str> = words(strimzis, "required").into_iter().filter(known).collect();
+    let held = words(ours, "required");
     (needed != held).then(|| format!("has to have {needed:?} and not {held:?}"))
 }
 
