@@ -35,6 +35,7 @@ use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::sync::Notify;
 
 pub use error::Error;
 pub use watch::{Scope, run};
@@ -68,6 +69,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Whether the Prometheus Operator's resources are served.
     scrapes: AtomicBool,
+    /// A watch was interrupted: its resource may not be served any more.
+    interrupted: Notify,
     /// How often each resource has failed in a row; a restart forgets it.
     failures: Mutex<HashMap<String, u32>>,
 }
@@ -77,7 +80,8 @@ impl Context {
     pub fn new(client: Client, settings: Settings, metrics: Arc<Metrics>, instance: String) -> Self {
         let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(instance) };
         let recorder = Recorder::new(client.clone(), reporter);
-        Self { client, settings, recorder, metrics, scrapes: AtomicBool::new(false), failures: Mutex::default() }
+        let (scrapes, interrupted, failures) = (AtomicBool::new(false), Notify::new(), Mutex::default());
+        Self { client, settings, recorder, metrics, scrapes, interrupted, failures }
     }
 
     fn applier(&self, resource: &impl ResourceExt) -> Applier {

@@ -37,7 +37,7 @@ const STRIMZI_CLUSTER: &str = "strimzi.io/cluster";
 /// before it has listed its resources would never end by itself.
 const LAST_CALLS: Duration = Duration::from_secs(5);
 
-/// How often it is asked which version of Strimzi's resources is served.
+/// How often it is asked which version of Strimzi's resources is served, where no watch was interrupted.
 const LOOK_AT_VERSIONS: Duration = Duration::from_secs(60);
 
 /// Resources that are carried out at once.
@@ -141,6 +141,7 @@ impl Carried for KafkaRestore {
 
 /// Carries out all resources of the scope until `stop`; what is under way then is finished, if it takes not long.
 /// Begins anew when Strimzi is installed or serves another version: a watch on one that is gone would hold up the others.
+/// Its failure is what tells soonest of an upgrade.
 pub async fn run(context: Arc<Context>, scope: &Scope, stop: &CancellationToken) {
     while !stop.is_cancelled() {
         let Served { kafka, pod_monitors } = served(&context).await.unwrap_or_default();
@@ -153,7 +154,10 @@ pub async fn run(context: Arc<Context>, scope: &Scope, stop: &CancellationToken)
             let known = Served { kafka: kafka.clone(), pod_monitors };
             let mut seen = known.clone();
             while seen == known {
-                tokio::time::sleep(LOOK_AT_VERSIONS).await;
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK_AT_VERSIONS) => {}
+                    () = interrupted(&context) => {}
+                }
                 // Without an answer nothing is known to have changed.
                 seen = served(&context).await.unwrap_or(seen);
             }
@@ -168,6 +172,12 @@ pub async fn run(context: Arc<Context>, scope: &Scope, stop: &CancellationToken)
         };
         tokio::join!(all(&context, scope, kafka.as_ref(), &this), ended);
     }
+}
+
+/// Waits until a watch was interrupted. Many fail at once, and each of them again and again: that is one question a second.
+async fn interrupted(context: &Context) {
+    context.interrupted.notified().await;
+    tokio::time::sleep(WATCHES_WAIT).await;
 }
 
 /// What of others the API server serves.
@@ -246,6 +256,7 @@ async fn carry_out<K: Carried>(
             move |kafka: DynamicObject| about(&kafka_store, &kafka.name_any(), &kafka.namespace().unwrap_or_default());
         controller = controller.watches_with(kafkas, resource.clone(), watcher::Config::default(), mapper);
     }
+    let interrupted = &context.interrupted;
     let running = controller.graceful_shutdown_on(stop.cancelled_owned()).run(
         reconcile::<K>,
         again_after::<K>,
@@ -255,6 +266,7 @@ async fn carry_out<K: Carried>(
         .for_each(|done| async move {
             // What a reconciliation failed with was told already.
             if let Err(controller::Error::QueueError(error)) = done {
+                interrupted.notify_one();
                 let error = chain(&error);
                 tracing::warn!(kind = K::NAME, error, "a watch was interrupted; it begins anew");
             }

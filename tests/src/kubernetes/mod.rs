@@ -12,6 +12,7 @@ mod image;
 mod kubectl;
 mod node;
 mod operator;
+pub mod releases;
 mod rights;
 pub mod strimzi;
 

@@ -15,12 +15,20 @@ use crate::place::{FIRST_SEGMENT, Place, prepare, prepared, resources};
 const USER: &str = "rotating";
 
 /// A backup that streams, of a topic with 1000 records that it has captured. Its pods have the label `test=<name>`.
-fn streaming<'a>(cluster: &'a Cluster, name: &str) -> Result<Place<'a>> {
+pub(crate) fn streaming<'a>(cluster: &'a Cluster, name: &str) -> Result<Place<'a>> {
+    streaming_with(cluster, name, &[])
+}
+
+/// The same with these fields in `spec.backup`.
+pub(crate) fn streaming_with<'a>(cluster: &'a Cluster, name: &str, settings: &[(&str, &str)]) -> Result<Place<'a>> {
     let place = Place::new(cluster, name)?;
     place.broker.client().create_topic("orders", 1, &[])?;
     place.broker.client().produce("orders", &numbered(0..1000))?;
     let mut backup = place.backup("daily");
     backup["spec"]["template"] = json!({"pod": {"metadata": {"labels": {"test": name}}}});
+    for &(field, value) in settings {
+        backup["spec"]["backup"][field] = json!(value);
+    }
     place.apply(&backup)?;
     captured(&place, 1000)?;
     place.reason("kafkabackup/daily", "Streaming", "Streaming")?;
@@ -35,7 +43,7 @@ fn captured(place: &Place<'_>, records: u64) -> Result<()> {
 }
 
 /// Produces records after those that there are, and waits until they are captured, each once.
-fn goes_on(place: &Place<'_>, records: std::ops::Range<usize>) -> Result<()> {
+pub(crate) fn goes_on(place: &Place<'_>, records: std::ops::Range<usize>) -> Result<()> {
     let all = records.end;
     place.broker.client().produce("orders", &numbered(records))?;
     captured(place, all as u64)?;
@@ -44,7 +52,7 @@ fn goes_on(place: &Place<'_>, records: std::ops::Range<usize>) -> Result<()> {
     Ok(())
 }
 
-fn restarts(place: &Place<'_>, pod: &str) -> Result<u64> {
+pub(crate) fn restarts(place: &Place<'_>, pod: &str) -> Result<u64> {
     let pod = place.kubectl.get(&place.namespace, &format!("pod/{pod}"))?.context("the pod")?;
     pod["status"]["containerStatuses"][0]["restartCount"].as_u64().context("how often it was started again")
 }

@@ -8,3 +8,4 @@ mod image;
 mod install;
 mod place;
 mod workflow;
+mod writers;

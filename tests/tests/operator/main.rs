@@ -6,6 +6,8 @@ mod definitions;
 mod discovery;
 mod faults;
 mod reconcile;
+mod reference;
+mod releases;
 mod reports;
 mod retention;
 mod scene;

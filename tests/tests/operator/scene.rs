@@ -12,17 +12,23 @@ use crate::strimzi::{SOON, Strimzi};
 /// A namespace with a cluster, and an operator that looks after it.
 ///
 /// The operator has the rights that the chart gives it in that namespace, so that each test shows that they are enough.
-pub(crate) struct Scene {
-    pub(crate) strimzi: Strimzi<'static>,
-    pub(crate) plane: &'static ControlPlane,
+pub(crate) struct Scene<'a> {
+    pub(crate) strimzi: Strimzi<'a>,
+    pub(crate) plane: &'a ControlPlane,
     /// Whom the operator acts as.
     pub(crate) account: Kubectl,
     pub(crate) operator: Operator,
 }
 
-impl Scene {
+impl Scene<'static> {
     pub(crate) fn new(name: &str) -> Result<Self> {
-        let plane = plane()?;
+        Self::on(plane()?, name)
+    }
+}
+
+impl<'a> Scene<'a> {
+    /// The same on a control plane of its own, which serves our resources and Strimzi's.
+    pub(crate) fn on(plane: &'a ControlPlane, name: &str) -> Result<Self> {
         let strimzi = Strimzi::new(plane, name, "v1")?;
         let account = plane.service_account(&strimzi.namespace, "operator", &rights()?)?;
         let operator = Operator::start(&account, &strimzi.namespace)?;
