@@ -18,6 +18,7 @@ fn a_backup_with_every_field_is_read() {
     assert_eq!(backup.spec.storage.r#type, StorageType::S3);
     assert_eq!(backup.spec.storage.secrets().credentials.unwrap().key.as_deref(), Some("aws-credentials"));
     assert_eq!(backup.spec.schedule.as_ref().unwrap().timezone, "UTC");
+    assert_eq!(backup.spec.deletion_policy, DeletionPolicy::Delete);
     let retention = backup.spec.retention.as_ref().unwrap();
     assert!(retention.prune_on_schedule && retention.max_age.as_deref() == Some("30d"));
     // What serde writes it reads again: nothing is lost by an update.
@@ -50,6 +51,7 @@ fn the_short_forms_of_the_workflow_are_read() {
           schedule: {cron: '0 2 * * *'}
           retention: {maxAge: 30d}";
     let backup: KafkaBackup = serde_norway::from_str(backup).unwrap();
+    assert_eq!(backup.spec.deletion_policy, DeletionPolicy::Retain, "nothing is deleted unless that is asked for");
     assert_eq!(backup.spec.schedule.unwrap().timezone, "UTC");
     assert_eq!(backup.spec.storage.s3.unwrap().prefix, "");
     assert!(!backup.spec.retention.unwrap().prune_on_schedule, "nothing is deleted unless that is asked for");

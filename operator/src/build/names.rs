@@ -51,6 +51,8 @@ pub enum Part {
     Snapshot,
     /// The pods that delete what was retired.
     Prune,
+    /// The pod that deletes the stored backup.
+    Destroy,
     /// The pod that restores.
     Restore,
 }
@@ -62,6 +64,7 @@ impl Part {
             Self::Streamer => "streamer",
             Self::Snapshot => "snapshot",
             Self::Prune => "prune",
+            Self::Destroy => "destroy",
             Self::Restore => "restore",
         }
     }

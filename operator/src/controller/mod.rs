@@ -11,6 +11,7 @@
 pub mod apply;
 pub mod backup;
 pub mod conditions;
+pub mod deletion;
 pub mod dereference;
 pub mod error;
 pub mod observe;
@@ -65,6 +66,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// How long a resource that is being deleted is held at most.
+    pub deletion_timeout: Duration,
     /// Whether the Prometheus Operator's resources are served.
     scrapes: AtomicBool,
     /// How often each resource has failed in a row; a restart forgets it.
@@ -72,11 +75,19 @@ pub struct Context {
 }
 
 impl Context {
-    /// What all reconciliations share. `instance` names this process in events.
-    pub fn new(client: Client, settings: Settings, metrics: Arc<Metrics>, instance: String) -> Self {
+    /// What all reconciliations share. `instance` names this process in events; a resource that is being deleted is held for
+    /// `deletion_timeout` at most.
+    pub fn new(
+        client: Client,
+        settings: Settings,
+        metrics: Arc<Metrics>,
+        instance: String,
+        deletion_timeout: Duration,
+    ) -> Self {
         let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(instance) };
         let recorder = Recorder::new(client.clone(), reporter);
-        Self { client, settings, recorder, metrics, scrapes: AtomicBool::new(false), failures: Mutex::default() }
+        let (scrapes, failures) = (AtomicBool::new(false), Mutex::default());
+        Self { client, settings, recorder, metrics, deletion_timeout, scrapes, failures }
     }
 
     fn applier(&self, resource: &impl ResourceExt) -> Applier {
@@ -200,6 +211,7 @@ mod tests {
             include_str!("error.rs"),
             include_str!("observe.rs"),
             include_str!("backup.rs"),
+            include_str!("deletion.rs"),
             include_str!("restore.rs"),
             include_str!("mod.rs"),
             include_str!("conditions.rs"),

@@ -480,8 +480,8 @@ mod tests {
         command.build();
         let mut text = command.render_long_help().to_string();
         for name in [
-            "stream", "inspect", "segments", "groups", "snapshot", "restore", "restores", "prune", "destroy", "salvage",
-            "verify",
+            "stream", "inspect", "segments", "groups", "snapshot", "restore", "restores", "prune", "destroy",
+            "salvage", "verify",
         ] {
             let subcommand = command.find_subcommand_mut(name).expect("a command of that name");
             text.push_str(&format!("\n--- {name} ---\n{}", subcommand.clone().term_width(100).render_long_help()));
