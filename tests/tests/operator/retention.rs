@@ -21,7 +21,7 @@ fn secrets(cron_job: &Value) -> Vec<&str> {
 }
 
 /// Notes of the events of a reason.
-fn events(scene: &Scene, reason: &str) -> Result<Vec<String>> {
+pub(crate) fn events(scene: &Scene, reason: &str) -> Result<Vec<String>> {
     let found = scene.run(&["get", "events.events.k8s.io", "--output", "json"])?;
     let found: Value = serde_json::from_str(&found)?;
     let events = found["items"].as_array().context("events")?.iter().filter(|event| event["reason"] == reason);

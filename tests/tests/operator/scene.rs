@@ -22,10 +22,15 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new(name: &str) -> Result<Self> {
+        Self::new_with(name, &[])
+    }
+
+    /// The same with more variables of the operator.
+    pub(crate) fn new_with(name: &str, variables: &[(&str, &str)]) -> Result<Self> {
         let plane = plane()?;
         let strimzi = Strimzi::new(plane, name, "v1")?;
         let account = plane.service_account(&strimzi.namespace, "operator", &rights()?)?;
-        let operator = Operator::start(&account, &strimzi.namespace)?;
+        let operator = Operator::start_with(&account, &strimzi.namespace, &strimzi.namespace, variables)?;
         Ok(Self { strimzi, plane, account, operator })
     }
 
