@@ -1,5 +1,5 @@
-//! What deletes a stored backup when its resource is deleted. It is made of the resource alone: what the backup was made of may be
-//! gone.
+//! What deletes a stored backup when its resource is deleted. It is made of the resource alone: the cluster, and what was made
+//! for the streamer, may be gone.
 
 use std::collections::BTreeMap;
 

@@ -37,7 +37,8 @@ const LOOK: Duration = Duration::from_secs(2);
 /// The schedules that write to the store.
 const SCHEDULES: [Part; 2] = [Part::Snapshot, Part::Prune];
 
-/// Kubernetes' own finalizer of who is deleted after what belongs to it: as long as it stands, nothing is made that belongs to it.
+/// Kubernetes' own finalizer of who is deleted after what belongs to it: while it stands, whatever belongs to it is collected, a
+/// new Job too.
 const FOREGROUND: &str = "foregroundDeletion";
 
 /// The condition's reason while it is under way.
