@@ -11,6 +11,7 @@
 //! topics/topic=<t>/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-<n>.parquet, or -r<n> where it was refined
 //! base/topic=<t>/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-r<n>.parquet
 //! groups/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-<n>.parquet
+//! probe/create-once
 //! ```
 //! Every segment's name holds its writer's epoch and a sequence: that of the manifest that will name it, or, where it was
 //! refined, the one that it is refined through, with a number that the writer counts on; for a base, the newest when it was
@@ -186,6 +187,28 @@ pub fn restore_report(id: &RestoreId) -> ObjectKey {
     ObjectKey(format!("restores/{id}/report.json"))
 }
 
+/// The key of the object that shows that the store refuses to overwrite.
+pub fn probe() -> ObjectKey {
+    ObjectKey("probe/create-once".to_owned())
+}
+
+/// Whether a key has the form of one of this layout. What lies under any other is somebody else's.
+pub fn is_known(key: &str) -> bool {
+    match key.split('/').collect::<Vec<_>>()[..] {
+        ["manifests", shard, name] => {
+            let is_shard = shard.len() == 4 && shard.bytes().all(|b| b.is_ascii_digit());
+            is_shard && manifest_sequence(name).is_some()
+        }
+        ["restores", id, "plan.json" | "report.json"] => RestoreId::new(id).is_ok(),
+        _ => {
+            let documents = [identity(), probe()];
+            documents.iter().any(|known| known.as_str() == key)
+                || snapshot_id(key).is_some()
+                || ObjectKey::try_from(key.to_owned()).is_ok()
+        }
+    }
+}
+
 /// The sequence a manifest key (with or without a prefix before it) stands for.
 pub fn manifest_sequence(key: &str) -> Option<Sequence> {
     sequence_number(key.rsplit('/').next()?.strip_suffix(".json.zst")?)
@@ -319,6 +342,42 @@ mod tests {
             assert_eq!(snapshot_id(foreign), None, "{foreign}");
         }
         assert_eq!(manifest_sequence("p/manifests/0000/00000000000000000007.json.zst"), Some(Sequence::new(7)));
+    }
+
+    #[test]
+    fn every_key_of_this_layout_is_known_and_no_other() {
+        let bucket = Bucket::of(TimestampMs::new(1_770_966_000_123));
+        let digest = Sha256::of(b"abc");
+        let (snapshot_id, restore_id) = (SnapshotId::new("daily").expect("legal"), RestoreId::new("r").expect("legal"));
+        let topic = SegmentPlace::Topic(TopicName::new("orders").expect("topic"), bucket);
+        for key in [
+            identity(),
+            probe(),
+            manifest(Shard::ONLY, Sequence::new(7)),
+            checkpoint(Shard::ONLY, Sequence::new(7), &digest),
+            bucket_manifest(bucket, Shard::ONLY, Sequence::new(7), &digest),
+            snapshot(&snapshot_id),
+            restore_plan(&restore_id),
+            restore_report(&restore_id),
+            segment(&topic, SegmentName { origin: Origin::Refined, ..name(3) }),
+            segment(&SegmentPlace::Intake(bucket), name(0)),
+            segment(&SegmentPlace::Groups(bucket), name(0)),
+        ] {
+            assert!(is_known(key.as_str()), "{key}");
+        }
+        for key in [
+            "",
+            "notes.txt",
+            "old/backup.json",
+            "manifests/0000/7.json.zst",
+            "manifests/a/00000000000000000007.json.zst",
+            "manifests/0000/x/00000000000000000007.json.zst",
+            "restores/r/notes.txt",
+            "topics/topic=orders/notes.txt",
+            "probe/other",
+        ] {
+            assert!(!is_known(key), "{key}");
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Arguments, each also an environment variable.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use k8s_openapi::jiff::SignedDuration;
 
 use crate::{api, manifests, run};
 
@@ -52,6 +54,10 @@ pub struct Run {
     /// Whether NetworkPolicies are made.
     #[arg(long, env = "STRIMZI_BACKUP_NETWORK_POLICY_GENERATION", default_value_t = true, action = clap::ArgAction::Set)]
     pub network_policies: bool,
+    /// How long a KafkaBackup with `deletionPolicy: Delete` is held at most while its stored backup is deleted, with its unit:
+    /// `5m`, `90s`.
+    #[arg(long, env = "STRIMZI_BACKUP_DELETION_TIMEOUT", default_value = "5m", value_parser = duration)]
+    pub deletion_timeout: Duration,
     /// Whether replicas agree by a Lease on the one that acts.
     #[arg(long, env = "STRIMZI_BACKUP_LEADER_ELECTION_ENABLED", default_value_t = true, action = clap::ArgAction::Set)]
     pub leader_election: bool,
@@ -64,6 +70,11 @@ pub struct Run {
     /// The address of /livez, /readyz and /metrics.
     #[arg(long, env = "STRIMZI_BACKUP_HTTP_ADDRESS", default_value = "0.0.0.0:9090")]
     pub http_address: SocketAddr,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<SignedDuration>().map_err(|error| format!("{error}; write it as 5m"))?;
+    Duration::try_from(parsed).map_err(|error| error.to_string())
 }
 
 /// Does what was asked.
@@ -113,6 +124,9 @@ mod tests {
         let all = ["x", "run", "--operator-namespace", "op", "--image", "i", "--network-policies", "false"];
         let Command::Run(run) = parse(&all).unwrap().command else { panic!("run") };
         assert!(!run.network_policies && run.leader_election);
+        assert_eq!(run.deletion_timeout, Duration::from_secs(300));
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert!(duration("five").unwrap_err().contains("write it as 5m") && duration("-5m").is_err());
         assert!(parse(&["x", "run", "--image", "i"]).is_err());
     }
 }

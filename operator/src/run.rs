@@ -49,7 +49,8 @@ async fn act(client: Client, options: &Run, view: &View, stop: &CancellationToke
         network_policies: options.network_policies,
     };
     let identity = options.identity.clone();
-    let context = Context::new(client.clone(), settings, Arc::clone(&view.metrics), identity.clone());
+    let timeout = options.deletion_timeout;
+    let context = Context::new(client.clone(), settings, Arc::clone(&view.metrics), identity.clone(), timeout);
     if !options.leader_election {
         view.metrics.leader.set(1);
         controller::run(Arc::new(context), &scope, stop).await;

@@ -242,7 +242,7 @@ async fn cluster_id(kafka: &Kafka, job: &Job) -> Result<ClusterId, Error> {
 }
 
 /// Removes what crashed writes left in a directory store. A stage is younger than a minute while it is written. Blocks.
-fn sweep(store: &Store, now: TimestampMs) {
+pub(crate) fn sweep(store: &Store, now: TimestampMs) {
     let now = u64::try_from(now.get()).unwrap_or(0);
     let before = std::time::UNIX_EPOCH + Duration::from_millis(now.saturating_sub(60_000));
     match store.sweep_leftovers(before) {

@@ -185,7 +185,7 @@ fn fenced_by_living<'a>(state: &'a State, writer: &str, alive_for: Duration, now
 /// How long after its newest manifest a writer counts as alive. With nothing to commit it is silent for a heartbeat
 /// interval, and up to a commit interval longer, since it looks then; missing that once is no death. The other writer's
 /// intervals are not in the log: they are those of the same job.
-fn alive_for(settings: &BackupSettings) -> Duration {
+pub(crate) fn alive_for(settings: &BackupSettings) -> Duration {
     (settings.heartbeat_interval + settings.commit_interval) * 2 + LATE
 }
 

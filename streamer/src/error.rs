@@ -163,6 +163,9 @@ pub enum Error {
     /// Nothing was pruned.
     #[error(transparent)]
     Prune(#[from] crate::prune::PruneError),
+    /// A backup was not deleted, or not whole.
+    #[error(transparent)]
+    Destroy(#[from] crate::destroy::DestroyError),
     /// `verify` has findings.
     #[error("{0} findings: the backup is damaged")]
     Findings(usize),
@@ -189,6 +192,7 @@ impl Error {
             Self::Read(error) if !error.is_retryable() => exit::DAMAGED,
             Self::Groups(error) if !error.is_retryable() => exit::DAMAGED,
             Self::Prune(error) if error.is_damage() => exit::DAMAGED,
+            Self::Destroy(crate::destroy::DestroyError::Another { .. }) => exit::DAMAGED,
             Self::Restore(error) => error.exit_code(),
             Self::RestoreDocument(crate::restore::DocumentError::Damaged { .. }) => exit::DAMAGED,
             _ => exit::FAILED,

@@ -14,6 +14,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload}
 
 use super::create_once::{CreateError, Outcome, create_once};
 use super::{ErrorKind, StoreError};
+use crate::layout;
 
 /// The two bodies: whichever stands, the other is the one that must be refused.
 const BODIES: [&[u8]; 2] = [
@@ -95,8 +96,8 @@ const LIST: &str = "list objects (s3:ListBucket, Storage Blob Data Contributor, 
 /// # Errors
 /// [`ProbeError`]; what is not retryable needs a person.
 pub async fn probe(store: &dyn ObjectStore, prefix: &Path) -> Result<(), ProbeError> {
+    let object = layout::probe().below(prefix);
     let folder = Path::from_iter(prefix.parts().chain(Path::from("probe").parts()));
-    let object = Path::from_iter(folder.parts().chain(Path::from("create-once").parts()));
     let standing = first_create(store, &object).await?;
     let other = BODIES.into_iter().find(|body| *body != standing).unwrap_or(BODIES[1]);
     second_create(store, &object, other).await?;

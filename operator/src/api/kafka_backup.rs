@@ -86,12 +86,25 @@ pub struct KafkaBackupSpec {
     /// retention of its topics lasts. Default false.
     #[serde(default)]
     pub suspend: bool,
+    /// What becomes of the stored backup when this resource is deleted. Default `Retain`: it stays.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
     /// What the streamer may use, and each verification. Default: 500m CPU and 512Mi of memory asked for, 1Gi of memory at the most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
     /// Additions to pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<Template>,
+}
+
+/// What becomes of a stored backup when its resource is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// It stays.
+    #[default]
+    Retain,
+    /// It is deleted first, for good. Whatever cannot be deleted within some minutes stays, and an event says how to delete it.
+    Delete,
 }
 
 /// How a backup is made.

@@ -22,7 +22,8 @@ pub use common::{
     Authentication, AuthenticationType, ConsumerGroups, Duration, KafkaUserRef, Quantity, StrimziClusterRef, Topics,
 };
 pub use kafka_backup::{
-    BackupSpec, Compression, Encryption, KafkaBackup, KafkaBackupSpec, Retention, Schedule, VerificationSchedule,
+    BackupSpec, Compression, DeletionPolicy, Encryption, KafkaBackup, KafkaBackupSpec, Retention, Schedule,
+    VerificationSchedule,
 };
 pub use kafka_restore::{
     BackupRef, ExistingTopicPolicy, GroupMapping, KafkaRestore, KafkaRestoreSpec, OnGap, PointInTime,
@@ -43,6 +44,9 @@ pub const TRIGGER: &str = "kafkabackup.com/trigger";
 
 /// The value of [`TRIGGER`].
 pub const TRIGGER_NOW: &str = "now";
+
+/// The finalizer of a KafkaBackup with `deletionPolicy: Delete`.
+pub const CLEANUP: &str = "kafkabackup.com/cleanup";
 
 /// Strimzi's annotation: while it is `true`, changes of the resource are not carried out.
 pub const PAUSE: &str = "strimzi.io/pause-reconciliation";

@@ -51,6 +51,9 @@ pub struct KafkaBackupStatus {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Reported {
+    /// The id of the backup in the store: what `strimzi-backup destroy` takes. Written by the streamer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_id: Option<String>,
     /// The window that a restore may choose its moment from. Written by the streamer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recoverable: Option<Window>,

@@ -18,6 +18,7 @@ fn a_backup_with_every_field_is_read() {
     assert_eq!(backup.spec.storage.r#type, StorageType::S3);
     assert_eq!(backup.spec.storage.secrets().credentials.unwrap().key.as_deref(), Some("aws-credentials"));
     assert_eq!(backup.spec.schedule.as_ref().unwrap().timezone, "UTC");
+    assert_eq!(backup.spec.deletion_policy, DeletionPolicy::Delete);
     let retention = backup.spec.retention.as_ref().unwrap();
     assert!(retention.prune_on_schedule && retention.max_age.as_deref() == Some("30d"));
     assert_eq!(backup.spec.verification.as_ref().unwrap().level, 3);
@@ -52,6 +53,7 @@ fn the_short_forms_of_the_workflow_are_read() {
           retention: {maxAge: 30d}
           verification: {cron: '@weekly'}";
     let backup: KafkaBackup = serde_norway::from_str(backup).unwrap();
+    assert_eq!(backup.spec.deletion_policy, DeletionPolicy::Retain, "nothing is deleted unless that is asked for");
     assert_eq!(backup.spec.schedule.unwrap().timezone, "UTC");
     assert_eq!(backup.spec.storage.s3.unwrap().prefix, "");
     let verification = backup.spec.verification.unwrap();

@@ -47,7 +47,7 @@ pub(super) fn access(subject: &Subject<'_>) -> Access {
 }
 
 /// Its token is mounted only by pods that say so.
-fn service_account(subject: &Subject<'_>) -> ServiceAccount {
+pub(super) fn service_account(subject: &Subject<'_>) -> ServiceAccount {
     let mut metadata = subject.metadata(subject.part);
     let given = subject.template.and_then(|template| template.service_account.as_ref()?.metadata.clone());
     if let Some(given) = given {

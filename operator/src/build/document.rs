@@ -33,6 +33,22 @@ pub fn job(name: &str, spec: &KafkaBackupSpec, kafka: &Discovered, keys: Option<
     }
 }
 
+/// The job document of who deletes a stored backup: it asks the store alone, and the Kafka cluster, which a document has to
+/// name, may be gone. `name` is whose backup it is.
+pub fn destroy(name: &str, spec: &KafkaBackupSpec, keys: Option<&StoreKeys>) -> RawJob {
+    let bootstrap_servers = format!("{}-kafka-bootstrap:9092", spec.strimzi_cluster_ref.name);
+    RawJob {
+        name: Some(Scalar::new(name)),
+        cluster: Some(cluster(&Discovered { bootstrap_servers, ..Discovered::default() })),
+        topics: None,
+        consumer_groups: None,
+        storage: Some(storage(&spec.storage, keys)),
+        backup: None,
+        retention: None,
+        http: None,
+    }
+}
+
 /// The restore document of a restore from `from`.
 pub fn restore(
     id: &str,

@@ -9,6 +9,7 @@
 mod access;
 mod backup;
 mod credentials;
+mod destroy;
 mod document;
 pub mod monitor;
 mod network;
@@ -29,7 +30,8 @@ use sha2::{Digest as _, Sha256};
 pub use access::Access;
 pub use backup::{BackupObjects, Pruner, ValidBackup, backup, snapshot_job};
 pub use credentials::{Fault as CredentialsFault, StoreKeys, find as find_credentials};
-pub use document::{job as job_document, restore as restore_document};
+pub use destroy::{DestroyObjects, ValidDestroy, destroy};
+pub use document::{destroy as destroy_document, job as job_document, restore as restore_document};
 pub use pod::Mount;
 pub use restore::{RestoreObjects, ValidRestore, restore};
 

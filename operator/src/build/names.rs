@@ -53,6 +53,8 @@ pub enum Part {
     Prune,
     /// The pods that verify what is stored.
     Verify,
+    /// The pod that deletes the stored backup.
+    Destroy,
     /// The pod that restores.
     Restore,
 }
@@ -65,6 +67,7 @@ impl Part {
             Self::Snapshot => "snapshot",
             Self::Prune => "prune",
             Self::Verify => "verify",
+            Self::Destroy => "destroy",
             Self::Restore => "restore",
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::batch::v1::{PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule};
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, HTTPGetAction, KeyToPath,
     PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
@@ -17,6 +18,9 @@ use crate::api::{ContainerTemplate, PodTemplate};
 
 /// What a container writes there is in the status of its pod when it has ended; Kubernetes takes 4 KiB.
 pub(super) const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// Exit codes after which another start ends alike: document or target are at fault (2), or the backup is (4).
+const FINAL: [i32; 2] = [2, 4];
 
 /// Files are readable by whatever user the container runs as; only it sees them.
 const FILE_MODE: i32 = 0o444;
@@ -93,6 +97,22 @@ pub(super) struct Work<'a> {
     pub(super) reports: bool,
     /// What it may use.
     pub(super) resources: Option<&'a ResourceRequirements>,
+}
+
+/// Has a Job given up at once where another start would end alike.
+pub(super) fn fails_for_good() -> PodFailurePolicy {
+    let on_exit_codes = PodFailurePolicyOnExitCodesRequirement {
+        operator: "In".to_owned(),
+        values: FINAL.to_vec(),
+        container_name: None,
+    };
+    PodFailurePolicy {
+        rules: vec![PodFailurePolicyRule {
+            action: "FailJob".to_owned(),
+            on_exit_codes: Some(on_exit_codes),
+            on_pod_conditions: None,
+        }],
+    }
 }
 
 /// The pod of a part of a resource.

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::batch::v1::{
-    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule,
-};
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::DynamicObject;
@@ -13,9 +11,6 @@ use super::names::{self, CONFIG_DIR, Part, RESTORE_FILE};
 use super::pod::{self, Mount, Work};
 use super::{Access, Parts, Settings, Subject};
 use crate::api::{KafkaRestoreSpec, Storage};
-
-/// Exit codes after which another start ends alike: document or target are at fault (2), or the backup is (4).
-const FINAL: [i32; 2] = [2, 4];
 
 /// Pauses between starts double up to six minutes: about two hours.
 const STARTS: i32 = 24;
@@ -90,23 +85,12 @@ fn job(valid: &ValidRestore<'_>, settings: &Settings, mounts: &[Mount]) -> Job {
         reports: !valid.spec.dry_run,
         resources: valid.spec.resources.as_ref(),
     };
-    let on_exit_codes = PodFailurePolicyOnExitCodesRequirement {
-        operator: "In".to_owned(),
-        values: FINAL.to_vec(),
-        container_name: None,
-    };
     Job {
         metadata: valid.subject.metadata(Part::Restore),
         spec: Some(JobSpec {
             backoff_limit: Some(STARTS),
             suspend: Some(valid.spec.suspend),
-            pod_failure_policy: Some(PodFailurePolicy {
-                rules: vec![PodFailurePolicyRule {
-                    action: "FailJob".to_owned(),
-                    on_exit_codes: Some(on_exit_codes),
-                    on_pod_conditions: None,
-                }],
-            }),
+            pod_failure_policy: Some(pod::fails_for_good()),
             template: pod::template(&valid.subject, &settings.image, work),
             ..JobSpec::default()
         }),

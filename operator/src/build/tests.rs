@@ -98,6 +98,33 @@ fn the_objects_of_a_backup_are_as_agreed() {
 }
 
 #[test]
+fn what_deletes_a_backup_is_as_agreed() {
+    let resource: KafkaBackup = serde_norway::from_str(BACKUP).unwrap();
+    let secret = resource.spec.retention.as_ref().unwrap().storage_credentials.as_ref().unwrap();
+    let keys = StoreKeys::S3File("deleter".to_owned());
+    let raw = destroy_document("kafka.daily-backup", &resource.spec, Some(&keys));
+    let document = serde_norway::to_string(&raw).unwrap();
+    job::resolve(raw).expect("the command takes the document");
+    let owner = resource.controller_owner_ref(&()).unwrap();
+    let valid = ValidDestroy {
+        subject: subject("KafkaBackup", Part::Streamer, owner, resource.spec.template.as_ref()),
+        storage: resource.spec.storage.with_credentials(secret),
+        keys: Some(keys),
+        backup: "0d0c4b0e-7c43-4be0-8fd5-1ba7e0b4b6a5",
+        document,
+    };
+    let objects = destroy(&valid, &settings());
+    insta::assert_snapshot!("destroy-document", objects.config_map.data.as_ref().unwrap()["job.yaml"]);
+    insta::assert_yaml_snapshot!("destroy-job", objects.job);
+    insta::assert_yaml_snapshot!("destroy-network-policies", objects.network_policies);
+    let metadata = [&objects.config_map.metadata, &objects.job.metadata, &objects.service_account.metadata];
+    assert!(metadata.iter().all(|metadata| metadata.owner_references.as_ref().unwrap().len() == 1));
+    assert_eq!(objects.service_account, built(|_| {}).access.service_account, "it is the streamer's");
+    let without = destroy(&valid, &Settings { network_policies: false, ..settings() });
+    assert_eq!(without.network_policies, []);
+}
+
+#[test]
 fn the_objects_of_a_restore_are_as_agreed() {
     let resource: KafkaRestore = serde_norway::from_str(RESTORE).unwrap();
     let source: KafkaBackup = serde_norway::from_str(BACKUP).unwrap();

@@ -3,10 +3,12 @@
 use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use super::error::Error;
 use crate::build::names::FIELD_MANAGER;
@@ -81,6 +83,22 @@ impl Applier {
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
             Err(source) => Err(Error::api(format!("{} {:?}", K::kind(&()), object.name_any()), source)),
         }
+    }
+
+    /// Has a Deployment of ours end its pods; one that is not there, or that the owner `uid` does not own, is left alone.
+    ///
+    /// # Errors
+    /// [`Error::Api`].
+    pub async fn stop(&self, name: &str, uid: &str) -> Result<(), Error> {
+        let failed = |source| Error::api(format!("stop Deployment {name:?}"), source);
+        let Some(deployment) = self.api::<Deployment>().get_opt(name).await.map_err(failed)? else { return Ok(()) };
+        let is_ours = deployment.owner_references().iter().any(|owner| owner.uid == uid);
+        if !is_ours || deployment.spec.and_then(|spec| spec.replicas) == Some(0) {
+            return Ok(());
+        }
+        let patch = Patch::Merge(json!({"spec": {"replicas": 0}}));
+        let stopped = self.api::<Deployment>().patch(name, &PatchParams::default(), &patch).await;
+        stopped.map(drop).map_err(failed)
     }
 
     /// Removes an object of ours; one that is not there, or that the owner `uid` does not own, is left alone.

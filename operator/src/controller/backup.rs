@@ -19,7 +19,7 @@ use super::conditions::{self, READY, Verdict};
 use super::dereference::{Dereferenced, dereference, prune_keys, request};
 use super::error::Error;
 use super::upkeep::{self, Since};
-use super::{Context, observe, schedule, tell};
+use super::{Context, deletion, observe, schedule, tell};
 use crate::api::{KafkaBackup, KafkaBackupStatus, Reported, TRIGGER, TRIGGER_NOW};
 use crate::build::names::{self, Part};
 use crate::build::{self, Pruner, StoreKeys, Subject, ValidBackup};
@@ -53,6 +53,8 @@ pub async fn reconcile(backup: &KafkaBackup, context: &Arc<Context>) -> Result<A
 }
 
 async fn carry_out(backup: &KafkaBackup, context: &Arc<Context>, applier: &Applier) -> Result<Dereferenced, Error> {
+    // Before anything writes that would have to be deleted.
+    deletion::hold(backup, applier).await?;
     let namespace = backup.namespace().unwrap_or_default();
     let spec = &backup.spec;
     let request = request(&namespace, &spec.strimzi_cluster_ref, spec.authentication.as_ref(), Purpose::Backup);
@@ -90,28 +92,37 @@ fn validate<'a>(
     found: &'a Dereferenced,
     prune_keys: Option<&'a StoreKeys>,
 ) -> Result<ValidBackup<'a>, Error> {
-    let (name, namespace) = (backup.metadata.name.as_deref(), backup.metadata.namespace.as_deref());
-    let (name, namespace) = (name.unwrap_or_default(), namespace.unwrap_or_default());
-    let identity = format!("{namespace}.{name}");
+    let subject = subject(backup);
+    let identity = identity(&subject);
     let raw = build::job_document(&identity, &backup.spec, &found.kafka, found.keys.as_ref());
     let document = serde_norway::to_string(&raw)?;
     let resolved = job::resolve(raw)?;
     Ok(ValidBackup {
-        subject: Subject {
-            kind: KIND,
-            name,
-            namespace,
-            owner: backup.controller_owner_ref(&()).unwrap_or_default(),
-            cluster: &backup.spec.strimzi_cluster_ref.name,
-            template: backup.spec.template.as_ref(),
-            part: Part::Streamer,
-        },
+        subject,
         spec: &backup.spec,
         parts: found.parts(),
         document,
         heartbeat: resolved.backup.heartbeat_interval,
         pruner: prune_keys.map(|keys| pruner(&identity, backup, found, keys)).transpose()?.flatten(),
     })
+}
+
+/// What its streamer records in the store as whose backup it is.
+pub(super) fn identity(subject: &Subject<'_>) -> String {
+    format!("{}.{}", subject.namespace, subject.name)
+}
+
+/// Whom the objects are made for.
+pub(super) fn subject(backup: &KafkaBackup) -> Subject<'_> {
+    Subject {
+        kind: KIND,
+        name: backup.metadata.name.as_deref().unwrap_or_default(),
+        namespace: backup.metadata.namespace.as_deref().unwrap_or_default(),
+        owner: backup.controller_owner_ref(&()).unwrap_or_default(),
+        cluster: &backup.spec.strimzi_cluster_ref.name,
+        template: backup.spec.template.as_ref(),
+        part: Part::Streamer,
+    }
 }
 
 /// What prunes have of their own.
@@ -268,7 +279,7 @@ fn ready(reconciled: &Verdict, streaming: &Verdict, next: Option<Timestamp>) -> 
 }
 
 /// What of a status the operator writes. A field that it wrote although the streamer owns it would stand still.
-fn ours(status: KafkaBackupStatus) -> KafkaBackupStatus {
+pub(super) fn ours(status: KafkaBackupStatus) -> KafkaBackupStatus {
     KafkaBackupStatus { streamer: Reported::default(), ..status }
 }
 

@@ -103,6 +103,23 @@ pub async fn prune_keys(client: &Client, namespace: &str, spec: &KafkaBackupSpec
     Ok(Some(build::find_credentials(spec.storage.r#type, credentials, &data)?))
 }
 
+/// Where a stored backup is deleted: with the credentials that only prunes have, or with those of the storage. And the keys of
+/// these.
+///
+/// # Errors
+/// [`Error::SecretMissing`], [`Error::Credentials`], [`Error::Api`].
+pub async fn deleter(
+    client: &Client,
+    namespace: &str,
+    spec: &KafkaBackupSpec,
+) -> Result<(Storage, Option<StoreKeys>), Error> {
+    let own = spec.retention.as_ref().and_then(|retention| retention.storage_credentials.as_ref());
+    match own {
+        Some(secret) => Ok((spec.storage.with_credentials(secret), prune_keys(client, namespace, spec).await?)),
+        None => Ok((spec.storage.clone(), store_keys(client, namespace, &spec.storage).await?)),
+    }
+}
+
 async fn foreign(
     client: &Client,
     namespace: &str,

@@ -104,6 +104,12 @@ impl Error {
         }
     }
 
+    /// Whether the API server does not let the operator do it: a right is missing, or the namespace is about to go.
+    pub fn is_forbidden(&self) -> bool {
+        let Self::Api { source, .. } = self else { return false };
+        matches!(&**source, kube::Error::Api(status) if status.code == 403)
+    }
+
     /// The error and its causes, for a condition.
     pub fn told(&self) -> String {
         chain(self)

@@ -11,6 +11,7 @@
 pub mod apply;
 pub mod backup;
 pub mod conditions;
+pub mod deletion;
 pub mod dereference;
 pub mod error;
 pub mod observe;
@@ -67,6 +68,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// How long a resource that is being deleted is held at most.
+    pub deletion_timeout: Duration,
     /// Whether the Prometheus Operator's resources are served.
     scrapes: AtomicBool,
     /// A watch was interrupted: its resource may not be served any more.
@@ -76,12 +79,19 @@ pub struct Context {
 }
 
 impl Context {
-    /// What all reconciliations share. `instance` names this process in events.
-    pub fn new(client: Client, settings: Settings, metrics: Arc<Metrics>, instance: String) -> Self {
+    /// What all reconciliations share. `instance` names this process in events; a resource that is being deleted is held for
+    /// `deletion_timeout` at most.
+    pub fn new(
+        client: Client,
+        settings: Settings,
+        metrics: Arc<Metrics>,
+        instance: String,
+        deletion_timeout: Duration,
+    ) -> Self {
         let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(instance) };
         let recorder = Recorder::new(client.clone(), reporter);
         let (scrapes, interrupted, failures) = (AtomicBool::new(false), Notify::new(), Mutex::default());
-        Self { client, settings, recorder, metrics, scrapes, interrupted, failures }
+        Self { client, settings, recorder, metrics, deletion_timeout, scrapes, interrupted, failures }
     }
 
     fn applier(&self, resource: &impl ResourceExt) -> Applier {
@@ -205,6 +215,7 @@ mod tests {
             include_str!("error.rs"),
             include_str!("observe.rs"),
             include_str!("backup.rs"),
+            include_str!("deletion.rs"),
             include_str!("restore.rs"),
             include_str!("upkeep.rs"),
             include_str!("mod.rs"),

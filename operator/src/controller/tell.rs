@@ -19,7 +19,7 @@ pub struct Told {
 }
 
 impl Told {
-    fn new(warning: bool, reason: &str, note: impl Into<String>) -> Self {
+    pub(super) fn new(warning: bool, reason: &str, note: impl Into<String>) -> Self {
         Self { warning, reason: reason.to_owned(), note: note.into() }
     }
 }

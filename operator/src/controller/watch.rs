@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::error::chain;
-use super::{Context, Error, backup, restore};
+use super::{Context, Error, backup, deletion, restore};
 use crate::api::{KafkaBackup, KafkaRestore, StrimziClusterRef};
 use crate::build::monitor;
 use crate::build::names::{INSTANCE, KIND};
@@ -109,6 +109,9 @@ trait Carried:
     fn told_by_pods(&self) -> impl Hash;
     /// Makes the world as it says.
     fn reconcile(&self, context: &Arc<Context>) -> impl Future<Output = Result<Action, Error>> + Send;
+    /// Does what has to be done once it is being deleted. Kubernetes removes its objects with it; made again then, they would
+    /// hold it up.
+    fn end(&self, context: &Arc<Context>) -> impl Future<Output = Result<Action, Error>> + Send;
 }
 
 impl Carried for KafkaBackup {
@@ -126,6 +129,9 @@ impl Carried for KafkaBackup {
     async fn reconcile(&self, context: &Arc<Context>) -> Result<Action, Error> {
         Box::pin(backup::reconcile(self, context)).await
     }
+    async fn end(&self, context: &Arc<Context>) -> Result<Action, Error> {
+        Box::pin(deletion::reconcile(self, context)).await
+    }
 }
 
 impl Carried for KafkaRestore {
@@ -136,6 +142,9 @@ impl Carried for KafkaRestore {
     fn told_by_pods(&self) -> impl Hash {}
     async fn reconcile(&self, context: &Arc<Context>) -> Result<Action, Error> {
         restore::reconcile(self, context).await
+    }
+    async fn end(&self, _: &Arc<Context>) -> Result<Action, Error> {
+        Ok(Action::await_change())
     }
 }
 
@@ -326,14 +335,14 @@ async fn reconcile<K: Carried>(resource: Arc<DeserializeGuard<K>>, context: Arc<
         Err(error) => {
             tracing::warn!(resource = name, error = error.error, "a resource has another form than this release knows");
             context.metrics.reconciled(K::NAME, false, began.elapsed());
+            deletion::release_unread(resource.meta(), &context).await?;
             return Ok(Action::await_change());
         }
     };
-    // Kubernetes removes its objects with it; made again now, they would hold it up.
-    if resource.meta().deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
-    }
-    let done = Box::pin(resource.reconcile(&context)).await;
+    let done = match resource.meta().deletion_timestamp.is_some() {
+        true => Box::pin(resource.end(&context)).await,
+        false => Box::pin(resource.reconcile(&context)).await,
+    };
     context.metrics.reconciled(K::NAME, done.is_ok(), began.elapsed());
     if done.is_ok() {
         context.succeeded(&name);

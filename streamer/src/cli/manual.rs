@@ -134,6 +134,20 @@ Exit codes:
   2  bad configuration or usage: all faults are listed
   4  the backup is damaged, belongs to another job, or was written by a newer release: nothing was deleted";
 
+/// Of `destroy`.
+pub(super) const DESTROY: &str = "\
+Examples:
+  Which backup it is, and then the end of it, with credentials that may delete:
+    strimzi-backup inspect --config job.yaml
+    strimzi-backup destroy --config job.yaml --backup 0d0c4b0e-7c43-4be0-8fd5-1ba7e0b4b6a5
+
+Exit codes:
+  0  done: the backup is gone; also where there is no backup.json
+  1  the store did not answer, or refuses to delete (Object Lock, legal holds, missing rights): the objects are named and
+     backup.json is left; or a streamer lives, or a restore is under way: nothing was deleted
+  2  bad configuration or usage: all faults are listed
+  4  another backup lies under the prefix, or backup.json is damaged or was written by a newer release: nothing was deleted";
+
 /// Of `salvage`.
 pub(super) const SALVAGE: &str = "\
 Examples:

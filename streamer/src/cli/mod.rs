@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use strimzi_backup_format::ids::{GroupId, SnapshotId, TimestampMs, TopicName};
+use strimzi_backup_format::ids::{BackupId, GroupId, SnapshotId, TimestampMs, TopicName};
 use strimzi_backup_format::job::{Job, RestoreJob};
 use strimzi_backup_format::snapshot::Keep;
 use strimzi_backup_format::store;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock as _, SystemClock};
+use crate::destroy;
 use crate::error::Error;
 use crate::groups;
 use crate::inspect::{self, Prices};
@@ -201,6 +202,28 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         summary_file: Option<PathBuf>,
     },
+    /// Delete a whole backup, for good.
+    ///
+    /// Deletes everything that streamers, snapshots and restores have written below the prefix, whatever retention, snapshots
+    /// that are kept for ever or a damaged log say; only the store itself can hold something back. What is not of a
+    /// backup's form is left alone. Waits whether a streamer still writes, for at most the time after which one counts as
+    /// dead (75 s by default), and deletes nothing then, nor while a restore is under way. Killed at any point, the next run
+    /// goes on.
+    #[command(after_long_help = manual::DESTROY)]
+    Destroy {
+        /// The job document.
+        #[command(flatten)]
+        job: JobFile,
+        /// The backup's UUID, as `inspect` prints it: where another one lies under the prefix, nothing is deleted.
+        #[arg(long, value_name = "UUID")]
+        backup: BackupId,
+        /// The streamer is known to have ended: do not wait whether it writes.
+        #[arg(long)]
+        stopped: bool,
+        /// How to print the report.
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
     /// Say what the segments prove, where the log of manifests is lost.
     ///
     /// Reads the footer of every segment: which backup it is of, and which offsets it accounts for. Marks what that does not
@@ -358,6 +381,16 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             }
             Ok(())
         }
+        Command::Destroy { job, backup, stopped, output } => {
+            let job = job.read()?;
+            let store = store::open(&job.storage)?;
+            let report = destroy::run(&store, &job, backup, stopped, &SystemClock).await?;
+            match output {
+                Output::Text => print(&report.to_string())?,
+                Output::Json => print(&report.to_json())?,
+            }
+            report.outcome()
+        }
         Command::Salvage { job, output } => {
             let store = store::open(&job.read()?.storage)?;
             let found = salvage::run(&store).await?;
@@ -453,9 +486,10 @@ mod tests {
         let mut command = Arguments::command().term_width(100);
         command.build();
         let mut text = command.render_long_help().to_string();
-        for name in
-            ["stream", "inspect", "segments", "groups", "snapshot", "restore", "restores", "prune", "salvage", "verify"]
-        {
+        for name in [
+            "stream", "inspect", "segments", "groups", "snapshot", "restore", "restores", "prune", "destroy",
+            "salvage", "verify",
+        ] {
             let subcommand = command.find_subcommand_mut(name).expect("a command of that name");
             text.push_str(&format!("\n--- {name} ---\n{}", subcommand.clone().term_width(100).render_long_help()));
         }
@@ -479,5 +513,7 @@ mod tests {
         assert!(text.contains("illegal snapshot id \"a/b\"") && text.contains("--id"), "{text}");
         let error = Arguments::try_parse_from(["strimzi-backup", "verify", "--config", "x", "--level", "4"]);
         assert!(error.expect_err("no level").to_string().contains("1, 2 and 3"));
+        let error = Arguments::try_parse_from(["strimzi-backup", "destroy", "--config", "x"]);
+        assert!(error.expect_err("no backup").to_string().contains("--backup <UUID>"));
     }
 }

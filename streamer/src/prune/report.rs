@@ -163,7 +163,7 @@ impl Report {
 
 /// Whether the store protects the object: Object Lock, a legal hold, an immutability policy. S3 answers with the same code as
 /// to credentials that may not delete; the text tells them apart.
-fn is_protected(error: &object_store::Error) -> bool {
+pub(crate) fn is_protected(error: &object_store::Error) -> bool {
     let text = crate::error::chain(error).to_lowercase();
     let words = ["object lock", "objectlock", "worm", "legal hold", "legalhold", "immutab", "retention"];
     ErrorKind::of(error) != ErrorKind::NotFound && words.iter().any(|word| text.contains(word))

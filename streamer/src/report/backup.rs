@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use strimzi_backup_format::coverage::{self, GroupCondition};
-use strimzi_backup_format::ids::TimestampMs;
+use strimzi_backup_format::ids::{BackupId, TimestampMs};
 use strimzi_backup_format::manifest::Gap;
 use strimzi_backup_format::state::{State, Totals};
 
@@ -12,6 +12,7 @@ use crate::retire::Held;
 /// What is protected since the last commit: what of [`coverage::Coverage`] fits into a status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protected {
+    backup: BackupId,
     from: Option<TimestampMs>,
     /// The last one.
     pub until: Option<TimestampMs>,
@@ -39,6 +40,7 @@ impl Protected {
     pub fn of(state: &State) -> Self {
         let (oldest, newest) = coverage::timestamps(state);
         Self {
+            backup: state.backup,
             from: state.recoverable_from(),
             until: coverage::recoverable_until(state),
             oldest,
@@ -106,6 +108,7 @@ pub struct Hindered {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Streaming {
+    backup_id: BackupId,
     recoverable: Window,
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_seconds: Option<u64>,
@@ -165,8 +168,9 @@ impl Streaming {
     /// What the pod `writer` tells at the instant `now`.
     pub fn of(protected: &Protected, hindered: Hindered, now: TimestampMs, writer: &str) -> Self {
         let Hindered { trouble, retention } = hindered;
-        let Protected { from, until, oldest, newest, gaps, groups, totals, topics, partitions } = protected;
+        let Protected { backup, from, until, oldest, newest, gaps, groups, totals, topics, partitions } = protected;
         Self {
+            backup_id: *backup,
             recoverable: Window::new(*from, *until),
             lag_seconds: until.map(|until| now.millis_since(until) / 1000),
             oldest_timestamp: oldest.map(TimestampMs::to_rfc3339),
@@ -202,7 +206,7 @@ impl Standing for Streaming {
 #[cfg(test)]
 mod tests {
     use strimzi_backup_format::checksum::Sha256;
-    use strimzi_backup_format::ids::{BackupId, Lineage, Offset, PartitionId, Shard, TopicName};
+    use strimzi_backup_format::ids::{Lineage, Offset, PartitionId, Shard, TopicName};
     use strimzi_backup_format::manifest::GapReason;
     use strimzi_backup_format::offset_range::OffsetRange;
 
@@ -231,11 +235,13 @@ mod tests {
     #[test]
     fn a_streamer_tells_the_window_and_what_is_missing() {
         let mut state = state();
+        state.backup = BackupId::new(uuid::Uuid::from_u128(42));
         state.gaps.push(gap());
         let told =
             Streaming::of(&Protected::of(&state), Hindered::default(), TimestampMs::new(125_400), "daily-streamer-x");
         insta::assert_json_snapshot!(told, @r#"
         {
+          "backupId": "00000000-0000-0000-0000-00000000002a",
           "recoverable": {
             "from": "1970-01-01T00:01:00.000Z",
             "until": "1970-01-01T00:02:00.000Z"

@@ -138,6 +138,24 @@ fn a77_a_namespace_that_is_deleted_goes_with_its_pods_and_its_backup_stays() -> 
 }
 
 #[test]
+fn a77_a_backup_that_is_to_be_deleted_goes_with_what_it_stored() -> Result<()> {
+    let place = streaming(prepared()?, "destroyed")?;
+    let policy = json!({"spec": {"deletionPolicy": "Delete"}}).to_string();
+    place.run(&["patch", "kafkabackup/daily", "--type", "merge", "--patch", &policy])?;
+    let held = json!(["kafkabackup.com/cleanup"]);
+    place.wait("kafkabackup/daily", |found| {
+        found["metadata"]["finalizers"] == held && found["status"]["backupId"].is_string()
+    })?;
+    let deleted = Instant::now();
+    place.run(&["delete", "kafkabackup/daily", "--wait=false"])?;
+    place.gone("kafkabackup/daily")?;
+    println!("gone {:.1} s after it was deleted", deleted.elapsed().as_secs_f64());
+    ensure!(tree(&place.stored("daily"))?.is_empty(), "something of it is left");
+    place.gone("job/daily-destroy")?;
+    place.end()
+}
+
+#[test]
 fn a31_a_password_that_changes_in_its_secret_is_taken_by_the_running_pod() -> Result<()> {
     let place = Place::new(prepared()?, "password")?;
     set_password(&place, "first-secret")?;

@@ -137,3 +137,36 @@ fn with_named_namespaces_it_works_in_those_and_may_do_nothing_elsewhere() -> Res
     }
     Ok(())
 }
+
+/// Nobody knows which of the operator's rights in a namespace go first when it is deleted.
+#[test]
+fn a77_a_namespace_is_not_held_up_by_a_backup_that_is_to_be_deleted() -> Result<()> {
+    let plane = plane()?;
+    for is_named in [true, false] {
+        let home = plane.namespace("cleaners")?;
+        let strimzi = Strimzi::new(plane, "doomed", "v1")?;
+        let namespace = strimzi.namespace.clone();
+        let watched = if is_named { namespace.as_str() } else { "" };
+        plane.kubectl().apply_anywhere(&chart::render(&home, &format!("watchNamespaces: [{watched}]"))?)?;
+        let account = plane.account(&home, chart::RELEASE)?;
+        ensure!(may(&account, ("patch", "kafkabackups.kafkabackup.com"), "default"), "it could not let go");
+        ensure!(may(&account, ("list", "kafkabackups.kafkabackup.com"), "default") != is_named, "more than needed");
+        // It looks after this one alone, so that tests do not meet.
+        let operator = Operator::start_from(&account, &home, &namespace)?;
+        strimzi.complete()?;
+        let mut backup = daily();
+        backup["spec"]["deletionPolicy"] = json!("Delete");
+        strimzi.kubectl.apply(&namespace, &backup.to_string())?;
+        wait_reconciled(&strimzi, &operator)?;
+        let told = json!({"backupId": "0d0c4b0e-7c43-4be0-8fd5-1ba7e0b4b6a5"});
+        strimzi.kubectl.set_status(&namespace, "kafkabackup/daily", &told)?;
+        let held = strimzi.kubectl.get(&namespace, "kafkabackup/daily")?.context("the backup")?;
+        assert_eq!(held["metadata"]["finalizers"], json!(["kafkabackup.com/cleanup"]));
+
+        plane.kubectl().run(&["delete", "namespace", "--wait=false", &namespace])?;
+        plane.wait_gone(&namespace, &format!("namespace/{namespace}"), SOON).with_context(|| operator.tail())?;
+        // It was refused things, as its rights there went.
+        operator.stop()?;
+    }
+    Ok(())
+}

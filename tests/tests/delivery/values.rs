@@ -17,6 +17,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("podDisruptionBudget: {maxUnavailable: 0}", "maxUnavailable"),
     ("metrics: {podMonitor: {enable: true}}", "enable"),
     ("resources: {request: {}}", "request"),
+    ("deletionTimeout: 300", "deletionTimeout"),
 ];
 
 #[test]

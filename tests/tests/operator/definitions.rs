@@ -162,9 +162,11 @@ fn what_may_change_is_taken_and_defaults_are_filled_in() -> Result<()> {
     kubectl.apply(&namespace, &backup("b").to_string())?;
     let kept = kubectl.get(&namespace, "kafkabackup/b")?.context("the backup")?;
     assert_eq!(kept["spec"]["suspend"], false);
+    assert_eq!(kept["spec"]["deletionPolicy"], "Retain");
     assert_eq!(kept["spec"]["storage"]["s3"]["prefix"], "");
     for (field, value) in [
         ("suspend", json!(true)),
+        ("deletionPolicy", json!("Delete")),
         ("storage.s3.credentialsSecret", json!({"name": "renewed"})),
         ("strimziClusterRef.listenerName", json!("tls")),
         ("schedule", json!({"cron": "@daily"})),

@@ -3,6 +3,7 @@
 
 mod control_plane;
 mod definitions;
+mod deletion;
 mod discovery;
 mod faults;
 mod reconcile;

@@ -398,7 +398,7 @@ pub(crate) async fn upgraded(definitions: &Definitions) -> Result<()> {
     let plane = ControlPlane::start()?;
     crds::ours(plane.kubectl())?;
     Release::V0_40.install(plane.kubectl(), definitions)?;
-    let scene = Scene::on(&plane, "upgraded")?;
+    let scene = Scene::on(&plane, "upgraded", &[])?;
     scene.strimzi.secret("store", &[("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "hidden")])?;
     let client = client(&plane).await?;
     let mut oldest = Oldest(Shape::of(Release::V0_40, scene.namespace()));

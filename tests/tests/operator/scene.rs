@@ -22,16 +22,21 @@ pub(crate) struct Scene<'a> {
 
 impl Scene<'static> {
     pub(crate) fn new(name: &str) -> Result<Self> {
-        Self::on(plane()?, name)
+        Self::new_with(name, &[])
+    }
+
+    /// The same with more variables of the operator.
+    pub(crate) fn new_with(name: &str, variables: &[(&str, &str)]) -> Result<Self> {
+        Self::on(plane()?, name, variables)
     }
 }
 
 impl<'a> Scene<'a> {
     /// The same on a control plane of its own, which serves our resources and Strimzi's.
-    pub(crate) fn on(plane: &'a ControlPlane, name: &str) -> Result<Self> {
+    pub(crate) fn on(plane: &'a ControlPlane, name: &str, variables: &[(&str, &str)]) -> Result<Self> {
         let strimzi = Strimzi::new(plane, name, "v1")?;
         let account = plane.service_account(&strimzi.namespace, "operator", &rights()?)?;
-        let operator = Operator::start(&account, &strimzi.namespace)?;
+        let operator = Operator::start_with(&account, &strimzi.namespace, &strimzi.namespace, variables)?;
         Ok(Self { strimzi, plane, account, operator })
     }
 

@@ -134,7 +134,7 @@ fn a_prune_with_nothing_to_do_and_a_bad_retention_say_so() -> Result<()> {
 }
 
 /// Puts a bucket under Object Lock, and an object under a legal hold or not: as the server keeps it, in attributes of its files.
-const HOLD: &str = r#"
+pub(crate) const HOLD: &str = r#"
 import os, sys
 bucket, path, hold = sys.argv[1:]
 os.setxattr(bucket, "user.bucket-lock", b'{"Enabled":true}')
