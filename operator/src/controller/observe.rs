@@ -4,12 +4,11 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
 use k8s_openapi::jiff::SignedDuration;
 use serde::Deserialize;
 
 use super::conditions::{GROUPS_COVERED, NO_GAPS, READY, RETENTION_HELD, STREAMING, Verdict};
-use crate::api::{Backup, JobFailure, Outcome, Prune, Reported, RestorePod, RestoreProgress, Sums};
+use crate::api::{Backup, Outcome, Reported, RestorePod, RestoreProgress, Sums};
 
 /// Snapshots that the status lists.
 const HISTORY: usize = 20;
@@ -165,7 +164,7 @@ pub fn outcome(job: &Job) -> Outcome {
 }
 
 /// When a Job ended.
-fn ended(job: &Job) -> Option<Time> {
+pub(super) fn ended(job: &Job) -> Option<Time> {
     let status = job.status.as_ref()?;
     let mut conditions = status.conditions.iter().flatten();
     let failed = conditions.find(|condition| condition.type_ == "Failed" && condition.status == "True");
@@ -232,57 +231,13 @@ pub(super) fn job_of(pod: &Pod) -> Option<&str> {
 }
 
 /// How a pod ended, if it has and did its work.
-fn done(pod: &Pod) -> Option<&ContainerStateTerminated> {
+pub(super) fn done(pod: &Pod) -> Option<&ContainerStateTerminated> {
     endings(pod).find(|ended| ended.exit_code == 0)
 }
 
 /// The last snapshot that has ended.
 pub fn last(snapshots: &[Backup]) -> Option<Backup> {
     snapshots.iter().find(|backup| matches!(backup.status, Outcome::Completed | Outcome::Failed)).cloned()
-}
-
-/// What `strimzi-backup prune --summary-file` writes.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PruneSummary {
-    deleted_objects: i64,
-    deleted_bytes: i64,
-    refused_objects: i64,
-    kept_since: Option<String>,
-}
-
-/// The last prune that has ended well. `pods` are those of prunes, and `known` is what was told before: a pod may be gone.
-pub fn last_prune(pods: &[Pod], known: Option<Prune>) -> Option<Prune> {
-    pods.iter().filter_map(pruned).chain(known).max_by_key(|prune| prune.time.0)
-}
-
-/// What a prune did, as its pod says.
-fn pruned(pod: &Pod) -> Option<Prune> {
-    let ended = done(pod)?;
-    let summary: PruneSummary = serde_json::from_str(ended.message.as_deref()?).ok()?;
-    Some(Prune {
-        time: ended.finished_at.clone()?,
-        deleted_objects: summary.deleted_objects,
-        deleted_bytes: summary.deleted_bytes,
-        refused_objects: summary.refused_objects,
-        kept_since: summary.kept_since,
-    })
-}
-
-/// Why the last of these Jobs failed, if it did. `pods` are theirs, and `known` is what was told before: a pod may be gone, and
-/// what it said stays.
-pub fn failure(jobs: &[Job], pods: &[Pod], known: Option<&JobFailure>) -> Option<JobFailure> {
-    let has_ended = |job: &&Job| matches!(outcome(job), Outcome::Completed | Outcome::Failed);
-    let last = jobs.iter().filter(has_ended);
-    let last = last.max_by_key(|job| job.metadata.creation_timestamp.as_ref().map(|time| time.0))?;
-    if outcome(last) == Outcome::Completed {
-        return None;
-    }
-    let job = last.metadata.name.clone().unwrap_or_default();
-    let own: Vec<_> = pods.iter().filter(|pod| job_of(pod) == Some(job.as_str())).cloned().collect();
-    let before = known.filter(|known| known.job == job).map(|known| known.message.clone());
-    let message = trouble(&own).map(|(_, message)| message).or(before);
-    Some(JobFailure { time: ended(last), message: message.unwrap_or_else(|| "its pod is gone".to_owned()), job })
 }
 
 /// How far the restore `id` is.
@@ -415,54 +370,6 @@ mod tests {
         assert_eq!(told, [("c", Outcome::Running), ("b", Outcome::Completed), ("a", Outcome::Failed)]);
         assert_eq!(last(&list).unwrap().id, "b");
         assert!(list[2].completion_time.is_some());
-    }
-
-    /// A pod of a Job that has ended.
-    fn ended_pod(job: &str, code: i32, at: &str, message: &str) -> Pod {
-        let state = json!({"terminated": {"exitCode": code, "finishedAt": at, "message": message}});
-        let container =
-            json!({"name": "x", "ready": false, "restartCount": 0, "image": "", "imageID": "", "state": state});
-        let metadata = json!({"name": "p", "labels": {JOB_NAME: job}});
-        let status = json!({"containerStatuses": [container]});
-        serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap()
-    }
-
-    #[test]
-    fn the_last_prune_is_the_newest_that_ended_well() {
-        let summary = |objects: u32| {
-            let sums = json!({"deletedObjects": objects, "deletedBytes": 7, "refusedObjects": 1, "keptSince": null});
-            sums.to_string() + "\n"
-        };
-        let pods = [
-            ended_pod("a", 0, "2026-02-12T02:00:09Z", &summary(3)),
-            ended_pod("c", 1, "2026-02-14T02:00:09Z", "error: the store refuses to delete"),
-            ended_pod("b", 0, "2026-02-13T02:00:09Z", &summary(4)),
-        ];
-        let last = last_prune(&pods, None).unwrap();
-        let sums = (last.deleted_objects, last.deleted_bytes, last.refused_objects, last.kept_since.as_deref());
-        assert_eq!(sums, (4, 7, 1, None));
-        assert_eq!(last_prune(&pods[..1], Some(last.clone())), Some(last), "what is known stays when the pod is gone");
-        assert_eq!(last_prune(&[], None), None);
-    }
-
-    #[test]
-    fn a_prune_that_failed_says_why_until_one_succeeds() {
-        let failed = json!({"conditions": [
-            {"type": "Failed", "status": "True", "lastTransitionTime": "2026-02-12T02:05:00Z"}]});
-        let complete = json!({"conditions": [{"type": "Complete", "status": "True"}]});
-        let mut jobs = vec![job("a", "2026-02-12T02:00:00Z", failed)];
-        let pods = [
-            ended_pod("a", 1, "2026-02-12T02:00:09Z", "error: the store refuses to delete"),
-            ended_pod("other", 4, "2026-02-12T02:00:09Z", "error: another"),
-        ];
-        let told = failure(&jobs, &pods, None).unwrap();
-        assert_eq!(told.message, "pod p ended with 1: error: the store refuses to delete");
-        assert!(told.job == "a" && told.time.is_some());
-        assert_eq!(failure(&jobs, &[], Some(&told)), Some(told.clone()), "its words stay");
-        jobs.push(job("b", "2026-02-13T02:00:00Z", json!({"active": 1})));
-        assert_eq!(failure(&jobs, &pods, None), Some(told.clone()), "one that runs says nothing yet");
-        jobs.push(job("c", "2026-02-13T03:00:00Z", complete));
-        assert_eq!(failure(&jobs, &pods, Some(&told)), None);
     }
 
     #[test]

@@ -7,7 +7,9 @@ use serde::Deserialize;
 
 use super::conditions::{VERIFIED, Verdict};
 use super::{observe, schedule};
-use crate::api::{JobFailure, KafkaBackupSpec, KafkaBackupStatus, Verification, VerificationStatus, Window};
+use crate::api::{
+    JobFailure, KafkaBackupSpec, KafkaBackupStatus, Outcome, Prune, Verification, VerificationStatus, Window,
+};
 use crate::metrics::Upkeep;
 
 /// What `strimzi-backup verify --summary-file` writes.
@@ -72,7 +74,7 @@ pub fn verification_failure(
     known: Option<&JobFailure>,
     last: Option<&Verification>,
 ) -> Option<JobFailure> {
-    let failure = observe::failure(jobs, pods, known)?;
+    let failure = failure(jobs, pods, known)?;
     // One that found something ends its Job as failed, too.
     if last.is_some_and(|last| last.job == failure.job) {
         return None;
@@ -105,6 +107,54 @@ pub fn verified(last: Option<&Verification>, failure: Option<&JobFailure>) -> Ve
         }
         (None, None) => Verdict::unknown(VERIFIED, "NotVerifiedYet", "no verification has ended yet"),
     }
+}
+
+/// What `strimzi-backup prune --summary-file` writes.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PruneSummary {
+    deleted_objects: i64,
+    deleted_bytes: i64,
+    refused_objects: i64,
+    kept_since: Option<String>,
+}
+
+/// The last prune that has ended well. `pods` are those of prunes, and `known` is what was told before: a pod may be gone.
+pub fn last_prune(pods: &[Pod], known: Option<Prune>) -> Option<Prune> {
+    pods.iter().filter_map(pruned).chain(known).max_by_key(|prune| prune.time.0)
+}
+
+/// What a prune did, as its pod says.
+fn pruned(pod: &Pod) -> Option<Prune> {
+    let ended = observe::done(pod)?;
+    let summary: PruneSummary = serde_json::from_str(ended.message.as_deref()?).ok()?;
+    Some(Prune {
+        time: ended.finished_at.clone()?,
+        deleted_objects: summary.deleted_objects,
+        deleted_bytes: summary.deleted_bytes,
+        refused_objects: summary.refused_objects,
+        kept_since: summary.kept_since,
+    })
+}
+
+/// Why the last of these Jobs failed, if it did. `pods` are theirs, and `known` is what was told before: a pod may be gone, and
+/// what it said stays.
+pub fn failure(jobs: &[Job], pods: &[Pod], known: Option<&JobFailure>) -> Option<JobFailure> {
+    let has_ended = |job: &&Job| matches!(observe::outcome(job), Outcome::Completed | Outcome::Failed);
+    let last = jobs.iter().filter(has_ended);
+    let last = last.max_by_key(|job| job.metadata.creation_timestamp.as_ref().map(|time| time.0))?;
+    if observe::outcome(last) == Outcome::Completed {
+        return None;
+    }
+    let job = last.metadata.name.clone().unwrap_or_default();
+    let own: Vec<_> = pods.iter().filter(|pod| observe::job_of(pod) == Some(job.as_str())).cloned().collect();
+    let before = known.filter(|known| known.job == job).map(|known| known.message.clone());
+    let message = observe::trouble(&own).map(|(_, message)| message).or(before);
+    Some(JobFailure {
+        time: observe::ended(last),
+        message: message.unwrap_or_else(|| "its pod is gone".to_owned()),
+        job,
+    })
 }
 
 /// Since when there are the schedules of a backup.
@@ -234,6 +284,41 @@ mod tests {
         let sound = pod("b", 0, "2026-02-11T02:00:09Z", &left(0, 0, "everything holds"));
         let last = last_verification(&[sound], None);
         assert_eq!(verified(last.as_ref(), Some(&failure)), verdict, "that it held before says nothing of now");
+    }
+
+    #[test]
+    fn the_last_prune_is_the_newest_that_ended_well() {
+        let summary = |objects: u32| {
+            let sums = json!({"deletedObjects": objects, "deletedBytes": 7, "refusedObjects": 1, "keptSince": null});
+            sums.to_string() + "\n"
+        };
+        let pods = [
+            pod("a", 0, "2026-02-12T02:00:09Z", &summary(3)),
+            pod("c", 1, "2026-02-14T02:00:09Z", "error: the store refuses to delete"),
+            pod("b", 0, "2026-02-13T02:00:09Z", &summary(4)),
+        ];
+        let last = last_prune(&pods, None).unwrap();
+        let sums = (last.deleted_objects, last.deleted_bytes, last.refused_objects, last.kept_since.as_deref());
+        assert_eq!(sums, (4, 7, 1, None));
+        assert_eq!(last_prune(&pods[..1], Some(last.clone())), Some(last), "what is known stays when the pod is gone");
+        assert_eq!(last_prune(&[], None), None);
+    }
+
+    #[test]
+    fn a_prune_that_failed_says_why_until_one_succeeds() {
+        let mut jobs = vec![job("a", "2026-02-12T02:00:00Z", "Failed")];
+        let pods = [
+            pod("a", 1, "2026-02-12T02:00:09Z", "error: the store refuses to delete"),
+            pod("other", 4, "2026-02-12T02:00:09Z", "error: another"),
+        ];
+        let told = failure(&jobs, &pods, None).unwrap();
+        assert_eq!(told.message, "pod p ended with 1: error: the store refuses to delete");
+        assert!(told.job == "a" && told.time.is_some());
+        assert_eq!(failure(&jobs, &[], Some(&told)), Some(told.clone()), "its words stay");
+        jobs.push(job("b", "2026-02-13T02:00:00Z", "Suspended"));
+        assert_eq!(failure(&jobs, &pods, None), Some(told.clone()), "one that runs says nothing yet");
+        jobs.push(job("c", "2026-02-13T03:00:00Z", "Complete"));
+        assert_eq!(failure(&jobs, &pods, Some(&told)), None);
     }
 
     fn at(instant: &str) -> Timestamp {

@@ -1,8 +1,8 @@
 //! The command line: arguments, and which function each command is.
 
 mod manual;
+mod process;
 
-use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use strimzi_backup_format::snapshot::Keep;
 use strimzi_backup_format::store;
 use tokio_util::sync::CancellationToken;
 
+use self::process::{json, listen_for_signals, print, read_text, summarize};
 use crate::clock::{Clock as _, SystemClock};
 use crate::destroy;
 use crate::error::Error;
@@ -297,10 +298,6 @@ impl JobFile {
     }
 }
 
-fn read_text(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::ReadJob { path: path.display().to_string(), source })
-}
-
 /// Runs a command.
 ///
 /// # Errors
@@ -434,45 +431,6 @@ async fn restore_as(config: &Path, plan_only: bool, report_to: Option<Resource>,
         (Outcome::Done(report), Output::Text) => print(&report.to_string()),
         (Outcome::Done(report), Output::Json) => print(&json(&report)),
     }
-}
-
-/// A document of text keys and finite numbers, which is all that serde_json asks for.
-fn json<T: serde::Serialize>(document: &T) -> String {
-    serde_json::to_string_pretty(document).unwrap_or_default() + "\n"
-}
-
-/// It is done: whoever would do it again for want of its summary would find that, too.
-fn summarize(path: &Path, summary: &str) {
-    if let Err(error) = std::fs::write(path, summary) {
-        tracing::warn!(path = %path.display(), %error, "the summary could not be written");
-    }
-}
-
-/// Writes data to standard output. A reader that has gone away, such as `head`, has all it wanted.
-fn print(text: &str) -> Result<(), Error> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        done => done.map_err(|source| Error::Io { what: "write to standard output".to_owned(), source }),
-    }
-}
-
-/// The first SIGTERM or SIGINT asks to stop, the second to stop at once.
-fn listen_for_signals(stop: CancellationToken, abandon: CancellationToken) -> Result<(), Error> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let failed = |source| Error::Io { what: "listen for signals".to_owned(), source };
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    tokio::spawn(async move {
-        for token in [stop, abandon] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            tracing::info!("told to stop");
-            token.cancel();
-        }
-    });
-    Ok(())
 }
 
 #[cfg(test)]
