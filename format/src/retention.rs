@@ -237,24 +237,26 @@ impl<'a> Gleaner<'a> {
         if !self.state.holds(segment) {
             return false;
         }
-        let (mut aging, mut stays) = (Vec::new(), false);
+        let mut seen = AgedSegment { segment: segment.clone(), aging: Vec::new(), going: Vec::new(), stays: false };
         // Of a segment with several lives of a topic, one may have been retired before.
         for run in self.state.live_runs(segment) {
             let (key, fate) = (run.key(), self.fate(segment, run));
+            let of_compacted = matches!(self.kept(&key), Kept::Newest { .. });
             let held = self.state.position(&key);
             let gleaned = self.partitions.entry(key).or_default();
             match fate {
                 Fate::Stays => {
                     gleaned.stays(run);
-                    stays = true;
+                    seen.stays = true;
                 }
+                Fate::Goes if of_compacted => seen.going.push(run.clone()),
                 Fate::Goes => gleaned.goes(run, held),
-                Fate::Ages => aging.push(run.clone()),
+                Fate::Ages => seen.aging.push(run.clone()),
             }
         }
-        if let Some(run) = aging.first() {
-            let aged = self.aged.entry(run.topic.clone()).or_default();
-            aged.segments.push(AgedSegment { segment: segment.clone(), runs: aging, stays });
+        let stays = seen.stays;
+        if let Some(run) = seen.aging.first().or(seen.going.first()) {
+            self.aged.entry(run.topic.clone()).or_default().segments.push(seen);
             return true;
         }
         if !stays {
@@ -292,36 +294,48 @@ impl<'a> Gleaner<'a> {
         *self.kept.entry(key.clone()).or_insert_with(of_key)
     }
 
-    /// The topics whose base is to be made anew: enough has come since that it is worth it. The others stay as they are.
+    /// The topics whose base is to be made anew: enough has come since that it is worth it, or something else of a partition with
+    /// a base goes. The others stay as they are.
     pub fn aged(&mut self) -> Vec<Aged> {
         let mut due = Vec::new();
         for mut aged in std::mem::take(&mut self.aged).into_values() {
             for run in aged.shorten() {
                 self.partitions.entry(run.key()).or_default().stays(&run);
             }
-            due.extend(aged.is_due().then_some(aged));
+            if aged.is_due(self.state) {
+                due.push(aged);
+                continue;
+            }
+            for aged in &aged.segments {
+                self.stay(&aged.aging);
+                self.go(&aged.going);
+                self.free(aged, !aged.stays && aged.aging.is_empty());
+            }
         }
         due
     }
 
-    /// What goes, with the bases that were made of what has aged. `lowest` is at or below every timestamp of what was not taken in.
-    pub fn finish(self, lowest: TimestampMs, made: Vec<(Aged, Vec<Segment>)>) -> Retired {
-        let Self { state, window, groups, mut partitions, mut freed, .. } = self;
+    /// What goes, with the bases that were made of what has aged; where there was no room to make one, everything of its topic
+    /// stays. `lowest` is at or below every timestamp of what was not taken in.
+    pub fn finish(mut self, lowest: TimestampMs, made: Vec<(Aged, Option<Vec<Segment>>)>) -> Retired {
         let mut base = Vec::new();
         for (aged, segments) in made {
-            for segment in &aged.segments {
-                for run in &segment.runs {
-                    let key = run.key();
-                    let held = state.position(&key);
-                    partitions.entry(key).or_default().goes(run, held);
+            for aged in &aged.segments {
+                if segments.is_some() {
+                    self.go(&aged.aging);
+                    self.go(&aged.going);
+                    self.free(aged, !aged.stays);
+                } else {
+                    self.stay(&aged.aging);
+                    self.stay(&aged.going);
                 }
-                freed = if segment.stays { freed } else { freed.plus(&segment.segment).unwrap_or(freed) };
             }
-            for run in segments.iter().flat_map(|segment| &segment.runs) {
-                partitions.entry(run.key()).or_default().stays(run);
+            for segment in segments.into_iter().flatten() {
+                self.stay(&segment.runs);
+                base.push(segment);
             }
-            base.extend(segments);
         }
+        let Self { state, window, groups, partitions, mut freed, .. } = self;
         let starts = partitions.into_iter().filter_map(|(key, gleaned)| {
             let PartitionKey { topic, lineage, partition } = key;
             let lowest_timestamp = gleaned.lowest.map_or(lowest, |seen| seen.min(lowest));
@@ -336,6 +350,26 @@ impl<'a> Gleaner<'a> {
         }
         let group_images_before = groups.filter(|_| !images.is_empty());
         Retired { before: window, starts, base, group_images_before, freed }
+    }
+
+    fn stay(&mut self, runs: &[Run]) {
+        for run in runs {
+            self.partitions.entry(run.key()).or_default().stays(run);
+        }
+    }
+
+    fn go(&mut self, runs: &[Run]) {
+        for run in runs {
+            let key = run.key();
+            let held = self.state.position(&key);
+            self.partitions.entry(key).or_default().goes(run, held);
+        }
+    }
+
+    fn free(&mut self, aged: &AgedSegment, whole: bool) {
+        if whole {
+            self.freed = self.freed.plus(&aged.segment).unwrap_or(self.freed);
+        }
     }
 }
 

@@ -221,21 +221,21 @@ async fn glean<C: Clock>(order: &Order<C>, window: TimestampMs, cuts: &Ends) -> 
     Ok(Outcome::Retire(Box::new(retired), emptied))
 }
 
-/// Makes the bases that are due, one after the other.
+/// Makes the bases that are due, one after the other; `None` for one that there is no room to make.
 async fn bases<C: Clock>(
     order: &Order<C>,
     due: Vec<Aged>,
     window: TimestampMs,
-) -> Result<Vec<(Aged, Vec<Segment>)>, Error> {
+) -> Result<Vec<(Aged, Option<Vec<Segment>>)>, Error> {
     let Order { shop, numbers, memory: (limits, _), state, .. } = order;
     let sequence = state.head.map_or(Sequence::new(0), |head| head.sequence);
     let mut made = Vec::new();
     for aged in due {
         let topic = aged.topic().map(ToString::to_string);
-        match base::make(shop, &aged, window, (sequence, numbers.as_ref()), *limits).await? {
+        let base = base::make(shop, &aged, window, (sequence, numbers.as_ref()), *limits).await?;
+        match &base {
             Some(Made { segments, dropped }) => {
                 tracing::info!(topic, dropped, segments = segments.len(), "kept of old records the newest of each key");
-                made.push((aged, segments));
             }
             None => tracing::warn!(
                 topic,
@@ -243,6 +243,7 @@ async fn bases<C: Clock>(
                  backup.memoryBudget"
             ),
         }
+        made.push((aged, base.map(|base| base.segments)));
     }
     Ok(made)
 }

@@ -163,7 +163,7 @@ fn a78_what_has_aged_gives_way_to_a_base_of_it() {
     let due = gleaner.aged();
     let aged: Vec<&Segment> = due.iter().flat_map(|aged| &aged.segments).map(|aged| &aged.segment).collect();
     assert_eq!(aged, [&first]);
-    let made = due.into_iter().map(|aged| (aged, vec![base("accounts", 2, 5)])).collect();
+    let made = due.into_iter().map(|aged| (aged, Some(vec![base("accounts", 2, 5)]))).collect();
     let retired = gleaner.finish(at(5 * HOUR), made);
     let start = &retired.starts[0];
     assert_eq!((start.first_offset, start.rows, start.lowest_timestamp), (Offset::new(60), 60, at(0)));
@@ -208,12 +208,71 @@ fn a78_a_base_is_made_anew_once_half_of_it_has_come_since_and_all_of_it_was_seen
         let old = Segment { bytes, ..old.clone() };
         assert!(gleaner.take(&old) && gleaner.take(&hour_of("accounts", 1).0));
         let due = gleaner.aged();
-        let made = due.iter().map(|aged| (aged.clone(), Vec::new())).collect();
+        let made = due.iter().map(|aged| (aged.clone(), Some(Vec::new()))).collect();
         (due.len(), gleaner.finish(at(0), made).starts.first().map(|start| (start.first_offset, start.rows)))
     };
     assert_eq!(due(2, 1000), (0, None), "the base is not sealed yet");
     assert_eq!(due(3, 2000), (1, Some((Offset::new(100), 45))));
     assert_eq!(due(3, 2002), (0, None), "less than half has come");
+}
+
+#[test]
+fn a78_where_records_go_beside_a_base_it_is_made_anew_or_all_stays() {
+    let mut state = empty_state();
+    let millis = HOUR * 1000;
+    let retention = [("retention.ms", millis.to_string())];
+    let retention = retention.each_ref().map(|(name, millis)| (*name, millis.as_str()));
+    with_topic(&mut state, "both", described(&[("cleanup.policy", "compact,delete")], &retention));
+    state.retired = Some(crate::state::Retirement { before: at(HOUR), observed_at: at(HOUR) });
+    let held = state.positions.get_mut(&key("both", 0, 0)).expect("there");
+    // The base is filed under the second hour. A record that was late is filed under the first.
+    (held.first_offset, held.rows) = (Offset::new(60), 45);
+    held.base = Some(crate::state::Base { sequence: Sequence::new(2), added: Sequence::new(2) });
+    let mut old = Segment { bytes: 1 << 20, ..base("both", 2, 5) };
+    old.runs[0].bucket = Bucket::of(at(HOUR));
+    let (late, _) = hour_of("both", 1);
+    let late = Segment { runs: vec![Run { bucket: Bucket::of(at(0)), ..late.runs[0].clone() }], ..late };
+    let cuts = Ends::new();
+    let gleaned = |made: Option<Vec<Segment>>| {
+        let mut gleaner = Gleaner::new(&state, at(2 * HOUR), limits(&cuts, 2));
+        assert!(gleaner.take(&old) && gleaner.take(&late));
+        let due = gleaner.aged();
+        assert_eq!(due.len(), 1, "however little has come since");
+        gleaner.finish(at(9 * HOUR), due.into_iter().map(|aged| (aged, made.clone())).collect())
+    };
+    let renewed = base("both", 3, 5);
+    let retired = gleaned(Some(vec![renewed]));
+    assert_eq!(
+        retired.starts.iter().map(|start| (start.first_offset, start.rows)).collect::<Vec<_>>(),
+        [(Offset::new(100), 45)]
+    );
+    assert_eq!((retired.base.len(), retired.freed.segments), (1, 2));
+    let kept = gleaned(None);
+    assert_eq!((kept.starts, kept.base, kept.freed), (Vec::new(), Vec::new(), Totals::default()));
+}
+
+#[test]
+fn a78_what_stays_beside_what_goes_counts_for_the_lowest_timestamp() {
+    let mut state = empty_state();
+    let retention = [("retention.ms", "3600000")];
+    with_topic(&mut state, "both", described(&[("cleanup.policy", "compact,delete")], &retention));
+    let cuts = Ends::new();
+    let mut gleaner = Gleaner::new(&state, at(2 * HOUR), limits(&cuts, 2));
+    let (old, _) = hour_of("both", 0);
+    let (aging, _) = hour_of("both", 1);
+    assert!(gleaner.take(&old) && gleaner.take(&aging));
+    let due = gleaner.aged();
+    let made: Vec<_> = due.into_iter().map(|aged| (aged, None)).collect();
+    assert_eq!(made.len(), 1);
+    assert_eq!(gleaner.finish(at(9 * HOUR), made).starts, [], "without room for a base everything stays");
+    let small = Segment { bytes: 0, raw_bytes: 0, ..aging };
+    let mut gleaner = Gleaner::new(&state, at(2 * HOUR), limits(&cuts, 2));
+    assert!(gleaner.take(&old) && gleaner.take(&small));
+    assert_eq!(gleaner.aged(), [], "nothing that is worth a base");
+    let retired = gleaner.finish(at(9 * HOUR), Vec::new());
+    let start = &retired.starts[0];
+    assert_eq!((start.first_offset, start.rows, start.lowest_timestamp), (Offset::new(60), 60, at(HOUR)));
+    assert_eq!(retired.freed.segments, 1);
 }
 
 #[test]

@@ -27,22 +27,22 @@ pub(super) fn records(pass: &Pass) -> u64 {
 /// partition after partition. `None` where one of these has more.
 pub(super) fn passes(aged: &Aged, most: u64) -> Option<Vec<Pass>> {
     let spans = spans(aged);
-    let mut segments: Vec<_> = aged.segments.iter().collect();
+    let mut segments: Vec<_> = aged.segments.iter().filter(|aged| !aged.aging.is_empty()).collect();
     segments.sort_by_key(|aged| {
-        let hour = aged.runs.first().map(|run| run.bucket);
+        let hour = aged.aging.first().map(|run| run.bucket);
         (aged.segment.base().is_none(), hour, aged.segment.object.segment_sequence(), &aged.segment.object)
     });
     let input = |segment: &Segment, runs: &[Run]| {
         let with_span = |run: &Run| spans.get(&(run.key(), run.range.base())).map(|span| (run.clone(), *span));
         Input { segment: segment.clone(), runs: runs.iter().filter_map(with_span).collect() }
     };
-    let whole: Pass = segments.iter().map(|aged| input(&aged.segment, &aged.runs)).collect();
+    let whole: Pass = segments.iter().map(|aged| input(&aged.segment, &aged.aging)).collect();
     if ascends(&whole) && records(&whole) <= most {
         return Some(vec![whole]);
     }
     let mut partitions: BTreeMap<PartitionKey, Vec<(OffsetRange, Input)>> = BTreeMap::new();
     for aged in segments {
-        for run in &aged.runs {
+        for run in &aged.aging {
             let of_one = (run.range, input(&aged.segment, std::slice::from_ref(run)));
             partitions.entry(run.key()).or_default().push(of_one);
         }
@@ -58,7 +58,7 @@ pub(super) fn passes(aged: &Aged, most: u64) -> Option<Vec<Pass>> {
 /// What each run, by partition and first offset, stands for: so that a base has few runs, however little of it is left.
 fn spans(aged: &Aged) -> BTreeMap<(PartitionKey, Offset), OffsetRange> {
     let mut ranges: BTreeMap<PartitionKey, Vec<OffsetRange>> = BTreeMap::new();
-    for run in aged.segments.iter().flat_map(|aged| &aged.runs) {
+    for run in aged.segments.iter().flat_map(|aged| &aged.aging) {
         ranges.entry(run.key()).or_default().push(run.range);
     }
     let mut spans = BTreeMap::new();

@@ -20,6 +20,8 @@ pub enum Stage {
     Intake,
     /// Records of one topic.
     Topics,
+    /// What is kept of old records of one compacted topic.
+    Base,
     /// Offsets of consumer groups.
     Groups,
     /// Bucket manifests.
@@ -34,12 +36,13 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in their order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Plans,
         Self::Reports,
         Self::Snapshots,
         Self::Intake,
         Self::Topics,
+        Self::Base,
         Self::Groups,
         Self::Buckets,
         Self::Checkpoints,
@@ -54,6 +57,7 @@ impl Stage {
             Self::Snapshots => "snapshots",
             Self::Intake => "intake",
             Self::Topics => "topics",
+            Self::Base => "base",
             Self::Groups => "groups",
             Self::Buckets => "buckets",
             Self::Checkpoints => "checkpoints",
@@ -100,7 +104,9 @@ impl Found {
 
 #[cfg(test)]
 mod tests {
-    use strimzi_backup_format::ids::{RestoreId, Sequence, Shard, SnapshotId};
+    use strimzi_backup_format::bucket::Bucket;
+    use strimzi_backup_format::ids::{Epoch, RestoreId, Sequence, Shard, SnapshotId, TimestampMs, TopicName};
+    use strimzi_backup_format::layout::{Origin, SegmentName, SegmentPlace};
 
     use super::*;
 
@@ -118,6 +124,18 @@ mod tests {
             (layout::probe(), Stage::Probe),
             (layout::manifest(Shard::ONLY, Sequence::FIRST), Stage::Manifests),
         ] {
+            assert_eq!(stages(key.as_str()), [stage], "{key}");
+        }
+        let (topic, bucket) = (TopicName::new("orders").expect("legal"), Bucket::of(TimestampMs::new(0)));
+        for (place, stage) in [
+            (SegmentPlace::Intake(bucket), Stage::Intake),
+            (SegmentPlace::Topic(topic.clone(), bucket), Stage::Topics),
+            (SegmentPlace::Base(topic, bucket), Stage::Base),
+            (SegmentPlace::Groups(bucket), Stage::Groups),
+        ] {
+            let (shard, epoch, sequence) = (Shard::ONLY, Epoch::new(1), Sequence::FIRST);
+            let name = SegmentName { shard, epoch, sequence, number: 0, origin: Origin::Refined };
+            let key = layout::segment(&place, name);
             assert_eq!(stages(key.as_str()), [stage], "{key}");
         }
         for key in ["backup.json", "restores/r/notes.txt", "manifests/0000/notes", "notes.txt"] {
