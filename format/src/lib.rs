@@ -9,6 +9,7 @@
 //!   intake/<date>/<hour>/….parquet                             records of many topics  segment/
 //!   groups/date=<date>/hour=<hour>/….parquet                   offsets of groups   groups/
 //!   topics/topic=<t>/date=<date>/hour=<hour>/….parquet         records of one topic    segment/
+//!   base/topic=<t>/date=<date>/hour=<hour>/….parquet           of old ones the newest of each key  segment/
 //! ```
 //!
 //! The invariants that tests and comments refer to:

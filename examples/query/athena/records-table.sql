@@ -1,5 +1,6 @@
 -- Athena: the records of all topics as a table. Edit the two locations and the first date. Partitions are computed of their
 -- names, so nothing has to be added or crawled; a query has to name one topic.
+-- With retention, it lacks old records of compacted topics: docs/query.md has what to ask instead.
 CREATE EXTERNAL TABLE records (
     lineage int,
     `partition` int,

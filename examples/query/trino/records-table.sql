@@ -1,5 +1,6 @@
 -- Trino: the records of all topics as a table of the Hive connector. Edit the two locations and the first date. Partitions are
 -- computed of their names, where the catalog has hive.partition-projection-enabled=true; a query has to name one topic.
+-- With retention, it lacks old records of compacted topics: docs/query.md has what to ask instead.
 CREATE TABLE records (
     lineage integer,
     "partition" integer,

@@ -308,7 +308,7 @@ pub struct BackupSettings {
 pub struct Retention {
     /// Instants that are no older can be restored. Default: no limit; at least 1h. A record goes once it is older than this and
     /// Kafka's own retention of its topic together, so that each of these instants comes back with all that Kafka held then.
-    /// Compacted topics, and those that Kafka keeps for ever, are kept whole.
+    /// Of compacted topics the newest record of each key is kept; those that Kafka keeps for ever are kept whole.
     pub max_age: Option<Duration>,
     /// The newest so many snapshots can be restored (`maxBackups`), and everything since. Default: no limit; at least 1.
     pub max_backups: Option<NonZeroU32>,
