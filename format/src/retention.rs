@@ -203,6 +203,10 @@ struct Gleaned {
     rows: u64,
     /// The lowest timestamp of what stays.
     lowest: Option<TimestampMs>,
+    /// What has aged stays too until a base is made of it: its lowest timestamp, and its records in the base before, which goes
+    /// with whatever else goes.
+    aged_lowest: Option<TimestampMs>,
+    base_rows: u64,
 }
 
 impl<'a> Gleaner<'a> {
@@ -249,7 +253,10 @@ impl<'a> Gleaner<'a> {
                     stays = true;
                 }
                 Fate::Goes => gleaned.goes(run, held),
-                Fate::Ages => aging.push(run.clone()),
+                Fate::Ages => {
+                    gleaned.ages(run, segment.base().is_some());
+                    aging.push(run.clone());
+                }
             }
         }
         if let Some(run) = aging.first() {
@@ -313,7 +320,9 @@ impl<'a> Gleaner<'a> {
                 for run in &segment.runs {
                     let key = run.key();
                     let held = state.position(&key);
-                    partitions.entry(key).or_default().goes(run, held);
+                    let gleaned = partitions.entry(key).or_default();
+                    gleaned.goes(run, held);
+                    (gleaned.aged_lowest, gleaned.base_rows) = (None, 0);
                 }
                 freed = if segment.stays { freed } else { freed.plus(&segment.segment).unwrap_or(freed) };
             }
@@ -324,9 +333,10 @@ impl<'a> Gleaner<'a> {
         }
         let starts = partitions.into_iter().filter_map(|(key, gleaned)| {
             let PartitionKey { topic, lineage, partition } = key;
-            let lowest_timestamp = gleaned.lowest.map_or(lowest, |seen| seen.min(lowest));
-            let first_offset = gleaned.next?;
-            Some(PartitionStart { topic, lineage, partition, first_offset, rows: gleaned.rows, lowest_timestamp })
+            let seen = [gleaned.lowest, gleaned.aged_lowest];
+            let lowest_timestamp = seen.into_iter().flatten().fold(lowest, TimestampMs::min);
+            let (first_offset, rows) = (gleaned.next?, gleaned.rows.saturating_add(gleaned.base_rows));
+            Some(PartitionStart { topic, lineage, partition, first_offset, rows, lowest_timestamp })
         });
         let starts = starts.collect();
         let old = |image: &&crate::state::GroupImageAt| groups.is_some_and(|first| image.sequence < first);
@@ -341,8 +351,12 @@ impl<'a> Gleaner<'a> {
 
 impl Gleaned {
     fn stays(&mut self, run: &Run) {
-        let lowest = run.min_timestamp;
-        self.lowest = Some(self.lowest.map_or(lowest, |other| other.min(lowest)));
+        self.lowest = lower(self.lowest, run);
+    }
+
+    fn ages(&mut self, run: &Run, is_base: bool) {
+        self.aged_lowest = lower(self.aged_lowest, run);
+        self.base_rows = self.base_rows.saturating_add(if is_base { run.rows } else { 0 });
     }
 
     /// What is before the end of the run goes; where the run is of a base, before the start of its partition.
@@ -351,6 +365,11 @@ impl Gleaned {
         self.next = self.next.max(Some(run.range.next_offset().max(start)));
         self.rows = self.rows.saturating_add(run.rows);
     }
+}
+
+/// The lower of a timestamp and the lowest of a run.
+fn lower(lowest: Option<TimestampMs>, run: &Run) -> Option<TimestampMs> {
+    Some(lowest.map_or(run.min_timestamp, |other| other.min(run.min_timestamp)))
 }
 
 #[cfg(test)]

@@ -194,6 +194,63 @@ fn a78_what_came_after_a_kept_snapshot_ended_takes_the_place_of_nothing_in_it() 
 }
 
 #[test]
+fn a78_hours_age_up_to_where_the_lowest_kept_snapshot_ends() {
+    let mut state = empty_state();
+    with_topic(&mut state, "accounts", described(&[("cleanup.policy", "compact")], &[]));
+    let aged_below = |cut: i64| {
+        let cuts = Ends::from([(key("accounts", 0, 0), Offset::new(cut)), (key("accounts", 0, 1), Offset::new(0))]);
+        let mut gleaner = Gleaner::new(&state, at(3 * HOUR), limits(&cuts, 2));
+        assert!(gleaner.take(&hour_of("accounts", 0).0) && gleaner.take(&hour_of("accounts", 1).0));
+        gleaner.aged().iter().map(|aged| aged.segments.len()).sum::<usize>()
+    };
+    assert_eq!([59, 60, 99, 100].map(aged_below), [0, 1, 1, 2]);
+}
+
+/// A topic whose records Kafka compacts, and deletes after two hours.
+fn compacted_and_deleted() -> State {
+    let mut state = empty_state();
+    let config = [("cleanup.policy", "compact,delete"), ("retention.ms", "7200000")];
+    with_topic(&mut state, "accounts", described(&config, &[]));
+    state
+}
+
+#[test]
+fn a78_of_what_is_compacted_and_deleted_old_hours_go_whole_and_the_others_age() {
+    let (state, cuts) = (compacted_and_deleted(), Ends::new());
+    let retired = |is_made: bool| {
+        let mut gleaner = Gleaner::new(&state, at(3 * HOUR), limits(&cuts, 2));
+        assert!(!gleaner.take(&hour_of("accounts", 0).0) && gleaner.take(&hour_of("accounts", 1).0));
+        let due = gleaner.aged().into_iter().filter(|_| is_made);
+        let made = due.map(|aged| (aged, vec![base("accounts", 2, 5)])).collect();
+        let retired = gleaner.finish(at(5 * HOUR), made);
+        let start = retired.starts[0].clone();
+        (start.first_offset.get(), start.rows, start.lowest_timestamp, retired.freed.segments)
+    };
+    assert_eq!(retired(true), (100, 100, at(0), 2));
+    // Memory has no room to decide about the second hour: it is held still, whatever comes later.
+    assert_eq!(retired(false), (60, 60, at(HOUR), 1));
+}
+
+#[test]
+fn a78_a_base_goes_with_later_hours_that_kafka_deletes_and_its_records_are_counted() {
+    let (mut state, cuts) = (compacted_and_deleted(), Ends::new());
+    let held = state.positions.get_mut(&key("accounts", 0, 0)).expect("there");
+    (held.first_offset, held.rows) = (Offset::new(60), 45);
+    held.base = Some(crate::state::Base { sequence: Sequence::new(2), added: Sequence::new(2) });
+    state.retired = Some(Retirement { before: at(2 * HOUR), observed_at: at(2 * HOUR) });
+    // It is filed under the newest hour of all partitions, and this one was behind.
+    let old = base("accounts", 2, 5);
+    let filed = Bucket::of(at(3 * HOUR));
+    let runs = old.runs.iter().map(|run| Run { bucket: filed, ..run.clone() }).collect();
+    let old = Segment { runs, bytes: 1 << 20, ..old };
+    let mut gleaner = Gleaner::new(&state, at(4 * HOUR), limits(&cuts, 2));
+    assert!(!gleaner.take(&hour_of("accounts", 1).0) && gleaner.take(&old));
+    assert_eq!(gleaner.aged(), [], "nothing has come that is not too old");
+    let start = gleaner.finish(at(5 * HOUR), Vec::new()).starts[0].clone();
+    assert_eq!((start.first_offset, start.rows), (Offset::new(100), 45), "all that was held");
+}
+
+#[test]
 fn a78_a_base_is_made_anew_once_half_of_it_has_come_since_and_all_of_it_was_seen() {
     let mut state = empty_state();
     with_topic(&mut state, "accounts", described(&[("cleanup.policy", "compact")], &[]));
