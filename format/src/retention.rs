@@ -306,31 +306,25 @@ impl<'a> Gleaner<'a> {
                 due.push(aged);
                 continue;
             }
-            for aged in &aged.segments {
-                self.stay(&aged.aging);
-                self.go(&aged.going);
-                self.free(aged, !aged.stays && aged.aging.is_empty());
-            }
+            self.leave(&aged);
         }
         due
     }
 
-    /// What goes, with the bases that were made of what has aged; where there was no room to make one, everything of its topic
-    /// stays. `lowest` is at or below every timestamp of what was not taken in.
+    /// What goes, with the bases that were made of what has aged; `None` where there was no room to make one: it stays. `lowest` is at or below every timestamp of what was not taken in.
     pub fn finish(mut self, lowest: TimestampMs, made: Vec<(Aged, Option<Vec<Segment>>)>) -> Retired {
         let mut base = Vec::new();
         for (aged, segments) in made {
+            let Some(segments) = segments else {
+                self.leave(&aged);
+                continue;
+            };
             for aged in &aged.segments {
-                if segments.is_some() {
-                    self.go(&aged.aging);
-                    self.go(&aged.going);
-                    self.free(aged, !aged.stays);
-                } else {
-                    self.stay(&aged.aging);
-                    self.stay(&aged.going);
-                }
+                self.go(&aged.aging);
+                self.go(&aged.going);
+                self.free(aged, !aged.stays);
             }
-            for segment in segments.into_iter().flatten() {
+            for segment in segments {
                 self.stay(&segment.runs);
                 base.push(segment);
             }
@@ -350,6 +344,19 @@ impl<'a> Gleaner<'a> {
         }
         let group_images_before = groups.filter(|_| !images.is_empty());
         Retired { before: window, starts, base, group_images_before, freed }
+    }
+
+    /// What of a topic goes where no base is made of what has aged.
+    fn leave(&mut self, aged: &Aged) {
+        let bound = aged.bound_to_base(self.state);
+        for aged in &aged.segments {
+            let (stays, goes): (Vec<Run>, Vec<Run>) =
+                aged.going.iter().cloned().partition(|run| bound.contains(&run.key()));
+            self.stay(&aged.aging);
+            self.stay(&stays);
+            self.go(&goes);
+            self.free(aged, !aged.stays && aged.aging.is_empty() && stays.is_empty());
+        }
     }
 
     fn stay(&mut self, runs: &[Run]) {

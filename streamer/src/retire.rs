@@ -319,3 +319,39 @@ pub async fn unfinished_restores(store: &Store, now: TimestampMs) -> Result<Vec<
     planned.sort_by_key(|restore| restore.since);
     Ok(planned)
 }
+
+#[cfg(test)]
+mod tests {
+    use strimzi_backup_format::ids::{Offset, SnapshotId};
+    use strimzi_backup_format::sample::{at, captured, claimed, commit, key, nonce};
+    use strimzi_backup_format::snapshot::Label;
+    use strimzi_backup_format::state::Retirement;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a78_where_the_kept_snapshots_end_the_lowest_counts_for_each_partition() {
+        let store = Store::memory();
+        let mut writer = claimed(&store).await;
+        let (orders, payments) = (key("orders", 0, 0), key("payments", 0, 0));
+        let drafts = [captured(&orders, 0..10), captured(&orders, 10..20), captured(&payments, 0..5)];
+        for (id, draft) in ["first", "second", "third"].into_iter().zip(drafts) {
+            commit(&mut writer, draft).await;
+            let (id, asked_at) = (SnapshotId::new(id).expect("legal"), at(0));
+            let label = Label { id, nonce: nonce(1), asked_at, keep: None };
+            let snapshot = Snapshot::of(writer.state(), label).expect("a head");
+            catalog::create(&store, &snapshot).await.expect("created");
+        }
+        // The manifests after the claim are of 2, 3 and 4 s.
+        for (before, first, end) in [(None, 2, 10), (Some(2), 2, 10), (Some(3), 3, 20)] {
+            let retired = before.map(|before| Retirement { before: at(before), observed_at: at(9) });
+            let state = State { retired, ..writer.state().clone() };
+            let (boundaries, cuts) = kept_snapshots(&store, &state).await.expect("readable");
+            let mut kept: Vec<TimestampMs> = boundaries.iter().map(|kept| kept.observed_at).collect();
+            kept.sort_unstable();
+            assert_eq!(kept, (first..=4).map(at).collect::<Vec<_>>(), "before {before:?}");
+            let wanted = [(orders.clone(), Offset::new(end)), (payments.clone(), Offset::new(5))];
+            assert_eq!(cuts, Ends::from(wanted), "before {before:?}");
+        }
+    }
+}

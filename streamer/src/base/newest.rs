@@ -57,9 +57,11 @@ impl Dropped {
         Self { bits: vec![0; records.div_ceil(64)], count: 0 }
     }
 
+    /// A record may be met in several rounds.
     fn drop(&mut self, number: usize) {
-        if let Some(bits) = self.bits.get_mut(number / 64) {
-            *bits |= 1 << (number % 64);
+        let bit = 1_u64 << (number % 64);
+        if let Some(bits) = self.bits.get_mut(number / 64).filter(|bits| **bits & bit == 0) {
+            *bits |= bit;
             self.count += 1;
         }
     }
@@ -226,6 +228,24 @@ mod tests {
         assert_eq!(newest.finish().count(), 0);
     }
 
+    #[test]
+    fn a78_what_is_looked_at_in_many_rounds_is_dropped_and_counted_once() {
+        // Sixty keys, of which sixteen are held at once, each written three times.
+        let written = (0..180_u8).map(|number| (1, Some(number % 60), true));
+        let records: Vec<Record> = (0..).zip(written).map(|(offset, of)| record(offset, of)).collect();
+        let dropped = dropped(&records, 9, 0);
+        assert_eq!((0..180).filter(|number| dropped.holds(*number)).collect::<Vec<_>>(), (0..120).collect::<Vec<_>>());
+        assert_eq!(dropped.count(), 120);
+    }
+
+    #[test]
+    fn a78_a_tombstone_stays_where_a_later_record_of_its_key_is_kept_before_it() {
+        let written = [(20, Some(1), true), (5, Some(1), false), (20, Some(2), true), (5, Some(3), false)];
+        let records: Vec<Record> = (0..).zip(written).map(|(offset, of)| record(offset, of)).collect();
+        let dropped = dropped(&records, 9, 1 << 20);
+        assert_eq!([0, 1, 2, 3].map(|number| dropped.holds(number)), [false, false, false, true]);
+    }
+
     proptest! {
         /// At each instant from the horizon on, what stays makes the same table as everything.
         #[test]
@@ -238,6 +258,7 @@ mod tests {
             let dropped = dropped(&records, horizon, if is_short { 0 } else { 1 << 20 });
             let kept: Vec<Record> =
                 records.iter().enumerate().filter(|(number, _)| !dropped.holds(*number)).map(|(_, record)| record.clone()).collect();
+            prop_assert_eq!(dropped.count(), (records.len() - kept.len()) as u64);
             for until in horizon..41 {
                 prop_assert_eq!(table(&kept, until), table(&records, until), "at {}", until);
             }

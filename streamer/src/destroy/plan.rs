@@ -127,14 +127,14 @@ mod tests {
             assert_eq!(stages(key.as_str()), [stage], "{key}");
         }
         let (topic, bucket) = (TopicName::new("orders").expect("legal"), Bucket::of(TimestampMs::new(0)));
-        for (place, stage) in [
-            (SegmentPlace::Intake(bucket), Stage::Intake),
-            (SegmentPlace::Topic(topic.clone(), bucket), Stage::Topics),
-            (SegmentPlace::Base(topic, bucket), Stage::Base),
-            (SegmentPlace::Groups(bucket), Stage::Groups),
+        for (place, origin, stage) in [
+            (SegmentPlace::Intake(bucket), Origin::Cut, Stage::Intake),
+            (SegmentPlace::Topic(topic.clone(), bucket), Origin::Refined, Stage::Topics),
+            (SegmentPlace::Base(topic, bucket), Origin::Refined, Stage::Base),
+            (SegmentPlace::Groups(bucket), Origin::Cut, Stage::Groups),
         ] {
             let (shard, epoch, sequence) = (Shard::ONLY, Epoch::new(1), Sequence::FIRST);
-            let name = SegmentName { shard, epoch, sequence, number: 0, origin: Origin::Refined };
+            let name = SegmentName { shard, epoch, sequence, number: 0, origin };
             let key = layout::segment(&place, name);
             assert_eq!(stages(key.as_str()), [stage], "{key}");
         }

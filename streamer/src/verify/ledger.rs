@@ -116,9 +116,9 @@ impl Ledger {
         }
     }
 
-    /// Moves the starts of partitions. What is kept of before them, in a base, must be of before them, and no more than was.
+    /// Moves the starts of partitions. What is kept of before them, in a base, must be of before them, once, and no more than was.
     fn retire(&mut self, retired: &Retired) -> Vec<Imbalance> {
-        let mut imbalances = Vec::new();
+        let mut imbalances = kept_twice(retired);
         let mut kept: BTreeMap<PartitionKey, (OffsetRange, u64)> = BTreeMap::new();
         for run in retired.base.iter().flat_map(|segment| &segment.runs) {
             let (range, rows) = kept.entry(run.key()).or_insert((run.range, 0));
@@ -191,6 +191,19 @@ impl Ledger {
         }
         imbalances
     }
+}
+
+/// The runs of a base that hold offsets of another one.
+fn kept_twice(retired: &Retired) -> Vec<Imbalance> {
+    let mut runs: Vec<&Run> = retired.base.iter().flat_map(|segment| &segment.runs).collect();
+    runs.sort_unstable_by_key(|run| (run.key(), run.range));
+    let overlaps =
+        |pair: &&[&Run]| pair[0].key() == pair[1].key() && pair[1].range.base() < pair[0].range.next_offset();
+    let of_pair = |pair: &[&Run]| Imbalance {
+        problem: format!("the base of {} holds offsets of {} twice", pair[1].key(), pair[1].range),
+        affected: Affected::of(pair[1]),
+    };
+    runs.windows(2).filter(overlaps).map(of_pair).collect()
 }
 
 /// Ranges that follow on joined, and the records of all.

@@ -130,10 +130,11 @@ fn a09_a_backup_of_another_namespace_under_the_same_prefix_is_refused_by_name_an
     // To the letter the same resource, with the same prefix.
     neighbour.apply(&place.backup("daily"))?;
     let mut told = Value::Null;
-    place.until("the neighbour to be refused", SOON, || {
+    let refused = place.until("the neighbour to be refused", SOON, || {
         told = neighbour.streaming()?;
         Ok(told["reason"] == "BackupUnusable")
-    })?;
+    });
+    refused.with_context(|| format!("the neighbour is told {told}"))?;
     let message = told["message"].as_str().context("a message")?;
     for name in [&place.namespace, &neighbour.namespace] {
         ensure!(message.contains(&format!("{name}.daily")), "{name} is not in: {message}");

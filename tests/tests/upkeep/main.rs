@@ -1,5 +1,6 @@
 //! A backup that lives for years: refined, sealed, retired, pruned.
 
+mod base;
 mod destroy;
 mod prune;
 mod refine;

@@ -12,10 +12,10 @@ use strimzi_backup_tests::scenario::{Scenario, tree};
 use strimzi_backup_tests::streamer::{Job, PATIENCE};
 use strimzi_backup_tests::wait::wait_until;
 
-const DAY: i64 = 86_400_000;
-const HOUR: i64 = 3_600_000;
+pub(super) const DAY: i64 = 86_400_000;
+pub(super) const HOUR: i64 = 3_600_000;
 
-fn now() -> Result<i64> {
+pub(super) fn now() -> Result<i64> {
     Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
 }
 
@@ -94,7 +94,7 @@ fn a78_retired_and_pruned_a_backup_holds_all_that_its_window_needs() -> Result<(
     let scenario = old_backup("a78")?;
     let fresh = [Record::new("k1", "fresh").partition(0), Record::new("k2", "fresh").partition(0)];
     scenario.client.produce("a78-orders", &fresh)?;
-    let of_table = scenario.backup()?.rows("a78-table", 0);
+    ensure!(scenario.backup()?.rows("a78-table", 0) >= 30, "Kafka may have compacted it before it was read");
     let job = scenario
         .job
         .clone()
@@ -103,7 +103,7 @@ fn a78_retired_and_pruned_a_backup_holds_all_that_its_window_needs() -> Result<(
     retired(&job)?;
     let backup = scenario.backup()?;
     ensure!(backup.rows("a78-orders", 0) == 2, "of the hours before the window nothing, of now everything");
-    ensure!(backup.rows("a78-table", 0) == of_table && of_table >= 30, "a compacted topic is kept whole");
+    ensure!(backup.rows("a78-table", 0) == 30, "of a compacted topic the newest record of each key");
     let before = recoverable_from(&job)?;
     job.verify()?;
     let restore = |id: &str| {
@@ -141,14 +141,14 @@ fn a78_retired_and_pruned_a_backup_holds_all_that_its_window_needs() -> Result<(
     let gone = files.keys().filter(|file| !left.contains_key(*file)).count() as u64;
     ensure!(report["deleted"]["objects"] == json!(gone) && gone > 0, "{gone} files are gone: {report}");
     job.verify()?;
-    ensure!(scenario.backup()?.rows("a78-table", 0) == of_table);
+    ensure!(scenario.backup()?.rows("a78-table", 0) == 30);
     let (_, out, _) = job.run(&["prune", "--output", "json"])?;
     let again: Value = serde_json::from_str(&out)?;
     ensure!(again["deleted"]["objects"] == json!(0), "{again}");
     Ok(())
 }
 
-fn time(millis: i64) -> String {
+pub(super) fn time(millis: i64) -> String {
     strimzi_backup_format::ids::TimestampMs::new(millis).to_rfc3339()
 }
 

@@ -1,5 +1,7 @@
 //! Each violation by the change that makes it, and what is legal beside it.
 
+mod base;
+
 use super::*;
 use crate::bucket::Bucket;
 use crate::ids::PartitionId;
