@@ -30,7 +30,7 @@ enough, and that all of it is used.
   verbs: [create, patch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list]
+  verbs: [list, watch]
 # The plan of a dry run.
 - apiGroups: [""]
   resources: [pods/log]

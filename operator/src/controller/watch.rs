@@ -11,7 +11,7 @@ use futures::StreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{self, Action, Controller};
@@ -245,13 +245,16 @@ async fn carry_out<K: Carried>(
     // That they changed is enough; what they hold is read by who needs it.
     let secrets: Api<PartialObjectMeta<Secret>> = api(&context, namespace);
     let strimzis = watcher::Config::default().labels(STRIMZI_CLUSTER);
+    let pods: Api<PartialObjectMeta<Pod>> = api(&context, namespace);
     let mut controller = controller
         .with_config(controller::Config::default().concurrency(CONCURRENCY))
         .trigger_backoff(Steady)
         .owns(api::<Deployment>(&context, namespace), ours.clone())
         .owns(api::<CronJob>(&context, namespace), ours.clone())
         // Those of a schedule belong to the CronJob; the label says whose it is.
-        .watches(api::<Job>(&context, namespace), ours, |job| labelled::<K>(&job))
+        .watches(api::<Job>(&context, namespace), ours.clone(), |job| labelled::<K>(&job))
+        // One that ends as soon as it begins changes nothing of its Deployment.
+        .watches(pods, ours, |pod| labelled::<K>(&pod))
         .watches(secrets, strimzis, move |secret| {
             let cluster = secret.labels().get(STRIMZI_CLUSTER).cloned().unwrap_or_default();
             about(&secret_store, &cluster, &secret.namespace().unwrap_or_default())

@@ -21,7 +21,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("create", "roles.rbac.authorization.k8s.io"),
     ("create", "rolebindings.rbac.authorization.k8s.io"),
     ("create", "leases.coordination.k8s.io"),
-    ("list", "pods"),
+    ("watch", "pods"),
     ("get", "pods/log"),
 ];
 

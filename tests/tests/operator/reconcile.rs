@@ -63,6 +63,24 @@ fn a77_a_backup_becomes_its_objects_and_takes_them_with_it() -> Result<()> {
 }
 
 #[test]
+fn a09_a_streamer_that_ends_as_soon_as_it_begins_is_told_at_once() -> Result<()> {
+    let scene = Scene::new("refused")?;
+    scene.strimzi.complete()?;
+    scene.apply(&daily())?;
+    let pod = scene.pending_pod("app.kubernetes.io/component=streamer,app.kubernetes.io/instance=daily")?;
+    scene.told("Streaming", "Starting")?;
+    // Of the Deployment nothing changes.
+    let ended = json!({"exitCode": 4, "message": "error: another backup lies under the prefix"});
+    let container = json!({"name": "streamer", "ready": false, "restartCount": 1, "image": "i", "imageID": "i",
+                           "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": ended}});
+    let status = json!({"phase": "Running", "containerStatuses": [container]});
+    scene.kubectl().set_status(scene.namespace(), &pod, &status)?;
+    let message = scene.told("Streaming", "BackupUnusable")?;
+    ensure!(message.contains("ended with 4: error: another backup lies under the prefix"), "{message}");
+    scene.end()
+}
+
+#[test]
 fn a_backup_says_what_it_waits_for_and_follows_the_cluster() -> Result<()> {
     let scene = Scene::new("waiting")?;
     scene.apply(&backup("daily"))?;

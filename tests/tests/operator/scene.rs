@@ -94,17 +94,21 @@ impl<'a> Scene<'a> {
         Ok(events.filter_map(|event| event["note"].as_str().map(str::to_owned)).collect())
     }
 
+    /// A pod that waits for a node, of those that the labels choose.
+    pub(crate) fn pending_pod(&self, chosen: &str) -> Result<String> {
+        wait::wait_for("a pod", SOON, || {
+            let pods =
+                ["get", "pods", "--selector", chosen, "--field-selector", "status.phase=Pending", "--output", "name"];
+            Ok(self.run(&pods)?.lines().next().map(str::to_owned))
+        })
+    }
+
     /// Ends the next pod of a Job, which is made as the schedule of the part makes it: with this code, then, in these words.
     pub(crate) fn end_job(&self, part: &str, job: &str, (code, then): (i32, &str), words: &str) -> Result<()> {
         if self.kubectl().get(self.namespace(), &format!("job/{job}"))?.is_none() {
             self.run(&["create", "job", job, "--from", &format!("cronjob/daily-{part}")])?;
         }
-        let chosen = format!("batch.kubernetes.io/job-name={job}");
-        let pod = wait::wait_for("a pod of the Job", SOON, || {
-            let pods =
-                ["get", "pods", "--selector", &chosen, "--field-selector", "status.phase=Pending", "--output", "name"];
-            Ok(self.run(&pods)?.lines().next().map(str::to_owned))
-        })?;
+        let pod = self.pending_pod(&format!("batch.kubernetes.io/job-name={job}"))?;
         let ended = json!({"exitCode": code, "message": words, "finishedAt": then});
         let container = json!({"name": part, "ready": false, "restartCount": 0, "image": "i", "imageID": "i",
                                "state": {"terminated": ended}});
