@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::Serialize;
-use strimzi_backup_format::ids::{Nonce, Shard, SnapshotId, TimestampMs, TopicName};
+use strimzi_backup_format::ids::{BackupId, Nonce, Shard, SnapshotId, TimestampMs, TopicName};
 use strimzi_backup_format::job::Job;
 use strimzi_backup_format::layout;
 use strimzi_backup_format::manifest::reader::{self, Log};
@@ -40,6 +40,9 @@ const ATTEMPTS: u64 = 10;
 pub struct Request {
     /// The snapshot's id; after the second it is asked for in where absent.
     pub id: Option<SnapshotId>,
+    /// Who asks (`--request`). A snapshot that the same one has asked for under this id before is the answer: whoever was killed
+    /// after it was created may ask again.
+    pub by: Option<Nonce>,
     /// Whether it is kept whatever its age (`--keep-forever`).
     pub keep: Option<Keep>,
     /// How long to wait for a commit (`--timeout`). Default 2m; above `backup.heartbeatInterval`.
@@ -72,13 +75,39 @@ pub async fn run(store: &Store, job: &Job, request: Request, clock: &impl Clock)
     let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
     // Which cluster the job's is, only a broker could say.
     log.identity.admits(&job.name, &log.identity.cluster)?;
+    let before = Before { store, backup: log.identity.backup, by: request.by };
+    if let Some(snapshot) = before.asked_for(&id).await? {
+        return Ok(Taken { snapshot, storage: store.description.clone() });
+    }
     catalog::check_free(store, &id).await?;
     let log = Wait { store, asked_at, timeout: request.timeout, deadline }.boundary(log).await?;
-    let label = Label { id, nonce: Nonce::new(clock.uuid()), asked_at, keep: request.keep };
+    let nonce = request.by.unwrap_or_else(|| Nonce::new(clock.uuid()));
+    let label = Label { id, nonce, asked_at, keep: request.keep };
     let snapshot = Snapshot::of(&log.state, label);
     let snapshot = snapshot.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
-    create(store, &snapshot, clock).await?;
+    let snapshot = match create(store, &snapshot, clock).await {
+        Err(error @ Error::Snapshot(CatalogError::Exists { .. })) => {
+            before.asked_for(&snapshot.id).await?.ok_or(error)?
+        }
+        done => done.map(|()| snapshot)?,
+    };
     Ok(Taken { snapshot, storage: store.description.clone() })
+}
+
+/// What was asked for before.
+struct Before<'a> {
+    store: &'a Store,
+    backup: BackupId,
+    by: Option<Nonce>,
+}
+
+impl Before<'_> {
+    /// The snapshot of that id, where the same one has asked for it.
+    async fn asked_for(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Error> {
+        let Some(by) = self.by else { return Ok(None) };
+        let found = catalog::load(self.store, self.backup, id).await?;
+        Ok(found.filter(|snapshot| snapshot.nonce == by))
+    }
 }
 
 fn check_timeout(timeout: Duration, heartbeat: Duration) -> Result<(), Error> {

@@ -29,7 +29,7 @@ pub struct Snapshot {
     pub shard: Shard,
     /// Its name.
     pub id: SnapshotId,
-    /// Drawn for this snapshot alone.
+    /// Drawn for this snapshot alone, or who asked for it.
     pub nonce: Nonce,
     /// When it was asked for.
     pub asked_at: TimestampMs,
@@ -77,7 +77,7 @@ impl Document for Snapshot {
 pub struct Label {
     /// Its name.
     pub id: SnapshotId,
-    /// Drawn for it.
+    /// Drawn for it, or who asks for it.
     pub nonce: Nonce,
     /// When it was asked for.
     pub asked_at: TimestampMs,

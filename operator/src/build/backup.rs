@@ -243,11 +243,11 @@ fn cron_job(valid: &ValidBackup<'_>, part: Part, times: Times<'_>, work: JobSpec
 fn snapshot(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
     let mounts = super::storage_mounts(&valid.spec.storage, valid.parts.keys);
     let timeout = (valid.heartbeat + SNAPSHOT_PATIENCE).as_secs();
-    let job_name = EnvVar {
-        name: "SNAPSHOT_ID".to_owned(),
+    let of_job = |name: &str, label: &str| EnvVar {
+        name: name.to_owned(),
         value_from: Some(EnvVarSource {
             field_ref: Some(ObjectFieldSelector {
-                field_path: "metadata.labels['batch.kubernetes.io/job-name']".to_owned(),
+                field_path: format!("metadata.labels['batch.kubernetes.io/{label}']"),
                 api_version: None,
             }),
             ..EnvVarSource::default()
@@ -255,14 +255,15 @@ fn snapshot(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
         ..EnvVar::default()
     };
     let arguments = ["snapshot", "--config", &format!("{CONFIG_DIR}/{JOB_FILE}"), "--timeout", &format!("{timeout}s")];
-    let id = ["--id", "$(SNAPSHOT_ID)", "--summary-file", pod::TERMINATION_LOG];
+    // The next pod of a Job whose pod was killed asks for the same snapshot.
+    let id = ["--id", "$(SNAPSHOT_ID)", "--request", "$(JOB_UID)", "--summary-file", pod::TERMINATION_LOG];
     let work = Work {
         part: Part::Snapshot,
         arguments: arguments.into_iter().chain(id).map(str::to_owned).collect(),
         config_map: names::object(valid.subject.name, Part::Streamer),
         annotations: BTreeMap::new(),
         mounts: &mounts,
-        env: vec![job_name],
+        env: vec![of_job("SNAPSHOT_ID", "job-name"), of_job("JOB_UID", "controller-uid")],
         restart: "Never",
         probed: false,
         reports: false,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use strimzi_backup_format::ids::{BackupId, GroupId, SnapshotId, TimestampMs, TopicName};
+use strimzi_backup_format::ids::{BackupId, GroupId, Nonce, SnapshotId, TimestampMs, TopicName};
 use strimzi_backup_format::job::{Job, RestoreJob};
 use strimzi_backup_format::snapshot::Keep;
 use strimzi_backup_format::store;
@@ -137,6 +137,10 @@ pub enum Command {
         /// The snapshot's name: 1 to 128 of [a-zA-Z0-9._-], given once. `backup-YYYYMMDD-HHMMSS`, in UTC, where absent.
         #[arg(long, value_name = "ID")]
         id: Option<SnapshotId>,
+        /// Who asks, such as the UID of a Job: asked again by the same, the snapshot of this --id that is there already is printed,
+        /// and is no fault.
+        #[arg(long, value_name = "UUID", requires = "id")]
+        request: Option<uuid::Uuid>,
         /// Keep it, and everything that is captured from it on, whatever retention says; until somebody deletes its document.
         #[arg(long)]
         keep_forever: bool,
@@ -340,10 +344,11 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
                 Output::Json => print(&found.to_json()),
             }
         }
-        Command::Snapshot { job, id, keep_forever, timeout, output, summary_file } => {
+        Command::Snapshot { job, id, request, keep_forever, timeout, output, summary_file } => {
             let job = job.read()?;
             let store = store::open(&job.storage)?;
-            let request = snapshot::Request { id, keep: keep_forever.then_some(Keep::Forever), timeout };
+            let (by, keep) = (request.map(Nonce::new), keep_forever.then_some(Keep::Forever));
+            let request = snapshot::Request { id, by, keep, timeout };
             let taken = snapshot::run(&store, &job, request, &SystemClock).await?;
             match output {
                 Output::Text => print(&taken.to_string())?,

@@ -42,7 +42,7 @@ fn job() -> Job {
 }
 
 fn request(id: &str) -> Request {
-    Request { id: Some(SnapshotId::new(id).expect("legal")), keep: None, timeout: TIMEOUT }
+    Request { id: Some(SnapshotId::new(id).expect("legal")), by: None, keep: None, timeout: TIMEOUT }
 }
 
 fn nonce() -> Nonce {
@@ -145,7 +145,7 @@ async fn an_id_that_is_taken_is_refused_at_once_by_name() {
 async fn without_an_id_it_is_called_after_the_second_and_says_what_it_is() {
     let store = Store { description: "s3://bucket/orders".to_owned(), ..Store::memory() };
     let mut writer = claimed(&store, -60).await;
-    let (job, request) = (job(), Request { id: None, keep: None, timeout: TIMEOUT });
+    let (job, request) = (job(), Request { id: None, by: None, keep: None, timeout: TIMEOUT });
     let (taken, ()) = tokio::join!(run(&store, &job, request, &Stopped), commits(&mut writer, &[(3, 1)]));
     let taken = taken.expect("taken");
     assert_eq!(snapshots(&store).await, ["backup-20260213-020000"]);
@@ -230,4 +230,31 @@ async fn a58_a_log_that_breaks_while_it_is_followed_ends_the_wait() {
     let error = error.expect_err("broken");
     assert_eq!((error.exit_code(), control.count(Op::Create) > 0), (exit::DAMAGED, true));
     assert!(snapshots(&store).await.is_empty(), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_was_killed_after_the_snapshot_was_created_is_given_it() {
+    let store = Store::memory();
+    let mut writer = claimed(&store, 0).await;
+    let (mine, theirs) = (Nonce::new(uuid::Uuid::from_u128(1)), Nonce::new(uuid::Uuid::from_u128(2)));
+    let asked_by = |by| Request { by: Some(by), ..request("one") };
+    let job = job();
+    let first = run(&store, &job, asked_by(mine), &Stopped);
+    let (taken, ()) = tokio::join!(first, commits(&mut writer, &[(2, 5)]));
+    let taken = taken.expect("taken");
+    assert_eq!(run(&store, &job, asked_by(mine), &Stopped).await.expect("the same"), taken, "nobody commits any more");
+    for request in [asked_by(theirs), request("one")] {
+        let error = run(&store, &job, request, &Stopped).await.expect_err("taken");
+        assert!(matches!(error, Error::Snapshot(CatalogError::Exists { .. })), "{error:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_that_ask_at_once_for_the_same_one_both_are_given_it() {
+    let store = Store::memory();
+    let mut writer = claimed(&store, 0).await;
+    let (job, by) = (job(), Some(nonce()));
+    let asked = || run(&store, &job, Request { by, ..request("one") }, &Stopped);
+    let (one, other, ()) = tokio::join!(asked(), asked(), commits(&mut writer, &[(2, 5)]));
+    assert_eq!(one.expect("taken"), other.expect("taken"));
 }
