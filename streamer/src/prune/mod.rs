@@ -64,8 +64,8 @@ pub enum PruneError {
     },
     /// The store deletes nothing.
     #[error(
-        "the store refuses to delete: {refused}; check that these credentials may delete below the prefix (s3:DeleteObject), \
-         or leave it to a lifecycle of the bucket's own"
+        "the store refuses to delete: {refused}; check that these credentials may delete below the prefix (s3:DeleteObject). \
+         Leave it to no lifecycle rule of the bucket: that would delete what is kept, too"
     )]
     Refused {
         /// The first object, and what the store said.

@@ -11,11 +11,12 @@ use strimzi_backup_tests::chart::{self, Right};
 use super::{read, root};
 
 /// What the alerts use of kube-state-metrics.
-const OF_OTHERS: [&str; 4] = [
+const OF_OTHERS: [&str; 5] = [
     "kube_cronjob_spec_suspend",
     "kube_cronjob_status_last_schedule_time",
     "kube_cronjob_status_last_successful_time",
     "kube_deployment_spec_replicas",
+    "kube_deployment_status_replicas_available",
 ];
 
 const CHART: &str = "charts/strimzi-backup-operator";
@@ -117,6 +118,25 @@ fn every_alert_is_documented_and_no_other() -> Result<()> {
     let row = Regex::new(r"(?m)^\| `(Strimzi\w+)` \|")?;
     let documented: BTreeSet<&str> = row.captures_iter(&text).filter_map(|row| Some(row.get(1)?.as_str())).collect();
     assert_eq!(alerts, documented);
+    Ok(())
+}
+
+#[test]
+fn every_alert_leads_to_its_place_in_the_runbook() -> Result<()> {
+    let rules = read(&format!("{CHART}/files/rules.yaml"))?;
+    let pair = Regex::new(r"- alert: (\w+)\n(?s:.*?)\n +runbook_url: (\S+)\n")?;
+    let page = "https://github.com/kafkabackup/strimzi-backup-operator/blob/main/docs/runbook.md#";
+    let mut led = Vec::new();
+    for pair in pair.captures_iter(&rules) {
+        ensure!(pair[2] == format!("{page}{}", pair[1].to_lowercase()), "{} leads to {}", &pair[1], &pair[2]);
+        led.push(pair[1].to_owned());
+    }
+    let alerts = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+    ensure!(led == alerts.map(str::to_owned).collect::<Vec<_>>(), "these have a runbook_url: {led:?}");
+    let text = read("docs/runbook.md")?;
+    let written: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("### Strimzi")).collect();
+    let wanted: BTreeSet<&str> = led.iter().filter_map(|alert| alert.strip_prefix("Strimzi")).collect();
+    assert_eq!(written, wanted);
     Ok(())
 }
 
