@@ -62,6 +62,12 @@ pub enum RestoreError {
     /// A segment cannot be read. What was committed stays: the same restore goes on there.
     #[error(transparent)]
     Read(#[from] SliceError),
+    /// The readers of segments ended before the last record: with the process, or by a fault of this program. What was committed
+    /// stays: the same restore goes on there.
+    #[error(
+        "records stopped coming before the last one; started again under the same id, the restore goes on where it was"
+    )]
+    CutShort,
     /// The target does not take what is written. What was committed stays: the same restore goes on there.
     #[error(transparent)]
     Write(#[from] ProducerError),
