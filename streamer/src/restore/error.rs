@@ -31,10 +31,9 @@ pub enum RestoreError {
         /// What differs.
         what: &'static str,
     },
-    /// Retention has retired records since the restore was planned, more than seven days ago.
+    /// Retention has retired records since the restore was planned: more than seven days ago, or in that very moment.
     #[error(
-        "restore {0} was begun so long ago that records were retired since; delete what was restored and start a restore with \
-         another id"
+        "records were retired since restore {0} was planned; delete what was restored and start a restore with another id"
     )]
     Retired(RestoreId),
     /// A topic holds other records than when the restore was planned, and no progress is committed.
