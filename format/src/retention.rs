@@ -208,9 +208,11 @@ struct Gleaned {
 impl<'a> Gleaner<'a> {
     /// To gather what goes where the kept instants begin at `window`.
     pub fn new(state: &'a State, window: TimestampMs, limits: Limits<'a>) -> Self {
-        // The newest image of before the window begins holds what its first instants need.
+        // The newest image of before the window begins holds what its first instants need. One that was made later, of groups that
+        // were behind, is of no use to a snapshot of between.
         let is_before = |at: &&crate::state::GroupImageAt| {
-            at.until.is_some_and(|until| until <= window) && at.image.newest.is_none_or(|newest| newest <= window)
+            let holds_all = at.until.is_some_and(|until| until <= window);
+            at.observed_at <= window && holds_all && at.image.newest.is_none_or(|newest| newest <= window)
         };
         let groups = state.group_images.iter().rev().find(is_before);
         let groups = groups.map(|image| image.sequence);

@@ -176,10 +176,18 @@ pub async fn retire<C: Clock>(order: Order<C>) -> Result<Outcome, Error> {
     {
         return Ok(Outcome::Held(Held::Clock(by)));
     }
-    if let Some(restore) = unfinished_restores(store, *now).await?.into_iter().next() {
-        return Ok(Outcome::Held(Held::Restore(restore.id)));
+    if let Some(held) = held_by_restore(store, *now).await? {
+        return Ok(Outcome::Held(held));
     }
-    glean(&order, window, &cuts).await
+    let outcome = glean(&order, window, &cuts).await?;
+    // Bases take their time. A restore that was planned meanwhile could not go on after a crash.
+    let held = held_by_restore(store, *now).await?;
+    Ok(held.map_or(outcome, Outcome::Held))
+}
+
+async fn held_by_restore(store: &Store, now: TimestampMs) -> Result<Option<Held>, Error> {
+    let oldest = unfinished_restores(store, now).await?.into_iter().next();
+    Ok(oldest.map(|restore| Held::Restore(restore.id)))
 }
 
 /// Goes through the sealed buckets in which something may go.
@@ -322,12 +330,76 @@ pub async fn unfinished_restores(store: &Store, now: TimestampMs) -> Result<Vec<
 
 #[cfg(test)]
 mod tests {
-    use strimzi_backup_format::ids::{Offset, SnapshotId};
-    use strimzi_backup_format::sample::{at, captured, claimed, commit, key, nonce};
+    use std::time::Duration;
+
+    use strimzi_backup_format::ids::{Offset, Shard, SnapshotId};
+    use strimzi_backup_format::manifest::Frontier;
+    use strimzi_backup_format::manifest::log::Draft;
+    use strimzi_backup_format::sample::{at, backup, captured, claimed, commit, faulty, key, nonce};
+    use strimzi_backup_format::segment::encode::{Codec, EncodeOptions};
     use strimzi_backup_format::snapshot::Label;
     use strimzi_backup_format::state::Retirement;
+    use strimzi_backup_format::store::faulty::{Decision, Op};
+    use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::budget::Budget;
+    use crate::clock::SystemClock;
+    use crate::metrics::Metrics;
+    use crate::pipeline::produce::Pool;
+
+    /// To keep forty minutes of a log that is complete since an hour ago, by both clocks.
+    async fn an_order(store: &Store) -> Order<SystemClock> {
+        let now = SystemClock.now();
+        let mut writer = claimed(store).await;
+        let frontier = Frontier { until: Some(now.plus_millis(-3_600_000)), ..Frontier::default() };
+        let prepared = writer.prepare(Draft { frontier, ..Draft::default() }, nonce(2), now).expect("legal draft");
+        writer.commit(&prepared).await.expect("committed");
+        let budget = Arc::new(Budget::new(1 << 20));
+        let limits = Limits::of(&budget);
+        let shop = Workshop {
+            store: store.clone(),
+            options: EncodeOptions::new(backup(), Codec::Zstd(1)).expect("a codec"),
+            shard: Shard::ONLY,
+            epoch: writer.epoch(),
+            encoders: Semaphore::new(1),
+            pool: Pool::Inline,
+            clock: Arc::new(SystemClock),
+            metrics: Arc::new(Metrics::new()),
+        };
+        let max_age = Some(Duration::from_secs(2_400));
+        Order {
+            shop: Arc::new(shop),
+            numbers: Arc::default(),
+            memory: (limits, limits.charge(&budget).expect("room")),
+            state: writer.state().clone(),
+            sealed: None,
+            blocks: Vec::new(),
+            lowest: None,
+            policy: Retention { max_age, max_backups: None, acknowledged: None, grace: Duration::ZERO },
+            now,
+        }
+    }
+
+    #[tokio::test]
+    async fn a67_a_restore_that_is_planned_while_it_is_found_out_what_goes_is_waited_for() {
+        let id = RestoreId::new("orders-dr-1").expect("legal");
+        for is_planned in [false, true] {
+            let (store, control) = faulty();
+            let order = an_order(&store).await;
+            if is_planned {
+                let plan = layout::restore_plan(&id).below(&store.prefix);
+                store.inner.put(&plan, "a plan".into()).await.expect("put");
+            }
+            // Snapshots are listed; then restores, before there is one.
+            control.script([(Op::List, Decision::Pass), (Op::List, Decision::Stale)]);
+            let held = match retire(order).await.expect("all is read") {
+                Outcome::Held(held) => Some(held),
+                _ => None,
+            };
+            assert_eq!(held, is_planned.then(|| Held::Restore(id.clone())));
+        }
+    }
 
     #[tokio::test]
     async fn a78_where_the_kept_snapshots_end_the_lowest_counts_for_each_partition() {

@@ -384,4 +384,9 @@ fn of_images_the_newest_one_stays_that_was_whole_before_the_window() {
     assert_eq!((retired.freed.segments, retired.freed.bytes), (1, 100));
     let nothing = Gleaner::new(&state, at(HOUR - 1), limits(&cuts, 9)).finish(at(0), Vec::new());
     assert_eq!((nothing.group_images_before, nothing.freed.segments), (None, 0));
+    // Groups were an hour behind when it was made, and a snapshot of before is kept.
+    let late = crate::state::GroupImageAt { observed_at: at(2 * HOUR), ..image(2, HOUR, HOUR) };
+    state.group_images = vec![image(1, 0, 0), late];
+    let nothing = Gleaner::new(&state, at(2 * HOUR - 1), limits(&cuts, 9)).finish(at(0), Vec::new());
+    assert_eq!((nothing.group_images_before, nothing.freed.segments), (None, 0));
 }

@@ -31,10 +31,9 @@ pub enum RestoreError {
         /// What differs.
         what: &'static str,
     },
-    /// Retention has retired records since the restore was planned, more than seven days ago.
+    /// Retention has retired records since the restore was planned: more than seven days ago, or in that very moment.
     #[error(
-        "restore {0} was begun so long ago that records were retired since; delete what was restored and start a restore with \
-         another id"
+        "records were retired since restore {0} was planned; delete what was restored and start a restore with another id"
     )]
     Retired(RestoreId),
     /// A topic holds other records than when the restore was planned, and no progress is committed.
@@ -62,6 +61,12 @@ pub enum RestoreError {
     /// A segment cannot be read. What was committed stays: the same restore goes on there.
     #[error(transparent)]
     Read(#[from] SliceError),
+    /// The readers of segments ended before the last record: with the process, or by a fault of this program. What was committed
+    /// stays: the same restore goes on there.
+    #[error(
+        "records stopped coming before the last one; started again under the same id, the restore goes on where it was"
+    )]
+    CutShort,
     /// The target does not take what is written. What was committed stays: the same restore goes on there.
     #[error(transparent)]
     Write(#[from] ProducerError),

@@ -228,8 +228,12 @@ fn adjustment(
     if basis.state.gaps.iter().any(|gap| gap.key() == *key && gap.range.contains(offset)) {
         return Some(Adjustment::InGap);
     }
-    // Offsets before the first that was ever captured were gone then. What a startTimestamp leaves out was not.
-    let held = basis.state.position(key).map_or(end, |held| held.first_offset);
+    // Offsets before the first that was ever captured were gone then. What a startTimestamp leaves out was not. What a base does
+    // without was written over, as by the compaction of the topic.
+    let held = basis.state.position(key).map_or(end, |held| {
+        let of_base = first.filter(|_| held.base.is_some());
+        of_base.map_or(held.first_offset, |first| first.min(held.first_offset))
+    });
     let is_cut = basis.point.start.is_some() && offset < first.unwrap_or(end);
     (offset < held || is_cut).then_some(Adjustment::ClampedToStart)
 }

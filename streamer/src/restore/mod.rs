@@ -244,8 +244,9 @@ fn asked(settings: &RestoreSettings) -> Sha256 {
 /// A restore that goes on must be the one that was begun, and all that it reads must still be held.
 fn check_same(plan: &Plan, log: &Log, settings: &RestoreSettings) -> Result<(), RestoreError> {
     check_asked(plan, log, settings)?;
-    // While a restore lasts, nothing is retired; but not for ever.
-    if log.state.retired.is_some_and(|retired| plan.created_at < retired.observed_at) {
+    // While a restore lasts, nothing is retired; but not for ever, and not before its plan is there. What the plan was made of
+    // decides, and no clock: a retirement may have come while it was made.
+    if log.state.retired.map(|retired| retired.before) != plan.retired {
         return Err(RestoreError::Retired(plan.restore.clone()));
     }
     Ok(())
@@ -450,5 +451,32 @@ fn may_pass(error: &Error) -> bool {
         Error::Kafka(error) => error.is_retryable(),
         Error::Read(error) => error.is_retryable(),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strimzi_backup_format::ids::TimestampMs;
+    use strimzi_backup_format::sample::empty_log;
+    use strimzi_backup_format::state::Retirement;
+
+    use super::sample::{at, now, plan, settings, state, target};
+    use super::*;
+
+    #[test]
+    fn a67_a_restore_goes_on_only_while_nothing_was_retired_since_its_plan_was_made() {
+        let retired = |before: TimestampMs, observed_at| Some(Retirement { before, observed_at });
+        let (mut state, settings) = (state(&[("orders", 1)]), settings(""));
+        state.retired = retired(at(50), at(60));
+        let (mut plan, _) = plan(&state, &settings, &[], &target(3));
+        let mut log = Log { state, ..empty_log() };
+        (plan.asked, plan.backup) = (asked(&settings), log.identity.backup);
+        assert!(check_same(&plan, &log, &settings).is_ok());
+        // Also where it was cut before the plan was made, and read after it.
+        for observed_at in [at(9_000), now(), at(20_000)] {
+            log.state.retired = retired(at(70), observed_at);
+            let refused = check_same(&plan, &log, &settings);
+            assert!(matches!(refused, Err(RestoreError::Retired(_))), "{observed_at:?}");
+        }
     }
 }

@@ -55,6 +55,9 @@ pub struct Plan {
     pub asked: Sha256,
     /// The newest manifest that was looked at; the snapshot's, where there is one.
     pub manifest: Head,
+    /// The first instant that was kept then; absent: all were. Once it is another, records that are to be read may be gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<TimestampMs>,
     /// The snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotId>,
@@ -243,7 +246,7 @@ pub struct Basis<'a> {
 
 /// Plans a restore. With a conflict it must not begin.
 pub fn build(basis: Basis<'_>) -> (Plan, Vec<Conflict>) {
-    let Basis { backup, settings, asked, point, touched, target, now, .. } = basis;
+    let Basis { backup, settings, asked, point, touched, state, target, now, .. } = basis;
     let (mut conflicts, mut warnings) = (Vec::new(), Vec::new());
     let reads = reads_by_partition(touched);
     let topics: Vec<TopicPlan> = point
@@ -279,6 +282,7 @@ pub fn build(basis: Basis<'_>) -> (Plan, Vec<Conflict>) {
         target: target.cluster.clone(),
         asked,
         manifest: point.manifest,
+        retired: state.retired.map(|retired| retired.before),
         snapshot: settings.stop.snapshot.clone(),
         start: point.start,
         until: point.until,

@@ -6,7 +6,9 @@
 //! segments, put in order ──▶ as many at once as `parallelism` ──▶ a queue each ──▶ taken in that order
 //! ```
 //!
-//! Invariant: records of a partition come in the order of their offsets. The first error is the last thing that comes.
+//! Invariants: records of a partition come in the order of their offsets. The first error is the last thing that comes. What ends
+//! without saying so, because its task was dropped with the process or panicked, is an error and never the end: a restore that
+//! took it for that would commit that everything is restored.
 
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use strimzi_backup_format::store::Store;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::error::RestoreError;
 use super::order::in_order;
 use super::progress::Progress;
 use super::tally::Tally;
@@ -31,13 +34,18 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks of a segment that wait to be taken.
 const CHUNKS_AHEAD: usize = 4;
 
+/// Some records of a segment; `None` after the last.
+type Chunk = Result<Option<Vec<Row>>, SliceError>;
+
 /// What comes of one segment.
-type Chunks = mpsc::Receiver<Result<Vec<Row>, SliceError>>;
+type Chunks = mpsc::Receiver<Chunk>;
 
 /// The records of some segments.
 #[derive(Debug)]
 pub struct Source {
     segments: mpsc::Receiver<Chunks>,
+    /// How many segments are not begun.
+    left: usize,
     current: Option<Chunks>,
     _feeding: AbortOnDropHandle<()>,
 }
@@ -47,22 +55,27 @@ impl Source {
     pub fn open(store: &Store, touched: Vec<Touched>, parallelism: usize, tally: &Arc<Tally>) -> Self {
         let (queue, segments) = mpsc::channel(parallelism);
         let touched = in_order(touched);
+        let left = touched.len();
         let feeding = feed(store.clone(), touched, Arc::new(Semaphore::new(parallelism)), queue, Arc::clone(tally));
-        Self { segments, current: None, _feeding: AbortOnDropHandle::new(tokio::spawn(feeding)) }
+        Self { segments, left, current: None, _feeding: AbortOnDropHandle::new(tokio::spawn(feeding)) }
     }
 
     /// The next records; `None` after the last. Blocks: for a thread of its own.
     ///
     /// # Errors
-    /// [`SliceError`], after which nothing more comes.
-    pub fn next_chunk(&mut self) -> Result<Option<Vec<Row>>, SliceError> {
+    /// [`RestoreError::Read`], or [`RestoreError::CutShort`] where not all was read; nothing more comes after it.
+    pub fn next_chunk(&mut self) -> Result<Option<Vec<Row>>, RestoreError> {
         loop {
-            if self.current.is_none() {
-                self.current = self.segments.blocking_recv();
-            }
-            let Some(chunks) = &mut self.current else { return Ok(None) };
-            match chunks.blocking_recv() {
-                Some(chunk) => return chunk.map(Some),
+            let Some(chunks) = &mut self.current else {
+                if self.left == 0 {
+                    return Ok(None);
+                }
+                self.left -= 1;
+                self.current = Some(self.segments.blocking_recv().ok_or(RestoreError::CutShort)?);
+                continue;
+            };
+            match chunks.blocking_recv().ok_or(RestoreError::CutShort)?? {
+                Some(chunk) => return Ok(Some(chunk)),
                 None => self.current = None,
             }
         }
@@ -86,25 +99,25 @@ async fn feed(
     }
 }
 
-/// Reads one segment; whoever waits for it learns of an error.
+/// Reads one segment; whoever waits for it learns of its end, or of an error.
 async fn read(
     store: Store,
     touched: Touched,
-    sender: mpsc::Sender<Result<Vec<Row>, SliceError>>,
+    sender: mpsc::Sender<Chunk>,
     tally: Arc<Tally>,
     permit: OwnedSemaphorePermit,
 ) {
-    if let Err(error) = read_groups(&store, touched, &sender, &tally).await {
-        // Nobody waits any more where the restore has ended.
-        let _ = sender.send(Err(error)).await;
-    }
+    let end = read_groups(&store, touched, &sender, &tally).await.map(|()| None);
+    // All of it waits in the queue: the next segment may begin.
     drop(permit);
+    // Nobody waits any more where the restore has ended.
+    let _ = sender.send(end).await;
 }
 
 async fn read_groups(
     store: &Store,
     touched: Touched,
-    sender: &mpsc::Sender<Result<Vec<Row>, SliceError>>,
+    sender: &mpsc::Sender<Chunk>,
     tally: &Tally,
 ) -> Result<(), SliceError> {
     let mut reader = SliceReader::open(store, touched.segment, touched.wanted).await?;
@@ -120,7 +133,7 @@ async fn read_groups(
     Ok(())
 }
 
-fn hand_on(group: GroupRows, sender: &mpsc::Sender<Result<Vec<Row>, SliceError>>) -> Result<(), SliceError> {
+fn hand_on(group: GroupRows, sender: &mpsc::Sender<Chunk>) -> Result<(), SliceError> {
     let mut chunk = Vec::with_capacity(CHUNK_RECORDS);
     let mut bytes = 0;
     for row in group {
@@ -130,14 +143,14 @@ fn hand_on(group: GroupRows, sender: &mpsc::Sender<Result<Vec<Row>, SliceError>>
         if chunk.len() >= CHUNK_RECORDS || bytes >= CHUNK_BYTES {
             bytes = 0;
             let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK_RECORDS));
-            if sender.blocking_send(Ok(full)).is_err() {
+            if sender.blocking_send(Ok(Some(full))).is_err() {
                 return Ok(());
             }
         }
     }
     if !chunk.is_empty() {
         // Nobody waits any more where the restore has ended.
-        let _ = sender.blocking_send(Ok(chunk));
+        let _ = sender.blocking_send(Ok(Some(chunk)));
     }
     Ok(())
 }
@@ -203,6 +216,32 @@ mod tests {
     #[test]
     fn what_has_no_progress_is_left_whole() {
         assert_eq!(rest(segments(), &Progress::new()), segments());
+    }
+
+    /// A process that is told twice to stop drops all tasks, and the thread that writes goes on for a moment.
+    #[test]
+    fn a67_where_all_readers_are_dropped_records_are_missing_and_not_at_their_end() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let entered = runtime.enter();
+        let open = |touched| Source::open(&Store::memory(), touched, 2, &Arc::default());
+        let (mut source, mut nothing) = (open(segments()), open(Vec::new()));
+        drop(entered);
+        runtime.shutdown_background();
+        assert!(matches!(source.next_chunk(), Err(RestoreError::CutShort)));
+        assert!(matches!(nothing.next_chunk(), Ok(None)), "there was nothing to read");
+    }
+
+    #[test]
+    fn a67_a_reader_that_ends_within_its_segment_is_not_taken_for_its_end() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let (queue, segments) = mpsc::channel(1);
+        let (sender, chunks) = mpsc::channel(1);
+        assert!(queue.try_send(chunks).is_ok() && sender.try_send(Ok(Some(Vec::new()))).is_ok());
+        drop(sender);
+        let feeding = AbortOnDropHandle::new(runtime.spawn(async {}));
+        let mut source = Source { segments, left: 1, current: None, _feeding: feeding };
+        assert!(matches!(source.next_chunk(), Ok(Some(_))));
+        assert!(matches!(source.next_chunk(), Err(RestoreError::CutShort)));
     }
 
     /// What the plan cut off stays cut off.

@@ -1,5 +1,5 @@
-use strimzi_backup_format::ids::TopicId;
-use strimzi_backup_format::state::State;
+use strimzi_backup_format::ids::{Sequence, TopicId};
+use strimzi_backup_format::state::{Base, State};
 
 use super::super::conflict::Conflict;
 use super::super::sample::{committed, found, gap, key, plan_with, run, settings, state, target, topic, touched};
@@ -99,6 +99,21 @@ fn a73_an_offset_before_what_is_restored_is_clamped_to_its_start() {
         plan.groups[0].offsets[0].adjustment
     };
     assert_eq!((of(49), of(50)), (Some(Adjustment::ClampedToStart), None));
+}
+
+#[test]
+fn a73_an_offset_that_only_a_base_reaches_is_not_clamped() {
+    let mut state = state(&[("orders", 1)]);
+    let held = state.positions.get_mut(&key("orders", 0, 0)).expect("there");
+    (held.first_offset, held.base) =
+        (Offset::new(60), Some(Base { sequence: Sequence::new(7), added: Sequence::new(9) }));
+    let runs = [run(&key("orders", 0, 0), 10..50, 30..70), run(&key("orders", 0, 0), 60..100, 80..120)];
+    let of = |offset| {
+        let runs = [touched(runs[..1].to_vec()), touched(runs[1..].to_vec())];
+        let (plan, _) = plan_with(&state, &settings(RESTORED), &runs, &target(3), Some(&at_offset(offset)));
+        plan.groups[0].offsets[0].adjustment
+    };
+    assert_eq!([9, 10, 55, 60].map(of), [Some(Adjustment::ClampedToStart), None, None, None]);
 }
 
 #[test]
