@@ -196,7 +196,9 @@ pub struct Fetched {
 impl Buffers {
     /// Opens a slot.
     pub fn open(&mut self, start: Start) -> u32 {
-        let bucket = Bucket::of(start.highest_timestamp.unwrap_or(TimestampMs::new(0)));
+        let highest = start.highest_timestamp.unwrap_or(TimestampMs::new(0));
+        // Not simply that of the highest: one record of the far future would file all that come after under its hour.
+        let bucket = Bucket::going_on(highest, self.now.unwrap_or(highest));
         self.slots.insert(Box::new(Slot {
             holds_groups: start.key.topic.is_consumer_offsets(),
             key: start.key,
@@ -234,7 +236,7 @@ impl Buffers {
         Some(Closed { high_watermark, charged: slot.charged })
     }
 
-    /// Tells the time to file records by; called before each batch of events.
+    /// Tells the time to file records by; called before slots are opened, and before each batch of events.
     pub fn set_now(&mut self, now: TimestampMs) {
         self.now = Some(now);
     }
@@ -461,5 +463,38 @@ impl Slot {
             None => None,
         };
         Standing { until, behind, at_end }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strimzi_backup_format::record::TimestampType;
+    use strimzi_backup_format::sample::{at, key};
+
+    use super::*;
+
+    #[test]
+    fn a52_after_a_record_of_the_far_future_a_partition_goes_on_under_the_present() {
+        let mut buffers = Buffers::default();
+        buffers.set_now(at(0));
+        let slot = buffers.open(Start {
+            key: key("orders", 0, 0),
+            offset: Offset::new(5),
+            last_record: None,
+            highest_timestamp: Some(TimestampMs::new(i64::MAX)),
+            until: None,
+        });
+        let record = RecordRef {
+            offset: Offset::new(5),
+            timestamp: at(0),
+            timestamp_type: TimestampType::CreateTime,
+            leader_epoch: LeaderEpoch::new(1),
+            key: None,
+            value: None,
+            headers: &[],
+        };
+        buffers.record(slot, &record);
+        let parts = buffers.cut();
+        assert_eq!(parts[0].batches[0].0, Bucket::of(at(0)));
     }
 }
