@@ -3,7 +3,7 @@
 //! Filled by the one thread that polls the client, emptied by [`Buffers::cut`]. Every assignment gets a slot of its own, so
 //! that an event of an earlier assignment of the same partition cannot be taken for one of the present.
 
-use strimzi_backup_format::bucket::Bucket;
+use strimzi_backup_format::bucket::{Bucket, FUTURE_TOLERANCE_MILLIS};
 use strimzi_backup_format::groups::{self, OffsetRow};
 use strimzi_backup_format::ids::{LeaderEpoch, Offset, PartitionKey, TimestampMs};
 use strimzi_backup_format::manifest::{BehindReason, LastRecord};
@@ -90,7 +90,7 @@ struct Slot {
     last_record: Option<LastRecord>,
     highest: Option<TimestampMs>,
     bucket: Bucket,
-    /// The first timestamp that would move the partition to another bucket.
+    /// The first timestamp that would move the partition to another bucket, once it is not beyond the present.
     bucket_end: TimestampMs,
     open: BatchBuilder,
     fills_batches: bool,
@@ -265,11 +265,12 @@ impl Buffers {
         if slot.diverged || record.offset < slot.next {
             return 0;
         }
-        if slot.highest.is_none_or(|highest| record.timestamp > highest) {
-            slot.highest = Some(record.timestamp);
-            if record.timestamp >= slot.bucket_end {
-                slot.roll(record.timestamp, now);
-            }
+        let highest = slot.highest.map_or(record.timestamp, |highest| highest.max(record.timestamp));
+        slot.highest = Some(highest);
+        // What is dated into the future is filed under the present, and that moves on, also while nothing is cut.
+        let present = now.map_or(highest, |now| now.plus_millis(FUTURE_TOLERANCE_MILLIS));
+        if highest.min(present) >= slot.bucket_end {
+            slot.roll(highest, now);
         }
         let raw = if slot.holds_groups { slot.decode(record) } else { slot.append(record) };
         slot.next = record.offset.next();
@@ -371,15 +372,10 @@ impl Buffers {
     /// Takes everything fetched since the last cut, sorted by partition.
     pub fn cut(&mut self) -> Vec<PartitionCut> {
         self.charged = 0;
-        let now = self.now;
         let mut parts = Vec::new();
         for (number, slot) in self.slots() {
             if slot.next > slot.base {
                 parts.push(slot.cut(number));
-            }
-            // A timestamp from the future files its partition under the present, which moves on by itself.
-            if let Some(highest) = slot.highest.filter(|highest| *highest >= slot.bucket_end) {
-                slot.roll(highest, now);
             }
         }
         parts.sort_by(|a, b| a.key.cmp(&b.key));
@@ -395,7 +391,6 @@ impl Buffers {
 impl Slot {
     fn roll(&mut self, highest: TimestampMs, now: Option<TimestampMs>) {
         let bucket = Bucket::for_partition(highest, now.unwrap_or(highest)).max(self.bucket);
-        // Beyond the present nothing moves until the present does; asking again for each record would cost a division.
         self.bucket_end = bucket.end();
         if bucket != self.bucket {
             self.close_batch();
@@ -484,17 +479,21 @@ mod tests {
             highest_timestamp: Some(TimestampMs::new(i64::MAX)),
             until: None,
         });
-        let record = RecordRef {
-            offset: Offset::new(5),
-            timestamp: at(0),
-            timestamp_type: TimestampType::CreateTime,
-            leader_epoch: LeaderEpoch::new(1),
-            key: None,
-            value: None,
-            headers: &[],
-        };
-        buffers.record(slot, &record);
+        for (offset, seconds) in [(5, 0), (6, 7_200)] {
+            buffers.set_now(at(seconds));
+            let record = RecordRef {
+                offset: Offset::new(offset),
+                timestamp: at(seconds),
+                timestamp_type: TimestampType::CreateTime,
+                leader_epoch: LeaderEpoch::new(1),
+                key: None,
+                value: None,
+                headers: &[],
+            };
+            buffers.record(slot, &record);
+        }
         let parts = buffers.cut();
-        assert_eq!(parts[0].batches[0].0, Bucket::of(at(0)));
+        let filed: Vec<Bucket> = parts[0].batches.iter().map(|(bucket, _)| *bucket).collect();
+        assert_eq!(filed, [0, 7_200].map(|seconds| Bucket::of(at(seconds))));
     }
 }
