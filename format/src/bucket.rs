@@ -1,8 +1,9 @@
 //! Time buckets: which UTC hour a record is filed under.
 //!
 //! A partition's bucket is that of the highest timestamp seen so far in it, never beyond the present plus a small
-//! tolerance. So buckets never go back as offsets go up, and a late or an absurd timestamp cuts no file. The exact
-//! minimum and maximum timestamps of every run say what is really in it; the bucket is only where it is filed.
+//! tolerance, which is larger for who goes on where another has ended. So buckets never go back as offsets go up, and a late
+//! or an absurd timestamp cuts no file. The exact minimum and maximum timestamps of every run say what is really in it; the
+//! bucket is only where it is filed.
 
 use std::fmt;
 
@@ -15,6 +16,9 @@ pub const BUCKET_MILLIS: i64 = 3_600_000;
 
 /// How far ahead of the writer's clock a timestamp may file its record: clocks of producers differ a little.
 pub const FUTURE_TOLERANCE_MILLIS: i64 = 60_000;
+
+/// How far the clocks of two writers of one log may be apart: each ten minutes from the store's. Beyond, nothing is retired.
+const CLOCKS_APART_MILLIS: i64 = 1_200_000;
 
 /// The last bucket a calendar date exists for: the end of the year 9999.
 const LAST: i64 = 253_402_300_799_999 / BUCKET_MILLIS;
@@ -33,6 +37,12 @@ impl Bucket {
     /// The bucket of a partition whose highest timestamp so far is `highest`, written at `now`.
     pub fn for_partition(highest: TimestampMs, now: TimestampMs) -> Self {
         Self::of(highest.min(now.plus_millis(FUTURE_TOLERANCE_MILLIS)))
+    }
+
+    /// The bucket of a partition that is gone on with at `now`, after records up to `highest`: never before the one that they
+    /// were filed under, also where another writer did it whose clock is ahead of this one's.
+    pub fn going_on(highest: TimestampMs, now: TimestampMs) -> Self {
+        Self::for_partition(highest, now.plus_millis(CLOCKS_APART_MILLIS))
     }
 
     /// The first instant after the bucket.
@@ -88,7 +98,20 @@ mod tests {
         let now = TimestampMs::new(1_770_966_000_000);
         assert_eq!(Bucket::for_partition(TimestampMs::new(i64::MAX), now), Bucket::of(now.plus_millis(60_000)));
         assert_eq!(Bucket::for_partition(TimestampMs::new(-1), now).to_string(), "1970-01-01T00");
+        assert_eq!(Bucket::going_on(TimestampMs::new(i64::MAX), now), Bucket::of(now.plus_millis(1_260_000)));
         assert_eq!(Bucket::of(TimestampMs::new(i64::MIN)).date(), "1970-01-01");
         assert_eq!(Bucket::of(TimestampMs::new(i64::MAX)).date(), "9999-12-31");
+    }
+
+    #[test]
+    fn who_goes_on_files_nothing_before_who_came_before() {
+        let full_hour = TimestampMs::new(1_770_966_000_000);
+        for ahead in [0, 1, 1_199_999, 1_200_000] {
+            for highest in [full_hour, full_hour.plus_millis(59_999), TimestampMs::new(i64::MAX)] {
+                let before = Bucket::for_partition(highest, full_hour);
+                let after = Bucket::going_on(highest, full_hour.plus_millis(-ahead));
+                assert!(before <= after, "{ahead} ms: {before}, then {after}");
+            }
+        }
     }
 }

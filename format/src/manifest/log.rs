@@ -169,6 +169,10 @@ pub(crate) async fn create_derived(store: &Store, key: &ObjectKey, bytes: &Bytes
     }
 }
 
+fn lowest_timestamp(segments: &[Segment]) -> Option<TimestampMs> {
+    segments.iter().flat_map(|segment| &segment.runs).map(|run| run.min_timestamp).min()
+}
+
 impl LogWriter {
     /// Prepares to take over `log`: the writer's epoch is the next. Nothing is written before [`LogWriter::commit`]
     /// creates what [`LogWriter::prepare_claim`] gives.
@@ -214,6 +218,7 @@ impl LogWriter {
         observed_at: TimestampMs,
     ) -> Result<Prepared, Error> {
         let Draft { segments, group_image, gaps, holes, topics, positions, refined, retired, frontier } = draft;
+        let retired = retired.map(|retired| self.bounded(retired, &segments));
         let manifest = Manifest {
             format_version: FORMAT_VERSION,
             kind: Kind::Manifest,
@@ -238,6 +243,16 @@ impl LogWriter {
         super::invariants::check(&self.state, &manifest)?;
         let bytes = document::pack(&manifest)?;
         Ok(Prepared { manifest, bytes })
+    }
+
+    /// What is to be retired, after all that came while it was found out: its bounds hold for that too, and for `added`.
+    fn bounded(&self, mut retired: Retired, added: &[Segment]) -> Retired {
+        let listed = self.blocks.iter().filter_map(|block| block.min_timestamp);
+        let lowest = listed.chain(self.lowest_open_timestamp()).chain(lowest_timestamp(added)).min();
+        for start in &mut retired.starts {
+            start.lowest_timestamp = lowest.map_or(start.lowest_timestamp, |lowest| lowest.min(start.lowest_timestamp));
+        }
+        retired
     }
 
     /// One attempt to create a prepared manifest. On success the state has moved on.
@@ -358,7 +373,7 @@ impl LogWriter {
 
     /// The lowest timestamp of what was committed since the newest checkpoint.
     pub fn lowest_open_timestamp(&self) -> Option<TimestampMs> {
-        self.open_block.iter().flat_map(|segment| &segment.runs).map(|run| run.min_timestamp).min()
+        lowest_timestamp(&self.open_block)
     }
 
     /// Forgets bucket manifests that list nothing any more.

@@ -3,7 +3,7 @@
 //! Filled by the one thread that polls the client, emptied by [`Buffers::cut`]. Every assignment gets a slot of its own, so
 //! that an event of an earlier assignment of the same partition cannot be taken for one of the present.
 
-use strimzi_backup_format::bucket::Bucket;
+use strimzi_backup_format::bucket::{Bucket, FUTURE_TOLERANCE_MILLIS};
 use strimzi_backup_format::groups::{self, OffsetRow};
 use strimzi_backup_format::ids::{LeaderEpoch, Offset, PartitionKey, TimestampMs};
 use strimzi_backup_format::manifest::{BehindReason, LastRecord};
@@ -90,7 +90,7 @@ struct Slot {
     last_record: Option<LastRecord>,
     highest: Option<TimestampMs>,
     bucket: Bucket,
-    /// The first timestamp that would move the partition to another bucket.
+    /// The first timestamp that would move the partition to another bucket, once it is not beyond the present.
     bucket_end: TimestampMs,
     open: BatchBuilder,
     fills_batches: bool,
@@ -196,7 +196,9 @@ pub struct Fetched {
 impl Buffers {
     /// Opens a slot.
     pub fn open(&mut self, start: Start) -> u32 {
-        let bucket = Bucket::of(start.highest_timestamp.unwrap_or(TimestampMs::new(0)));
+        let highest = start.highest_timestamp.unwrap_or(TimestampMs::new(0));
+        // Not simply that of the highest: one record of the far future would file all that come after under its hour.
+        let bucket = Bucket::going_on(highest, self.now.unwrap_or(highest));
         self.slots.insert(Box::new(Slot {
             holds_groups: start.key.topic.is_consumer_offsets(),
             key: start.key,
@@ -234,7 +236,7 @@ impl Buffers {
         Some(Closed { high_watermark, charged: slot.charged })
     }
 
-    /// Tells the time to file records by; called before each batch of events.
+    /// Tells the time to file records by; called before slots are opened, and before each batch of events.
     pub fn set_now(&mut self, now: TimestampMs) {
         self.now = Some(now);
     }
@@ -263,11 +265,12 @@ impl Buffers {
         if slot.diverged || record.offset < slot.next {
             return 0;
         }
-        if slot.highest.is_none_or(|highest| record.timestamp > highest) {
-            slot.highest = Some(record.timestamp);
-            if record.timestamp >= slot.bucket_end {
-                slot.roll(record.timestamp, now);
-            }
+        let highest = slot.highest.map_or(record.timestamp, |highest| highest.max(record.timestamp));
+        slot.highest = Some(highest);
+        // What is dated into the future is filed under the present, and that moves on, also while nothing is cut.
+        let present = now.map_or(highest, |now| now.plus_millis(FUTURE_TOLERANCE_MILLIS));
+        if highest.min(present) >= slot.bucket_end {
+            slot.roll(highest, now);
         }
         let raw = if slot.holds_groups { slot.decode(record) } else { slot.append(record) };
         slot.next = record.offset.next();
@@ -369,15 +372,10 @@ impl Buffers {
     /// Takes everything fetched since the last cut, sorted by partition.
     pub fn cut(&mut self) -> Vec<PartitionCut> {
         self.charged = 0;
-        let now = self.now;
         let mut parts = Vec::new();
         for (number, slot) in self.slots() {
             if slot.next > slot.base {
                 parts.push(slot.cut(number));
-            }
-            // A timestamp from the future files its partition under the present, which moves on by itself.
-            if let Some(highest) = slot.highest.filter(|highest| *highest >= slot.bucket_end) {
-                slot.roll(highest, now);
             }
         }
         parts.sort_by(|a, b| a.key.cmp(&b.key));
@@ -393,7 +391,6 @@ impl Buffers {
 impl Slot {
     fn roll(&mut self, highest: TimestampMs, now: Option<TimestampMs>) {
         let bucket = Bucket::for_partition(highest, now.unwrap_or(highest)).max(self.bucket);
-        // Beyond the present nothing moves until the present does; asking again for each record would cost a division.
         self.bucket_end = bucket.end();
         if bucket != self.bucket {
             self.close_batch();
@@ -461,5 +458,42 @@ impl Slot {
             None => None,
         };
         Standing { until, behind, at_end }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strimzi_backup_format::record::TimestampType;
+    use strimzi_backup_format::sample::{at, key};
+
+    use super::*;
+
+    #[test]
+    fn a52_after_a_record_of_the_far_future_a_partition_goes_on_under_the_present() {
+        let mut buffers = Buffers::default();
+        buffers.set_now(at(0));
+        let slot = buffers.open(Start {
+            key: key("orders", 0, 0),
+            offset: Offset::new(5),
+            last_record: None,
+            highest_timestamp: Some(TimestampMs::new(i64::MAX)),
+            until: None,
+        });
+        for (offset, seconds) in [(5, 0), (6, 7_200)] {
+            buffers.set_now(at(seconds));
+            let record = RecordRef {
+                offset: Offset::new(offset),
+                timestamp: at(seconds),
+                timestamp_type: TimestampType::CreateTime,
+                leader_epoch: LeaderEpoch::new(1),
+                key: None,
+                value: None,
+                headers: &[],
+            };
+            buffers.record(slot, &record);
+        }
+        let parts = buffers.cut();
+        let filed: Vec<Bucket> = parts[0].batches.iter().map(|(bucket, _)| *bucket).collect();
+        assert_eq!(filed, [0, 7_200].map(|seconds| Bucket::of(at(seconds))));
     }
 }

@@ -164,7 +164,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         metrics.recent_claims.set(recent_claims(state, parts.clock.now()));
         parts.status.committed(Protected::of(state));
         if let Some(refined) = &manifest.refined {
-            self.refined(refined, manifest.observed_at);
+            self.refined(refined);
         }
         if let Some(retired) = &manifest.retired {
             self.retired(retired);

@@ -332,6 +332,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         let mut assignments = Vec::with_capacity(starts.len());
         {
             let mut buffers = self.parts.buffers.lock();
+            buffers.set_now(self.parts.clock.now());
             for start in &starts {
                 let (offset, leader_epoch) = begin(start);
                 assignments.push(Assignment {

@@ -47,6 +47,8 @@ pub(super) struct Upkeep {
     refine: Instant,
     /// The hour in which the oldest intake segment may have been cut that is not refined; `None` while there is none.
     oldest: Option<Bucket>,
+    /// That hour, once what is being refined is committed, if anything is left in intake then.
+    left: Option<Bucket>,
     /// The hour before which everything is sealed that was in the log then.
     sealed: Option<Bucket>,
     /// Whether no checkpoint has what was sealed or retired last.
@@ -75,6 +77,7 @@ impl Upkeep {
             next: now,
             refine: now,
             oldest,
+            left: None,
             sealed: None,
             unlisted: false,
             retire: now,
@@ -96,6 +99,18 @@ impl Upkeep {
     /// Notes that something was cut into intake.
     pub(super) fn intake(&mut self, observed_at: TimestampMs) {
         self.oldest.get_or_insert(Bucket::of(observed_at));
+    }
+
+    /// Notes that refining begins in the hour `now`, of all that is in blocks or of the oldest of them.
+    fn refining(&mut self, now: Bucket, is_all: bool) {
+        // What comes from now on is of this hour; what is left waits for no other.
+        self.left = self.oldest.filter(|_| !is_all).or(Some(now));
+    }
+
+    /// Notes that what was refined is committed, and whether anything is left in intake.
+    fn refined(&mut self, is_left: bool) {
+        (self.uncommitted, self.made_since) = (false, None);
+        self.oldest = self.left.take().filter(|_| is_left);
     }
 
     fn is_idle(&self) -> bool {
@@ -151,8 +166,10 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         }
         let writer = &self.parts.writer;
         if let Some(order) = Order::new(writer.state(), writer.blocks_to_refine()) {
+            let is_all = writer.blocks_to_refine().count() == order.blocks.len();
             let (shop, numbers) = (Arc::clone(&self.parts.workshop), Arc::clone(&self.upkeep.numbers));
             let began = self.parts.clock.now();
+            self.upkeep.refining(Bucket::of(began), is_all);
             let work = async move {
                 let refined = refine::refine(shop, order, (limits, charge), numbers).await;
                 Done::Refined(refined, began)
@@ -272,13 +289,33 @@ impl<B: Broker, C: Clock> Stream<B, C> {
     }
 
     /// Tells what was refined, once that is committed.
-    pub(super) fn refined(&mut self, refined: &Refined, observed_at: TimestampMs) {
+    pub(super) fn refined(&mut self, refined: &Refined) {
         let metrics = &self.parts.metrics;
         metrics.refined_segments.inc_by(refined.replaced.segments);
         metrics.refined_bytes.inc_by(refined.replaced.bytes);
-        (self.upkeep.uncommitted, self.upkeep.made_since) = (false, None);
-        self.upkeep.oldest = (self.parts.writer.intake_bytes() > 0).then(|| Bucket::of(observed_at));
+        self.upkeep.refined(self.parts.writer.intake_bytes() > 0);
         let (replaced, segments) = (refined.replaced.segments, refined.segments.len());
         tracing::info!(through = %refined.through, replaced, segments, "refined intake segments");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strimzi_backup_format::sample::{at, empty_state};
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_in_intake_is_refined_without_waiting_for_another_hour() {
+        let hour = |number: i64| Bucket::of(at(number * 3600));
+        let mut upkeep = Upkeep::new(&empty_state(), 0);
+        upkeep.intake(at(0));
+        for (is_all, is_left, oldest) in
+            [(false, true, Some(hour(0))), (true, true, Some(hour(1))), (true, false, None)]
+        {
+            upkeep.refining(hour(1), is_all);
+            upkeep.refined(is_left);
+            assert_eq!(upkeep.oldest, oldest);
+        }
     }
 }

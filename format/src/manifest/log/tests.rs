@@ -4,12 +4,13 @@ use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 
 use super::*;
-use crate::ids::BackupId;
-use crate::manifest::reader;
+use crate::ids::{BackupId, Offset, PartitionKey};
+use crate::manifest::{PartitionStart, reader};
 use crate::sample::{
     at, captured, claimed, commit, empty_log, empty_state, faulty, identity, key, nonce, prepare, prepare_claim, run,
     segment, unclaimed,
 };
+use crate::state::Totals;
 use crate::store::faulty::{Decision, Fault, FaultControl, Op};
 
 const ANY_ERROR: [Fault; 6] =
@@ -276,4 +277,34 @@ fn a_checkpoint_of_a_log_without_a_manifest_is_none() {
     futures::executor::block_on(writer.checkpoint()).expect("nothing to do");
     assert!(writer.blocks.is_empty());
     assert_eq!(writer.state, empty_state());
+}
+
+#[tokio::test]
+async fn what_came_while_it_was_found_out_what_goes_counts_for_the_lowest_timestamp() {
+    let store = Store::memory();
+    let mut writer = claimed(&store).await;
+    let orders = key("orders", 0, 0);
+    let late = |offsets, seconds| {
+        let mut draft = captured(&orders, offsets);
+        draft.segments[0].runs[0].min_timestamp = at(seconds);
+        draft
+    };
+    commit(&mut writer, captured(&orders, 0..10)).await;
+    let PartitionKey { topic, lineage, partition } = orders.clone();
+    let (first_offset, lowest_timestamp) = (Offset::new(10), at(10));
+    let starts = vec![PartitionStart { topic, lineage, partition, first_offset, rows: 10, lowest_timestamp }];
+    let (base, freed) = (Vec::new(), Totals::default());
+    let found_out = Retired { before: at(10), starts, base, group_images_before: None, freed };
+    // One in a block, one in none yet, one in the same manifest.
+    commit(&mut writer, late(10..20, -60)).await;
+    writer.checkpoint().await.expect("written");
+    let lowest = |writer: &LogWriter, draft: Draft| {
+        let prepared = prepare(writer, Draft { retired: Some(found_out.clone()), ..draft });
+        let retired = prepared.manifest().retired.as_ref().expect("it retires");
+        retired.starts[0].lowest_timestamp
+    };
+    assert_eq!(lowest(&writer, Draft::default()), at(-60));
+    commit(&mut writer, late(20..30, -70)).await;
+    assert_eq!(lowest(&writer, Draft::default()), at(-70));
+    assert_eq!(lowest(&writer, late(30..40, -80)), at(-80));
 }
