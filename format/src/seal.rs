@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::bucket::Bucket;
-use crate::checkpoint::Block;
+use crate::checkpoint::{Block, RUNS_PER_BLOCK};
 use crate::checksum::Sha256;
 use crate::document::{self, Document, FORMAT_VERSION, Kind};
 use crate::ids::{BackupId, Sequence, Shard, TimestampMs};
@@ -23,8 +23,8 @@ use crate::manifest::reader;
 use crate::state::State;
 use crate::store::Store;
 
-/// Blocks that are sealed at once: what they list is held in memory.
-const BLOCKS_AT_ONCE: usize = 64;
+/// So many runs wait in memory for their bucket manifests, at about 250 bytes of JSON each: far below what a document may have.
+const RUNS_AT_ONCE: usize = 4 * RUNS_PER_BLOCK;
 
 /// The stored document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ pub struct Sealed {
     /// `through` has added; absent where that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refined: Option<Sequence>,
-    /// The bucket manifests, by hour; of an hour to which more came later, several.
+    /// The bucket manifests, by hour; of an hour to which more came later, or that has very many runs, several.
     pub buckets: Vec<SealedBucket>,
 }
 
@@ -131,8 +131,6 @@ pub struct Order {
     sealed: Option<Sealed>,
     /// Oldest first.
     blocks: Vec<Block>,
-    /// Whether these are all blocks that there are.
-    is_all: bool,
     before: Bucket,
 }
 
@@ -154,11 +152,9 @@ impl Order {
         blocks: &[Block],
         before: Bucket,
     ) -> Option<Self> {
-        let is_all = blocks.len() <= BLOCKS_AT_ONCE;
-        let blocks: Vec<Block> = blocks.iter().take(BLOCKS_AT_ONCE).cloned().collect();
         let through = blocks.last()?.to;
         let is_done = sealed.as_ref().is_some_and(|sealed| sealed.through >= through && sealed.before >= before);
-        (!is_done).then_some(Self { store, state, sealed, blocks, is_all, before })
+        (!is_done).then(|| Self { store, state, sealed, blocks: blocks.to_vec(), before })
     }
 }
 
@@ -167,32 +163,65 @@ impl Order {
 /// # Errors
 /// [`reader::Error`] where a block cannot be read, [`log::Error`] where a document cannot be written. Nothing is changed then.
 pub async fn seal(order: Order) -> Result<Done, SealError> {
-    let Order { store, state, sealed, blocks, is_all, before } = order;
+    seal_within(order, RUNS_AT_ONCE).await
+}
+
+/// What is to be written, by hour.
+#[derive(Debug, Default)]
+struct Hours {
+    segments: BTreeMap<Bucket, Vec<Segment>>,
+    runs: usize,
+}
+
+impl Hours {
+    fn add(&mut self, hour: Bucket, segment: Segment) {
+        self.runs += segment.runs.len();
+        self.segments.entry(hour).or_default().push(segment);
+    }
+
+    /// The hour with the most runs.
+    fn take_largest(&mut self) -> Option<(Bucket, Vec<Segment>)> {
+        let runs = |segments: &Vec<Segment>| segments.iter().map(|segment| segment.runs.len()).sum::<usize>();
+        let hour = self.segments.iter().max_by_key(|(_, segments)| runs(segments)).map(|(hour, _)| *hour)?;
+        let segments = self.segments.remove(&hour)?;
+        self.runs -= runs(&segments);
+        Some((hour, segments))
+    }
+}
+
+/// With so many runs in memory, and those of a block.
+async fn seal_within(order: Order, most: usize) -> Result<Done, SealError> {
+    let Order { store, state, sealed, blocks, before } = order;
     let through = blocks.last().map_or(Sequence::FIRST, |block| block.to);
     let is_sealed =
         |block: &Block, segment: &Segment| sealed.as_ref().is_some_and(|sealed| sealed.covers(block, segment));
-    let mut hours: BTreeMap<Bucket, Vec<Segment>> = BTreeMap::new();
-    let mut left = Vec::new();
+    let mut hours = Hours::default();
+    let (mut left, mut written) = (Vec::new(), Vec::new());
     for block in &blocks {
         let mut listed = reader::read_block(&store, state.shard, block).await?;
         listed.retain(|segment| state.holds(segment) && !is_sealed(block, segment));
         let mut stays = Vec::new();
         for segment in listed {
             match hour_of(&segment).filter(|hour| *hour < before) {
-                Some(hour) => hours.entry(hour).or_default().push(segment),
+                Some(hour) => hours.add(hour, segment),
                 None => stays.push(segment),
             }
         }
         if !stays.is_empty() {
             left.push(Block::new(block.object.clone(), block.sha256, block.from, block.to, &stays));
         }
+        while hours.runs >= most
+            && let Some((bucket, segments)) = hours.take_largest()
+        {
+            written.push(write(&store, &state, (bucket, through), segments).await?);
+        }
     }
-    let refined_before = sealed.as_ref().and_then(|sealed| sealed.refined);
-    let refined = if is_all { state.refined.map(|refined| refined.through) } else { refined_before };
+    for (bucket, segments) in hours.segments {
+        written.push(write(&store, &state, (bucket, through), segments).await?);
+    }
+    let refined = state.refined.map(|refined| refined.through);
     let mut buckets = sealed.map(|sealed| sealed.buckets).unwrap_or_default();
-    for (bucket, segments) in hours {
-        buckets.push(write(&store, &state, (bucket, through), segments).await?);
-    }
+    buckets.extend(written);
     buckets.sort_by(|a, b| (a.bucket, &a.object).cmp(&(b.bucket, &b.object)));
     Ok(Done { sealed: Sealed { through, before, refined, buckets }, left })
 }
@@ -228,4 +257,65 @@ pub enum SealError {
     /// A document cannot be written.
     #[error(transparent)]
     Write(#[from] Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{Origin, SegmentName};
+    use crate::manifest::Run;
+    use crate::manifest::log::{Draft, LogWriter};
+    use crate::sample::{at, captured, claimed, commit, key, run, segment};
+
+    fn hour(number: i64) -> Bucket {
+        Bucket::of(at(number * 3600))
+    }
+
+    /// A record that is filed under an hour, in a segment of its topic, in a block of its own.
+    async fn block(writer: &mut LogWriter, offset: i64, bucket: Bucket) -> ObjectKey {
+        let (orders, offsets) = (key("orders", 0, 0), offset..offset + 1);
+        let run = Run { bucket, ..run(&orders, offsets.clone(), 1) };
+        let (shard, epoch, sequence) = (Shard::ONLY, writer.epoch(), writer.next_sequence());
+        let name = SegmentName { shard, epoch, sequence, number: 0, origin: Origin::Cut };
+        let object = layout::segment(&SegmentPlace::Topic(run.topic.clone(), bucket), name);
+        let segments = vec![Segment { object: object.clone(), ..segment(vec![run]) }];
+        commit(writer, Draft { segments, ..captured(&orders, offsets) }).await;
+        writer.checkpoint().await.expect("written");
+        object
+    }
+
+    #[tokio::test]
+    async fn an_hour_with_more_runs_than_memory_takes_is_sealed_in_several_lists() {
+        let store = Store::memory();
+        let mut writer = claimed(&store).await;
+        let mut named = Vec::new();
+        for (offset, number) in [(0, 1), (1, 2), (2, 2), (3, 2)] {
+            named.push(block(&mut writer, offset, hour(number)).await);
+        }
+        let order = writer.to_seal(hour(3)).expect("hours that are over");
+        let Done { sealed, left } = seal_within(order, 2).await.expect("sealed");
+        assert_eq!(left, []);
+        let hours: Vec<Bucket> = sealed.buckets.iter().map(|bucket| bucket.bucket).collect();
+        assert_eq!(hours, [1, 2, 2, 2].map(hour));
+        let mut listed = Vec::new();
+        for bucket in &sealed.buckets {
+            let segments = reader::read_bucket(&store, writer.state().backup, bucket).await.expect("readable");
+            listed.extend(segments.into_iter().map(|segment| segment.object));
+        }
+        listed.sort();
+        named.sort();
+        assert_eq!(listed, named);
+    }
+
+    #[tokio::test]
+    async fn every_block_is_looked_at_however_many_there_are() {
+        let mut writer = claimed(&Store::memory()).await;
+        for offset in 0..71 {
+            block(&mut writer, offset, hour(9)).await;
+        }
+        block(&mut writer, 71, hour(10)).await;
+        let Done { sealed, left } = seal(writer.to_seal(hour(10)).expect("an hour")).await.expect("sealed");
+        assert_eq!((sealed.buckets.len(), sealed.buckets[0].segments, left.len()), (1, 71, 1));
+        assert_eq!(Some(sealed.through), writer.state().head.map(|head| head.sequence));
+    }
 }
