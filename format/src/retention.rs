@@ -222,8 +222,8 @@ impl<'a> Gleaner<'a> {
 
     /// The hour from which on nothing goes, of any partition.
     pub fn end(&self) -> Bucket {
-        let holds_any = |held: &Position| held.first_offset < held.next_offset || held.base.is_some();
-        let held = self.state.positions.iter().filter(|(_, held)| holds_any(held));
+        // What ends with offsets that no run has, as transactions do, never begins at its end.
+        let held = self.state.positions.iter().filter(|(_, held)| held.rows > 0);
         let ends = held.filter_map(|(key, _)| match kept(self.state, key, self.window) {
             Kept::All => None,
             Kept::From(bucket) | Kept::Newest { before: bucket, .. } => Some(bucket),

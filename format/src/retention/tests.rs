@@ -312,6 +312,13 @@ fn a41_a_life_that_was_over_before_the_window_is_of_no_kept_instant() {
     topic_state.lives[0].deleted = Some(at(5 * HOUR));
     assert_eq!(kept(&state, &key("gone", 0, 0), at(4 * HOUR)), Kept::All);
     assert_eq!(kept(&state, &key("gone", 0, 0), at(5 * HOUR)), Kept::Nothing);
+    let cuts = Ends::new();
+    let end = |state: &State| Gleaner::new(state, at(5 * HOUR), limits(&cuts, 2)).end();
+    assert_eq!(end(&state), Bucket::of(TimestampMs::new(i64::MAX)), "it may be filed under any hour");
+    // All its records were retired. The marker of a transaction came after them.
+    let held = state.positions.get_mut(&key("gone", 0, 0)).expect("there");
+    (held.first_offset, held.next_offset, held.rows) = (Offset::new(100), Offset::new(101), 0);
+    assert_eq!(end(&state), Bucket::of(TimestampMs::new(0)), "nothing is looked for any more");
 }
 
 /// The sealed segment of the records of one hour, and its name.
