@@ -158,3 +158,28 @@ fn a_restore_becomes_one_job_that_stands_still_when_asked_to() -> Result<()> {
     scene.wait("kafkabackup/daily", |_| true)?;
     scene.end()
 }
+
+/// An earlier restore that is complete must not pass for the next.
+#[test]
+fn a_restore_does_not_take_the_job_of_an_earlier_one_of_its_name_for_its_own() -> Result<()> {
+    let scene = Scene::new("anew")?;
+    scene.strimzi.complete()?;
+    scene.apply(&daily())?;
+    let user = json!({"type": "tls", "kafkaUserRef": {"name": "backup"}});
+    let restore = with(restore("again"), "authentication", user);
+    scene.apply(&restore)?;
+    let pod = scene.pending_pod("batch.kubernetes.io/job-name=again-restore")?;
+    scene.kubectl().set_status(scene.namespace(), &pod, &json!({"phase": "Succeeded"}))?;
+    scene.wait("kafkarestore/again", |found| found["status"]["restore"]["status"] == "Completed")?;
+
+    // So it is for a moment after each deletion, until Kubernetes has removed what belonged to the resource.
+    scene.run(&["delete", "--cascade=orphan", "kafkarestore/again"])?;
+    scene.apply(&restore)?;
+    let waits = scene.wait("kafkarestore/again", |found| condition(found, "Ready")["reason"] == "JobOfAnother")?;
+    assert_eq!(waits["status"]["restore"]["status"], "Pending");
+    scene.run(&["delete", "job/again-restore"])?;
+    scene.wait("kafkarestore/again", |found| condition(found, "Ready")["reason"] == "RestorePending")?;
+    let uid = scene.wait("kafkarestore/again", |_| true)?["metadata"]["uid"].clone();
+    scene.wait("job/again-restore", |found| found["metadata"]["ownerReferences"][0]["uid"] == uid)?;
+    scene.end()
+}
