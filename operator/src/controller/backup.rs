@@ -55,6 +55,11 @@ pub async fn reconcile(backup: &KafkaBackup, context: &Arc<Context>) -> Result<A
 async fn carry_out(backup: &KafkaBackup, context: &Arc<Context>, applier: &Applier) -> Result<Dereferenced, Error> {
     // Before anything writes that would have to be deleted.
     deletion::hold(backup, applier).await?;
+    if backup.spec.suspend {
+        // Whatever became of the cluster.
+        let streamer = names::object(&backup.name_any(), Part::Streamer);
+        applier.stop(&streamer, &backup.uid().unwrap_or_default()).await?;
+    }
     let namespace = backup.namespace().unwrap_or_default();
     let spec = &backup.spec;
     let request = request(&namespace, &spec.strimzi_cluster_ref, spec.authentication.as_ref(), Purpose::Backup);

@@ -55,6 +55,10 @@ pub async fn reconcile(restore: &KafkaRestore, context: &Arc<Context>) -> Result
 async fn carry_out(restore: &KafkaRestore, context: &Arc<Context>, applier: &Applier) -> Result<Dereferenced, Error> {
     let namespace = restore.namespace().unwrap_or_default();
     let spec = &restore.spec;
+    if spec.suspend {
+        // Whatever became of the cluster and of the KafkaBackup.
+        suspend(restore, applier).await?;
+    }
     let storage = source(&context.client, &namespace, spec).await?;
     let request = request(&namespace, &spec.strimzi_cluster_ref, spec.authentication.as_ref(), purpose(spec));
     let found = dereference(&context.client, &namespace, &request, &storage).await?;
@@ -73,14 +77,14 @@ async fn carry_out(restore: &KafkaRestore, context: &Arc<Context>, applier: &App
     }
     // The pods of a Job cannot change, and need not: they read documents and secrets when they start.
     if !applier.create(&objects.job).await? {
-        suspend(restore, applier, &objects.job).await?;
+        suspend(restore, applier).await?;
     }
     Ok(found)
 }
 
-/// Lets the Job stand still, or go on.
-async fn suspend(restore: &KafkaRestore, applier: &Applier, job: &Job) -> Result<(), Error> {
-    let name = job.name_any();
+/// Lets the Job stand still, or go on, where there is one.
+async fn suspend(restore: &KafkaRestore, applier: &Applier) -> Result<(), Error> {
+    let name = names::object(&restore.name_any(), Part::Restore);
     let failed = |source| Error::api(format!("suspend Job {name:?}"), source);
     let Some(present) = applier.api::<Job>().get_opt(&name).await.map_err(failed)? else { return Ok(()) };
     if !is_of(&present, restore) {
