@@ -91,6 +91,11 @@ fn a_backup_says_what_it_waits_for_and_follows_the_cluster() -> Result<()> {
     let message = scene.told("Ready", "AuthenticationRequired")?;
     assert!(message.contains("kind: KafkaUser") && message.contains("name: kafka-backup"), "{message}");
 
+    let trusting = with(daily(), "storage.s3.caSecret", json!({"name": "store"}));
+    scene.apply(&trusting)?;
+    let message = scene.told("Reconciled", "SecretNotFound")?;
+    assert!(message.contains("no key \"ca.crt\"; it has AWS_ACCESS_KEY_ID"), "{message}");
+
     scene.apply(&daily())?;
     scene.wait("deployment/daily-streamer", |_| true)?;
     let before = scene.digest()?;
