@@ -212,8 +212,15 @@ mod tests {
     use super::*;
 
     /// Words of Kubernetes and of the streamer, which are read and not told.
-    const THEIRS: [&str; 6] =
-        ["PodScheduled", "FailureTarget", "ContainerCreating", "OOMKilled", "FirstCopy", "NotSelected"];
+    const THEIRS: [&str; 7] = [
+        "PodScheduled",
+        "FailureTarget",
+        "ReplicaFailure",
+        "ContainerCreating",
+        "OOMKilled",
+        "FirstCopy",
+        "NotSelected",
+    ];
 
     #[test]
     fn every_reason_is_documented() {

@@ -31,8 +31,17 @@ pub fn streaming(deployment: Option<&Deployment>, pods: &[Pod], suspended: bool,
         }
         return Verdict::holds(STREAMING, "Streaming", "the streamer follows the topics");
     }
-    let (reason, message) = trouble(pods).unwrap_or(("Starting", "the streamer's pod is not ready yet".to_owned()));
+    let hindrance = trouble(pods).or_else(|| refused(deployment?));
+    let (reason, message) = hindrance.unwrap_or(("Starting", "the streamer's pod is not ready yet".to_owned()));
     Verdict::fails(STREAMING, reason, message)
+}
+
+/// Why a Deployment gets no pod, where Kubernetes refuses to make one: its namespace has a quota, or a policy for pods.
+fn refused(deployment: &Deployment) -> Option<(&'static str, String)> {
+    let mut conditions = deployment.status.as_ref()?.conditions.iter().flatten();
+    let refused = conditions.find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
+    let why = refused.message.as_deref().unwrap_or("it does not say why");
+    Some(("PodRefused", format!("Kubernetes makes no pod of it: {why}")))
 }
 
 /// A streamer that runs and cannot go on.
@@ -327,6 +336,21 @@ mod tests {
         assert_eq!(streaming(Some(&deployment(1)), &[], false, &Reported::default()).reason, "Starting");
         assert_eq!(streaming(None, &[], false, &Reported::default()).reason, "Starting");
         assert_eq!(streaming(Some(&deployment(2)), &[], true, &Reported::default()).reason, "Suspended");
+    }
+
+    #[test]
+    fn a_pod_that_is_refused_is_told_until_there_is_one() {
+        let why = "exceeded quota: must specify limits.cpu";
+        let condition = json!({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": why});
+        let status = json!({"observedGeneration": 2, "conditions": [condition]});
+        let deployment: Deployment =
+            serde_json::from_value(json!({"metadata": {"generation": 2}, "status": status})).unwrap();
+        let verdict = streaming(Some(&deployment), &[], false, &Reported::default());
+        assert_eq!((verdict.holds, verdict.reason), (false, "PodRefused"));
+        assert!(verdict.message.ends_with(why), "{}", verdict.message);
+        let unscheduled = json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]});
+        let verdict = streaming(Some(&deployment), &[pod(unscheduled)], false, &Reported::default());
+        assert_eq!(verdict.reason, "Unschedulable");
     }
 
     #[test]

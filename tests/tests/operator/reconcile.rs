@@ -81,6 +81,22 @@ fn a09_a_streamer_that_ends_as_soon_as_it_begins_is_told_at_once() -> Result<()>
 }
 
 #[test]
+fn a_pod_that_kubernetes_refuses_to_make_is_told() -> Result<()> {
+    let scene = Scene::new("unmade")?;
+    let restricted = "pod-security.kubernetes.io/enforce=restricted";
+    scene.kubectl().run(&["label", "namespace", scene.namespace(), restricted])?;
+    scene.strimzi.complete()?;
+    let container = json!({"securityContext": {"allowPrivilegeEscalation": true}});
+    scene.apply(&with(daily(), "template", json!({"container": container})))?;
+    let message = scene.told("Streaming", "PodRefused")?;
+    ensure!(message.contains("allowPrivilegeEscalation"), "{message}");
+    scene.apply(&daily())?;
+    scene.pending_pod("app.kubernetes.io/component=streamer,app.kubernetes.io/instance=daily")?;
+    scene.wait("kafkabackup/daily", |found| condition(found, "Streaming")["reason"] != "PodRefused")?;
+    scene.end()
+}
+
+#[test]
 fn a_backup_says_what_it_waits_for_and_follows_the_cluster() -> Result<()> {
     let scene = Scene::new("waiting")?;
     scene.apply(&backup("daily"))?;
