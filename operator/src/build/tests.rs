@@ -148,9 +148,10 @@ fn the_objects_of_a_restore_are_as_agreed() {
     insta::assert_yaml_snapshot!("restore-job", objects.job);
     insta::assert_yaml_snapshot!("restore-network-policies", objects.network_policies);
     let dry = KafkaRestoreSpec { dry_run: true, ..resource.spec.clone() };
-    let arguments =
-        restore(&ValidRestore { spec: &dry, ..valid }, &settings()).job.spec.unwrap().template.spec.unwrap();
-    assert_eq!(arguments.containers[0].args.as_ref().unwrap().last().unwrap(), "--plan-only");
+    let pod = restore(&ValidRestore { spec: &dry, ..valid }, &settings()).job.spec.unwrap().template.spec.unwrap();
+    let container = &pod.containers[0];
+    assert_eq!(container.args.as_ref().unwrap().last().unwrap(), "--plan-only");
+    assert_eq!((&container.liveness_probe, &container.readiness_probe), (&None, &None), "nothing would answer");
 }
 
 #[test]

@@ -280,8 +280,8 @@ pub fn succeeded(pods: &[Pod]) -> Option<&Pod> {
     pods.iter().filter(phase).max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0))
 }
 
-/// Whether a restore is done; `pods` are its own.
-pub fn restored(progress: &RestoreProgress, job: &str, pods: &[Pod]) -> Verdict {
+/// Whether a restore is done, or where that is all that was asked for, its plan; `pods` are its own.
+pub fn restored(progress: &RestoreProgress, is_dry: bool, job: &str, pods: &[Pod]) -> Verdict {
     let said = trouble(pods).map(|(_, message)| message);
     match progress.status {
         Outcome::Completed if progress.plan.is_some() => {
@@ -298,8 +298,8 @@ pub fn restored(progress: &RestoreProgress, job: &str, pods: &[Pod]) -> Verdict 
             Verdict::fails(READY, "RestoreSuspended", "spec.suspend is true; it goes on where it was")
         }
         Outcome::Running => {
-            let message = said.unwrap_or_else(|| "records are being restored".to_owned());
-            Verdict::fails(READY, "RestoreRunning", message)
+            let doing = if is_dry { "the plan is being made" } else { "records are being restored" };
+            Verdict::fails(READY, "RestoreRunning", said.unwrap_or_else(|| doing.to_owned()))
         }
         Outcome::Pending => {
             let message = said.unwrap_or_else(|| "its pod has not started, or is still planning".to_owned());
@@ -426,10 +426,13 @@ mod tests {
     #[test]
     fn a_failed_restore_says_why_and_how_it_goes_on() {
         let failed = json!({"conditions": [{"type": "Failed", "status": "True"}]});
-        let progress = progress("r", Some(&job("x-restore", "2026-02-12T02:00:00Z", failed)), None);
+        let progress = |status| progress("r", Some(&job("x-restore", "2026-02-12T02:00:00Z", status)), None);
+        let running = |is_dry| restored(&progress(json!({"active": 1, "ready": 1})), is_dry, "x-restore", &[]).message;
+        assert_eq!([running(true), running(false)], ["the plan is being made", "records are being restored"]);
         let container = json!({"name": "restore", "ready": false, "restartCount": 0, "image": "", "imageID": "",
             "state": {"terminated": {"exitCode": 2, "message": "error: topic orders is there already"}}});
-        let verdict = restored(&progress, "x-restore", &[pod(json!({"containerStatuses": [container]}))]);
+        let verdict =
+            restored(&progress(failed), false, "x-restore", &[pod(json!({"containerStatuses": [container]}))]);
         assert_eq!(verdict.reason, "RestoreFailed");
         assert!(verdict.message.contains("orders is there already"), "{}", verdict.message);
         assert!(verdict.message.contains("delete Job \"x-restore\""), "{}", verdict.message);

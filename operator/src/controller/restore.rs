@@ -156,7 +156,8 @@ async fn status(
         progress.plan = Some(plan(applier, &pods).await?);
     }
     let reconciled = super::reconciled(done.as_ref().map(|found| found.kafka.warnings.as_slice()));
-    let ready = ready(&reconciled, observe::restored(&progress, &job_name, &pods), progress.status);
+    let restored = observe::restored(&progress, restore.spec.dry_run, &job_name, &pods);
+    let ready = ready(&reconciled, restored, progress.status);
     Ok(KafkaRestoreStatus {
         conditions: conditions::updated(
             &old.conditions,
