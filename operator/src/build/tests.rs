@@ -172,7 +172,10 @@ fn a_triggered_snapshot_is_that_of_the_schedule() {
         |valid| {
             let job: Job = snapshot_job(valid, &settings(), "backup-20260213-020000");
             let cron_job = backup(valid, &settings()).cron_job.unwrap();
-            assert_eq!(job.spec, cron_job.spec.unwrap().job_template.spec);
+            let mut spec = job.spec.unwrap();
+            let kept = spec.ttl_seconds_after_finished.take();
+            assert_eq!(kept, Some(2_592_000), "no schedule tidies it up");
+            assert_eq!(Some(spec), cron_job.spec.unwrap().job_template.spec);
             assert_eq!(job.metadata.name.as_deref(), Some("backup-20260213-020000"));
         },
     );
