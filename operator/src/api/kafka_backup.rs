@@ -29,7 +29,7 @@ use super::template::Template;
     printcolumn(name = "From", type_ = "string", json_path = ".status.recoverable.from", description = "The first moment that a restore may choose"),
     printcolumn(name = "Until", type_ = "string", json_path = ".status.recoverable.until", description = "The last one, as last reported"),
     printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lagSeconds", description = "Seconds between that and the report"),
-    printcolumn(name = "Snapshot", type_ = "date", json_path = ".status.lastBackup.completionTime", description = "When the last snapshot was made"),
+    printcolumn(name = "Snapshot", type_ = "date", json_path = ".status.backupHistory[?(@.status==\"Completed\")].completionTime", description = "When the last snapshot was made"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = (
         "self.metadata.name.size() <= 42",

@@ -23,6 +23,9 @@ use crate::api::{KafkaBackupSpec, Storage, VerificationSchedule};
 /// Snapshots, prunes and verifications that were made, and those that were not, as far back as their Jobs are kept.
 const HISTORY: i32 = 10;
 
+/// How long the Job of a snapshot that was triggered is kept once it has ended, in seconds: no schedule counts them.
+const TRIGGERED_KEPT: i32 = 30 * 24 * 3600;
+
 /// How long a snapshot waits for a commit beyond the heartbeat, which comes at the latest.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -140,7 +143,8 @@ pub fn backup(valid: &ValidBackup<'_>, settings: &Settings) -> BackupObjects {
 /// One snapshot now, as the schedule would make it. `name` becomes its id.
 pub fn snapshot_job(valid: &ValidBackup<'_>, settings: &Settings, name: &str) -> Job {
     let metadata = ObjectMeta { name: Some(name.to_owned()), ..valid.subject.metadata(Part::Snapshot) };
-    Job { metadata, spec: Some(snapshot(valid, settings)), status: None }
+    let spec = JobSpec { ttl_seconds_after_finished: Some(TRIGGERED_KEPT), ..snapshot(valid, settings) };
+    Job { metadata, spec: Some(spec), status: None }
 }
 
 /// Whether the schedule asks for prunes too.

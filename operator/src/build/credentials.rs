@@ -90,14 +90,8 @@ pub fn find(
     secret: &CredentialsSecret,
     data: &BTreeMap<String, ByteString>,
 ) -> Result<StoreKeys, Fault> {
-    let present = || match data.len() {
-        0 => "none".to_owned(),
-        _ => data.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
-    };
     if let Some(key) = &secret.key {
-        let no_key = || Fault::NoKey { secret: secret.name.clone(), key: key.clone(), present: present() };
-        let content = data.get(key).ok_or_else(no_key)?;
-        return Ok(named(kind, key, &content.0));
+        return Ok(named(kind, key, &of_key(&secret.name, key, data)?.0));
     }
     let has = |key: &str| data.contains_key(key);
     let first = |keys: &[&str]| keys.iter().find(|key| has(key)).map(|key| (*key).to_owned());
@@ -113,7 +107,24 @@ pub fn find(
             (first(&keys).map(StoreKeys::GcsServiceAccount), GCS_USUAL)
         }
     };
-    found.ok_or_else(|| Fault::NoUsualKeys { secret: secret.name.clone(), usual, present: present() })
+    found.ok_or_else(|| Fault::NoUsualKeys { secret: secret.name.clone(), usual, present: present(data) })
+}
+
+/// What a Secret holds under a key that somebody named.
+///
+/// # Errors
+/// [`Fault::NoKey`].
+pub fn of_key<'a>(secret: &str, key: &str, data: &'a BTreeMap<String, ByteString>) -> Result<&'a ByteString, Fault> {
+    let no_key = || Fault::NoKey { secret: secret.to_owned(), key: key.to_owned(), present: present(data) };
+    data.get(key).ok_or_else(no_key)
+}
+
+/// The keys that there are, for messages.
+fn present(data: &BTreeMap<String, ByteString>) -> String {
+    match data.len() {
+        0 => "none".to_owned(),
+        _ => data.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+    }
 }
 
 fn s3_pair(has: &impl Fn(&str) -> bool) -> Option<StoreKeys> {

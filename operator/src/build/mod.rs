@@ -29,7 +29,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use access::Access;
 pub use backup::{BackupObjects, Pruner, ValidBackup, backup, snapshot_job};
-pub use credentials::{Fault as CredentialsFault, StoreKeys, find as find_credentials};
+pub use credentials::{Fault as CredentialsFault, StoreKeys, find as find_credentials, of_key};
 pub use destroy::{DestroyObjects, ValidDestroy, destroy};
 pub use document::{destroy as destroy_document, job as job_document, restore as restore_document};
 pub use pod::Mount;

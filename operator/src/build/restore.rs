@@ -80,8 +80,9 @@ fn job(valid: &ValidRestore<'_>, settings: &Settings, mounts: &[Mount]) -> Job {
         mounts,
         env: Vec::new(),
         restart: "Never",
-        // Ready and alive are those who write records; how it ended says the exit code.
-        probed: true,
+        // Ready and alive are those who write records; how it ended says the exit code. Who only plans serves nothing, and would
+        // be killed for that.
+        probed: !valid.spec.dry_run,
         reports: !valid.spec.dry_run,
         resources: valid.spec.resources.as_ref(),
     };

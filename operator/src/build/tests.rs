@@ -148,9 +148,10 @@ fn the_objects_of_a_restore_are_as_agreed() {
     insta::assert_yaml_snapshot!("restore-job", objects.job);
     insta::assert_yaml_snapshot!("restore-network-policies", objects.network_policies);
     let dry = KafkaRestoreSpec { dry_run: true, ..resource.spec.clone() };
-    let arguments =
-        restore(&ValidRestore { spec: &dry, ..valid }, &settings()).job.spec.unwrap().template.spec.unwrap();
-    assert_eq!(arguments.containers[0].args.as_ref().unwrap().last().unwrap(), "--plan-only");
+    let pod = restore(&ValidRestore { spec: &dry, ..valid }, &settings()).job.spec.unwrap().template.spec.unwrap();
+    let container = &pod.containers[0];
+    assert_eq!(container.args.as_ref().unwrap().last().unwrap(), "--plan-only");
+    assert_eq!((&container.liveness_probe, &container.readiness_probe), (&None, &None), "nothing would answer");
 }
 
 #[test]
@@ -171,7 +172,10 @@ fn a_triggered_snapshot_is_that_of_the_schedule() {
         |valid| {
             let job: Job = snapshot_job(valid, &settings(), "backup-20260213-020000");
             let cron_job = backup(valid, &settings()).cron_job.unwrap();
-            assert_eq!(job.spec, cron_job.spec.unwrap().job_template.spec);
+            let mut spec = job.spec.unwrap();
+            let kept = spec.ttl_seconds_after_finished.take();
+            assert_eq!(kept, Some(2_592_000), "no schedule tidies it up");
+            assert_eq!(Some(spec), cron_job.spec.unwrap().job_template.spec);
             assert_eq!(job.metadata.name.as_deref(), Some("backup-20260213-020000"));
         },
     );

@@ -55,6 +55,11 @@ pub async fn reconcile(backup: &KafkaBackup, context: &Arc<Context>) -> Result<A
 async fn carry_out(backup: &KafkaBackup, context: &Arc<Context>, applier: &Applier) -> Result<Dereferenced, Error> {
     // Before anything writes that would have to be deleted.
     deletion::hold(backup, applier).await?;
+    if backup.spec.suspend {
+        // Whatever became of the cluster.
+        let streamer = names::object(&backup.name_any(), Part::Streamer);
+        applier.stop(&streamer, &backup.uid().unwrap_or_default()).await?;
+    }
     let namespace = backup.namespace().unwrap_or_default();
     let spec = &backup.spec;
     let request = request(&namespace, &spec.strimzi_cluster_ref, spec.authentication.as_ref(), Purpose::Backup);
@@ -195,7 +200,7 @@ async fn status(
     let streaming = observe::streaming(deployment.as_ref(), &pods, backup.spec.suspend, &old.streamer);
     let reconciled = super::reconciled(done.as_ref().map(|found| found.kafka.warnings.as_slice()));
     let snapshot_pods = super::list::<Pod>(applier, &super::selector(KIND, &name, Part::Snapshot)).await?;
-    let history = observe::snapshots(&jobs, &snapshot_pods, &old.backup_history);
+    let history = observe::snapshots(&super::since(backup, jobs), &snapshot_pods, &old.backup_history);
     let prunes = scheduled(backup, applier, Part::Prune, prunes(backup)).await?;
     let verifications = scheduled(backup, applier, Part::Verify, backup.spec.verification.is_some()).await?;
     let Scheduled { jobs: verify_jobs, pods: verify_pods, .. } = &verifications;
@@ -260,8 +265,9 @@ async fn scheduled(
     let schedule = schedule.map_err(|source| Error::api(format!("read CronJob {name:?}"), source))?;
     let since = schedule.and_then(|schedule| schedule.metadata.creation_timestamp).map(|time| time.0);
     // Jobs first: what they are said to have come to, their pods have said by then.
-    let jobs = super::list::<Job>(applier, &selector).await?;
-    Ok(Scheduled { jobs, pods: super::list::<Pod>(applier, &selector).await?, since })
+    let jobs = super::since(backup, super::list::<Job>(applier, &selector).await?);
+    let pods = super::since(backup, super::list::<Pod>(applier, &selector).await?);
+    Ok(Scheduled { jobs, pods, since })
 }
 
 /// Ready is who streams what the resource says.

@@ -31,7 +31,7 @@ use crate::api::{CLEANUP, DeletionPolicy, KafkaBackup, KafkaBackupStatus, Outcom
 use crate::build::names::{self, Part};
 use crate::build::{self, StoreKeys, ValidDestroy};
 
-/// How often it is looked how far it is. Pods are not watched.
+/// How often it is looked how far it is, beside what watches tell.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// The schedules that write to the store.

@@ -85,7 +85,9 @@ pub async fn dereference(
 async fn store_keys(client: &Client, namespace: &str, storage: &Storage) -> Result<Option<StoreKeys>, Error> {
     let secrets = storage.secrets();
     if let Some(ca) = secrets.ca {
-        secret(client, namespace, &ca.name, "storage.caSecret").await?;
+        let data = secret(client, namespace, &ca.name, "storage.caSecret").await?;
+        // Without it no pod would start, and none would say why.
+        build::of_key(&ca.name, &ca.key, &data)?;
     }
     let Some(credentials) = secrets.credentials else { return Ok(None) };
     let data = secret(client, namespace, &credentials.name, "storage.credentialsSecret").await?;

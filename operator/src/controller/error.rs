@@ -45,6 +45,16 @@ pub enum Error {
         namespace: String,
     },
 
+    /// The Job of a restore is there already, and another resource had it made.
+    #[error(
+        "there is a Job {name:?} already, of an earlier resource of this name: Kubernetes removes it with that one, in moments; \
+         if it stays, delete it"
+    )]
+    JobOfAnother {
+        /// Its name.
+        name: String,
+    },
+
     /// The API server refuses an object as it is.
     #[error("the API server refuses {what}: {message}")]
     Refused {
@@ -90,6 +100,7 @@ impl Error {
             Self::Invalid(_) | Self::Refused { .. } => "InvalidSpec",
             Self::Credentials(_) | Self::SecretMissing { .. } => "SecretNotFound",
             Self::BackupMissing { .. } => "BackupNotFound",
+            Self::JobOfAnother { .. } => "JobOfAnother",
             Self::Api { .. } => "KubernetesApiFailed",
             Self::Document { .. } => "InternalError",
         }

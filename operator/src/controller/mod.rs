@@ -30,7 +30,7 @@ use std::time::Duration;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ListParams, Patch};
+use kube::api::{ListParams, ObjectMeta, Patch};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -180,6 +180,13 @@ where
     Ok(listed.items)
 }
 
+/// Those of the objects that are not of an earlier resource of the same name: Kubernetes may not have removed them yet, and what
+/// became of them says nothing of this one.
+fn since<K: ResourceExt>(resource: &impl ResourceExt, objects: Vec<K>) -> Vec<K> {
+    let born = |metadata: &ObjectMeta| metadata.creation_timestamp.as_ref().map(|time| time.0);
+    objects.into_iter().filter(|object| born(object.meta()) >= born(resource.meta())).collect()
+}
+
 /// Writes the status of a resource, whole: what is not in it is not there afterwards.
 async fn patch_status<K, S>(applier: &Applier, name: &str, status: &S) -> Result<(), Error>
 where
@@ -205,8 +212,15 @@ mod tests {
     use super::*;
 
     /// Words of Kubernetes and of the streamer, which are read and not told.
-    const THEIRS: [&str; 6] =
-        ["PodScheduled", "FailureTarget", "ContainerCreating", "OOMKilled", "FirstCopy", "NotSelected"];
+    const THEIRS: [&str; 7] = [
+        "PodScheduled",
+        "FailureTarget",
+        "ReplicaFailure",
+        "ContainerCreating",
+        "OOMKilled",
+        "FirstCopy",
+        "NotSelected",
+    ];
 
     #[test]
     fn every_reason_is_documented() {
@@ -239,6 +253,17 @@ mod tests {
             && word.chars().filter(char::is_ascii_lowercase).count() > capitals
             && word.chars().all(|letter| letter.is_ascii_alphabetic())
             && !word.starts_with("Kafka")
+    }
+
+    #[test]
+    fn what_was_made_before_a_resource_is_of_an_earlier_one_of_its_name() {
+        let born = |second: i64| {
+            let time = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::from_second(second).unwrap());
+            let metadata = ObjectMeta { creation_timestamp: Some(time), ..ObjectMeta::default() };
+            k8s_openapi::api::core::v1::Pod { metadata, ..Default::default() }
+        };
+        let kept = since(&born(20), vec![born(19), born(20), born(21)]);
+        assert_eq!(kept, [born(20), born(21)]);
     }
 
     #[test]

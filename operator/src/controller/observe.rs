@@ -31,8 +31,17 @@ pub fn streaming(deployment: Option<&Deployment>, pods: &[Pod], suspended: bool,
         }
         return Verdict::holds(STREAMING, "Streaming", "the streamer follows the topics");
     }
-    let (reason, message) = trouble(pods).unwrap_or(("Starting", "the streamer's pod is not ready yet".to_owned()));
+    let hindrance = trouble(pods).or_else(|| refused(deployment?));
+    let (reason, message) = hindrance.unwrap_or(("Starting", "the streamer's pod is not ready yet".to_owned()));
     Verdict::fails(STREAMING, reason, message)
+}
+
+/// Why a Deployment gets no pod, where Kubernetes refuses to make one: its namespace has a quota, or a policy for pods.
+fn refused(deployment: &Deployment) -> Option<(&'static str, String)> {
+    let mut conditions = deployment.status.as_ref()?.conditions.iter().flatten();
+    let refused = conditions.find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
+    let why = refused.message.as_deref().unwrap_or("it does not say why");
+    Some(("PodRefused", format!("Kubernetes makes no pod of it: {why}")))
 }
 
 /// A streamer that runs and cannot go on.
@@ -271,8 +280,8 @@ pub fn succeeded(pods: &[Pod]) -> Option<&Pod> {
     pods.iter().filter(phase).max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0))
 }
 
-/// Whether a restore is done; `pods` are its own.
-pub fn restored(progress: &RestoreProgress, job: &str, pods: &[Pod]) -> Verdict {
+/// Whether a restore is done, or where that is all that was asked for, its plan; `pods` are its own.
+pub fn restored(progress: &RestoreProgress, is_dry: bool, job: &str, pods: &[Pod]) -> Verdict {
     let said = trouble(pods).map(|(_, message)| message);
     match progress.status {
         Outcome::Completed if progress.plan.is_some() => {
@@ -289,8 +298,8 @@ pub fn restored(progress: &RestoreProgress, job: &str, pods: &[Pod]) -> Verdict 
             Verdict::fails(READY, "RestoreSuspended", "spec.suspend is true; it goes on where it was")
         }
         Outcome::Running => {
-            let message = said.unwrap_or_else(|| "records are being restored".to_owned());
-            Verdict::fails(READY, "RestoreRunning", message)
+            let doing = if is_dry { "the plan is being made" } else { "records are being restored" };
+            Verdict::fails(READY, "RestoreRunning", said.unwrap_or_else(|| doing.to_owned()))
         }
         Outcome::Pending => {
             let message = said.unwrap_or_else(|| "its pod has not started, or is still planning".to_owned());
@@ -327,6 +336,21 @@ mod tests {
         assert_eq!(streaming(Some(&deployment(1)), &[], false, &Reported::default()).reason, "Starting");
         assert_eq!(streaming(None, &[], false, &Reported::default()).reason, "Starting");
         assert_eq!(streaming(Some(&deployment(2)), &[], true, &Reported::default()).reason, "Suspended");
+    }
+
+    #[test]
+    fn a_pod_that_is_refused_is_told_until_there_is_one() {
+        let why = "exceeded quota: must specify limits.cpu";
+        let condition = json!({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": why});
+        let status = json!({"observedGeneration": 2, "conditions": [condition]});
+        let deployment: Deployment =
+            serde_json::from_value(json!({"metadata": {"generation": 2}, "status": status})).unwrap();
+        let verdict = streaming(Some(&deployment), &[], false, &Reported::default());
+        assert_eq!((verdict.holds, verdict.reason), (false, "PodRefused"));
+        assert!(verdict.message.ends_with(why), "{}", verdict.message);
+        let unscheduled = json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]});
+        let verdict = streaming(Some(&deployment), &[pod(unscheduled)], false, &Reported::default());
+        assert_eq!(verdict.reason, "Unschedulable");
     }
 
     #[test]
@@ -402,10 +426,13 @@ mod tests {
     #[test]
     fn a_failed_restore_says_why_and_how_it_goes_on() {
         let failed = json!({"conditions": [{"type": "Failed", "status": "True"}]});
-        let progress = progress("r", Some(&job("x-restore", "2026-02-12T02:00:00Z", failed)), None);
+        let progress = |status| progress("r", Some(&job("x-restore", "2026-02-12T02:00:00Z", status)), None);
+        let running = |is_dry| restored(&progress(json!({"active": 1, "ready": 1})), is_dry, "x-restore", &[]).message;
+        assert_eq!([running(true), running(false)], ["the plan is being made", "records are being restored"]);
         let container = json!({"name": "restore", "ready": false, "restartCount": 0, "image": "", "imageID": "",
             "state": {"terminated": {"exitCode": 2, "message": "error: topic orders is there already"}}});
-        let verdict = restored(&progress, "x-restore", &[pod(json!({"containerStatuses": [container]}))]);
+        let verdict =
+            restored(&progress(failed), false, "x-restore", &[pod(json!({"containerStatuses": [container]}))]);
         assert_eq!(verdict.reason, "RestoreFailed");
         assert!(verdict.message.contains("orders is there already"), "{}", verdict.message);
         assert!(verdict.message.contains("delete Job \"x-restore\""), "{}", verdict.message);

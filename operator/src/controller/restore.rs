@@ -55,6 +55,10 @@ pub async fn reconcile(restore: &KafkaRestore, context: &Arc<Context>) -> Result
 async fn carry_out(restore: &KafkaRestore, context: &Arc<Context>, applier: &Applier) -> Result<Dereferenced, Error> {
     let namespace = restore.namespace().unwrap_or_default();
     let spec = &restore.spec;
+    if spec.suspend {
+        // Whatever became of the cluster and of the KafkaBackup.
+        suspend(restore, applier).await?;
+    }
     let storage = source(&context.client, &namespace, spec).await?;
     let request = request(&namespace, &spec.strimzi_cluster_ref, spec.authentication.as_ref(), purpose(spec));
     let found = dereference(&context.client, &namespace, &request, &storage).await?;
@@ -73,22 +77,32 @@ async fn carry_out(restore: &KafkaRestore, context: &Arc<Context>, applier: &App
     }
     // The pods of a Job cannot change, and need not: they read documents and secrets when they start.
     if !applier.create(&objects.job).await? {
-        suspend(restore, applier, &objects.job).await?;
+        suspend(restore, applier).await?;
     }
     Ok(found)
 }
 
-/// Lets the Job stand still, or go on.
-async fn suspend(restore: &KafkaRestore, applier: &Applier, job: &Job) -> Result<(), Error> {
-    let name = job.name_any();
+/// Lets the Job stand still, or go on, where there is one.
+async fn suspend(restore: &KafkaRestore, applier: &Applier) -> Result<(), Error> {
+    let name = names::object(&restore.name_any(), Part::Restore);
     let failed = |source| Error::api(format!("suspend Job {name:?}"), source);
-    let present = applier.api::<Job>().get_opt(&name).await.map_err(failed)?;
-    let is = present.and_then(|job| job.spec?.suspend).unwrap_or(false);
+    let Some(present) = applier.api::<Job>().get_opt(&name).await.map_err(failed)? else { return Ok(()) };
+    if !is_of(&present, restore) {
+        return Err(Error::JobOfAnother { name });
+    }
+    let is = present.spec.and_then(|spec| spec.suspend).unwrap_or(false);
     if is == restore.spec.suspend {
         return Ok(());
     }
     let patch = Patch::Merge(json!({"spec": {"suspend": restore.spec.suspend}}));
     applier.api::<Job>().patch(&name, &PatchParams::default(), &patch).await.map(drop).map_err(failed)
+}
+
+/// Whether a Job is this resource's. One of an earlier resource of the same name may still be there, and what became of it says
+/// nothing of this one.
+fn is_of(job: &Job, restore: &KafkaRestore) -> bool {
+    let uid = restore.uid().unwrap_or_default();
+    job.owner_references().iter().any(|owner| owner.uid == uid)
 }
 
 /// The restore's id in the store and at the target. Another resource of the same name is another restore.
@@ -134,6 +148,7 @@ async fn status(
     let job_name = names::object(&name, Part::Restore);
     let job = applier.api::<Job>().get_opt(&job_name).await;
     let job = job.map_err(|source| Error::api(format!("read Job {job_name:?}"), source))?;
+    let job = job.filter(|job| is_of(job, restore));
     let pods = super::list::<Pod>(applier, &super::selector(KIND, &name, Part::Restore)).await?;
     let target = restore.spec.point_in_time.as_ref().and_then(|point| point.timestamp.clone());
     let mut progress = observe::progress(&id(restore), job.as_ref(), target);
@@ -141,7 +156,8 @@ async fn status(
         progress.plan = Some(plan(applier, &pods).await?);
     }
     let reconciled = super::reconciled(done.as_ref().map(|found| found.kafka.warnings.as_slice()));
-    let ready = ready(&reconciled, observe::restored(&progress, &job_name, &pods), progress.status);
+    let restored = observe::restored(&progress, restore.spec.dry_run, &job_name, &pods);
+    let ready = ready(&reconciled, restored, progress.status);
     Ok(KafkaRestoreStatus {
         conditions: conditions::updated(
             &old.conditions,
@@ -208,6 +224,20 @@ async fn write(
 mod tests {
     use super::*;
     use crate::api::KafkaBackup;
+
+    #[test]
+    fn only_the_job_of_the_resource_itself_says_how_far_it_is() {
+        let restore: KafkaRestore = serde_norway::from_str(include_str!("../api/testdata/kafka-restore.yaml")).unwrap();
+        let job = |owners: serde_json::Value| {
+            serde_json::from_value::<Job>(json!({"metadata": {"name": "j", "ownerReferences": owners}})).unwrap()
+        };
+        let owner = |uid: &str| {
+            let version = "kafkabackup.com/v1alpha1";
+            json!([{"apiVersion": version, "kind": KIND, "name": "restore-to-dr", "uid": uid}])
+        };
+        assert!(is_of(&job(owner(&restore.uid().unwrap())), &restore));
+        assert!(!is_of(&job(owner("another")), &restore) && !is_of(&job(json!([])), &restore));
+    }
 
     #[test]
     fn a75_a_time_that_is_not_yet_is_refused() {

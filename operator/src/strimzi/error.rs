@@ -247,6 +247,21 @@ pub enum Error {
         not_ready: String,
     },
 
+    /// The listener has a certificate of its own, and nothing tells it.
+    #[error(
+        "listener {listener} of {place} has a certificate of its own (configuration.brokerCertChainAndKey), and the cluster does \
+         not tell it in status.listeners{not_ready}: wait until Strimzi has put the cluster right, or name another listener in \
+         spec.strimziClusterRef.listenerName"
+    )]
+    CertificateMissing {
+        /// The cluster.
+        place: Place,
+        /// The listener.
+        listener: String,
+        /// What the cluster says of itself; begins with a space and a parenthesis, or is empty.
+        not_ready: String,
+    },
+
     /// The API server did not answer, or not with what was asked for.
     #[error("{what}{way_out}")]
     Api {
@@ -267,6 +282,7 @@ impl Error {
             Self::ClusterMissing { .. } => "ClusterNotFound",
             Self::ListenerMissing { .. } | Self::NoListener { .. } => "ListenerNotFound",
             Self::AddressMissing { .. } => "ListenerWithoutAddress",
+            Self::CertificateMissing { .. } => "ListenerWithoutCertificate",
             Self::AuthenticationMissing { .. } => "AuthenticationRequired",
             Self::AuthenticationDiffers { .. } | Self::AuthenticationUnknown { .. } | Self::UserDiffers { .. } => {
                 "AuthenticationMismatch"

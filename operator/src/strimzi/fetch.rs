@@ -123,7 +123,7 @@ impl Strimzi {
         let trusted = trust::trust(&at, &found)?;
         let keys: Vec<_> = trusted.keys.iter().map(String::as_str).collect();
         expiries.extend(Expiry::of("cluster-ca", &at, &found, &keys));
-        let certificates = choice.own_certificates().to_vec();
+        let certificates = choice.own_certificates()?.to_vec();
         let digest = trust::digest(&found, &certificates);
         Ok(Some((Trust { certificates, ..trusted }, digest)))
     }
@@ -266,11 +266,6 @@ pub(super) fn warnings(choice: Choice<'_>, told: bool, tls: Option<&Trust>) -> V
     if tls.is_none() {
         warnings
             .push(format!("listener {listener} of {place} does not encrypt: records pass the network in the clear"));
-    }
-    if choice.has_own_certificate() && choice.own_certificates().is_empty() {
-        warnings.push(format!(
-            "listener {listener} of {place} has a certificate of its own, and the status does not tell it"
-        ));
     }
     if choice.wants().is_none() && kafka.spec.kafka.authorization.is_some() {
         warnings.push(format!(

@@ -88,24 +88,34 @@ impl Choice<'_> {
         Ok((format!("{service}.{}.svc:{}", cluster.namespace, listener.port), false))
     }
 
-    /// Whether the CAs of the cluster did not sign its certificate.
-    pub fn has_own_certificate(&self) -> bool {
-        self.listener.configuration.broker_cert_chain_and_key.is_some()
+    /// Its own certificate, as the status tells it, where the CAs of the cluster did not sign it.
+    ///
+    /// # Errors
+    /// [`Error::CertificateMissing`] where the status does not tell it. Pods that know it already go on; without it they would
+    /// trust no broker.
+    pub fn own_certificates(&self) -> Result<&[String], Error> {
+        if self.listener.configuration.broker_cert_chain_and_key.is_none() {
+            return Ok(&[]);
+        }
+        let told = self.kafka.addresses(&self.listener.name).map(|status| status.certificates.as_slice());
+        told.filter(|told| !told.is_empty()).ok_or_else(|| Error::CertificateMissing {
+            place: self.kafka.place(),
+            listener: self.listener.name.clone(),
+            not_ready: self.not_ready(),
+        })
     }
 
-    /// Its own certificate, as the status tells it, where the CAs of the cluster did not sign it.
-    pub fn own_certificates(&self) -> &[String] {
-        let told = self.kafka.addresses(&self.listener.name).filter(|_| self.has_own_certificate());
-        told.map_or(&[], |status| &status.certificates)
+    /// What the cluster says of itself where it is not ready, in parentheses after a space; else nothing.
+    fn not_ready(&self) -> String {
+        not_ready(&self.kafka.status.conditions).map(|why| format!(" ({why})")).unwrap_or_default()
     }
 
     fn address_missing(&self) -> Error {
-        let not_ready = not_ready(&self.kafka.status.conditions).map(|why| format!(" ({why})"));
         Error::AddressMissing {
             place: self.kafka.place(),
             listener: self.listener.name.clone(),
             kind: self.listener.r#type.clone(),
-            not_ready: not_ready.unwrap_or_default(),
+            not_ready: self.not_ready(),
         }
     }
 }

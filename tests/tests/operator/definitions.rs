@@ -190,3 +190,26 @@ fn what_may_change_is_taken_and_defaults_are_filled_in() -> Result<()> {
     assert!(listed.contains("kafkabackup.kafkabackup.com/b") && listed.contains("CLUSTER"), "{listed}");
     Ok(())
 }
+
+#[test]
+fn a_snapshot_that_failed_is_not_shown_as_the_last_that_was_made() -> Result<()> {
+    let plane = plane()?;
+    let (kubectl, namespace) = (plane.kubectl(), plane.namespace("columns")?);
+    kubectl.apply(&namespace, &backup("b").to_string())?;
+    let snapshot = |status: &str, day: u32| {
+        let then = format!("2026-02-{day}T02:00:09Z");
+        json!({"id": status, "status": status, "completionTime": then})
+    };
+    // What stands below the heading of the column.
+    let shown = |history: &[Value]| {
+        let status = json!({"lastBackup": history[0], "backupHistory": history});
+        kubectl.set_status(&namespace, "kafkabackup/b", &status)?;
+        let table = kubectl.run(&["get", "--namespace", &namespace, "kafkabackup/b"])?;
+        let (header, row) = table.split_once('\n').context("two lines")?;
+        let column = header.find("SNAPSHOT").context("the column")?..header.find("AGE").context("the next one")?;
+        anyhow::Ok(row.get(column).unwrap_or_default().trim().to_owned())
+    };
+    assert_eq!(shown(&[snapshot("Failed", 14)])?, "");
+    ensure!(!shown(&[snapshot("Failed", 14), snapshot("Completed", 13)])?.is_empty(), "one was made");
+    Ok(())
+}

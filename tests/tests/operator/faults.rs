@@ -7,7 +7,7 @@ use serde_json::json;
 use strimzi_backup_tests::kubernetes::{ControlPlane, Operator};
 use strimzi_backup_tests::{http, wait};
 
-use crate::definitions::with;
+use crate::definitions::{restore, with};
 use crate::prepare;
 use crate::scene::{Scene, daily};
 use crate::strimzi::{SOON, Strimzi};
@@ -30,6 +30,26 @@ fn a30_pods_get_every_certificate_while_a_ca_is_replaced() -> Result<()> {
     scene.strimzi.secret("shop-cluster-ca-cert", &both)?;
     document(&|text| text.contains("/ca.crt") && text.contains("ca-2026-03-01T00-00-00Z.crt"))?;
     wait::wait_until("another digest at the pods", SOON, || Ok(scene.digest()? != before))?;
+    scene.end()
+}
+
+#[test]
+fn what_is_suspended_stands_still_whatever_became_of_its_cluster() -> Result<()> {
+    let scene = Scene::new("still")?;
+    scene.strimzi.complete()?;
+    scene.apply(&daily())?;
+    let user = json!({"type": "tls", "kafkaUserRef": {"name": "backup"}});
+    let restore = with(restore("again"), "authentication", user);
+    scene.apply(&restore)?;
+    scene.wait("deployment/daily-streamer", |found| found["spec"]["replicas"] == 1)?;
+    scene.wait("job/again-restore", |found| found["spec"]["suspend"] != true)?;
+    scene.run(&["delete", "kafka/shop"])?;
+    scene.told("Reconciled", "ClusterNotFound")?;
+
+    scene.apply(&with(daily(), "suspend", json!(true)))?;
+    scene.apply(&with(restore, "suspend", json!(true)))?;
+    scene.wait("deployment/daily-streamer", |found| found["spec"]["replicas"] == 0)?;
+    scene.wait("job/again-restore", |found| found["spec"]["suspend"] == true)?;
     scene.end()
 }
 

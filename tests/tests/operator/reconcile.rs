@@ -81,6 +81,22 @@ fn a09_a_streamer_that_ends_as_soon_as_it_begins_is_told_at_once() -> Result<()>
 }
 
 #[test]
+fn a_pod_that_kubernetes_refuses_to_make_is_told() -> Result<()> {
+    let scene = Scene::new("unmade")?;
+    let restricted = "pod-security.kubernetes.io/enforce=restricted";
+    scene.kubectl().run(&["label", "namespace", scene.namespace(), restricted])?;
+    scene.strimzi.complete()?;
+    let container = json!({"securityContext": {"allowPrivilegeEscalation": true}});
+    scene.apply(&with(daily(), "template", json!({"container": container})))?;
+    let message = scene.told("Streaming", "PodRefused")?;
+    ensure!(message.contains("allowPrivilegeEscalation"), "{message}");
+    scene.apply(&daily())?;
+    scene.pending_pod("app.kubernetes.io/component=streamer,app.kubernetes.io/instance=daily")?;
+    scene.wait("kafkabackup/daily", |found| condition(found, "Streaming")["reason"] != "PodRefused")?;
+    scene.end()
+}
+
+#[test]
 fn a_backup_says_what_it_waits_for_and_follows_the_cluster() -> Result<()> {
     let scene = Scene::new("waiting")?;
     scene.apply(&backup("daily"))?;
@@ -90,6 +106,11 @@ fn a_backup_says_what_it_waits_for_and_follows_the_cluster() -> Result<()> {
     scene.strimzi.complete()?;
     let message = scene.told("Ready", "AuthenticationRequired")?;
     assert!(message.contains("kind: KafkaUser") && message.contains("name: kafka-backup"), "{message}");
+
+    let trusting = with(daily(), "storage.s3.caSecret", json!({"name": "store"}));
+    scene.apply(&trusting)?;
+    let message = scene.told("Reconciled", "SecretNotFound")?;
+    assert!(message.contains("no key \"ca.crt\"; it has AWS_ACCESS_KEY_ID"), "{message}");
 
     scene.apply(&daily())?;
     scene.wait("deployment/daily-streamer", |_| true)?;
@@ -156,5 +177,30 @@ fn a_restore_becomes_one_job_that_stands_still_when_asked_to() -> Result<()> {
     scene.gone("kafkarestore/again")?;
     scene.gone("job/again-restore")?;
     scene.wait("kafkabackup/daily", |_| true)?;
+    scene.end()
+}
+
+/// An earlier restore that is complete must not pass for the next.
+#[test]
+fn a_restore_does_not_take_the_job_of_an_earlier_one_of_its_name_for_its_own() -> Result<()> {
+    let scene = Scene::new("anew")?;
+    scene.strimzi.complete()?;
+    scene.apply(&daily())?;
+    let user = json!({"type": "tls", "kafkaUserRef": {"name": "backup"}});
+    let restore = with(restore("again"), "authentication", user);
+    scene.apply(&restore)?;
+    let pod = scene.pending_pod("batch.kubernetes.io/job-name=again-restore")?;
+    scene.kubectl().set_status(scene.namespace(), &pod, &json!({"phase": "Succeeded"}))?;
+    scene.wait("kafkarestore/again", |found| found["status"]["restore"]["status"] == "Completed")?;
+
+    // So it is for a moment after each deletion, until Kubernetes has removed what belonged to the resource.
+    scene.run(&["delete", "--cascade=orphan", "kafkarestore/again"])?;
+    scene.apply(&restore)?;
+    let waits = scene.wait("kafkarestore/again", |found| condition(found, "Ready")["reason"] == "JobOfAnother")?;
+    assert_eq!(waits["status"]["restore"]["status"], "Pending");
+    scene.run(&["delete", "job/again-restore"])?;
+    scene.wait("kafkarestore/again", |found| condition(found, "Ready")["reason"] == "RestorePending")?;
+    let uid = scene.wait("kafkarestore/again", |_| true)?["metadata"]["uid"].clone();
+    scene.wait("job/again-restore", |found| found["metadata"]["ownerReferences"][0]["uid"] == uid)?;
     scene.end()
 }
