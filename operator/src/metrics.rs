@@ -45,9 +45,11 @@ pub struct BackupLabels {
     pub name: String,
 }
 
-/// What is told of the prunes and verifications that a backup asks for; nothing of what it does not, or nobody knows.
+/// What is told of a backup, and of the prunes and verifications that it asks for; nothing of what it does not, or nobody knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Upkeep {
+pub struct Figures {
+    /// 1 where a streamer follows the topics, else 0.
+    pub streaming: Option<f64>,
     /// Unix time of the end of the last prune that ended well.
     pub last_prune: Option<f64>,
     /// Unix time at which the one after that is due.
@@ -67,9 +69,10 @@ pub struct Upkeep {
 /// A gauge of each backup.
 type OfBackups = Family<BackupLabels, Gauge<f64, AtomicU64>>;
 
-/// The gauges of [`Upkeep`], by its fields.
+/// The gauges of [`Figures`], by its fields.
 #[derive(Debug, Default)]
 struct Gauges {
+    streaming: OfBackups,
     last_prune: OfBackups,
     prune_due: OfBackups,
     prune_failed: OfBackups,
@@ -81,6 +84,7 @@ struct Gauges {
 
 impl Gauges {
     fn register(&self, registry: &mut Registry) {
+        registry.register("streaming", "1 where a streamer follows the topics", self.streaming.clone());
         let help = "Unix time of the end of the last prune that ended well";
         registry.register("last_prune_timestamp", help, self.last_prune.clone());
         let help = "Unix time at which the prune after the last that ended well is due";
@@ -97,8 +101,9 @@ impl Gauges {
     }
 
     /// Sets what is told, and takes out the rest.
-    fn set(&self, labels: &BackupLabels, told: &Upkeep) {
+    fn set(&self, labels: &BackupLabels, told: &Figures) {
         let each = [
+            (&self.streaming, told.streaming),
             (&self.last_prune, told.last_prune),
             (&self.prune_due, told.prune_due),
             (&self.prune_failed, told.prune_failed),
@@ -131,8 +136,8 @@ pub struct Metrics {
     duration: Histogram,
     expiries: Family<CertificateLabels, Gauge<f64, AtomicU64>>,
     told: Mutex<BTreeMap<CertificateLabels, Instant>>,
-    upkeep: Gauges,
-    kept: Mutex<BTreeMap<BackupLabels, Instant>>,
+    figures: Gauges,
+    stood: Mutex<BTreeMap<BackupLabels, Instant>>,
     /// Seconds from the start of a restore to its end.
     pub restore_duration: Histogram,
     /// 1 while this process is the one that acts.
@@ -152,14 +157,14 @@ impl Default for Metrics {
         let expiries = Family::default();
         let help = "Unix time at which the certificate that a resource uses ends";
         registry.register("certificate_expiry_timestamp", help, expiries.clone());
-        let upkeep = Gauges::default();
-        upkeep.register(registry);
+        let figures = Gauges::default();
+        figures.register(registry);
         // A minute to a week.
         let restore_duration = Histogram::new(exponential_buckets(60.0, 2.0, 14));
         let help = "Seconds from the start of a restore to its end";
         all.sub_registry_with_prefix("strimzi_restore").register("duration_seconds", help, restore_duration.clone());
-        let (told, kept) = (Mutex::default(), Mutex::default());
-        Self { registry: all, reconciliations, duration, expiries, told, upkeep, kept, restore_duration, leader }
+        let (told, stood) = (Mutex::default(), Mutex::default());
+        Self { registry: all, reconciliations, duration, expiries, told, figures, stood, restore_duration, leader }
     }
 }
 
@@ -177,10 +182,10 @@ impl Metrics {
         self.expiries.get_or_create(&labels).set(unix_seconds);
     }
 
-    /// Tells how a backup is kept.
-    pub fn keeps(&self, labels: &BackupLabels, told: &Upkeep) {
-        remember(&self.kept, labels);
-        self.upkeep.set(labels, told);
+    /// Tells how a backup stands.
+    pub fn stands(&self, labels: &BackupLabels, told: &Figures) {
+        remember(&self.stood, labels);
+        self.figures.set(labels, told);
     }
 
     /// Takes out what is of resources that are gone.
@@ -188,8 +193,8 @@ impl Metrics {
         for labels in forgotten(&self.told) {
             self.expiries.remove(&labels);
         }
-        for labels in forgotten(&self.kept) {
-            self.upkeep.set(&labels, &Upkeep::default());
+        for labels in forgotten(&self.stood) {
+            self.figures.set(&labels, &Figures::default());
         }
     }
 
@@ -222,7 +227,7 @@ fn forgotten<L: Clone + Ord>(told: &Mutex<BTreeMap<L, Instant>>) -> Vec<L> {
 mod tests {
     use super::*;
 
-    /// The lines of metrics of upkeep, without what is before the name.
+    /// The lines of metrics of a backup, without what is before the name.
     fn told(metrics: &Metrics) -> Vec<String> {
         let text = metrics.text().unwrap();
         let lines = text.lines().filter_map(|line| line.strip_prefix("strimzi_backup_operator_"));
@@ -230,10 +235,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_of_prunes_and_verifications_is_told_and_no_more() {
+    fn what_is_known_of_a_backup_is_told_and_no_more() {
         let metrics = Metrics::default();
         let daily = BackupLabels { namespace: "kafka".to_owned(), name: "daily".to_owned() };
-        let all = Upkeep {
+        let all = Figures {
+            streaming: Some(0.0),
             last_prune: Some(1.5),
             prune_due: Some(2.5),
             prune_failed: Some(0.0),
@@ -242,9 +248,10 @@ mod tests {
             verification_failed: Some(1.0),
             verification_findings: Some(2.0),
         };
-        metrics.keeps(&daily, &all);
+        metrics.stands(&daily, &all);
         let labels = "{namespace=\"kafka\",name=\"daily\"}";
         let wanted = [
+            format!("streaming{labels} 0.0"),
             format!("last_prune_timestamp{labels} 1.5"),
             format!("prune_due_timestamp{labels} 2.5"),
             format!("prune_failed{labels} 0.0"),
@@ -254,12 +261,12 @@ mod tests {
             format!("verification_findings{labels} 2.0"),
         ];
         assert_eq!(told(&metrics), wanted);
-        metrics.keeps(&daily, &Upkeep { prune_failed: Some(1.0), ..Upkeep::default() });
+        metrics.stands(&daily, &Figures { prune_failed: Some(1.0), ..Figures::default() });
         assert_eq!(told(&metrics), [format!("prune_failed{labels} 1.0")]);
         // As if nobody had told of it for long.
         let long_ago = Instant::now().checked_sub(FORGOTTEN);
         if let Some(long_ago) = long_ago {
-            metrics.kept.lock().unwrap().insert(daily, long_ago);
+            metrics.stood.lock().unwrap().insert(daily, long_ago);
             assert_eq!(told(&metrics), Vec::<String>::new());
         }
     }

@@ -97,7 +97,7 @@ pub struct Metrics {
     pub retired_segments: Counter,
     /// Their bytes.
     pub retired_bytes: Counter,
-    /// Why nothing is retired although something is older than what is kept: 1 at one of the reasons, if any.
+    /// Why nothing is retired although something is older than what is kept, or may be: 1 at one of the reasons, if any.
     pub retention_held: Family<KindLabel, Gauge>,
     /// Upkeep of the log that failed and is tried again, by kind.
     pub upkeep_failures: Family<KindLabel, Counter>,

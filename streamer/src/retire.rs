@@ -31,6 +31,7 @@ use strimzi_backup_format::store::Store;
 use crate::base::{self, Made};
 use crate::budget::Charge;
 use crate::clock::Clock;
+use crate::error::chain;
 use crate::pipeline::produce::Workshop;
 use crate::refine::{self, Limits};
 
@@ -77,7 +78,7 @@ pub enum Outcome {
     Held(Held),
 }
 
-/// Why nothing goes although something is older than what is kept.
+/// Why nothing goes although something is older than what is kept, or may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Held {
     /// What is kept would be shortened by more than half at once.
@@ -91,11 +92,22 @@ pub enum Held {
     Clock(u64),
     /// A restore is under way.
     Restore(RestoreId),
+    /// The last look failed, in these words.
+    Failed(String),
 }
 
 impl Held {
     /// Each name of a reason.
-    pub const REASONS: [&str; 3] = ["Shrinks", "Clock", "Restore"];
+    pub const REASONS: [&str; 4] = ["Shrinks", "Clock", "Restore", "Failed"];
+
+    /// Why nothing goes after a look that came to this; `None` where something may, or nothing is old.
+    pub fn after(look: &Result<Outcome, Error>) -> Option<Self> {
+        match look {
+            Ok(Outcome::Nothing | Outcome::Retire(..)) => None,
+            Ok(Outcome::Held(held)) => Some(held.clone()),
+            Err(error) => Some(Self::Failed(chain(error))),
+        }
+    }
 
     /// The name of the reason, as metrics and the status have it.
     pub const fn reason(&self) -> &'static str {
@@ -103,6 +115,7 @@ impl Held {
             Self::Shrinks { .. } => "Shrinks",
             Self::Clock(_) => "Clock",
             Self::Restore(_) => "Restore",
+            Self::Failed(_) => "Failed",
         }
     }
 }
@@ -127,6 +140,13 @@ impl fmt::Display for Held {
                 write!(
                     f,
                     "the restore {id} is under way; nothing is retired before its end, or seven days after it began"
+                )
+            }
+            Self::Failed(why) => {
+                write!(
+                    f,
+                    "the last look for what is not kept any longer failed: {why}; it is tried once an hour, and nothing is retired \
+                     before one succeeds; `strimzi-backup verify --level 2` says which objects cannot be read"
                 )
             }
         }
@@ -345,7 +365,7 @@ mod tests {
     use super::*;
     use crate::budget::Budget;
     use crate::clock::SystemClock;
-    use crate::metrics::Metrics;
+    use crate::metrics::{KindLabel, Metrics};
     use crate::pipeline::produce::Pool;
 
     /// To keep forty minutes of a log that is complete since an hour ago, by both clocks.
@@ -399,6 +419,22 @@ mod tests {
             };
             assert_eq!(held, is_planned.then(|| Held::Restore(id.clone())));
         }
+    }
+
+    #[test]
+    fn a_look_that_fails_holds_retention_until_one_succeeds() {
+        let (metrics, object) = (Metrics::new(), "snapshots/daily.json".to_owned());
+        let tell = |look: Result<Outcome, Error>| {
+            let held = Held::after(&look);
+            metrics.set_retention_held(held.as_ref().map(Held::reason));
+            (held, metrics.retention_held.get_or_create(&KindLabel::new("Failed")).get())
+        };
+        let source = object_store::Error::NotFound { path: object.clone(), source: "404".into() };
+        let (held, gauge) = tell(Err(Error::Store { object, source }));
+        let told = held.expect("held").to_string();
+        assert!(gauge == 1 && told.contains("failed: read snapshots/daily.json: ") && told.contains("404"), "{told}");
+        assert_eq!(tell(Ok(Outcome::Held(Held::Clock(700_000)))), (Some(Held::Clock(700_000)), 0));
+        assert_eq!(tell(Ok(Outcome::Nothing)), (None, 0));
     }
 
     #[tokio::test]

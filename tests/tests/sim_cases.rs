@@ -20,6 +20,7 @@ use sim::writer::Ending;
 use strimzi_backup_format::ids::TopicName;
 use strimzi_backup_format::manifest::{GapReason, TopicEventKind};
 use strimzi_backup_format::store::faulty::{Decision, Fault, Op};
+use strimzi_backup_streamer::metrics::KindLabel;
 use strimzi_backup_streamer::source::Refusal;
 use strimzi_backup_streamer::stream::Until;
 
@@ -330,6 +331,30 @@ fn a59_checkpoints_that_are_damaged_or_from_the_future_are_ignored() -> Result<(
         let future = folder.clone().join("00000000000000009999-ba7816bf.json.zst");
         world.around.store.put(&future, bytes.clone().into()).await?;
         world.around.store.put(&standing, bytes.slice(..bytes.len() / 2).into()).await?;
+        world.settle().await
+    })
+}
+
+#[test]
+fn a_look_for_what_is_not_kept_that_fails_is_told_until_one_succeeds() -> Result<()> {
+    // It is looked once an hour.
+    const LOOK: u64 = 3_700_000;
+    simulate(|| async {
+        let mut world = world();
+        world.retains = true;
+        world.start("a", None)?;
+        world.pass(60_000).await;
+        let held =
+            |world: &World| world.writers[0].metrics.retention_held.get_or_create(&KindLabel::new("Failed")).get();
+        ensure!(held(&world) == 0, "it fails at once");
+        // What a snapshot that cannot be read needs is not known.
+        let snapshot = object_store::path::Path::from("snapshots/harmed.json");
+        world.around.store.put(&snapshot, "{".into()).await?;
+        world.pass(LOOK).await;
+        ensure!(held(&world) == 1, "no look has failed");
+        world.around.store.delete(&snapshot).await?;
+        world.pass(LOOK).await;
+        ensure!(held(&world) == 0, "it is told still");
         world.settle().await
     })
 }

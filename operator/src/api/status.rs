@@ -77,7 +77,7 @@ pub struct Reported {
     /// streamer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
-    /// Why nothing is retired although something is older than what `retention` keeps. Written by the streamer.
+    /// Why nothing is retired although something is older than what `retention` keeps, or may be. Written by the streamer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention_held: Option<RetentionHeld>,
     /// What is stored. Written by the streamer.
@@ -134,7 +134,7 @@ pub struct GroupsHeld {
 /// Why nothing is retired.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 pub struct RetentionHeld {
-    /// `Shrinks`, `Clock` or `Restore`.
+    /// `Shrinks`, `Clock`, `Restore` or `Failed`.
     pub reason: String,
     /// Why, and the way out.
     pub message: String,

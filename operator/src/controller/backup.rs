@@ -23,7 +23,7 @@ use super::{Context, deletion, observe, schedule, tell};
 use crate::api::{KafkaBackup, KafkaBackupStatus, Reported, TRIGGER, TRIGGER_NOW};
 use crate::build::names::{self, Part};
 use crate::build::{self, Pruner, StoreKeys, Subject, ValidBackup};
-use crate::metrics::{BackupLabels, Upkeep};
+use crate::metrics::{BackupLabels, Figures};
 use crate::strimzi::Purpose;
 
 /// The kind, as errors and labels have it.
@@ -35,7 +35,10 @@ pub const KIND: &str = "KafkaBackup";
 /// Those of [`Error`] that trying again may mend. The others are in the status.
 pub async fn reconcile(backup: &KafkaBackup, context: &Arc<Context>) -> Result<Action, Error> {
     let applier = context.applier(backup);
+    let labels = BackupLabels { namespace: backup.namespace().unwrap_or_default(), name: backup.name_any() };
     if super::is_paused(backup) {
+        // How it stands is not looked at, and what was told of it before must wake nobody.
+        context.metrics.stands(&labels, &Figures::default());
         let old = backup.status.clone().unwrap_or_default();
         let conditions = super::paused(&old.conditions, backup.metadata.generation);
         write(&applier, context, backup, KafkaBackupStatus { conditions, ..ours(old) }).await?;
@@ -43,8 +46,7 @@ pub async fn reconcile(backup: &KafkaBackup, context: &Arc<Context>) -> Result<A
     }
     let done = Box::pin(carry_out(backup, context, &applier)).await;
     let (status, figures) = Box::pin(status(backup, &applier, &done)).await?;
-    let labels = BackupLabels { namespace: backup.namespace().unwrap_or_default(), name: backup.name_any() };
-    context.metrics.keeps(&labels, &figures);
+    context.metrics.stands(&labels, &figures);
     write(&applier, context, backup, status).await?;
     match done {
         Err(error) if error.is_retryable() => Err(error),
@@ -190,7 +192,7 @@ async fn status(
     backup: &KafkaBackup,
     applier: &Applier,
     done: &Result<Dereferenced, Error>,
-) -> Result<(KafkaBackupStatus, Upkeep), Error> {
+) -> Result<(KafkaBackupStatus, Figures), Error> {
     let (old, name) = (backup.status.clone().unwrap_or_default(), backup.name_any());
     let streamer = names::object(&name, Part::Streamer);
     let deployment = applier.api::<Deployment>().get_opt(&streamer).await;

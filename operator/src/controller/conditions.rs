@@ -13,7 +13,8 @@ pub const STREAMING: &str = "Streaming";
 pub const NO_GAPS: &str = "NoGaps";
 /// Whether the offsets of consumer groups are captured; not there before the streamer has told.
 pub const GROUPS_COVERED: &str = "GroupsCovered";
-/// Whether something is older than what is kept, and is not retired; only there with `retention`, once the streamer has told.
+/// Whether something is older than what is kept, or may be, and is not retired; only there with `retention`, once the streamer has
+/// told.
 pub const RETENTION_HELD: &str = "RetentionHeld";
 /// Whether what is stored holds, as the last verification found; only there with `verification`.
 pub const VERIFIED: &str = "Verified";

@@ -92,9 +92,9 @@ pub fn groups_covered(told: &Reported) -> Option<Verdict> {
 }
 
 /// The streamer's reasons to hold retention.
-const HOLDS: [&str; 3] = ["Shrinks", "Clock", "Restore"];
+const HOLDS: [&str; 4] = ["Shrinks", "Clock", "Restore", "Failed"];
 
-/// Whether something that is not kept is not retired; nothing is said before the streamer has told.
+/// Whether something that is not kept, or may not be, is not retired; nothing is said before the streamer has told.
 pub fn retention_held(told: &Reported) -> Option<Verdict> {
     told.reported_at.as_ref()?;
     let Some(held) = &told.retention_held else {

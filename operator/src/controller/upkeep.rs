@@ -1,16 +1,16 @@
-//! Verifications and prunes by a schedule: what verifications found, and what metrics tell of both. Pure.
+//! Verifications and prunes by a schedule: what verifications found, and what metrics tell of both, and of the streamer. Pure.
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 
-use super::conditions::{VERIFIED, Verdict};
+use super::conditions::{STREAMING, VERIFIED, Verdict};
 use super::{observe, schedule};
 use crate::api::{
     JobFailure, KafkaBackupSpec, KafkaBackupStatus, Outcome, Prune, Verification, VerificationStatus, Window,
 };
-use crate::metrics::Upkeep;
+use crate::metrics::Figures;
 
 /// What `strimzi-backup verify --summary-file` writes.
 #[derive(Deserialize)]
@@ -166,10 +166,10 @@ pub struct Since {
     pub verifications: Option<Timestamp>,
 }
 
-/// What metrics tell of the prunes and verifications that a backup asks for. What is due is the first instant of the schedule
-/// after the last success, or after there was a schedule.
-pub fn figures(spec: &KafkaBackupSpec, status: &KafkaBackupStatus, since: Since) -> Upkeep {
-    let mut told = Upkeep::default();
+/// What metrics tell of a backup, and of the prunes and verifications that it asks for. What is due is the first instant of the
+/// schedule after the last success, or after there was a schedule.
+pub fn figures(spec: &KafkaBackupSpec, status: &KafkaBackupStatus, since: Since) -> Figures {
+    let mut told = Figures { streaming: streaming(spec, status), ..Figures::default() };
     if spec.retention.as_ref().is_some_and(|retention| retention.prune_on_schedule) {
         let last = status.last_prune.as_ref().map(|prune| prune.time.0);
         let schedule = spec.schedule.as_ref().filter(|_| !spec.suspend);
@@ -191,6 +191,12 @@ pub fn figures(spec: &KafkaBackupSpec, status: &KafkaBackupStatus, since: Since)
     told
 }
 
+/// Whether a streamer follows the topics, as the condition says. Of one that is suspended nothing: that is somebody's wish.
+fn streaming(spec: &KafkaBackupSpec, status: &KafkaBackupStatus) -> Option<f64> {
+    let told = status.conditions.iter().find(|condition| condition.type_ == STREAMING).filter(|_| !spec.suspend);
+    told.map(|condition| flag(condition.status == "True"))
+}
+
 fn unix_seconds(instant: Timestamp) -> f64 {
     instant.as_duration().as_secs_f64()
 }
@@ -203,6 +209,7 @@ fn flag(is_so: bool) -> f64 {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::conditions;
     use super::super::observe::JOB_NAME;
     use super::*;
     use crate::api::KafkaBackup;
@@ -336,12 +343,12 @@ mod tests {
         let spec = asked(|backup| backup["spec"]["verification"] = json!({"cron": "0 4 * * *"}));
         let since = Since { prunes: Some(at("2026-02-10T12:00:00Z")), verifications: Some(at("2026-02-10T12:00:00Z")) };
         let new = figures(&spec, &KafkaBackupStatus::default(), since);
-        let wanted = Upkeep {
+        let wanted = Figures {
             prune_due: Some(unix_seconds(at("2026-02-11T02:00:00Z"))),
             prune_failed: Some(0.0),
             verification_due: Some(unix_seconds(at("2026-02-11T04:00:00Z"))),
             verification_failed: Some(0.0),
-            ..Upkeep::default()
+            ..Figures::default()
         };
         assert_eq!(new, wanted);
 
@@ -361,6 +368,22 @@ mod tests {
     }
 
     #[test]
+    fn whether_a_backup_streams_is_told_unless_it_is_suspended() {
+        let told = |spec: &KafkaBackupSpec, verdict: Verdict| {
+            let conditions = conditions::updated(&[], &[verdict], Some(1), Timestamp::UNIX_EPOCH);
+            let status = KafkaBackupStatus { conditions, ..KafkaBackupStatus::default() };
+            figures(spec, &status, Since::default()).streaming
+        };
+        let mut spec = asked(|_| {});
+        assert_eq!(told(&spec, Verdict::holds(STREAMING, "Streaming", "")), Some(1.0));
+        for reason in ["Starting", "BackupUnusable", "StoreFailing"] {
+            assert_eq!(told(&spec, Verdict::fails(STREAMING, reason, "")), Some(0.0), "{reason}");
+        }
+        spec.suspend = true;
+        assert_eq!(told(&spec, Verdict::fails(STREAMING, "Suspended", "")), None);
+    }
+
+    #[test]
     fn nothing_is_due_of_what_is_suspended_and_nothing_is_told_of_what_is_not_asked_for() {
         let since = Since { prunes: Some(Timestamp::UNIX_EPOCH), verifications: Some(Timestamp::UNIX_EPOCH) };
         let spec = asked(|backup| {
@@ -373,6 +396,6 @@ mod tests {
             backup["spec"]["verification"] = Value::Null;
             backup["spec"]["retention"] = Value::Null;
         });
-        assert_eq!(figures(&spec, &KafkaBackupStatus::default(), since), Upkeep::default());
+        assert_eq!(figures(&spec, &KafkaBackupStatus::default(), since), Figures::default());
     }
 }

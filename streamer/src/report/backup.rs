@@ -135,7 +135,7 @@ struct Window {
     until: Option<String>,
 }
 
-/// Why nothing is retired although something is older than what is kept.
+/// Why nothing is retired although something is older than what is kept, or may be.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct RetentionHeld {
     reason: &'static str,
@@ -266,6 +266,20 @@ mod tests {
           "reportedBy": "daily-streamer-x"
         }
         "#);
+    }
+
+    #[test]
+    fn what_holds_retention_is_told_in_its_words_as_soon_as_it_does_and_no_longer() {
+        let protected = Protected::of(&state());
+        let told = |retention: Option<Held>| {
+            Streaming::of(&protected, Hindered { trouble: None, retention }, TimestampMs::new(130_000), "x")
+        };
+        let (failed, nothing) = (told(Some(Held::Failed("read snapshots/a.json".to_owned()))), told(None));
+        assert!(failed.matter() != nothing.matter());
+        let held = serde_json::to_value(&failed).expect("JSON")["retentionHeld"].clone();
+        assert_eq!(held["reason"], "Failed");
+        assert!(held["message"].as_str().is_some_and(|words| words.contains("read snapshots/a.json")), "{held}");
+        assert!(serde_json::to_value(&nothing).expect("JSON").get("retentionHeld").is_none());
     }
 
     #[test]

@@ -225,21 +225,29 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         self.upkeep.job = Some(AbortOnDropHandle::new(tokio::spawn(work)));
     }
 
+    /// Takes what a look for what is not kept any longer has come to, and tells what holds it.
+    fn end_look(&mut self, look: Result<Outcome, retire::Error>, began: TimestampMs) {
+        let held = Held::after(&look);
+        self.parts.metrics.set_retention_held(held.as_ref().map(Held::reason));
+        self.parts.status.retention_held(held);
+        match look {
+            Ok(outcome) => {
+                self.upkeep.made_since = Some(began);
+                self.take_outcome(outcome);
+            }
+            Err(error) => self.upkeep_failed("retire", &error),
+        }
+    }
+
     fn take_outcome(&mut self, outcome: Outcome) {
-        let held = match outcome {
-            Outcome::Nothing => None,
+        match outcome {
+            Outcome::Nothing => {}
             Outcome::Retire(retired, emptied) => {
                 (self.pending.retired, self.upkeep.uncommitted) = (Some(*retired), true);
                 self.upkeep.emptied = emptied;
-                None
             }
-            Outcome::Held(held) => Some(held),
-        };
-        if let Some(held) = &held {
-            tracing::warn!(reason = held.reason(), "{held}");
+            Outcome::Held(held) => tracing::warn!(reason = held.reason(), "{held}"),
         }
-        self.parts.metrics.set_retention_held(held.as_ref().map(Held::reason));
-        self.parts.status.retention_held(held);
     }
 
     /// Takes what has come of a job.
@@ -254,11 +262,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 self.parts.writer.sealed(done);
                 self.upkeep.unlisted = true;
             }
-            Done::Retired(Ok(outcome), began) => {
-                self.upkeep.made_since = Some(began);
-                self.take_outcome(outcome);
-            }
-            Done::Retired(Err(error), _) => self.upkeep_failed("retire", &error),
+            Done::Retired(look, began) => self.end_look(look, began),
             Done::Refined(Err(error), _) => {
                 self.upkeep_failed("refine", &error);
                 self.upkeep.refine = Instant::now() + AFTER_FAILURE;

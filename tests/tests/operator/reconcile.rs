@@ -22,6 +22,9 @@ const OBJECTS: [&str; 9] = [
     "podmonitor/daily-streamer",
 ];
 
+/// Chooses the pods of its streamer.
+const STREAMER: &str = "app.kubernetes.io/component=streamer,app.kubernetes.io/instance=daily";
+
 #[test]
 fn a77_a_backup_becomes_its_objects_and_takes_them_with_it() -> Result<()> {
     let scene = Scene::new("whole")?;
@@ -67,7 +70,7 @@ fn a09_a_streamer_that_ends_as_soon_as_it_begins_is_told_at_once() -> Result<()>
     let scene = Scene::new("refused")?;
     scene.strimzi.complete()?;
     scene.apply(&daily())?;
-    let pod = scene.pending_pod("app.kubernetes.io/component=streamer,app.kubernetes.io/instance=daily")?;
+    let pod = scene.pending_pod(STREAMER)?;
     scene.told("Streaming", "Starting")?;
     // Of the Deployment nothing changes.
     let ended = json!({"exitCode": 4, "message": "error: another backup lies under the prefix"});
@@ -77,6 +80,32 @@ fn a09_a_streamer_that_ends_as_soon_as_it_begins_is_told_at_once() -> Result<()>
     scene.kubectl().set_status(scene.namespace(), &pod, &status)?;
     let message = scene.told("Streaming", "BackupUnusable")?;
     ensure!(message.contains("ended with 4: error: another backup lies under the prefix"), "{message}");
+    // Nobody ever scraped it: that it does not stream, the operator alone tells.
+    scene.metric("streaming", "0.0")?;
+    scene.end()
+}
+
+/// Nobody runs pods here: what the kubelet would say of one is written in its place.
+#[test]
+fn whether_a_streamer_follows_is_told_until_the_backup_is_paused_or_suspended() -> Result<()> {
+    let scene = Scene::new("follows")?;
+    scene.strimzi.complete()?;
+    scene.apply(&daily())?;
+    let pod = scene.pending_pod(STREAMER)?;
+    scene.metric("streaming", "0.0")?;
+    let running = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+    scene.kubectl().set_status(scene.namespace(), &pod, &running)?;
+    scene.told("Streaming", "Streaming")?;
+    scene.metric("streaming", "1.0")?;
+
+    scene.run(&["annotate", "kafkabackup/daily", "strimzi.io/pause-reconciliation=true"])?;
+    scene.no_metric("streaming")?;
+    scene.run(&["annotate", "kafkabackup/daily", "strimzi.io/pause-reconciliation-"])?;
+    scene.metric("streaming", "1.0")?;
+
+    scene.apply(&with(daily(), "suspend", json!(true)))?;
+    scene.told("Streaming", "Suspended")?;
+    scene.no_metric("streaming")?;
     scene.end()
 }
 

@@ -95,6 +95,8 @@ fn a76_retention_that_is_held_is_a_condition_and_an_event() -> Result<()> {
     let message = scene.told("RetentionHeld", "Shrinks")?;
     ensure!(message.contains("acknowledgeShrinkTo"), "{message}");
     wait::wait_until("an event that it is held", SOON, || Ok(scene.events("RetentionHeld")? == [message.clone()]))?;
+    say(json!({"reason": "Failed", "message": "the last look failed: read snapshots/a.json"}))?;
+    ensure!(scene.told("RetentionHeld", "Failed")?.contains("snapshots/a.json"), "the condition has its words");
     say(Value::Null)?;
     let backup = scene.wait("kafkabackup/daily", |found| condition(found, "RetentionHeld")["status"] == "False")?;
     ensure!(backup["status"]["retentionHeld"].is_null(), "{backup}");

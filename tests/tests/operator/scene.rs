@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, Operator};
-use strimzi_backup_tests::{chart, wait};
+use strimzi_backup_tests::{chart, http, wait};
 
 use crate::definitions::{backup, with};
 use crate::plane;
@@ -92,6 +92,26 @@ impl<'a> Scene<'a> {
         let found: Value = serde_json::from_str(&found)?;
         let events = found["items"].as_array().context("events")?.iter().filter(|event| event["reason"] == reason);
         Ok(events.filter_map(|event| event["note"].as_str().map(str::to_owned)).collect())
+    }
+
+    /// Waits until the operator tells this of the daily backup.
+    pub(crate) fn metric(&self, name: &str, value: &str) -> Result<()> {
+        let line = format!("{} {value}", self.series(name));
+        wait::wait_until(&line, SOON, || Ok(self.metrics()?.lines().any(|told| told == line)))
+    }
+
+    /// Waits until the operator tells nothing of the kind of the daily backup.
+    pub(crate) fn no_metric(&self, name: &str) -> Result<()> {
+        let series = self.series(name);
+        wait::wait_until(&format!("no {series}"), SOON, || Ok(!self.metrics()?.contains(&series)))
+    }
+
+    fn metrics(&self) -> Result<String> {
+        Ok(http::get(&self.operator.address(), "/metrics")?.body)
+    }
+
+    fn series(&self, name: &str) -> String {
+        format!("strimzi_backup_operator_{name}{{namespace=\"{}\",name=\"daily\"}}", self.namespace())
     }
 
     /// A pod that waits for a node, of those that the labels choose.

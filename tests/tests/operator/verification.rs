@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use strimzi_backup_tests::{http, wait};
+use strimzi_backup_tests::wait;
 
 use crate::definitions::with;
 use crate::scene::{Scene, condition, daily, secrets};
@@ -19,16 +19,6 @@ fn left(findings: u32, unanswered: u32, message: &str) -> String {
     let summary = json!({"level": 3, "findings": findings, "unanswered": unanswered, "objects": 12, "bytes": 7,
         "records": 5, "recoverableFrom": from, "recoverableUntil": "2026-02-13T01:59:59.999Z", "message": message});
     summary.to_string()
-}
-
-/// Waits until the operator tells this of the daily backup.
-fn metric(scene: &Scene, name: &str, value: &str) -> Result<()> {
-    let labels = format!("{{namespace=\"{}\",name=\"daily\"}}", scene.namespace());
-    let line = format!("strimzi_backup_operator_{name}{labels} {value}");
-    wait::wait_until(&line, SOON, || {
-        let text = http::get(&scene.operator.address(), "/metrics")?.body;
-        Ok(text.lines().any(|told| told == line))
-    })
 }
 
 #[test]
@@ -57,7 +47,7 @@ fn verifications_have_a_schedule_of_their_own_and_go_when_nobody_asks_for_them()
     let backup = scene.wait("kafkabackup/daily", |found| !condition(found, "Verified").is_null())?;
     let told = condition(&backup, "Verified");
     ensure!(told["status"] == "Unknown" && told["reason"] == "NotVerifiedYet", "{told}");
-    metric(&scene, "verification_failed", "0.0")?;
+    scene.metric("verification_failed", "0.0")?;
 
     scene.apply(&daily())?;
     scene.gone("cronjob/daily-verify")?;
@@ -83,7 +73,7 @@ fn a25_what_a_verification_finds_is_told_until_one_finds_nothing() -> Result<()>
     let sound = last("a-sound")?;
     ensure!(sound["status"] == "Succeeded" && sound["level"] == 3 && sound["objects"] == 12, "{sound}");
     scene.told("Verified", "EverythingHolds")?;
-    metric(&scene, "verification_findings", "0.0")?;
+    scene.metric("verification_findings", "0.0")?;
 
     // Damage is no other the second time: one pod ends the Job.
     let gone = "1 findings: missing intake/x.parquet: its manifest names it, and it is not there";
@@ -98,7 +88,7 @@ fn a25_what_a_verification_finds_is_told_until_one_finds_nothing() -> Result<()>
     ensure!(harmed["status"] == "Failed" && harmed["findings"] == 1, "{harmed}");
     assert_eq!(harmed["recoverable"], json!({"until": "2026-02-13T01:59:59.999Z"}));
     ensure!(scene.told("Verified", "FindingsFound")?.contains(gone), "the condition names what is gone");
-    metric(&scene, "verification_findings", "1.0")?;
+    scene.metric("verification_findings", "1.0")?;
     let note = format!("Job \"b-harmed\": {gone}");
     wait::wait_until("an event", SOON, || Ok(scene.events("VerificationFailed")? == [note.clone()]))?;
 
@@ -111,13 +101,13 @@ fn a25_what_a_verification_finds_is_told_until_one_finds_nothing() -> Result<()>
     assert_eq!(backup["status"]["verificationFailure"]["message"], "incomplete");
     assert_eq!(backup["status"]["lastVerification"], harmed);
     assert_eq!(condition(&backup, "Verified")["status"], "False");
-    metric(&scene, "verification_failed", "1.0")?;
+    scene.metric("verification_failed", "1.0")?;
 
     scene.end_job("verify", "d-sound", (0, "2026-02-16T02:00:09Z"), &left(0, 0, "everything holds"))?;
     last("d-sound")?;
     scene.told("Verified", "EverythingHolds")?;
     scene.wait("kafkabackup/daily", |found| found["status"]["verificationFailure"].is_null())?;
-    metric(&scene, "verification_findings", "0.0")?;
-    metric(&scene, "verification_failed", "0.0")?;
+    scene.metric("verification_findings", "0.0")?;
+    scene.metric("verification_failed", "0.0")?;
     scene.end()
 }

@@ -11,12 +11,11 @@ use strimzi_backup_tests::chart::{self, Right};
 use super::{read, root};
 
 /// What the alerts use of kube-state-metrics.
-const OF_OTHERS: [&str; 5] = [
+const OF_OTHERS: [&str; 4] = [
     "kube_cronjob_spec_suspend",
     "kube_cronjob_status_last_schedule_time",
     "kube_cronjob_status_last_successful_time",
     "kube_deployment_spec_replicas",
-    "kube_deployment_status_replicas_available",
 ];
 
 const CHART: &str = "charts/strimzi-backup-operator";
