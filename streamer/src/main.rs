@@ -7,6 +7,7 @@ use strimzi_backup_streamer::cli::{self, Arguments};
 use strimzi_backup_streamer::{error, telemetry};
 use tikv_jemallocator::Jemalloc;
 
+mod end;
 mod memory;
 
 #[global_allocator]
@@ -25,11 +26,11 @@ fn main() -> ExitCode {
     let ended = runtime.block_on(cli::run(arguments));
     // Blocked reads of a store or a broker must not hold up the end.
     runtime.shutdown_background();
-    match ended {
-        Ok(()) => ExitCode::from(error::exit::DONE),
+    end::now(match ended {
+        Ok(()) => error::exit::DONE,
         Err(error) => {
             eprintln!("error: {}", error::chain(&error));
-            ExitCode::from(error.exit_code())
+            error.exit_code()
         }
-    }
+    })
 }

@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, OnceLock, mpsc};
@@ -21,6 +21,17 @@ use crate::wait;
 
 /// How many lines of output an error message quotes of each stream.
 const TAIL_LINES: usize = 25;
+
+/// Runs a command to its end: exit code, or minus the signal that ended it, standard output, standard error.
+///
+/// # Errors
+/// Where the process cannot be started.
+pub fn outcome(command: &mut Command) -> Result<(i32, String, String)> {
+    let output = command.output()?;
+    let code = output.status.code().unwrap_or_else(|| -output.status.signal().unwrap_or_default());
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok((code, text(output.stdout), text(output.stderr)))
+}
 
 /// A child process with its output in two files.
 #[derive(Debug)]

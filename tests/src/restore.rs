@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::binary;
 use crate::client::ReadRecord;
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::streamer::Job;
 
 /// A restore document in the making, and the commands run with it.
@@ -98,9 +98,7 @@ impl Restore {
     /// # Errors
     /// Where the process cannot be started.
     pub fn run(&self, arguments: &[&str]) -> Result<(i32, String, String)> {
-        let output = self.command(arguments)?.output()?;
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ok((output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr)))
+        process::outcome(&mut self.command(arguments)?)
     }
 
     /// Restores, insists that it is done, and gives the report.

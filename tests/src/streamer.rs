@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::http;
 use crate::metrics;
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::s3::S3Server;
 use crate::{binary, wait};
 
@@ -156,9 +156,7 @@ impl Job {
     /// # Errors
     /// Where the process cannot be started.
     pub fn run(&self, arguments: &[&str]) -> Result<(i32, String, String)> {
-        let output = self.command(arguments)?.output()?;
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ok((output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr)))
+        process::outcome(&mut self.command(arguments)?)
     }
 
     /// Runs `verify --level 3` and insists that everything holds.

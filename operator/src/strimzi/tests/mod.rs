@@ -344,12 +344,14 @@ fn the_user_to_create_may_do_what_the_documentation_says_and_no_more() {
         .collect();
     let [restore, backup] = documented.as_slice() else { panic!("two users are documented: {documented:?}") };
     assert_eq!(rights(&created(&v0_43(), "v1", Tls, Purpose::Backup)), rights(backup));
-    let all = Purpose::Restore { groups: false, overwrite: true };
+    let all = Purpose::Restore { groups: true, overwrite: true };
     assert_eq!(rights(&created(&v0_43(), "v1", Tls, all)), rights(restore));
 
     let least = rights(&created(&v0_43(), "v1", Tls, Purpose::Restore { groups: false, overwrite: false }));
     let missing: Vec<_> = rights(restore).difference(&least).cloned().collect();
-    assert_eq!(missing, [["topic", "*", "literal", "Delete"].map(str::to_owned)]);
+    let [describe, read] =
+        ["Describe", "Read"].map(|operation| ["group", "*", "literal", operation].map(str::to_owned));
+    assert_eq!(missing, [describe, read, ["topic", "*", "literal", "Delete"].map(str::to_owned)]);
     let groups = rights(&created(&v0_43(), "v1", Tls, Purpose::Restore { groups: true, overwrite: false }));
     assert!(groups.contains(&["group", "*", "literal", "Read"].map(str::to_owned)));
 }
