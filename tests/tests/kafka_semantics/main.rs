@@ -21,7 +21,8 @@ use strimzi_backup_streamer::kafka::{Assignment, Error, Kafka, PartitionFault, S
 use strimzi_backup_tests::client::{Header, Record};
 use strimzi_backup_tests::kafka::KafkaBroker;
 
-const SOON: Duration = Duration::from_secs(20);
+/// Above the 30 s after which metadata is asked for again: a topic that is missing for a moment is found at the latest then.
+const SOON: Duration = Duration::from_secs(60);
 /// Long enough for what must not come, to come.
 const QUIET: Duration = Duration::from_millis(1500);
 
