@@ -140,6 +140,23 @@ fn every_alert_leads_to_its_place_in_the_runbook() -> Result<()> {
 }
 
 #[test]
+fn the_runbook_has_every_reason_why_nothing_streams() -> Result<()> {
+    let text = read("docs/operator.md")?;
+    let (_, rows) = text.split_once("\n| `Streaming` | ").context("the condition is documented in another way now")?;
+    let cells = rows.lines().skip(1).map_while(|row| row.strip_prefix("| | ")?.split(" | ").next());
+    let reasons: BTreeSet<&str> = cells.flat_map(|cell| cell.split(", ")).collect();
+    ensure!(reasons.len() > 8, "reasons are documented in another way now: {reasons:?}");
+    let text = read("docs/runbook.md")?;
+    let mut places = text.split("\n### ");
+    let place = places.find(|place| place.starts_with("StrimziBackupStreamerFailing\n")).context("its place")?;
+    // What is suspended wakes nobody.
+    let missing: Vec<&str> =
+        reasons.into_iter().filter(|reason| *reason != "`Suspended`" && !place.contains(*reason)).collect();
+    ensure!(missing.is_empty(), "docs/runbook.md does not say what to do about {missing:?}");
+    Ok(())
+}
+
+#[test]
 fn every_variable_of_the_operator_is_documented_and_set_by_the_chart() -> Result<()> {
     let (code, documented) = (read("operator/src/cli.rs")?, read("docs/operator.md")?);
     let chart = read(&format!("{CHART}/templates/deployment.yaml"))?;
