@@ -35,6 +35,23 @@ impl Clock for Stopped {
     }
 }
 
+/// Stands still a second later.
+struct Later;
+
+impl Clock for Later {
+    fn now(&self) -> TimestampMs {
+        at(1)
+    }
+
+    fn uuid(&self) -> uuid::Uuid {
+        Stopped.uuid()
+    }
+
+    fn below(&self, bound: u64) -> u64 {
+        Stopped.below(bound)
+    }
+}
+
 fn job() -> Job {
     let text =
         "name: orders-dr\ncluster: {bootstrapServers: 'a:1'}\nstorage: {type: filesystem, filesystem: {path: /b}}";
@@ -254,7 +271,10 @@ async fn of_two_that_ask_at_once_for_the_same_one_both_are_given_it() {
     let store = Store::memory();
     let mut writer = claimed(&store, 0).await;
     let (job, by) = (job(), Some(nonce()));
-    let asked = || run(&store, &job, Request { by, ..request("one") }, &Stopped);
-    let (one, other, ()) = tokio::join!(asked(), asked(), commits(&mut writer, &[(2, 5)]));
-    assert_eq!(one.expect("taken"), other.expect("taken"));
+    let asked = || Request { by, ..request("one") };
+    // What they would create differs: the second is asked for later.
+    let (one, other) = (run(&store, &job, asked(), &Stopped), run(&store, &job, asked(), &Later));
+    let (one, other, ()) = tokio::join!(one, other, commits(&mut writer, &[(2, 5)]));
+    let (one, other) = (one.expect("taken"), other.expect("taken"));
+    assert!(one == other && [at(0), at(1)].contains(&one.snapshot.asked_at), "{one:?}, {other:?}");
 }
