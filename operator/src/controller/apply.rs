@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::CronJob;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::Serialize;
@@ -99,6 +100,22 @@ impl Applier {
         let patch = Patch::Merge(json!({"spec": {"replicas": 0}}));
         let stopped = self.api::<Deployment>().patch(name, &PatchParams::default(), &patch).await;
         stopped.map(drop).map_err(failed)
+    }
+
+    /// Has a CronJob of ours begin no more Jobs; one that is not there, or that the owner `uid` does not own, is left alone.
+    ///
+    /// # Errors
+    /// [`Error::Api`].
+    pub async fn suspend(&self, name: &str, uid: &str) -> Result<(), Error> {
+        let failed = |source| Error::api(format!("suspend CronJob {name:?}"), source);
+        let Some(schedule) = self.api::<CronJob>().get_opt(name).await.map_err(failed)? else { return Ok(()) };
+        let is_ours = schedule.owner_references().iter().any(|owner| owner.uid == uid);
+        if !is_ours || schedule.spec.and_then(|spec| spec.suspend) == Some(true) {
+            return Ok(());
+        }
+        let patch = Patch::Merge(json!({"spec": {"suspend": true}}));
+        let suspended = self.api::<CronJob>().patch(name, &PatchParams::default(), &patch).await;
+        suspended.map(drop).map_err(failed)
     }
 
     /// Removes an object of ours; one that is not there, or that the owner `uid` does not own, is left alone.

@@ -59,8 +59,7 @@ async fn carry_out(backup: &KafkaBackup, context: &Arc<Context>, applier: &Appli
     deletion::hold(backup, applier).await?;
     if backup.spec.suspend {
         // Whatever became of the cluster.
-        let streamer = names::object(&backup.name_any(), Part::Streamer);
-        applier.stop(&streamer, &backup.uid().unwrap_or_default()).await?;
+        stand_still(backup, applier).await?;
     }
     let namespace = backup.namespace().unwrap_or_default();
     let spec = &backup.spec;
@@ -91,6 +90,16 @@ async fn carry_out(backup: &KafkaBackup, context: &Arc<Context>, applier: &Appli
         trigger(backup, applier, &valid, context).await?;
     }
     Ok(found)
+}
+
+/// Ends the streamer, and what the schedule begins, which needs one.
+async fn stand_still(backup: &KafkaBackup, applier: &Applier) -> Result<(), Error> {
+    let (name, uid) = (backup.name_any(), backup.uid().unwrap_or_default());
+    applier.stop(&names::object(&name, Part::Streamer), &uid).await?;
+    for part in [Part::Snapshot, Part::Prune] {
+        applier.suspend(&names::object(&name, part), &uid).await?;
+    }
+    Ok(())
 }
 
 /// Judges the resource with what was found, and with the keys that only prunes have; pure.

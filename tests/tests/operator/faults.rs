@@ -42,6 +42,7 @@ fn what_is_suspended_stands_still_whatever_became_of_its_cluster() -> Result<()>
     let restore = with(restore("again"), "authentication", user);
     scene.apply(&restore)?;
     scene.wait("deployment/daily-streamer", |found| found["spec"]["replicas"] == 1)?;
+    scene.wait("cronjob/daily-snapshot", |found| found["spec"]["suspend"] == false)?;
     scene.wait("job/again-restore", |found| found["spec"]["suspend"] != true)?;
     scene.run(&["delete", "kafka/shop"])?;
     scene.told("Reconciled", "ClusterNotFound")?;
@@ -49,6 +50,7 @@ fn what_is_suspended_stands_still_whatever_became_of_its_cluster() -> Result<()>
     scene.apply(&with(daily(), "suspend", json!(true)))?;
     scene.apply(&with(restore, "suspend", json!(true)))?;
     scene.wait("deployment/daily-streamer", |found| found["spec"]["replicas"] == 0)?;
+    scene.wait("cronjob/daily-snapshot", |found| found["spec"]["suspend"] == true)?;
     scene.wait("job/again-restore", |found| found["spec"]["suspend"] == true)?;
     scene.end()
 }
