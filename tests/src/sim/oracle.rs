@@ -30,7 +30,7 @@ use super::cluster::{Cluster, Fate, Life, Log};
 
 use super::broker::compacts;
 use honesty::{check_honesty, check_unknown};
-use upkeep::{Left, check_base, check_retired, refine, take_one};
+use upkeep::{Left, check_base, check_filing, check_retired, refine, take_one};
 
 /// What accounts for a range of offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -335,6 +335,11 @@ impl Oracle {
         let count = |records: &Records| records.get(key).map_or(0, |records| records.len() as u64);
         let rows = count(&self.records) + count(&self.bases);
         ensure!(position.rows == rows, "{} records are held, its position says {}", rows, position.rows);
+        let live = [&self.records, &self.bases].into_iter().filter_map(|records| records.get(key)).flatten();
+        let (lowest, bound) = (live.map(|(_, record)| record.timestamp).min(), position.lowest_timestamp);
+        let is_bound = |lowest: TimestampMs| bound.is_some_and(|bound| bound <= lowest);
+        ensure!(lowest.is_none_or(is_bound), "a record is of {lowest:?}, and none is said to be before {bound:?}");
+        check_filing(&self.segments, key)?;
         if held.began == TopicEventKind::Recreated && !is_shortened {
             ensure!(first.get() == 0, "a re-created topic's first offset is {first}");
         }

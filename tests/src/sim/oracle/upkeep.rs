@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
 use strimzi_backup_format::ids::{Lineage, PartitionKey, TimestampMs};
-use strimzi_backup_format::manifest::{PartitionStart, Refined, Segment, TopicEventKind};
+use strimzi_backup_format::manifest::{PartitionStart, Refined, Run, Segment, TopicEventKind};
 use strimzi_backup_format::record::Record;
 use strimzi_backup_format::state::{Life, State};
 
@@ -58,6 +58,19 @@ pub(super) fn check_retired(
         ensure!(age.plus_millis(keeps) < before, "{offset} of {age} is retired, and kept is all since {before}");
     }
     Ok(Left::Nothing)
+}
+
+/// Whether the records of a partition are filed under hours that never go back as offsets go up, which retention goes by. In a base
+/// all are filed under one.
+pub(super) fn check_filing(segments: &[Segment], key: &PartitionKey) -> Result<()> {
+    let of_records = segments.iter().filter(|segment| segment.base().is_none() && !segment.holds_groups());
+    let mut runs: Vec<&Run> = of_records.flat_map(|segment| &segment.runs).filter(|run| run.key() == *key).collect();
+    runs.sort_unstable_by_key(|run| run.range);
+    for (run, next) in runs.iter().zip(runs.iter().skip(1)) {
+        let (before, after) = (run.bucket, next.bucket);
+        ensure!(before <= after, "{} is filed under {before}, and {} behind it under {after}", run.range, next.range);
+    }
+    Ok(())
 }
 
 /// Puts what was refined in the place of what it replaces.
