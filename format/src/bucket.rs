@@ -25,8 +25,27 @@ const LAST: i64 = 253_402_300_799_999 / BUCKET_MILLIS;
 
 /// One UTC hour, counted from 1970-01-01T00. Never before 1970, never after the year 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "i64", into = "i64")]
 pub struct Bucket(i64);
+
+/// A number is no bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no bucket: it must be 0 to {LAST}, in hours since 1970-01-01T00, and none is after the year 9999")]
+pub struct NotABucket(i64);
+
+impl TryFrom<i64> for Bucket {
+    type Error = NotABucket;
+
+    fn try_from(hours: i64) -> Result<Self, NotABucket> {
+        if (0..=LAST).contains(&hours) { Ok(Self(hours)) } else { Err(NotABucket(hours)) }
+    }
+}
+
+impl From<Bucket> for i64 {
+    fn from(bucket: Bucket) -> Self {
+        bucket.0
+    }
+}
 
 impl Bucket {
     /// The bucket that `instant` falls in, clamped to the years 1970 to 9999.
@@ -101,6 +120,23 @@ mod tests {
         assert_eq!(Bucket::going_on(TimestampMs::new(i64::MAX), now), Bucket::of(now.plus_millis(1_260_000)));
         assert_eq!(Bucket::of(TimestampMs::new(i64::MIN)).date(), "1970-01-01");
         assert_eq!(Bucket::of(TimestampMs::new(i64::MAX)).date(), "9999-12-31");
+    }
+
+    #[test]
+    fn a60_hours_that_no_calendar_has_are_refused() {
+        let read = |hours: i64| serde_json::from_str::<Bucket>(&hours.to_string());
+        for (hours, date) in [(0, "1970-01-01"), (491_935, "2026-02-13"), (LAST, "9999-12-31")] {
+            let bucket = read(hours).expect("an hour");
+            assert_eq!(
+                (bucket.date().as_str(), serde_json::to_string(&bucket).expect("json")),
+                (date, hours.to_string())
+            );
+            assert!(Bucket::of(bucket.end()) >= bucket);
+        }
+        for hours in [i64::MIN, -1, LAST + 1, i64::MAX] {
+            let error = read(hours).expect_err("no hour").to_string();
+            assert!(error.contains(&format!("{hours} is no bucket")), "{error}");
+        }
     }
 
     #[test]
