@@ -111,6 +111,7 @@ pub fn position(key: &PartitionKey, next: i64) -> PartitionPosition {
         next_offset: Offset::new(next),
         last_record: Some(LastRecord { offset: Offset::new(next - 1), leader_epoch: LeaderEpoch::new(1) }),
         highest_timestamp: Some(at(next - 1)),
+        filed: None,
     }
 }
 

@@ -85,6 +85,7 @@ fn with_topic(state: &mut State, name: &str, description: TopicDescription) {
         next_offset: held.next_offset,
         last_record: held.last_record,
         highest_timestamp: Some(at(99 * 60)),
+        filed: None,
         lowest_timestamp: Some(at(0)),
         rows: 100,
     };
