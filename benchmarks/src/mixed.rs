@@ -109,6 +109,7 @@ fn part(
         next: Offset::new(end),
         last_record: Some(LastRecord { offset: Offset::new(end - 1), leader_epoch: LEADER_EPOCH }),
         highest_timestamp: batch.max_timestamp(),
+        filed: None,
         charged: batch.memory(),
         batches: vec![(Bucket::of(since), batch)],
         offsets: Vec::new(),

@@ -107,5 +107,6 @@ fn position(run: &Run) -> PartitionPosition {
         next_offset: next,
         last_record: Some(LastRecord { offset: Offset::new(next.get() - 1), leader_epoch: run.leader_epoch }),
         highest_timestamp: Some(run.max_timestamp),
+        filed: None,
     }
 }

@@ -1,9 +1,9 @@
 //! Time buckets: which UTC hour a record is filed under.
 //!
 //! A partition's bucket is that of the highest timestamp seen so far in it, never beyond the present plus a small
-//! tolerance, which is larger for who goes on where another has ended. So buckets never go back as offsets go up, and a late
-//! or an absurd timestamp cuts no file. The exact minimum and maximum timestamps of every run say what is really in it; the
-//! bucket is only where it is filed.
+//! tolerance, which is larger for who goes on where another has ended. A record without a timestamp counts as one of the present:
+//! Kafka keeps it by the age of its file, too. So buckets never go back as offsets go up, and a late or an absurd timestamp cuts
+//! no file. The exact minimum and maximum timestamps of every run say what is really in it; the bucket is only where it is filed.
 
 use std::fmt;
 
@@ -23,10 +23,35 @@ const CLOCKS_APART_MILLIS: i64 = 1_200_000;
 /// The last bucket a calendar date exists for: the end of the year 9999.
 const LAST: i64 = 253_402_300_799_999 / BUCKET_MILLIS;
 
+/// The instant by which a record is filed that arrives at `now`: its timestamp, or the present where that is negative, which is
+/// none.
+pub fn filed_by(timestamp: TimestampMs, now: TimestampMs) -> TimestampMs {
+    if timestamp < TimestampMs::new(0) { now } else { timestamp }
+}
+
 /// One UTC hour, counted from 1970-01-01T00. Never before 1970, never after the year 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "i64", into = "i64")]
 pub struct Bucket(i64);
+
+/// A number is no bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no bucket: it must be 0 to {LAST}, in hours since 1970-01-01T00, and none is after the year 9999")]
+pub struct NotABucket(i64);
+
+impl TryFrom<i64> for Bucket {
+    type Error = NotABucket;
+
+    fn try_from(hours: i64) -> Result<Self, NotABucket> {
+        if (0..=LAST).contains(&hours) { Ok(Self(hours)) } else { Err(NotABucket(hours)) }
+    }
+}
+
+impl From<Bucket> for i64 {
+    fn from(bucket: Bucket) -> Self {
+        bucket.0
+    }
+}
 
 impl Bucket {
     /// The bucket that `instant` falls in, clamped to the years 1970 to 9999.
@@ -39,10 +64,23 @@ impl Bucket {
         Self::of(highest.min(now.plus_millis(FUTURE_TOLERANCE_MILLIS)))
     }
 
-    /// The bucket of a partition that is gone on with at `now`, after records up to `highest`: never before the one that they
-    /// were filed under, also where another writer did it whose clock is ahead of this one's.
-    pub fn going_on(highest: TimestampMs, now: TimestampMs) -> Self {
+    /// The bucket of a partition that is gone on with at `now`, after records up to `highest`, the last of which were filed under
+    /// `filed` where that is later: never before the one that they were filed under, also where another writer did it whose clock
+    /// is ahead of this one's.
+    pub fn going_on(highest: TimestampMs, filed: Option<Self>, now: TimestampMs) -> Self {
+        let highest = filed.map_or(highest, |filed| highest.max(filed.start()));
         Self::for_partition(highest, now.plus_millis(CLOCKS_APART_MILLIS))
+    }
+
+    /// This one, where it is later than `highest` says, the highest timestamp of its partition: then only who is told goes on with
+    /// it.
+    pub fn beyond(self, highest: Option<TimestampMs>) -> Option<Self> {
+        Some(self).filter(|filed| Self::of(highest.unwrap_or(TimestampMs::new(0))) < *filed)
+    }
+
+    /// The first instant of the bucket.
+    const fn start(self) -> TimestampMs {
+        TimestampMs::new(self.0 * BUCKET_MILLIS)
     }
 
     /// The first instant after the bucket.
@@ -98,9 +136,26 @@ mod tests {
         let now = TimestampMs::new(1_770_966_000_000);
         assert_eq!(Bucket::for_partition(TimestampMs::new(i64::MAX), now), Bucket::of(now.plus_millis(60_000)));
         assert_eq!(Bucket::for_partition(TimestampMs::new(-1), now).to_string(), "1970-01-01T00");
-        assert_eq!(Bucket::going_on(TimestampMs::new(i64::MAX), now), Bucket::of(now.plus_millis(1_260_000)));
+        assert_eq!(Bucket::going_on(TimestampMs::new(i64::MAX), None, now), Bucket::of(now.plus_millis(1_260_000)));
         assert_eq!(Bucket::of(TimestampMs::new(i64::MIN)).date(), "1970-01-01");
         assert_eq!(Bucket::of(TimestampMs::new(i64::MAX)).date(), "9999-12-31");
+    }
+
+    #[test]
+    fn a60_hours_that_no_calendar_has_are_refused() {
+        let read = |hours: i64| serde_json::from_str::<Bucket>(&hours.to_string());
+        for (hours, date) in [(0, "1970-01-01"), (491_935, "2026-02-13"), (LAST, "9999-12-31")] {
+            let bucket = read(hours).expect("an hour");
+            assert_eq!(
+                (bucket.date().as_str(), serde_json::to_string(&bucket).expect("json")),
+                (date, hours.to_string())
+            );
+            assert!(Bucket::of(bucket.end()) >= bucket);
+        }
+        for hours in [i64::MIN, -1, LAST + 1, i64::MAX] {
+            let error = read(hours).expect_err("no hour").to_string();
+            assert!(error.contains(&format!("{hours} is no bucket")), "{error}");
+        }
     }
 
     #[test]
@@ -109,9 +164,32 @@ mod tests {
         for ahead in [0, 1, 1_199_999, 1_200_000] {
             for highest in [full_hour, full_hour.plus_millis(59_999), TimestampMs::new(i64::MAX)] {
                 let before = Bucket::for_partition(highest, full_hour);
-                let after = Bucket::going_on(highest, full_hour.plus_millis(-ahead));
+                let after = Bucket::going_on(highest, None, full_hour.plus_millis(-ahead));
                 assert!(before <= after, "{ahead} ms: {before}, then {after}");
             }
         }
+    }
+
+    #[test]
+    fn a52_a_record_without_a_timestamp_is_filed_by_the_present_and_so_is_what_follows_it() {
+        let now = TimestampMs::new(1_770_966_000_000);
+        let by = [-1, i64::MIN, 0, 1].map(|millis| filed_by(TimestampMs::new(millis), now).get());
+        assert_eq!(by, [now.get(), now.get(), 0, 1]);
+        let (old, filed) = (TimestampMs::new(1_700_000_000_000), Bucket::of(now));
+        assert_eq!(
+            [old, now, now.plus_millis(BUCKET_MILLIS)].map(|highest| filed.beyond(Some(highest))),
+            [Some(filed), None, None]
+        );
+        assert_eq!((filed.beyond(None), Bucket::of(TimestampMs::new(0)).beyond(None)), (Some(filed), None));
+        let later = now.plus_millis(2 * BUCKET_MILLIS);
+        assert_eq!(Bucket::going_on(old, Some(filed), later), filed);
+        assert_eq!(
+            Bucket::going_on(later, Some(filed), later),
+            Bucket::of(later),
+            "the highest timestamp has gone by it"
+        );
+        // Of a clock that was ahead by years no more counts than of a timestamp that is.
+        let absurd = Bucket::of(TimestampMs::new(i64::MAX));
+        assert_eq!(Bucket::going_on(old, Some(absurd), now), Bucket::of(now.plus_millis(1_260_000)));
     }
 }

@@ -74,6 +74,17 @@ pub enum Error {
     /// The bytes are not what was written: cut short, changed, or no document at all.
     #[error("damaged document: {0}")]
     Damaged(String),
+    /// Nobody could read it: it was not written.
+    #[error(
+        "a {kind} document has {bytes} bytes, and no reader takes more than {MAX_DOCUMENT_BYTES}: it was not written; back fewer \
+         topics up with one job"
+    )]
+    TooLarge {
+        /// Which document.
+        kind: &'static str,
+        /// The bytes of its JSON text.
+        bytes: usize,
+    },
 }
 
 /// A stored document: it says its version and its kind in its first fields.
@@ -167,9 +178,17 @@ fn damaged(error: impl std::fmt::Display) -> Error {
 /// The stored form of a document.
 ///
 /// # Errors
-/// As [`to_json`]; or where zstd refuses, which it does for want of memory only.
+/// As [`to_json`]; [`Error::TooLarge`] where [`unpack`] would refuse it; or where zstd refuses, which it does for want of memory
+/// only.
 pub fn pack<T: Document>(document: &T) -> Result<Bytes, Error> {
-    let mut bytes = zstd::bulk::compress(&to_json(document)?, 3).map_err(damaged)?;
+    pack_json(T::KIND, &to_json(document)?)
+}
+
+fn pack_json(kind: Kind, json: &[u8]) -> Result<Bytes, Error> {
+    if json.len() > MAX_DOCUMENT_BYTES {
+        return Err(Error::TooLarge { kind: kind.as_str(), bytes: json.len() });
+    }
+    let mut bytes = zstd::bulk::compress(json, 3).map_err(damaged)?;
     let digest = Sha256::of(&bytes);
     bytes.extend_from_slice(&SKIPPABLE_MAGIC);
     bytes.extend_from_slice(&32_u32.to_le_bytes());
@@ -266,6 +285,16 @@ mod tests {
         }
         let error = unpack_json(&bomb.finish().expect("finish")).expect_err("too big");
         assert!(error.to_string().contains("unpacks to more than"), "{error}");
+    }
+
+    #[test]
+    fn what_no_reader_would_take_is_not_written() {
+        let text = vec![b' '; MAX_DOCUMENT_BYTES + 1];
+        let error = pack_json(Kind::Checkpoint, &text).expect_err("too large");
+        assert!(matches!(error, Error::TooLarge { kind: "checkpoint", bytes } if bytes == text.len()), "{error}");
+        let stored = pack_json(Kind::Checkpoint, &text[1..]).expect("the largest there is");
+        let read = unpack_json(&stored[..stored.len() - TRAILER_BYTES]).expect("what was written is read");
+        assert_eq!(read.len(), MAX_DOCUMENT_BYTES);
     }
 
     #[test]

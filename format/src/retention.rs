@@ -17,7 +17,7 @@ use crate::ids::{Lineage, Offset, PartitionKey, Sequence, TimestampMs, TopicName
 use crate::job::Retention;
 use crate::manifest::{PartitionStart, Retired, Run, Segment, TopicDescription, TopicEventKind};
 use crate::slice::Ends;
-use crate::state::{Position, State, TopicState, Totals};
+use crate::state::{DESCRIPTIONS_KEPT, Position, State, TopicState, Totals};
 pub use aged::{Aged, AgedSegment};
 
 /// A snapshot, as far as retention is concerned.
@@ -133,6 +133,11 @@ enum KafkaKeeps {
 
 /// What Kafka kept of the records of a topic, at most, at any instant from `since` on.
 fn kafka_keeps(topic: &TopicState, since: TimestampMs) -> KafkaKeeps {
+    // What the topic was like before the oldest that is remembered was forgotten, and may have been kept for longer.
+    let oldest = topic.earlier.first().filter(|_| topic.earlier.len() >= DESCRIPTIONS_KEPT);
+    if oldest.is_some_and(|oldest| since < oldest.until) {
+        return KafkaKeeps::All;
+    }
     let earlier = topic.earlier.iter().filter(|earlier| since < earlier.until).map(|earlier| &earlier.description);
     let of_one = |description: &TopicDescription| {
         let policies = || description.effective("cleanup.policy").unwrap_or_default().split(',').map(str::trim);

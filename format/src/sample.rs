@@ -21,6 +21,7 @@ use crate::manifest::{
     TopicDescription, TopicEvent, TopicEventKind,
 };
 use crate::offset_range::OffsetRange;
+use crate::seal;
 use crate::state::State;
 use crate::store::Store;
 use crate::store::faulty::{FaultControl, FaultyStore};
@@ -110,6 +111,7 @@ pub fn position(key: &PartitionKey, next: i64) -> PartitionPosition {
         next_offset: Offset::new(next),
         last_record: Some(LastRecord { offset: Offset::new(next - 1), leader_epoch: LeaderEpoch::new(1) }),
         highest_timestamp: Some(at(next - 1)),
+        filed: None,
     }
 }
 
@@ -210,4 +212,25 @@ pub async fn commit(writer: &mut LogWriter, draft: Draft) -> Prepared {
     let prepared = prepare(writer, draft);
     writer.commit(&prepared).await.expect("committed");
     prepared
+}
+
+/// The writer of a log in `store` of so many hours, with a record in each, all of them sealed; its newest manifest has a checkpoint.
+pub async fn sealed(store: &Store, hours: i64) -> LogWriter {
+    let mut writer = claimed(store).await;
+    let orders = key("orders", 0, 0);
+    for hour in 0..hours {
+        let (bucket, offsets) = (Bucket::of(at(hour * 3600)), hour..hour + 1);
+        let run = Run { bucket, ..run(&orders, offsets.clone(), 1) };
+        let (epoch, sequence) = (writer.epoch(), writer.next_sequence());
+        let name = SegmentName { shard: Shard::ONLY, epoch, sequence, number: 0, origin: Origin::Cut };
+        let object = layout::segment(&SegmentPlace::Topic(run.topic.clone(), bucket), name);
+        let segments = vec![Segment { object, ..segment(vec![run]) }];
+        commit(&mut writer, Draft { segments, ..captured(&orders, offsets) }).await;
+    }
+    writer.checkpoint().await.expect("written");
+    let order = writer.to_seal(Bucket::of(at(hours * 3600))).expect("hours that are over");
+    writer.sealed(seal::seal(order).await.expect("sealed"));
+    commit(&mut writer, Draft::default()).await;
+    writer.checkpoint().await.expect("written");
+    writer
 }

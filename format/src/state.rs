@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bucket::Bucket;
 use crate::checksum::Sha256;
 use crate::ids::{
     BackupId, Epoch, Lineage, Offset, PartitionId, PartitionKey, Sequence, Shard, TimestampMs, TopicId, TopicName,
@@ -239,6 +240,9 @@ pub struct Position {
     /// The highest timestamp seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highest_timestamp: Option<TimestampMs>,
+    /// The bucket that its records were filed under last, where that is later than the highest timestamp says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filed: Option<Bucket>,
     /// No record held has a lower timestamp; absent where none is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lowest_timestamp: Option<TimestampMs>,

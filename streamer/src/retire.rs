@@ -41,8 +41,11 @@ const CLOCK_TOLERANCE_MILLIS: u64 = 600_000;
 /// How long a restore that has not come to its end keeps everything as it is. Then it counts as given up.
 pub const RESTORE_PINS_MILLIS: i64 = 7 * 86_400_000;
 
-/// Documents read at once.
+/// Snapshots read at once.
 const READS_AT_ONCE: usize = 8;
+
+/// Bucket manifests read at once: one may have some 200,000 runs, and no budget counts what they take in memory.
+const BUCKETS_AT_ONCE: usize = 2;
 
 /// What is looked at.
 #[derive(Debug)]
@@ -234,7 +237,7 @@ async fn glean<C: Clock>(order: &Order<C>, window: TimestampMs, cuts: &Ends) -> 
             let segments = reader::read_bucket(store, state.backup, &bucket).await?;
             Ok::<_, Error>((bucket, segments))
         })
-        .buffered(READS_AT_ONCE);
+        .buffered(BUCKETS_AT_ONCE);
     let mut emptied = Vec::new();
     while let Some((bucket, segments)) = read.try_next().await? {
         let stays = segments.iter().filter(|segment| gleaner.take(segment)).count();
@@ -350,15 +353,18 @@ pub async fn unfinished_restores(store: &Store, now: TimestampMs) -> Result<Vec<
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
-    use strimzi_backup_format::ids::{Offset, Shard, SnapshotId};
-    use strimzi_backup_format::manifest::Frontier;
+    use strimzi_backup_format::ids::{Offset, Shard, SnapshotId, TopicId};
     use strimzi_backup_format::manifest::log::Draft;
-    use strimzi_backup_format::sample::{at, backup, captured, claimed, commit, faulty, key, nonce};
+    use strimzi_backup_format::manifest::{Frontier, TopicEventKind};
+    use strimzi_backup_format::sample::{
+        at, backup, captured, claimed, commit, description, faulty, key, nonce, sealed, topic,
+    };
     use strimzi_backup_format::segment::encode::{Codec, EncodeOptions};
     use strimzi_backup_format::snapshot::Label;
-    use strimzi_backup_format::state::Retirement;
+    use strimzi_backup_format::state::{Life, Retirement, TopicState};
     use strimzi_backup_format::store::faulty::{Decision, Op};
     use tokio::sync::Semaphore;
 
@@ -419,6 +425,29 @@ mod tests {
             };
             assert_eq!(held, is_planned.then(|| Held::Restore(id.clone())));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_bucket_manifests_are_read_at_once_and_no_more() {
+        let (store, control) = faulty();
+        let sealed = sealed(&store, 8).await.sealed_buckets().cloned().expect("sealed");
+        let mut order = an_order(&store).await;
+        order.sealed = Some(Sealed { refined: Some(Sequence::new(99)), ..sealed });
+        let life =
+            Life { topic_id: TopicId::new("1"), began: TopicEventKind::Added, since: at(0), deleted: Some(at(0)) };
+        let gone = TopicState {
+            lives: vec![life],
+            current: BTreeMap::new(),
+            description: description(1),
+            earlier: Vec::new(),
+            selected: Vec::new(),
+        };
+        order.state.topics.insert(topic("orders"), gone);
+        control.set_latency(Duration::from_secs(1));
+        let began = tokio::time::Instant::now();
+        let outcome = glean(&order, at(1), &Ends::new()).await.expect("readable");
+        assert!(matches!(&outcome, Outcome::Retire(_, emptied) if emptied.len() == 8), "{outcome:?}");
+        assert_eq!(began.elapsed().as_secs(), 4, "eight of them, two in each second");
     }
 
     #[test]

@@ -60,8 +60,8 @@ pub enum Error {
         "a fault of this program: its next manifest would break the log. It was not written, and the backup is as it was"
     )]
     Violation(#[from] Violation),
-    /// The document could not be encoded.
-    #[error("encode a manifest")]
+    /// The document could not be encoded, or is larger than any reader takes.
+    #[error("encode a document of the log")]
     Encode(#[from] document::Error),
 }
 
@@ -205,7 +205,7 @@ impl LogWriter {
     /// The next manifest, checked against the log.
     ///
     /// # Errors
-    /// [`Error::Violation`] where the draft does not follow from the log.
+    /// [`Error::Violation`] where the draft does not follow from the log; [`Error::Encode`] where the manifest is too large.
     pub fn prepare(&self, draft: Draft, nonce: Nonce, observed_at: TimestampMs) -> Result<Prepared, Error> {
         self.prepare_with(draft, None, nonce, observed_at)
     }
@@ -308,7 +308,8 @@ impl LogWriter {
     /// nothing but the time that the next start takes.
     ///
     /// # Errors
-    /// [`Error::NotYet`] where it was not written; [`Error::Corrupt`] where other bytes bear its name.
+    /// [`Error::NotYet`] where it was not written; [`Error::Corrupt`] where other bytes bear its name; [`Error::Encode`] where it
+    /// is too large.
     pub async fn checkpoint(&mut self) -> Result<(), Error> {
         let begins = begins(self.sealed.as_ref(), &self.blocks);
         let Some(head) = self.state.head.filter(|head| begins <= head.sequence) else { return Ok(()) };

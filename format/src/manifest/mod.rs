@@ -290,6 +290,9 @@ pub struct PartitionPosition {
     /// The highest timestamp seen, which decides the bucket of what follows; absent before the first record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highest_timestamp: Option<TimestampMs>,
+    /// The bucket that it has come to, where that is later than the highest timestamp says, as after a record without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filed: Option<Bucket>,
 }
 
 /// The last record before a position: with it a leader can say whether its log is still the one that was read.

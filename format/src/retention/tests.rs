@@ -85,6 +85,7 @@ fn with_topic(state: &mut State, name: &str, description: TopicDescription) {
         next_offset: held.next_offset,
         last_record: held.last_record,
         highest_timestamp: Some(at(99 * 60)),
+        filed: None,
         lowest_timestamp: Some(at(0)),
         rows: 100,
     };
@@ -118,6 +119,26 @@ fn a_topic_that_kept_longer_at_a_kept_instant_is_kept_for_that() {
     let of = |window| kept(&state, &key("orders", 0, 0), window);
     assert_eq!(of(at(10 * HOUR)), Kept::From(Bucket::of(at(5 * HOUR))));
     assert_eq!(of(at(12 * HOUR)), Kept::From(Bucket::of(at(11 * HOUR))), "no kept instant saw it");
+}
+
+#[test]
+fn a_topic_that_changed_too_often_for_all_to_be_remembered_is_kept_whole() {
+    let mut state = empty_state();
+    with_topic(&mut state, "orders", described(&[("retention.ms", "3600000")], &[DELETE]));
+    let changes = (0..).zip(0..crate::state::DESCRIPTIONS_KEPT).map(|(minute, _)| crate::state::Earlier {
+        until: at(10 * HOUR + minute * 60),
+        description: described(&[("retention.ms", "7200000")], &[DELETE]),
+    });
+    let changes: Vec<_> = changes.collect();
+    let of = |changes: &[crate::state::Earlier], window| {
+        let mut state = state.clone();
+        state.topics.get_mut(&topic("orders")).expect("there").earlier = changes.to_vec();
+        kept(&state, &key("orders", 0, 0), window)
+    };
+    let (oldest, two_hours) = (at(10 * HOUR), |window: i64| Kept::From(Bucket::of(at(window - 2 * HOUR))));
+    assert_eq!(of(&changes, oldest.plus_millis(-1)), Kept::All, "one before may have been forgotten");
+    assert_eq!(of(&changes, oldest), two_hours(10 * HOUR));
+    assert_eq!(of(&changes[1..], oldest.plus_millis(-1)), two_hours(10 * HOUR - 1), "nothing was forgotten");
 }
 
 fn limits<'a>(cuts: &'a Ends, refined: u64) -> Limits<'a> {

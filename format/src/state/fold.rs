@@ -101,12 +101,14 @@ impl State {
             next_offset: base,
             last_record: None,
             highest_timestamp: None,
+            filed: None,
             lowest_timestamp: None,
             rows: 0,
         });
         held.next_offset = new.next_offset;
         held.last_record = new.last_record;
         held.highest_timestamp = new.highest_timestamp;
+        held.filed = new.filed;
         if let Some((low, rows)) = seen {
             held.lowest_timestamp = Some(held.lowest_timestamp.map_or(low, |held| held.min(low)));
             held.rows = held.rows.saturating_add(rows);

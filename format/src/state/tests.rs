@@ -105,6 +105,7 @@ async fn a_position_keeps_its_first_offset_its_extremes_in_time_and_its_rows() {
         next_offset: Offset::new(10),
         last_record: None,
         highest_timestamp: None,
+        filed: None,
         lowest_timestamp: None,
         rows: 0,
     };
@@ -124,8 +125,14 @@ async fn a_position_keeps_its_first_offset_its_extremes_in_time_and_its_rows() {
     };
     assert_eq!(writer.state().position(&orders), Some(&held));
 
+    let filed = Some(crate::bucket::Bucket::of(at(7200)));
+    let undated = PartitionPosition { filed, ..position(&orders, 21) };
+    commit(&mut writer, Draft { positions: vec![undated], ..Draft::default() }).await;
+    assert_eq!(writer.state().position(&orders), Some(&Position { filed, ..held }));
+
     commit(&mut writer, captured(&orders, 21..22)).await;
     let state = writer.state();
+    assert_eq!(state.positions[&orders].filed, None, "the highest timestamp has gone by it");
     assert_eq!(state.positions[&orders].lowest_timestamp, Some(at(-60)));
     assert_eq!((state.positions[&orders].rows, &state.gaps), (6, &gaps));
     assert_eq!(state.totals, Totals { segments: 2, bytes: 2000, rows: 6, raw_bytes: 6000 });

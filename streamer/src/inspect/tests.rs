@@ -96,6 +96,7 @@ fn log() -> Log {
             next_offset: Offset::new(1_234_574),
             last_record: None,
             highest_timestamp: None,
+            filed: None,
             lowest_timestamp: None,
             rows: 0,
         },

@@ -108,6 +108,7 @@ fn position(part: &PartitionCut) -> PartitionPosition {
         next_offset: part.next,
         last_record: part.last_record,
         highest_timestamp: part.highest_timestamp,
+        filed: part.filed,
     }
 }
 
@@ -256,6 +257,7 @@ mod tests {
             next: Offset::new(next + 1),
             last_record: None,
             highest_timestamp: None,
+            filed: None,
             batches,
             offsets: Vec::new(),
             charged: 0,

@@ -9,7 +9,8 @@
 //! ([`crate::retire`]): nothing goes that the log held at any time within the grace period. Apart from the streamer, whose
 //! credentials need not allow it to delete.
 //!
-//! Invariants: whatever cannot be read, nothing is deleted; manifests, the identity and what restores keep are never deleted.
+//! Invariants: whatever cannot be read, nothing is deleted; nor where it is not known any more what the log named a grace period ago;
+//! manifests, the identity and what restores keep are never deleted.
 
 pub mod plan;
 pub mod report;
@@ -33,8 +34,11 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::retire;
 
-/// Documents read, and objects deleted, at once.
+/// Objects deleted at once.
 const AT_ONCE: usize = 8;
+
+/// Lists of segments read at once: one may have some 200,000 runs, and nothing counts what they take in memory.
+const LISTS_AT_ONCE: usize = 2;
 
 /// A restore reads the log before it keeps its plan: by this much, at most.
 const PLANNING_MILLIS: i64 = 3_600_000;
@@ -106,8 +110,14 @@ pub async fn run(store: &Store, job: &Job, dry_run: bool, clock: &impl Clock) ->
     let cutoff = pinned.into_iter().fold(now.plus_millis(-grace), TimestampMs::min);
     let mut report = Report::new(store, dry_run, now, restores.into_iter().next());
     let Some(then) = reader::open_before(store, &log, cutoff).await? else { return Ok(report) };
+    let keep = match keep(store, &log, &then).await? {
+        Known::All(keep) => keep,
+        Known::Forgotten(object) => {
+            report.forgotten(object, &log.state);
+            return Ok(report);
+        }
+    };
     report.as_of(&then.state, &log.state);
-    let keep = keep(store, &[&log, &then], &then).await?;
     let young = cutoff.min(now.plus_millis(-YOUNG_MILLIS));
     let plan = look(store, &keep, young, &mut report).await?;
     if dry_run {
@@ -118,24 +128,45 @@ pub async fn run(store: &Store, job: &Job, dry_run: bool, clock: &impl Clock) ->
     Ok(report)
 }
 
-/// Everything that one of these logs names.
-async fn keep(store: &Store, logs: &[&Log], then: &Log) -> Result<Keep, Error> {
+/// What the two logs name, as far as that can still be known.
+#[derive(Debug)]
+enum Known {
+    /// All of it.
+    All(Keep),
+    /// This bucket manifest of *then* is gone, and the newest log does not name it any more: an earlier prune, with a shorter grace
+    /// period, has deleted it. Any object may be one that *then* named.
+    Forgotten(String),
+}
+
+/// Everything that the newest log, or the one of *then*, names.
+async fn keep(store: &Store, newest: &Log, then: &Log) -> Result<Known, reader::Error> {
     let mut keep = Keep::new(then);
-    for log in logs {
-        log.group_images().for_each(|object| keep.add(object));
-        log.tail.iter().flat_map(|manifest| manifest.named_segments()).for_each(|segment| {
-            if log.state.holds(segment) {
-                keep.add(&segment.object);
-            }
-        });
-        let listings = log.listings(|_| true, |_| true);
-        listings.iter().for_each(|listing| keep.add(listing.object()));
-        let mut read = futures::stream::iter(&listings).map(|listing| log.read(store, listing)).buffered(AT_ONCE);
-        while let Some(segments) = read.try_next().await? {
-            segments.iter().filter(|segment| log.state.holds(segment)).for_each(|segment| keep.add(&segment.object));
+    // First what must be there: a bucket manifest that this one names was never pruned.
+    add(store, &mut keep, newest).await?;
+    match add(store, &mut keep, then).await {
+        Ok(()) => Ok(Known::All(keep)),
+        Err(reader::Error::Missing { object, .. }) if layout::bucket_manifest_sequence(&object).is_some() => {
+            Ok(Known::Forgotten(object))
         }
+        Err(error) => Err(error),
     }
-    Ok(keep)
+}
+
+/// Adds everything that a log names.
+async fn add(store: &Store, keep: &mut Keep, log: &Log) -> Result<(), reader::Error> {
+    log.group_images().for_each(|object| keep.add(object));
+    log.tail.iter().flat_map(|manifest| manifest.named_segments()).for_each(|segment| {
+        if log.state.holds(segment) {
+            keep.add(&segment.object);
+        }
+    });
+    let listings = log.listings(|_| true, |_| true);
+    listings.iter().for_each(|listing| keep.add(listing.object()));
+    let mut read = futures::stream::iter(&listings).map(|listing| log.read(store, listing)).buffered(LISTS_AT_ONCE);
+    while let Some(segments) = read.try_next().await? {
+        segments.iter().filter(|segment| log.state.holds(segment)).for_each(|segment| keep.add(&segment.object));
+    }
+    Ok(())
 }
 
 /// Lists the store, and plans what goes.
@@ -202,3 +233,6 @@ async fn delete(store: &Store, plan: Vec<Listed>, report: &mut Report) -> Result
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,9 +28,13 @@ pub struct Report {
     /// From which instant on the backup is kept; absent where nothing was ever retired.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_since: Option<TimestampMs>,
-    /// The manifest a grace period ago: what it named, stays. Absent where the log is younger.
+    /// The manifest a grace period ago: what it named, stays. Absent where the log is younger, or it is not known any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Sequence>,
+    /// A bucket manifest that the log named a grace period ago, or when the restore began, and that was pruned when less was kept:
+    /// what else it named then is not known, and nothing goes. Absent where all are there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forgotten: Option<String>,
     /// The restore that is under way, for which things are left as they were when it began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pinned_by: Option<String>,
@@ -99,6 +103,7 @@ impl Report {
             now,
             kept_since: None,
             as_of: None,
+            forgotten: None,
             pinned_by: pinned_by.map(|restore| restore.id.to_string()),
             deleted: Sums::default(),
             by_kind: BTreeMap::new(),
@@ -112,6 +117,11 @@ impl Report {
 
     pub(super) fn as_of(&mut self, then: &State, newest: &State) {
         self.as_of = then.head.map(|head| head.sequence);
+        self.kept_since = newest.retired.map(|retired| retired.before);
+    }
+
+    pub(super) fn forgotten(&mut self, bucket_manifest: String, newest: &State) {
+        self.forgotten = Some(bucket_manifest);
         self.kept_since = newest.retired.map(|retired| retired.before);
     }
 
@@ -179,9 +189,14 @@ impl fmt::Display for Report {
         if let Some(restore) = &self.pinned_by {
             writeln!(f, "pinned      by the restore {restore}, which is under way")?;
         }
-        match self.as_of {
-            Some(sequence) => writeln!(f, "looked at   what manifest {sequence} and the newest do not name")?,
-            None => writeln!(f, "looked at   nothing: the log is younger than the grace period")?,
+        match (self.as_of, &self.forgotten) {
+            (Some(sequence), _) => writeln!(f, "looked at   what manifest {sequence} and the newest do not name")?,
+            (None, Some(object)) => writeln!(
+                f,
+                "looked at   nothing: {object} was pruned when less was kept, and the log named it when the grace period or the \
+                 restore began: what else it named then is not known; this ends by itself as the log grows older"
+            )?,
+            (None, None) => writeln!(f, "looked at   nothing: the log is younger than the grace period")?,
         }
         let verb = if self.dry_run { "would go" } else { "deleted" };
         writeln!(f, "{verb:<11} {}", self.deleted)?;

@@ -82,6 +82,7 @@ pub(super) fn position(next: i64, lowest: i64) -> Position {
         next_offset: Offset::new(next),
         last_record: None,
         highest_timestamp: Some(at(lowest + next)),
+        filed: None,
         lowest_timestamp: Some(at(lowest)),
         rows: next.unsigned_abs(),
     }

@@ -3,7 +3,7 @@
 //! Filled by the one thread that polls the client, emptied by [`Buffers::cut`]. Every assignment gets a slot of its own, so
 //! that an event of an earlier assignment of the same partition cannot be taken for one of the present.
 
-use strimzi_backup_format::bucket::{Bucket, FUTURE_TOLERANCE_MILLIS};
+use strimzi_backup_format::bucket::{self, Bucket, FUTURE_TOLERANCE_MILLIS};
 use strimzi_backup_format::groups::{self, OffsetRow};
 use strimzi_backup_format::ids::{LeaderEpoch, Offset, PartitionKey, TimestampMs};
 use strimzi_backup_format::manifest::{BehindReason, LastRecord};
@@ -61,6 +61,8 @@ pub struct PartitionCut {
     pub last_record: Option<LastRecord>,
     /// The highest timestamp seen.
     pub highest_timestamp: Option<TimestampMs>,
+    /// The bucket it has come to, where that is later than the highest timestamp says.
+    pub filed: Option<Bucket>,
     /// The records in order, with the bucket each batch is filed under; none of `__consumer_offsets`.
     pub batches: Vec<(Bucket, Batch)>,
     /// What consumer groups have committed, in order; of `__consumer_offsets` alone.
@@ -159,6 +161,8 @@ pub struct Start {
     pub last_record: Option<LastRecord>,
     /// The highest timestamp seen before.
     pub highest_timestamp: Option<TimestampMs>,
+    /// The bucket it had come to, where that is later than the highest timestamp says.
+    pub filed: Option<Bucket>,
     /// What it is known to be captured up to.
     pub until: Option<TimestampMs>,
 }
@@ -198,7 +202,7 @@ impl Buffers {
     pub fn open(&mut self, start: Start) -> u32 {
         let highest = start.highest_timestamp.unwrap_or(TimestampMs::new(0));
         // Not simply that of the highest: one record of the far future would file all that come after under its hour.
-        let bucket = Bucket::going_on(highest, self.now.unwrap_or(highest));
+        let bucket = Bucket::going_on(highest, start.filed, self.now.unwrap_or(highest));
         self.slots.insert(Box::new(Slot {
             holds_groups: start.key.topic.is_consumer_offsets(),
             key: start.key,
@@ -267,10 +271,12 @@ impl Buffers {
         }
         let highest = slot.highest.map_or(record.timestamp, |highest| highest.max(record.timestamp));
         slot.highest = Some(highest);
-        // What is dated into the future is filed under the present, and that moves on, also while nothing is cut.
-        let present = now.map_or(highest, |now| now.plus_millis(FUTURE_TOLERANCE_MILLIS));
-        if highest.min(present) >= slot.bucket_end {
-            slot.roll(highest, now);
+        // What has no timestamp is of the present. What is dated into the future is filed under it, and it moves on, also while
+        // nothing is cut.
+        let by = now.map_or(highest, |now| highest.max(bucket::filed_by(record.timestamp, now)));
+        let present = now.map_or(by, |now| now.plus_millis(FUTURE_TOLERANCE_MILLIS));
+        if by.min(present) >= slot.bucket_end {
+            slot.roll(by, now);
         }
         let raw = if slot.holds_groups { slot.decode(record) } else { slot.append(record) };
         slot.next = record.offset.next();
@@ -389,8 +395,8 @@ impl Buffers {
 }
 
 impl Slot {
-    fn roll(&mut self, highest: TimestampMs, now: Option<TimestampMs>) {
-        let bucket = Bucket::for_partition(highest, now.unwrap_or(highest)).max(self.bucket);
+    fn roll(&mut self, by: TimestampMs, now: Option<TimestampMs>) {
+        let bucket = Bucket::for_partition(by, now.unwrap_or(by)).max(self.bucket);
         self.bucket_end = bucket.end();
         if bucket != self.bucket {
             self.close_batch();
@@ -438,6 +444,7 @@ impl Slot {
             next: self.next,
             last_record: self.last_record,
             highest_timestamp: self.highest,
+            filed: self.bucket.beyond(self.highest),
             batches: std::mem::take(&mut self.closed),
             offsets: std::mem::take(&mut self.offsets),
             charged: std::mem::take(&mut self.charged),
@@ -468,22 +475,22 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a52_after_a_record_of_the_far_future_a_partition_goes_on_under_the_present() {
+    /// A partition that was read up to offset 5.
+    fn start(highest_timestamp: Option<TimestampMs>, filed: Option<Bucket>) -> Start {
+        let (key, offset) = (key("orders", 0, 0), Offset::new(5));
+        Start { key, offset, last_record: None, highest_timestamp, filed, until: None }
+    }
+
+    /// What is cut after records that came so many seconds after the start, each with its timestamp.
+    fn cut_of(start: Start, records: &[(i64, TimestampMs)]) -> PartitionCut {
         let mut buffers = Buffers::default();
-        buffers.set_now(at(0));
-        let slot = buffers.open(Start {
-            key: key("orders", 0, 0),
-            offset: Offset::new(5),
-            last_record: None,
-            highest_timestamp: Some(TimestampMs::new(i64::MAX)),
-            until: None,
-        });
-        for (offset, seconds) in [(5, 0), (6, 7_200)] {
-            buffers.set_now(at(seconds));
+        buffers.set_now(at(records[0].0));
+        let slot = buffers.open(start);
+        for (offset, (seconds, timestamp)) in (5..).zip(records) {
+            buffers.set_now(at(*seconds));
             let record = RecordRef {
                 offset: Offset::new(offset),
-                timestamp: at(seconds),
+                timestamp: *timestamp,
                 timestamp_type: TimestampType::CreateTime,
                 leader_epoch: LeaderEpoch::new(1),
                 key: None,
@@ -492,8 +499,36 @@ mod tests {
             };
             buffers.record(slot, &record);
         }
-        let parts = buffers.cut();
-        let filed: Vec<Bucket> = parts[0].batches.iter().map(|(bucket, _)| *bucket).collect();
-        assert_eq!(filed, [0, 7_200].map(|seconds| Bucket::of(at(seconds))));
+        buffers.cut().remove(0)
+    }
+
+    fn filed(part: &PartitionCut) -> Vec<Bucket> {
+        part.batches.iter().map(|(bucket, _)| *bucket).collect()
+    }
+
+    fn hour(number: i64) -> Bucket {
+        Bucket::of(at(number * 3600))
+    }
+
+    #[test]
+    fn a52_after_a_record_of_the_far_future_a_partition_goes_on_under_the_present() {
+        let start = start(Some(TimestampMs::new(i64::MAX)), None);
+        let part = cut_of(start, &[(0, at(0)), (7_200, at(7_200))]);
+        assert_eq!((filed(&part), part.filed), (vec![hour(0), hour(2)], None));
+    }
+
+    #[test]
+    fn a52_records_without_a_timestamp_are_filed_under_the_hour_of_their_arrival() {
+        let none = TimestampMs::new(-1);
+        let part = cut_of(start(None, None), &[(0, none), (60, none), (7_200, none), (7_260, at(-86_400))]);
+        let (first, second) = (&part.batches[0].1, &part.batches[1].1);
+        assert_eq!((filed(&part), first.rows(), second.rows()), (vec![hour(0), hour(2)], 2, 2));
+        assert_eq!((part.highest_timestamp, part.filed), (Some(at(-86_400)), Some(hour(2))));
+        // Whoever reads on goes on from there, and tells it in turn, until the timestamps have gone by it.
+        let on = start(part.highest_timestamp, part.filed);
+        let part = cut_of(on.clone(), &[(10_800, at(-80_000))]);
+        assert_eq!((filed(&part), part.filed), (vec![hour(2)], Some(hour(2))));
+        let part = cut_of(on, &[(10_800, at(10_800))]);
+        assert_eq!((filed(&part), part.filed), (vec![hour(3)], None));
     }
 }

@@ -180,7 +180,8 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 self.parts.metrics.checkpoints.inc();
                 Ok(true)
             }
-            Err(error @ log::Error::NotYet { .. }) => {
+            // Nor one that is too large: what was committed is in the log all the same.
+            Err(error @ (log::Error::NotYet { .. } | log::Error::Encode(_))) => {
                 self.parts.metrics.store_failed("checkpoint", &"checkpoint", &error, self.parts.clock.now());
                 Ok(false)
             }

@@ -304,7 +304,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         };
         let was_there = begin == Begin::Appeared && offset > Offset::new(0);
         let until = self.inherited.get(&key).copied().filter(|_| !was_there);
-        Some(Start { key, offset, last_record: None, highest_timestamp: None, until })
+        Some(Start { key, offset, last_record: None, highest_timestamp: None, filed: None, until })
     }
 
     pub(super) async fn log_starts(&self, keys: &[PartitionKey]) -> Option<BTreeMap<TopicPartition, Offset>> {
@@ -473,5 +473,6 @@ fn first_position(start: &Start) -> PartitionPosition {
         next_offset: start.offset,
         last_record: start.last_record,
         highest_timestamp: start.highest_timestamp,
+        filed: start.filed,
     }
 }

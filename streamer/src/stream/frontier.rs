@@ -89,6 +89,7 @@ pub(super) fn ledger(state: &State) -> BTreeMap<PartitionKey, Start> {
         offset: position.next_offset,
         last_record: position.last_record,
         highest_timestamp: position.highest_timestamp,
+        filed: position.filed,
         until: until(key),
     });
     starts.map(|start| (start.key.clone(), start)).collect()

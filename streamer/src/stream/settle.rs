@@ -150,6 +150,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
                 start.offset = part.next;
                 start.last_record = part.last_record;
                 start.highest_timestamp = part.highest_timestamp;
+                start.filed = part.filed;
             }
         }
         let bucket = Bucket::of(observed_at);

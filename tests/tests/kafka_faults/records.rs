@@ -195,6 +195,12 @@ fn a52_timestamps_are_stored_as_they_are() -> Result<()> {
     let (_, position) = positions.next().context("a position")?;
     let bounds = (position.lowest_timestamp.map(|t| t.get()), position.highest_timestamp.map(|t| t.get()));
     ensure!(bounds == (Some(-100_000), Some(i64::MAX)), "{bounds:?}");
+    // The first one has no timestamp: it is filed under the hour it came in, and nothing later before it.
+    let runs = backup.segments()?.into_iter().flat_map(|segment| segment.runs);
+    let mut runs: Vec<_> = runs.filter(|run| run.topic.as_str() == topic).collect();
+    runs.sort_by_key(|run| run.range);
+    let hours: Vec<String> = runs.iter().map(|run| run.bucket.to_string()).collect();
+    ensure!(hours.is_sorted() && hours.first().is_some_and(|first| first.as_str() > "2026"), "{hours:?}");
     Ok(())
 }
 

@@ -67,7 +67,7 @@ fn moved(
 ) -> PartitionPosition {
     let PartitionKey { topic, lineage, partition } = key.clone();
     let (next_offset, highest_timestamp) = (Offset::new(next), highest);
-    PartitionPosition { topic, lineage, partition, next_offset, last_record, highest_timestamp }
+    PartitionPosition { topic, lineage, partition, next_offset, last_record, highest_timestamp, filed: None }
 }
 
 fn described(partitions: u32, config: &[(&str, &str)]) -> TopicDescription {
@@ -281,6 +281,7 @@ fn held(
         next_offset: Offset::new(offsets.end),
         last_record,
         highest_timestamp: times.map(|(_, highest)| highest),
+        filed: None,
         lowest_timestamp: times.map(|(lowest, _)| lowest),
         rows,
     }

@@ -86,6 +86,7 @@ pub(super) fn position(key: PartitionKey, next: i64) -> PartitionPosition {
         next_offset: Offset::new(next),
         last_record: Some(LastRecord { offset: last, leader_epoch: LeaderEpoch::new(1) }),
         highest_timestamp: Some(TimestampMs::new(START + last.get() * 1000)),
+        filed: None,
     }
 }
 

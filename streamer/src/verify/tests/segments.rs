@@ -229,6 +229,7 @@ async fn a_segment_that_two_manifests_name_is_found() {
         next_offset: Offset::new(10),
         last_record: None,
         highest_timestamp: None,
+        filed: None,
     };
     let draft = strimzi_backup_format::manifest::log::Draft {
         segments: vec![again],
