@@ -19,10 +19,11 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use strimzi_backup_format::checkpoint::{MANIFESTS_PER_BLOCK, RUNS_PER_BLOCK};
 use strimzi_backup_format::coverage::{self, Coverage};
-use strimzi_backup_format::ids::{BackupId, Sequence, Shard, SnapshotId, TimestampMs};
+use strimzi_backup_format::ids::{Sequence, Shard, SnapshotId, TimestampMs};
 use strimzi_backup_format::manifest::Manifest;
 use strimzi_backup_format::manifest::reader::{self, Log};
 use strimzi_backup_format::snapshot::{Snapshot, catalog};
+use strimzi_backup_format::state::State;
 use strimzi_backup_format::store::{PART_BYTES, Store};
 
 use crate::error::{Error, chain};
@@ -160,15 +161,19 @@ pub struct Boundary {
     /// The instant up to which it holds everything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<TimestampMs>,
+    /// Whether retention keeps its instant no longer: it cannot be restored.
+    pub retired: bool,
 }
 
 impl SnapshotEntry {
-    fn new(id: SnapshotId, read: Result<Snapshot, String>) -> Self {
+    /// `kept_since` is the first instant that is kept; absent: all are.
+    fn new(id: SnapshotId, read: Result<Snapshot, String>, kept_since: Option<TimestampMs>) -> Self {
         let boundary = |snapshot: &Snapshot| Boundary {
             sequence: snapshot.manifest.sequence,
             observed_at: snapshot.manifest.observed_at,
             rows: snapshot.totals.rows,
             until: snapshot.recoverable_until,
+            retired: kept_since.is_some_and(|kept_since| snapshot.manifest.observed_at < kept_since),
         };
         Self { id, boundary: read.as_ref().ok().map(boundary), problem: read.err() }
     }
@@ -219,16 +224,17 @@ pub async fn run(store: &Store, prices: Prices, looks: Duration, now: TimestampM
     let found = resolve(store, &log, requests(&sample, looks), prices, now);
     let listed = catalog::list(store).await?;
     let snapshot_count = listed.len();
-    let snapshots = snapshots(store, log.identity.backup, listed).await?;
+    let snapshots = snapshots(store, &log.state, listed).await?;
     Ok(Inspection { snapshot_count, snapshots, ..found })
 }
 
 /// The newest snapshots. One that is damaged is told and hides nothing.
 async fn snapshots(
     store: &Store,
-    backup: BackupId,
+    state: &State,
     mut listed: Vec<catalog::Listed>,
 ) -> Result<Vec<SnapshotEntry>, catalog::Error> {
+    let (backup, kept_since) = (state.backup, state.retired.map(|retired| retired.before));
     let newest = listed.split_off(listed.len().saturating_sub(SNAPSHOTS));
     futures::stream::iter(newest)
         .map(|catalog::Listed { id, .. }| async move {
@@ -238,7 +244,7 @@ async fn snapshots(
                 Err(error) if error.is_retryable() => return Err(error),
                 Err(error) => Err(chain(&error)),
             };
-            Ok(SnapshotEntry::new(id, read))
+            Ok(SnapshotEntry::new(id, read, kept_since))
         })
         .buffered(WINDOW)
         .try_collect()

@@ -3,8 +3,8 @@
 //! Owns: the slice, and the forms it is printed in (SQL in `duckdb.rs`). Does not own: finding segments
 //! ([`Log::segments`]), or where the store is. Reads the log and nothing else; no segment is opened.
 //!
-//! Invariant: every record of the slice is in one of the objects named. They may hold others too: a file is never cut
-//! to a slice, so the `duckdb` form filters by the columns.
+//! Invariant: every record of the slice is in one of the objects named, in one of its runs named. Objects may hold others too:
+//! a file is never cut to a slice, and rows that are retired stay in it, so the `duckdb` form filters by the columns.
 
 mod duckdb;
 
@@ -51,8 +51,10 @@ pub struct Entry {
     pub object: ObjectKey,
     /// Its size.
     pub bytes: u64,
-    /// Its runs that overlap the slice.
+    /// Its live runs that overlap the slice.
     pub runs: Vec<RunEntry>,
+    /// Whether it may hold rows of the slice that do not count, in no run named here: they are retired, or a base has them.
+    pub holds_retired: bool,
 }
 
 /// A run that overlaps the slice.
@@ -116,7 +118,8 @@ fn check(log: &Log, slice: &Slice) -> Result<(), Error> {
 fn entry(segment: Segment, state: &State, slice: &Slice) -> Option<Entry> {
     let live = state.live_runs(&segment).filter(|run| slice.overlaps(run)).cloned();
     let runs: Vec<RunEntry> = live.map(RunEntry::from).collect();
-    (!runs.is_empty()).then_some(Entry { object: segment.object, bytes: segment.bytes, runs })
+    let holds_retired = runs.len() < segment.runs.iter().filter(|run| slice.overlaps(run)).count();
+    (!runs.is_empty()).then_some(Entry { object: segment.object, bytes: segment.bytes, runs, holds_retired })
 }
 
 impl Slice {
@@ -164,6 +167,10 @@ pub fn location(store: &Store, object: &ObjectKey) -> String {
 mod tests {
     use std::path::PathBuf;
 
+    use strimzi_backup_format::ids::Offset;
+    use strimzi_backup_format::sample::{self, at};
+    use strimzi_backup_format::state::{Position, Retirement};
+
     use super::*;
 
     fn key(text: &str) -> ObjectKey {
@@ -175,7 +182,7 @@ mod tests {
             "intake/2026-02-13/07/0000-0000000003-00000000000000000042-0000.parquet",
             "topics/topic=orders/date=2026-02-13/hour=07/0000-0000000003-00000000000000000042-0001.parquet",
         ];
-        keys.map(|object| Entry { object: key(object), bytes: 9, runs: Vec::new() }).to_vec()
+        keys.map(|object| Entry { object: key(object), bytes: 9, runs: Vec::new(), holds_retired: false }).to_vec()
     }
 
     fn store(kind: Kind, description: &str) -> Store {
@@ -193,5 +200,34 @@ mod tests {
         ] {
             assert_eq!(location(&store(kind, description), object), format!("{start}/{object}"));
         }
+    }
+
+    #[test]
+    fn a_file_says_whether_it_has_retired_rows_of_the_slice() {
+        let (orders, payments) = (sample::key("orders", 0, 0), sample::key("payments", 0, 0));
+        let mut state = sample::empty_state();
+        state.retired = Some(Retirement { before: at(10), observed_at: at(30) });
+        let position = Position {
+            first_offset: Offset::new(10),
+            base: None,
+            next_offset: Offset::new(20),
+            last_record: None,
+            highest_timestamp: Some(at(10)),
+            lowest_timestamp: Some(at(10)),
+            rows: 10,
+        };
+        state.positions.insert(orders.clone(), position);
+        let [retired, live] = [0..10, 10..20].map(|offsets| sample::run(&orders, offsets, 10));
+        let other = sample::run(&payments, 0..10, 10);
+        let found = |runs: &[&Run], topics: &[&str]| {
+            let segment = sample::segment(runs.iter().copied().cloned().collect());
+            let slice = Slice { topics: topics.iter().map(|name| sample::topic(name)).collect(), ..Slice::default() };
+            entry(segment, &state, &slice).map(|entry| (entry.runs, entry.holds_retired))
+        };
+        let named = |runs: &[&Run]| runs.iter().copied().cloned().map(RunEntry::from).collect::<Vec<_>>();
+        assert_eq!(found(&[&retired, &live, &other], &[]), Some((named(&[&live, &other]), true)));
+        assert_eq!(found(&[&live, &other], &[]), Some((named(&[&live, &other]), false)));
+        assert_eq!(found(&[&retired, &other], &["payments"]), Some((named(&[&other]), false)), "of another topic");
+        assert_eq!(found(&[&retired, &other], &["orders"]), None);
     }
 }

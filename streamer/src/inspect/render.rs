@@ -210,10 +210,11 @@ impl Inspection {
 
 fn describe_snapshot(SnapshotEntry { id, boundary, problem }: &SnapshotEntry) -> String {
     match (boundary, problem) {
-        (Some(Boundary { sequence, observed_at, rows, until }), _) => {
+        (Some(Boundary { sequence, observed_at, rows, until, retired }), _) => {
             let until =
                 until.map_or_else(|| "nothing complete yet".to_owned(), |until| format!("until {}", show(until)));
-            format!("{id}: manifest {sequence} of {}, {rows} records, {until}", show(*observed_at))
+            let retired = if *retired { "; retired: it cannot be restored any longer" } else { "" };
+            format!("{id}: manifest {sequence} of {}, {rows} records, {until}{retired}", show(*observed_at))
         }
         (None, problem) => format!("{id}: cannot be read: {}", problem.as_deref().unwrap_or("?")),
     }

@@ -13,6 +13,7 @@ use strimzi_backup_format::manifest::{
     TopicEventKind,
 };
 use strimzi_backup_format::offset_range::OffsetRange;
+use strimzi_backup_format::snapshot::Label;
 use strimzi_backup_format::state::{ClaimRecord, Head, Interval, Life, Position, State, TopicState, Totals};
 
 use super::*;
@@ -304,7 +305,13 @@ fn a_silent_writer_is_noticed() {
 fn snapshots_are_listed_newest_first_and_a_damaged_one_says_so() {
     let entry = |id: &str, seconds: i64, until| SnapshotEntry {
         id: SnapshotId::new(id).expect("legal"),
-        boundary: Some(Boundary { sequence: Sequence::new(9), observed_at: at(seconds), rows: 1_234, until }),
+        boundary: Some(Boundary {
+            sequence: Sequence::new(9),
+            observed_at: at(seconds),
+            rows: 1_234,
+            until,
+            retired: seconds < 20,
+        }),
         problem: None,
     };
     let damaged = SnapshotEntry {
@@ -321,13 +328,27 @@ fn snapshots_are_listed_newest_first_and_a_damaged_one_says_so() {
     snapshots   103
                 odd: cannot be read: snapshots/odd.json is damaged: it is gone
                 before-upgrade: manifest 9 of 2026-02-13T07:00:20.000Z, 1234 records, until 2026-02-13T07:00:15.000Z
-                first: manifest 9 of 2026-02-13T07:00:10.000Z, 1234 records, nothing complete yet
+                first: manifest 9 of 2026-02-13T07:00:10.000Z, 1234 records, nothing complete yet; retired: it cannot be restored any longer
     ");
     let json: serde_json::Value = serde_json::from_str(&found.to_json()).expect("json");
     assert_eq!(json["snapshotCount"], 103);
     let expected = serde_json::json!({
-        "id": "before-upgrade", "sequence": 9, "observedAt": START + 20_000, "rows": 1234, "until": START + 15_000
+        "id": "before-upgrade", "sequence": 9, "observedAt": START + 20_000, "rows": 1234, "until": START + 15_000,
+        "retired": false
     });
     assert_eq!(json["snapshots"][1], expected);
     assert_eq!(json["snapshots"][2]["problem"], "snapshots/odd.json is damaged: it is gone");
+}
+
+#[test]
+fn a_snapshot_is_retired_where_its_instant_is_before_what_is_kept() {
+    let id = SnapshotId::new("daily").expect("legal");
+    let label = Label { id, nonce: Nonce::new(uuid::Uuid::from_u128(1)), asked_at: at(7190), keep: None };
+    let snapshot = Snapshot::of(&log().state, label).expect("a head");
+    let retired = |kept_since| {
+        let entry = SnapshotEntry::new(snapshot.id.clone(), Ok(snapshot.clone()), kept_since);
+        entry.boundary.map(|boundary| boundary.retired)
+    };
+    let found = [None, Some(at(7199)), Some(at(7200)), Some(at(7201))].map(retired);
+    assert_eq!(found, [Some(false), Some(false), Some(false), Some(true)]);
 }

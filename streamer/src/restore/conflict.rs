@@ -5,10 +5,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use strimzi_backup_format::ids::{GroupId, TimestampMs, TopicName};
-use strimzi_backup_format::job::{ExistingTopicPolicy, RestoreSettings, TopicCreation};
+use strimzi_backup_format::job::{ExistingTopicPolicy, TopicCreation};
 
+use super::dates::Dates;
 use super::groups::GroupConflict;
-use super::plan::{Action, Target, TopicPlan};
+use super::plan::{Action, Basis, TopicPlan};
 use crate::kafka::{BrokerError, Operation, TargetError, TargetTopic};
 
 /// Why a restore must not begin. Every one is told at once.
@@ -234,6 +235,13 @@ pub enum Warning {
         /// Whether it holds while records are written.
         at_once: bool,
     },
+    /// Records without a timestamp hide how old others are, and the target refuses old ones: it may refuse some of these.
+    HiddenTimestamps {
+        /// The topic at the target.
+        topic: TopicName,
+        /// Its `message.timestamp.before.max.ms`.
+        before_max_ms: i64,
+    },
     /// Records are spread over another number of partitions.
     Spread {
         /// The topic at the target.
@@ -294,6 +302,11 @@ impl fmt::Display for Warning {
                 )?;
                 write!(f, "the brokers begin to delete older ones {when}; raise retention.ms to keep them")
             }
+            Self::HiddenTimestamps { topic, before_max_ms } => write!(
+                f,
+                "topic {topic} refuses timestamps of more than {before_max_ms} ms ago (message.timestamp.before.max.ms), and records \
+                 without one hide how old others are: raise it while they are restored, or the restore may stop half way"
+            ),
             Self::Spread { topic, from, to } => write!(
                 f,
                 "topic {topic}: records of {from} partitions are spread over {to} by key: the order across partitions is lost"
@@ -329,12 +342,11 @@ impl fmt::Display for Warning {
 /// `log.retention.hours` of brokers that set nothing: 7 days.
 const DEFAULT_RETENTION_MS: i64 = 7 * 24 * 3_600_000;
 
-/// Finds what is wrong with, and what to know of, one topic's plan.
+/// Finds what is wrong with, and what to know of, one topic's plan. `dates` is of what is restored of it.
 pub(super) fn find(
     plan: &TopicPlan,
-    settings: &RestoreSettings,
-    target: &Target,
-    now: TimestampMs,
+    dates: Option<Dates>,
+    basis: &Basis<'_>,
     conflicts: &mut Vec<Conflict>,
     warnings: &mut Vec<Warning>,
 ) {
@@ -345,31 +357,32 @@ pub(super) fn find(
     if let Some(to) = plan.respread() {
         warnings.push(Warning::Spread { topic: plan.target.clone(), from: plan.source_partitions, to });
     }
-    match target.topics.get(&plan.target) {
-        Some(Ok(found)) => find_existing(plan, settings, found, now, conflicts, warnings),
+    match basis.target.topics.get(&plan.target) {
+        Some(Ok(found)) => find_existing(plan, dates, basis, found, conflicts, warnings),
         // What may not be described is told with the other rights.
         Some(Err(code)) if code.is_denied() => {}
         Some(Err(code)) if !code.is_unknown() => {
             conflicts.push(Conflict::Undescribed { topic: plan.target.clone(), code: *code });
         }
-        _ if settings.topic_creation == TopicCreation::Manual => {
+        _ if basis.settings.topic_creation == TopicCreation::Manual => {
             conflicts.push(Conflict::Missing { topic: plan.target.clone(), partitions: plan.target_partitions });
         }
         _ => {}
     }
     if plan.is_created() {
-        warnings.extend(retention(plan, &plan.settings, now, false));
+        warnings.extend(retention(plan, dates, &plan.settings, basis.now, false));
     }
 }
 
 fn find_existing(
     plan: &TopicPlan,
-    settings: &RestoreSettings,
+    dates: Option<Dates>,
+    basis: &Basis<'_>,
     found: &TargetTopic,
-    now: TimestampMs,
     conflicts: &mut Vec<Conflict>,
     warnings: &mut Vec<Warning>,
 ) {
+    let Basis { settings, now, .. } = *basis;
     let (topic, source_topic) = (plan.target.clone(), plan.source.clone());
     if plan.action == Action::Recreate {
         if let Records::Offsets(offsets) = Records::of(found) {
@@ -392,32 +405,43 @@ fn find_existing(
     if found.settings.effective.get("message.timestamp.type").is_some_and(|kind| kind == "LogAppendTime") {
         conflicts.push(Conflict::DatesAnew { topic });
     }
-    conflicts.extend(timestamps(plan, found, now));
-    warnings.extend(retention(plan, &found.settings.effective, now, true));
+    if let Some(dates) = dates {
+        let (refused, hidden) = timestamps(plan, dates, found, now);
+        conflicts.extend(refused);
+        warnings.extend(hidden);
+    }
+    warnings.extend(retention(plan, dates, &found.settings.effective, now, true));
 }
 
-fn extent(plan: &TopicPlan) -> Option<(TimestampMs, TimestampMs)> {
-    let lowest = plan.partitions.iter().filter_map(|one| one.min_timestamp).min()?;
-    let highest = plan.partitions.iter().filter_map(|one| one.max_timestamp).max()?;
-    Some((lowest, highest))
-}
-
-/// Timestamps that the target would refuse, as `message.timestamp.{before,after}.max.ms` say; −1 is always taken.
-fn timestamps(plan: &TopicPlan, found: &TargetTopic, now: TimestampMs) -> Vec<Conflict> {
-    let Some((lowest, highest)) = extent(plan) else { return Vec::new() };
+/// Timestamps that the target would refuse, as `message.timestamp.{before,after}.max.ms` say; −1 is always taken. Where it hides
+/// others, a warning.
+fn timestamps(
+    plan: &TopicPlan,
+    dates: Dates,
+    found: &TargetTopic,
+    now: TimestampMs,
+) -> (Vec<Conflict>, Option<Warning>) {
     let number = |setting| found.settings.number(setting).unwrap_or(i64::MAX);
+    let (before, after) = ("message.timestamp.before.max.ms", "message.timestamp.after.max.ms");
+    let (lowest, highest) = (dates.lowest.unwrap_or(dates.min), dates.max);
     let conflict =
         |limit, setting| Conflict::Timestamps { topic: plan.target.clone(), lowest, highest, limit, setting };
-    let (before, after) = ("message.timestamp.before.max.ms", "message.timestamp.after.max.ms");
-    let too_old = lowest.get() != -1 && now.get().saturating_sub(lowest.get()) > number(before);
+    let is_older = |timestamp: TimestampMs| now.get().saturating_sub(timestamp.get()) > number(before);
+    let too_old = dates.lowest.is_some_and(is_older);
     let too_new = highest.get().saturating_sub(now.get()) > number(after);
+    // But for −1, Kafka knows no timestamp before 0.
+    let may_be_too_old = dates.may_be_lower && !too_old && is_older(TimestampMs::new(0));
+    let hidden =
+        may_be_too_old.then(|| Warning::HiddenTimestamps { topic: plan.target.clone(), before_max_ms: number(before) });
     let too_old = too_old.then(|| conflict("as old as the lowest", before));
-    too_old.into_iter().chain(too_new.then(|| conflict("as late as the highest", after))).collect()
+    let refused = too_old.into_iter().chain(too_new.then(|| conflict("as late as the highest", after)));
+    (refused.collect(), hidden)
 }
 
 /// What the age of records means under these settings. A topic that is compacted alone deletes nothing for its age.
 fn retention(
     plan: &TopicPlan,
+    dates: Option<Dates>,
     settings: &BTreeMap<String, String>,
     now: TimestampMs,
     at_once: bool,
@@ -428,7 +452,7 @@ fn retention(
         return None;
     }
     let deletes = settings.get("cleanup.policy").is_none_or(|policy| policy.contains("delete"));
-    let (oldest, _) = extent(plan).filter(|_| deletes)?;
+    let oldest = dates.filter(|_| deletes)?.oldest()?;
     let topic = plan.target.clone();
     let is_older = now.get().saturating_sub(oldest.get()) > retention_ms;
     is_older.then_some(Warning::Retention { topic, retention_ms, is_default, oldest, at_once })

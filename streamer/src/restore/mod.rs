@@ -13,6 +13,7 @@
 //! progress that was committed with the records, and goes on there.
 
 pub mod conflict;
+mod dates;
 pub mod documents;
 mod error;
 pub mod groups;

@@ -23,6 +23,7 @@ use strimzi_backup_format::slice::{Ends, Touched};
 use strimzi_backup_format::state::{Head, State};
 
 use super::conflict::{Conflict, Warning};
+use super::dates::Dates;
 use super::groups::{self, GroupPlan, Held};
 use super::point::{Absent, Chosen, Point};
 use super::record_size;
@@ -248,7 +249,7 @@ pub struct Basis<'a> {
 pub fn build(basis: Basis<'_>) -> (Plan, Vec<Conflict>) {
     let Basis { backup, settings, asked, point, touched, state, target, now, .. } = basis;
     let (mut conflicts, mut warnings) = (Vec::new(), Vec::new());
-    let reads = reads_by_partition(touched);
+    let reads = reads_by_partition(touched, point);
     let topics: Vec<TopicPlan> = point
         .topics
         .iter()
@@ -258,7 +259,8 @@ pub fn build(basis: Basis<'_>) -> (Plan, Vec<Conflict>) {
                 Ok(raised) => warnings.extend(raised),
                 Err(conflict) => conflicts.push(conflict),
             }
-            super::conflict::find(&plan, settings, target, now, &mut conflicts, &mut warnings);
+            let dates = plan.keys().filter_map(|key| Some(reads.get(&key)?.1)).reduce(Dates::and);
+            super::conflict::find(&plan, dates, &basis, &mut conflicts, &mut warnings);
             if plan.is_created() && u32::from(plan.replication_factor) < chosen.description.replication_factor {
                 let (topic, replicas) = (plan.target.clone(), plan.replication_factor);
                 warnings.push(Warning::Replicas { topic, replicas });
@@ -299,19 +301,18 @@ pub fn build(basis: Basis<'_>) -> (Plan, Vec<Conflict>) {
     (plan, conflicts)
 }
 
-type Extents = BTreeMap<PartitionKey, (Reads, TimestampMs, TimestampMs)>;
+type Extents = BTreeMap<PartitionKey, (Reads, Dates)>;
 
-fn reads_by_partition(touched: &[Touched]) -> Extents {
+fn reads_by_partition(touched: &[Touched], point: &Point) -> Extents {
     let mut found = Extents::new();
     for Touched { segment, wanted } in touched {
         let mut seen = BTreeSet::new();
         for part in wanted {
-            let run = &part.run;
-            let fresh = (Reads::default(), run.min_timestamp, run.max_timestamp);
-            let (reads, min, max) = found.entry(run.key()).or_insert(fresh);
-            reads.segments += u64::from(seen.insert(run.key()));
-            reads.add(segment, run);
-            (*min, *max) = (run.min_timestamp.min(*min), run.max_timestamp.max(*max));
+            let (key, dates) = (part.run.key(), Dates::of(part, point.start, point.until));
+            let (reads, all) = found.entry(key.clone()).or_insert((Reads::default(), dates));
+            reads.segments += u64::from(seen.insert(key));
+            reads.add(segment, &part.run);
+            *all = all.and(dates);
         }
     }
     found
@@ -379,9 +380,9 @@ fn partition(key: &PartitionKey, point: &Point, reads: &Extents) -> PartitionPla
         partition: key.partition,
         lineage: key.lineage,
         end: point.ends.get(key).copied().unwrap_or(Offset::new(0)),
-        reads: found.map_or_else(Reads::default, |(reads, _, _)| *reads),
-        min_timestamp: found.map(|(_, min, _)| point.start.map_or(*min, |start| start.max(*min))),
-        max_timestamp: found.map(|(_, _, max)| point.until.map_or(*max, |until| until.min(*max))),
+        reads: found.map_or_else(Reads::default, |(reads, _)| *reads),
+        min_timestamp: found.map(|(_, dates)| dates.min),
+        max_timestamp: found.map(|(_, dates)| dates.max),
     }
 }
 

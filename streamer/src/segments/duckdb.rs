@@ -1,5 +1,8 @@
 //! The `duckdb` form: SQL that tells DuckDB how the store is reached, and reads exactly the slice.
 //!
+//! Files of which all rows count are read in one list. A file with retired rows is read apart, by the offsets of its live runs:
+//! what is retired in it a base may have as well.
+//!
 //! No credential is ever part of it: DuckDB looks for them itself, as the providers' own tools do. Where it cannot, an SQL
 //! comment says what to fill in.
 
@@ -9,13 +12,16 @@ use strimzi_backup_format::job::{Azure, AzureCredentials, Gcs, Location, S3, S3C
 use strimzi_backup_format::layout::ObjectKey;
 use strimzi_backup_format::store::Store;
 
-use super::{Entry, Slice, location};
+use super::{Entry, RunEntry, Slice, location};
 
 /// The columns as DuckDB reads them, for a slice without a file: `read_parquet` refuses an empty list.
 const NO_ROWS: &str = "SELECT NULL::VARCHAR AS topic, NULL::INTEGER AS lineage, NULL::INTEGER AS partition, \
     NULL::BIGINT AS \"offset\", NULL::TIMESTAMPTZ AS \"timestamp\", NULL::VARCHAR AS timestamp_type, \
     NULL::BLOB AS \"key\", NULL::BLOB AS \"value\", NULL::STRUCT(\"key\" VARCHAR, \"value\" BLOB)[] AS headers, \
     NULL::BLOB AS headers_raw, NULL::BIGINT AS timestamp_raw WHERE false;\n";
+
+/// Only some of the paths are in Hive style: what they say is in the columns of every file anyway.
+const BY_COLUMNS: &str = "hive_partitioning = false";
 
 /// The region of a store that has none, which is the one it is signed for.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -45,14 +51,17 @@ impl fmt::Display for Script<'_> {
 
 impl Script<'_> {
     fn query(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { slice, entries, .. } = self;
-        f.write_str("SELECT * FROM read_parquet([\n")?;
-        for (at, entry) in entries.iter().enumerate() {
-            let comma = if at + 1 < entries.len() { "," } else { "" };
-            writeln!(f, "  {}{comma}", quoted(&self.path(&entry.object)))?;
+        let slice = self.slice;
+        let (cut, whole): (Vec<&Entry>, Vec<&Entry>) = self.entries.iter().partition(|entry| entry.holds_retired);
+        if cut.is_empty() {
+            f.write_str(&self.read_whole(&whole, ""))?;
+        } else {
+            let whole = (!whole.is_empty()).then(|| self.read_whole(&whole, "  "));
+            let reads: Vec<String> =
+                whole.into_iter().chain(cut.into_iter().map(|entry| self.read_live(entry))).collect();
+            // No other line may begin with `SELECT`: who makes a view of it puts the view's name before that word.
+            write!(f, "SELECT * FROM (\n{}\n)", reads.join("\n  UNION ALL\n"))?;
         }
-        // Only some of the paths are in Hive style: what they say is in the columns of every file anyway.
-        f.write_str("], hive_partitioning = false)")?;
         let mut conditions = Vec::new();
         if !slice.topics.is_empty() {
             let names: Vec<String> = slice.topics.iter().map(|topic| format!("'{topic}'")).collect();
@@ -64,6 +73,20 @@ impl Script<'_> {
             write!(f, "\nWHERE {}", conditions.join("\n  AND "))?;
         }
         f.write_str(";\n")
+    }
+
+    /// Reads every row of these.
+    fn read_whole(&self, entries: &[&Entry], indent: &str) -> String {
+        let paths = entries.iter().map(|entry| format!("{indent}  {}", quoted(&self.path(&entry.object))));
+        let paths = paths.collect::<Vec<_>>().join(",\n");
+        format!("{indent}SELECT * FROM read_parquet([\n{paths}\n{indent}], {BY_COLUMNS})")
+    }
+
+    /// Reads the rows of one file that are live, of the runs that overlap the slice.
+    fn read_live(&self, entry: &Entry) -> String {
+        let path = quoted(&self.path(&entry.object));
+        let runs = entry.runs.iter().map(condition).collect::<Vec<_>>().join("\n     OR ");
+        format!("  SELECT * FROM read_parquet({path}, {BY_COLUMNS})\n  WHERE {runs}")
     }
 
     fn path(&self, object: &ObjectKey) -> String {
@@ -80,6 +103,16 @@ impl Script<'_> {
         let object = self.entries.first().map(|entry| &entry.object);
         object.map_or_else(String::new, |object| self.path(object).trim_end_matches(object.as_str()).to_owned())
     }
+}
+
+/// What holds for the rows of a run.
+fn condition(run: &RunEntry) -> String {
+    let RunEntry { topic, lineage, partition, range, .. } = run;
+    let (base, next) = (range.base(), range.next_offset());
+    format!(
+        "(topic = '{topic}' AND lineage = {lineage} AND \"partition\" = {partition} AND \"offset\" >= {base} AND \
+         \"offset\" < {next})"
+    )
 }
 
 fn s3_access(s3: &S3, scope: &str) -> String {
@@ -182,8 +215,9 @@ mod tests {
     use std::path::PathBuf;
 
     use object_store::path::Path;
-    use strimzi_backup_format::ids::{TimestampMs, TopicName};
+    use strimzi_backup_format::ids::{Lineage, Offset, PartitionId, TimestampMs, TopicName};
     use strimzi_backup_format::job::Job;
+    use strimzi_backup_format::offset_range::OffsetRange;
     use strimzi_backup_format::store::Kind;
 
     use super::*;
@@ -194,7 +228,7 @@ mod tests {
             "topics/topic=orders/date=2026-02-13/hour=07/0000-0000000003-00000000000000000042-0001.parquet",
         ];
         let key = |text: &str| ObjectKey::try_from(text.to_owned()).expect("a segment's key");
-        keys.map(|object| Entry { object: key(object), bytes: 9, runs: Vec::new() }).to_vec()
+        keys.map(|object| Entry { object: key(object), bytes: 9, runs: Vec::new(), holds_retired: false }).to_vec()
     }
 
     fn place(storage: &str) -> Location {
@@ -234,6 +268,49 @@ mod tests {
         );
         let none = Script { store: &store, place: &place, slice: &slice, entries: &[] }.to_string();
         assert!(none.contains("WHERE false"), "{none}");
+    }
+
+    fn run(partition: i32, base: i64, next: i64) -> RunEntry {
+        RunEntry {
+            topic: TopicName::new("orders").expect("topic"),
+            lineage: Lineage::new(1),
+            partition: PartitionId::new(partition),
+            range: OffsetRange::new(Offset::new(base), Offset::new(next)).expect("legal range"),
+            rows: 1,
+            min_timestamp: TimestampMs::new(0),
+            max_timestamp: TimestampMs::new(0),
+        }
+    }
+
+    #[test]
+    fn of_a_file_with_retired_rows_the_statement_reads_what_is_live() {
+        let place = place("{type: filesystem, filesystem: {path: /b}}");
+        let store = Store { kind: Kind::Filesystem(PathBuf::from("/b")), ..Store::memory() };
+        let slice = Slice { topics: vec![TopicName::new("orders").expect("topic")], ..Slice::default() };
+        let sql = |entries: &[Entry]| Script { store: &store, place: &place, slice: &slice, entries }.to_string();
+        let [whole, mut cut] = <[Entry; 2]>::try_from(entries()).expect("two");
+        cut.holds_retired = true;
+        cut.runs = vec![run(0, 40, 60), run(3, 0, 7)];
+        let live = "  SELECT * FROM read_parquet('/b/topics/topic=orders/date=2026-02-13/hour=07/\
+                    0000-0000000003-00000000000000000042-0001.parquet', hive_partitioning = false)\n  \
+                    WHERE (topic = 'orders' AND lineage = 1 AND \"partition\" = 0 AND \
+                    \"offset\" >= 40 AND \"offset\" < 60)\n     \
+                    OR (topic = 'orders' AND lineage = 1 AND \"partition\" = 3 AND \
+                    \"offset\" >= 0 AND \"offset\" < 7)";
+        assert_eq!(
+            sql(&[whole.clone(), cut.clone(), whole]),
+            format!(
+                "SELECT * FROM (\n  SELECT * FROM read_parquet([\n    \
+                 '/b/intake/2026-02-13/07/0000-0000000003-00000000000000000042-0000.parquet',\n    \
+                 '/b/intake/2026-02-13/07/0000-0000000003-00000000000000000042-0000.parquet'\n  \
+                 ], hive_partitioning = false)\n  UNION ALL\n{live}\n)\nWHERE topic IN ('orders');\n"
+            )
+        );
+        assert_eq!(
+            sql(&[cut]),
+            format!("SELECT * FROM (\n{live}\n)\nWHERE topic IN ('orders');\n"),
+            "no list is empty"
+        );
     }
 
     #[test]

@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use strimzi_backup_tests::client::Record;
-use strimzi_backup_tests::past;
 use strimzi_backup_tests::restore::Restore;
 use strimzi_backup_tests::scenario::{Scenario, tree};
 use strimzi_backup_tests::streamer::{Job, PATIENCE};
 use strimzi_backup_tests::wait::wait_until;
+use strimzi_backup_tests::{duckdb, past};
 
 pub(super) const DAY: i64 = 86_400_000;
 pub(super) const HOUR: i64 = 3_600_000;
@@ -145,6 +145,57 @@ fn a78_retired_and_pruned_a_backup_holds_all_that_its_window_needs() -> Result<(
     let (_, out, _) = job.run(&["prune", "--output", "json"])?;
     let again: Value = serde_json::from_str(&out)?;
     ensure!(again["deleted"]["objects"] == json!(0), "{again}");
+    Ok(())
+}
+
+/// Two lives of a topic lie in one file, and the first is retired: its rows stay in the file as long as that does.
+#[test]
+fn a78_what_segments_prints_for_duckdb_reads_no_retired_row_of_a_file_that_stays() -> Result<()> {
+    let topic = "reborn";
+    let scenario = Scenario::shared(topic)?;
+    let began = now()? - 40 * DAY;
+    let hour = began - began.rem_euclid(HOUR);
+    let records = |life: &str, count: i64| -> Vec<Record> {
+        let record = |n: i64| Record::new(format!("k{n}"), format!("{life}-{n}")).partition(0).timestamp(hour + n);
+        (0..count).map(record).collect()
+    };
+    let whole = [("retention.ms", "-1")];
+    scenario.client.create_topic(topic, 1, &whole)?;
+    scenario.client.produce(topic, &records("first", 30))?;
+    scenario.job.catch_up()?;
+    scenario.client.delete_topic(topic)?;
+    scenario.client.create_topic(topic, 1, &whole)?;
+    scenario.client.produce(topic, &records("second", 20))?;
+    wait_until("the second life in a window", PATIENCE, || {
+        scenario.job.catch_up()?;
+        let backup = scenario.backup()?;
+        Ok(backup.rows(topic, 1) == 20 && backup.log.state.complete_since.is_some())
+    })?;
+    past::move_back(&scenario.job.backup_dir(), 40 * DAY)?;
+    let job = scenario.job.clone().set("/retention", json!({"maxAge": "30d", "gracePeriod": "0s"}));
+    let job = job.set("/backup/refineBytes", json!("64Ki"));
+    let mut streamer = job.stream(&[])?;
+    streamer.ready()?;
+    scenario.wait_backup("the first life to be retired", |backup| Ok(backup.rows(topic, 0) == 0))?;
+    streamer.stop()?;
+    job.verify()?;
+
+    let segments = |output: &str| -> Result<String> {
+        let (code, out, err) = job.run(&["segments", "--output", output])?;
+        ensure!(code == 0, "segments ended with {code}: {err}");
+        Ok(out)
+    };
+    let listed: Vec<Value> = serde_json::from_str(&segments("json")?)?;
+    ensure!(listed.len() == 1 && listed[0]["holdsRetired"] == json!(true), "not in one file: {listed:?}");
+    let by_life = |rows: &str| {
+        duckdb::query(&format!("SELECT lineage, count(*) AS rows FROM ({rows}) GROUP BY lineage ORDER BY lineage"))
+    };
+    let paths = segments("text")?;
+    let whole = by_life(&format!("SELECT * FROM read_parquet('{}', hive_partitioning = false)", paths.trim()))?;
+    ensure!(whole == [json!({"lineage": 0, "rows": 30}), json!({"lineage": 1, "rows": 20})], "{whole:?}");
+    let sql = segments("duckdb")?;
+    let live = by_life(sql.trim().trim_end_matches(';'))?;
+    ensure!(live == [json!({"lineage": 1, "rows": 20})], "{live:?} of\n{sql}");
     Ok(())
 }
 

@@ -285,6 +285,35 @@ fn a52_timestamps_that_the_target_refuses_are_conflicts_to_the_millisecond() {
     assert_eq!(refused(TimestampMs::new(-1), newest), [""; 0], "a record without a timestamp is always taken");
 }
 
+/// Appends two runs to a topic that takes timestamps of the last 5 s: one that begins without a timestamp and ends at `highest`,
+/// and one that begins at `lowest`. Says whether it is refused, and whether a warning tells that it may be.
+fn beside_none(highest: TimestampMs, lowest: TimestampMs) -> (bool, bool) {
+    let mut runs = vec![run(&key("orders", 0, 0), 0..10, 0..0), run(&key("orders", 0, 1), 0..10, 0..0)];
+    (runs[0].min_timestamp, runs[0].max_timestamp) = (TimestampMs::new(-1), highest);
+    (runs[1].min_timestamp, runs[1].max_timestamp) = (lowest, now());
+    let target = with(3, &[("orders", found(&[0, 0], &[("message.timestamp.before.max.ms", "5000")]))]);
+    let policy = settings("existingTopicPolicy: append");
+    let (plan, conflicts) = plan(&state(&[("orders", 2)]), &policy, &[touched(runs)], &target);
+    let hidden = Warning::HiddenTimestamps { topic: topic("orders"), before_max_ms: 5000 };
+    let is_too_old =
+        |conflict: &Conflict| matches!(conflict, Conflict::Timestamps { lowest: told, .. } if told.get() != -1);
+    assert!(conflicts.iter().all(is_too_old), "{conflicts:?}");
+    (!conflicts.is_empty(), plan.warnings.contains(&hidden))
+}
+
+#[test]
+fn a52_a_record_without_a_timestamp_hides_no_older_one_of_another_run() {
+    let (taken, none) = (moved(now(), -5000), TimestampMs::new(-1));
+    let refused = moved(taken, -1);
+    assert_eq!(beside_none(now(), taken), (false, true), "what lies between −1 and the highest nobody knows");
+    assert_eq!(beside_none(now(), refused), (true, false));
+    assert_eq!(beside_none(refused, taken), (true, false), "the highest is too old already");
+    assert_eq!(beside_none(none, taken), (false, false), "a run without any timestamp hides nothing");
+    assert_eq!(beside_none(none, refused), (true, false));
+    let forever = [("message.timestamp.before.max.ms", "9223372036854775807"), ("retention.ms", "-1")];
+    assert_eq!(appended(none, now(), &forever), (vec![], vec![]), "a target that refuses nothing");
+}
+
 #[test]
 fn a52_a_target_without_limits_takes_every_timestamp() {
     let (oldest, newest) = (TimestampMs::new(0), TimestampMs::new(i64::MAX));
@@ -351,6 +380,7 @@ fn warnings_read_well() {
     let warnings = [
         Warning::Retention { topic: topic.clone(), retention_ms: 1000, is_default: false, oldest, at_once: true },
         Warning::Retention { topic: topic.clone(), retention_ms: 1000, is_default: true, oldest, at_once: false },
+        Warning::HiddenTimestamps { topic: topic.clone(), before_max_ms: 5000 },
         Warning::Spread { topic: topic.clone(), from: 4, to: 3 },
         Warning::Replicas { topic: topic.clone(), replicas: 1 },
         Warning::RaisesLimit { topic: topic.clone(), bytes: 2_000_068, instead_of: Some(1_048_588) },
