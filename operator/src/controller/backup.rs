@@ -323,7 +323,7 @@ mod tests {
 
     fn found() -> Dereferenced {
         let kafka = crate::strimzi::Discovered { bootstrap_servers: "kafka.svc:9092".to_owned(), ..Default::default() };
-        Dereferenced { kafka, keys: None, foreign: Default::default() }
+        Dereferenced { kafka, keys: None, foreign: Default::default(), is_elsewhere: false }
     }
 
     #[test]

@@ -52,6 +52,10 @@ use dereference::Dereferenced;
 /// How often a resource in order is looked at though nothing is known to have changed.
 const RESYNC: Duration = Duration::from_secs(300);
 
+/// How often one is looked at whose cluster or user is in another namespace. Where namespaces are named, what is watched in each
+/// wakes the resources of that namespace alone.
+const ELSEWHERE: Duration = Duration::from_secs(60);
+
 /// How often one is looked at that waits for somebody to mend something.
 const FAULTY: Duration = Duration::from_secs(30);
 
@@ -139,8 +143,12 @@ fn pause(failures: u32) -> Duration {
 }
 
 /// When a resource is looked at again.
-fn again<T>(done: &Result<T, Error>) -> Duration {
-    if done.is_ok() { RESYNC } else { FAULTY }
+fn again(done: &Result<Dereferenced, Error>) -> Duration {
+    match done {
+        Ok(found) if found.is_elsewhere => ELSEWHERE,
+        Ok(_) => RESYNC,
+        Err(_) => FAULTY,
+    }
 }
 
 /// Whether somebody asked that nothing be changed.
@@ -210,6 +218,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::strimzi::Discovered;
 
     /// Words of Kubernetes and of the streamer, which are read and not told.
     const THEIRS: [&str; 7] = [
@@ -264,6 +273,17 @@ mod tests {
         };
         let kept = since(&born(20), vec![born(19), born(20), born(21)]);
         assert_eq!(kept, [born(20), born(21)]);
+    }
+
+    #[test]
+    fn what_no_watch_may_tell_of_is_looked_at_again_sooner() {
+        let found = |is_elsewhere| {
+            let (kafka, foreign) = (Discovered::default(), Default::default());
+            Ok(Dereferenced { kafka, keys: None, foreign, is_elsewhere })
+        };
+        let looked = [again(&found(false)), again(&found(true))].map(|pause| pause.as_secs());
+        assert_eq!(looked, [300, 60]);
+        assert_eq!(again(&Err(Error::JobOfAnother { name: "j".to_owned() })), FAULTY);
     }
 
     #[test]

@@ -244,7 +244,7 @@ mod tests {
         let restore: KafkaRestore = serde_norway::from_str(include_str!("../api/testdata/kafka-restore.yaml")).unwrap();
         let backup: KafkaBackup = serde_norway::from_str(include_str!("../api/testdata/kafka-backup.yaml")).unwrap();
         let kafka = crate::strimzi::Discovered { bootstrap_servers: "kafka.svc:9092".to_owned(), ..Default::default() };
-        let found = Dereferenced { kafka, keys: None, foreign: Default::default() };
+        let found = Dereferenced { kafka, keys: None, foreign: Default::default(), is_elsewhere: false };
         let judge = |now: &str| validate(&restore, &backup.spec.storage, &found, now.parse().unwrap()).map(drop);
         let error = judge("2026-02-13T01:29:59Z").unwrap_err();
         assert!(error.told().contains("pointInTime.timestamp"), "{}", error.told());

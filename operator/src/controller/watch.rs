@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::chain;
 use super::{Context, Error, backup, deletion, restore};
-use crate::api::{KafkaBackup, KafkaRestore, StrimziClusterRef};
+use crate::api::{KafkaBackup, KafkaRestore, KafkaUserRef, StrimziClusterRef};
 use crate::build::monitor;
 use crate::build::names::{INSTANCE, KIND};
 use crate::strimzi::fetch::{Kind, Strimzi};
@@ -105,6 +105,8 @@ trait Carried:
     const NAME: &'static str;
     /// The cluster that it is about.
     fn cluster(&self) -> &StrimziClusterRef;
+    /// Who its pods are there.
+    fn user(&self) -> Option<&KafkaUserRef>;
     /// What its pods tell in its status that conditions tell too.
     fn told_by_pods(&self) -> impl Hash;
     /// Makes the world as it says.
@@ -118,6 +120,9 @@ impl Carried for KafkaBackup {
     const NAME: &'static str = backup::KIND;
     fn cluster(&self) -> &StrimziClusterRef {
         &self.spec.strimzi_cluster_ref
+    }
+    fn user(&self) -> Option<&KafkaUserRef> {
+        self.spec.authentication.as_ref().map(|authentication| &authentication.kafka_user_ref)
     }
     fn told_by_pods(&self) -> impl Hash {
         let told = self.status.as_ref().map(|status| &status.streamer);
@@ -138,6 +143,9 @@ impl Carried for KafkaRestore {
     const NAME: &'static str = restore::KIND;
     fn cluster(&self) -> &StrimziClusterRef {
         &self.spec.strimzi_cluster_ref
+    }
+    fn user(&self) -> Option<&KafkaUserRef> {
+        self.spec.authentication.as_ref().map(|authentication| &authentication.kafka_user_ref)
     }
     fn told_by_pods(&self) -> impl Hash {}
     async fn reconcile(&self, context: &Arc<Context>) -> Result<Action, Error> {
@@ -321,14 +329,19 @@ fn about<K: Carried>(
     cluster: &str,
     namespace: &str,
 ) -> Vec<ObjectRef<DeserializeGuard<K>>> {
-    let concerns = |resource: &K| {
-        let wanted = resource.cluster();
-        let home = resource.namespace();
-        wanted.name == cluster && wanted.namespace.as_deref().or(home.as_deref()) == Some(namespace)
-    };
     let resources = store.state();
+    let concerns = |resource: &K| is_about(resource, cluster, namespace);
     let concerned = resources.iter().filter(|resource| resource.0.as_ref().is_ok_and(concerns));
     concerned.map(|resource| ObjectRef::from_obj(&**resource)).collect()
+}
+
+/// Whether a resource is about the cluster of this name in the namespace, or has its user there: a `KafkaUser` need not be in the
+/// namespace of its cluster.
+fn is_about(resource: &impl Carried, cluster: &str, namespace: &str) -> bool {
+    let (wanted, home) = (resource.cluster(), resource.namespace());
+    let of_user = resource.user().and_then(|user| user.namespace.as_deref());
+    let of_cluster = wanted.namespace.as_deref().or(home.as_deref());
+    wanted.name == cluster && [of_cluster, of_user].contains(&Some(namespace))
 }
 
 async fn reconcile<K: Carried>(resource: Arc<DeserializeGuard<K>>, context: Arc<Context>) -> Result<Action, Error> {
@@ -376,5 +389,18 @@ mod tests {
         assert_eq!(Scope::parse("*"), Scope::All);
         assert_eq!(Scope::parse(""), Scope::All);
         assert_eq!(several.watches().len(), 2);
+    }
+
+    #[test]
+    fn a_resource_is_about_its_cluster_and_about_its_user_wherever_they_are() {
+        let mut backup: KafkaBackup =
+            serde_norway::from_str(include_str!("../api/testdata/kafka-backup.yaml")).unwrap();
+        let is = |backup: &KafkaBackup, namespace| is_about(backup, "my-kafka-cluster", namespace);
+        assert!(is(&backup, "kafka") && !is(&backup, "users"));
+        assert!(!is_about(&backup, "another", "kafka"));
+        backup.spec.strimzi_cluster_ref.namespace = Some("clusters".to_owned());
+        backup.spec.authentication.as_mut().unwrap().kafka_user_ref.namespace = Some("users".to_owned());
+        assert!(is(&backup, "clusters") && is(&backup, "users") && !is(&backup, "kafka"));
+        assert!(!is_about(&backup, "another", "users"));
     }
 }
