@@ -12,7 +12,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
+use kube::api::{ApiResource, DynamicObject, ObjectMeta, PartialObjectMeta};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -39,6 +39,13 @@ const LAST_CALLS: Duration = Duration::from_secs(5);
 
 /// How often it is asked which version of Strimzi's resources is served, where no watch was interrupted.
 const LOOK_AT_VERSIONS: Duration = Duration::from_secs(60);
+
+/// How long the API server may let all of a reconciliation wait: some forty requests. A request by itself waits without end where a
+/// connection was cut off and nobody says so, and would hold one of [`CONCURRENCY`], and a deletion beyond its time.
+const ANSWERED: Duration = Duration::from_secs(60);
+
+/// How long a resource waits at most that is being deleted, however often it has failed: it is not to be held.
+const ENDING_WAITS: Duration = Duration::from_secs(10);
 
 /// Resources that are carried out at once.
 const CONCURRENCY: u16 = 8;
@@ -208,7 +215,7 @@ struct Served {
 
 /// `None` where the API server does not say.
 async fn served(context: &Context) -> Option<Served> {
-    let groups = context.client.list_api_groups().await.ok()?;
+    let groups = tokio::time::timeout(ANSWERED, context.client.list_api_groups()).await.ok()?.ok()?;
     let pod_monitors = groups.groups.iter().any(|group| group.name == monitor::GROUP);
     let kafka = Strimzi::among(&context.client, groups).map(|strimzi| strimzi.resource(Kind::Kafka)).ok();
     Some(Served { kafka, pod_monitors })
@@ -351,13 +358,13 @@ async fn reconcile<K: Carried>(resource: Arc<DeserializeGuard<K>>, context: Arc<
         Err(error) => {
             tracing::warn!(resource = name, error = error.error, "a resource has another form than this release knows");
             context.metrics.reconciled(K::NAME, false, began.elapsed());
-            deletion::release_unread(resource.meta(), &context).await?;
+            within(ANSWERED, deletion::release_unread(resource.meta(), &context)).await?;
             return Ok(Action::await_change());
         }
     };
     let done = match resource.meta().deletion_timestamp.is_some() {
-        true => Box::pin(resource.end(&context)).await,
-        false => Box::pin(resource.reconcile(&context)).await,
+        true => within(ANSWERED, Box::pin(resource.end(&context))).await,
+        false => within(ANSWERED, Box::pin(resource.reconcile(&context))).await,
     };
     context.metrics.reconciled(K::NAME, done.is_ok(), began.elapsed());
     if done.is_ok() {
@@ -366,12 +373,23 @@ async fn reconcile<K: Carried>(resource: Arc<DeserializeGuard<K>>, context: Arc<
     done
 }
 
+/// Gives work up that takes longer. That is as if the process had been killed there: the next time begins anew.
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let done = tokio::time::timeout(limit, work).await;
+    done.unwrap_or(Err(Error::NoAnswer { seconds: limit.as_secs() }))
+}
+
 fn again_after<K: Carried>(resource: Arc<DeserializeGuard<K>>, error: &Error, context: Arc<Context>) -> Action {
     let name = full_name::<K>(&*resource);
-    let pause = context.failed(name.clone());
+    let pause = pause(context.failed(name.clone()), resource.meta());
     let error = error.told();
     tracing::warn!(resource = name, error, pause_s = pause.as_secs(), "a resource could not be carried out");
     Action::requeue(pause)
+}
+
+/// How long a resource waits that has failed: not as long where it is being deleted.
+fn pause(pause: Duration, metadata: &ObjectMeta) -> Duration {
+    if metadata.deletion_timestamp.is_some() { pause.min(ENDING_WAITS) } else { pause }
 }
 
 fn full_name<K: Carried>(resource: &impl ResourceExt) -> String {
@@ -380,6 +398,9 @@ fn full_name<K: Carried>(resource: &impl ResourceExt) -> String {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
+
     use super::*;
 
     #[test]
@@ -389,6 +410,23 @@ mod tests {
         assert_eq!(Scope::parse("*"), Scope::All);
         assert_eq!(Scope::parse(""), Scope::All);
         assert_eq!(several.watches().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_reconciliation_that_gets_no_answer_ends_and_is_tried_again() {
+        let blackholed = std::future::pending::<Result<(), Error>>();
+        let error = within(Duration::from_millis(1), blackholed).await.unwrap_err();
+        assert_eq!((error.reason(), error.is_retryable()), ("KubernetesApiFailed", true));
+        assert!(within(Duration::from_secs(60), async { Ok(()) }).await.is_ok());
+    }
+
+    #[test]
+    fn a77_a_resource_that_ends_is_not_held_by_how_often_it_has_failed() {
+        let (long, short) = (Duration::from_secs(300), Duration::from_secs(1));
+        let mut metadata = ObjectMeta::default();
+        assert_eq!(pause(long, &metadata), long);
+        metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        assert_eq!([pause(long, &metadata), pause(short, &metadata)], [ENDING_WAITS, short]);
     }
 
     #[test]
