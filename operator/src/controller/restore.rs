@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{LogParams, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
@@ -16,7 +16,8 @@ use super::apply::Applier;
 use super::conditions::{self, READY, Verdict};
 use super::dereference::{Dereferenced, dereference, purpose, request, source};
 use super::error::Error;
-use super::{Context, observe, tell};
+use super::tell::{self, Told};
+use super::{Context, observe};
 use crate::api::{KafkaRestore, KafkaRestoreStatus, Outcome, RestorePod, Storage};
 use crate::build::names::{self, Part};
 use crate::build::{self, Subject, ValidRestore};
@@ -208,20 +209,29 @@ async fn write(
         return Ok(());
     }
     super::patch_status::<KafkaRestore, _>(applier, &restore.name_any(), &status).await?;
-    let mut told = tell::faults(&old.conditions, &status.conditions);
-    if let Some(progress) = &status.restore {
-        let before = old.restore.as_ref().map(|restore| restore.status);
-        if let Some(took) = observe::took(progress).filter(|_| before != Some(Outcome::Completed)) {
-            context.metrics.restore_duration.observe(took.as_secs_f64());
-        }
-        told.extend(tell::restore(&progress.id, before, progress.status));
+    let before = context.restores.replace(restore.uid().unwrap_or_default(), status.clone()).unwrap_or(old);
+    let (told, took) = changes(&before, &status);
+    if let Some(took) = took {
+        context.metrics.restore_duration.observe(took.as_secs_f64());
     }
     tell::publish(&context.recorder, &restore.object_ref(&()), told).await;
     Ok(())
 }
 
+/// What is told of a change, and how long the restore took where it is complete by it.
+fn changes(old: &KafkaRestoreStatus, new: &KafkaRestoreStatus) -> (Vec<Told>, Option<SignedDuration>) {
+    let mut told = tell::faults(&old.conditions, &new.conditions);
+    let Some(progress) = &new.restore else { return (told, None) };
+    let before = old.restore.as_ref().map(|restore| restore.status);
+    told.extend(tell::restore(&progress.id, before, progress.status));
+    (told, observe::took(progress).filter(|_| before != Some(Outcome::Completed)))
+}
+
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::super::memory::Memory;
     use super::*;
     use crate::api::KafkaBackup;
 
@@ -237,6 +247,28 @@ mod tests {
         };
         assert!(is_of(&job(owner(&restore.uid().unwrap())), &restore));
         assert!(!is_of(&job(owner("another")), &restore) && !is_of(&job(json!([])), &restore));
+    }
+
+    #[test]
+    fn a_restore_is_told_once_though_the_watch_shows_an_earlier_status() {
+        let told_of = |status, completion: Option<&str>| {
+            let mut progress = observe::progress("r", None, None);
+            let time = |text: &str| Time(text.parse().unwrap());
+            progress.status = status;
+            progress.start_time = Some(time("2026-02-13T09:30:00Z"));
+            progress.completion_time = completion.map(time);
+            KafkaRestoreStatus { restore: Some(progress), ..KafkaRestoreStatus::default() }
+        };
+        let running = told_of(Outcome::Running, None);
+        let complete = told_of(Outcome::Completed, Some("2026-02-13T09:45:00Z"));
+        let memory = Memory::default();
+        let write = |status: &KafkaRestoreStatus| {
+            let before = memory.replace("uid".to_owned(), status.clone()).unwrap_or(running.clone());
+            let (told, took) = changes(&before, status);
+            (told.into_iter().map(|told| told.reason).collect::<Vec<_>>(), took.map(|took| took.as_secs()))
+        };
+        assert_eq!(write(&complete), (vec!["RestoreCompleted".to_owned()], Some(900)));
+        assert_eq!(write(&complete), (Vec::new(), None), "the watch shows one that runs still");
     }
 
     #[test]
