@@ -1,7 +1,9 @@
 //! Carries out a KafkaRestore: dereference, validate, build, apply, status. One Job, made once.
 
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures::{AsyncBufReadExt as _, TryStreamExt as _};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -16,6 +18,7 @@ use super::apply::Applier;
 use super::conditions::{self, READY, Verdict};
 use super::dereference::{Dereferenced, dereference, purpose, request, source};
 use super::error::Error;
+use super::observe::Plan;
 use super::tell::{self, Told};
 use super::{Context, observe};
 use crate::api::{KafkaRestore, KafkaRestoreStatus, Outcome, RestorePod, Storage};
@@ -24,9 +27,6 @@ use crate::build::{self, Subject, ValidRestore};
 
 /// The kind, as errors and labels have it.
 pub const KIND: &str = "KafkaRestore";
-
-/// The most of a plan that is kept in the status.
-const PLAN_BYTES: i64 = 32 << 10;
 
 /// Makes the world as the resource says.
 ///
@@ -154,7 +154,7 @@ async fn status(
     let target = restore.spec.point_in_time.as_ref().and_then(|point| point.timestamp.clone());
     let mut progress = observe::progress(&id(restore), job.as_ref(), target);
     if restore.spec.dry_run && progress.status == Outcome::Completed {
-        progress.plan = Some(plan(applier, &pods).await?);
+        progress.plan = Some(Box::pin(plan(applier, &pods)).await?);
     }
     let reconciled = super::reconciled(done.as_ref().map(|found| found.kafka.warnings.as_slice()));
     let restored = observe::restored(&progress, restore.spec.dry_run, &job_name, &pods);
@@ -176,9 +176,20 @@ async fn plan(applier: &Applier, pods: &[Pod]) -> Result<String, Error> {
     let Some(pod) = observe::succeeded(pods) else {
         return Ok("its pod was gone before the plan was read: make the resource again".to_owned());
     };
-    let parameters = LogParams { limit_bytes: Some(PLAN_BYTES), ..LogParams::default() };
-    let log = applier.api::<Pod>().logs(&pod.name_any(), &parameters).await;
-    Ok(observe::plan(&log.map_err(|source| Error::api("read the plan in the log of the pod", source))?))
+    let failed = |source| Error::api("read the plan in the log of the pod", source);
+    // However much was logged beside it, no more than a line is held.
+    let log = applier.api::<Pod>().log_stream(&pod.name_any(), &LogParams::default()).await.map_err(failed)?;
+    let mut lines = pin!(log.lines());
+    let mut plan = Plan::default();
+    while let Some(line) = lines.try_next().await.map_err(|source| failed(kube::Error::ReadEvents(source)))? {
+        if !plan.takes(&line) {
+            break;
+        }
+    }
+    Ok(plan.text().unwrap_or_else(|| {
+        "its pod logged so much that the plan is gone from its log: make the resource again, with less in RUST_LOG"
+            .to_owned()
+    }))
 }
 
 /// What stands in the way is told until the restore has begun; then how far it is.
