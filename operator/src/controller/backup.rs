@@ -219,10 +219,12 @@ async fn status(
     let ready = ready(&reconciled, &streaming, next);
     let verdicts: Vec<_> =
         [ready, streaming].into_iter().chain(told.into_iter().flatten()).chain([reconciled]).collect();
+    let kafka = done.as_ref().ok().map(|found| &found.kafka);
     let status = KafkaBackupStatus {
         conditions: conditions::updated(&old.conditions, &verdicts, backup.metadata.generation, now),
         observed_generation: backup.metadata.generation,
-        cluster_id: done.as_ref().ok().and_then(|found| found.kafka.cluster_id.clone()).or(old.cluster_id),
+        cluster_id: kafka.and_then(|kafka| kafka.cluster_id.clone()).or(old.cluster_id),
+        cluster: kafka.map(|kafka| kafka.cluster.clone()).or(old.cluster),
         last_backup: observe::last(&history).or(old.last_backup),
         backup_history: history,
         next_scheduled_backup: next.map(Time),
