@@ -44,10 +44,8 @@ impl Election {
     /// Waits until this replica is the leader, or `stop`; says which.
     pub async fn won(&self, stop: &CancellationToken) -> bool {
         loop {
-            match self.attempt(Timestamp::now()).await {
-                Ok(true) => return true,
-                Ok(false) => {}
-                Err(error) => tracing::warn!(lease = self.name, %error, "the Lease could not be asked for"),
+            if self.ask().await == Some(true) {
+                return true;
             }
             tokio::select! {
                 () = stop.cancelled() => return false,
@@ -64,17 +62,22 @@ impl Election {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(LOOK) => {}
             }
-            match tokio::time::timeout(LOOK, self.attempt(Timestamp::now())).await {
-                Ok(Ok(true)) => renewed = tokio::time::Instant::now(),
-                Ok(Ok(false)) => return,
-                Ok(Err(error)) => tracing::warn!(lease = self.name, %error, "the Lease could not be renewed"),
-                Err(_) => tracing::warn!(lease = self.name, "the Lease could not be renewed in time"),
+            match self.ask().await {
+                Some(true) => renewed = tokio::time::Instant::now(),
+                Some(false) => return,
+                None => {}
             }
         }
     }
 
-    /// Gives the Lease back, so that the next one need not wait.
+    /// Gives the Lease back, so that the next one need not wait. Without an answer it runs out.
     pub async fn resign(&self) {
+        if tokio::time::timeout(LOOK, self.give_back()).await.is_err() {
+            tracing::debug!("the Lease could not be given back in time; it runs out");
+        }
+    }
+
+    async fn give_back(&self) {
         let Ok(Some(mut lease)) = self.api.get_opt(&self.name).await else { return };
         let Some(spec) = lease.spec.as_mut().filter(|spec| spec.holder_identity.as_deref() == Some(&self.identity))
         else {
@@ -84,6 +87,17 @@ impl Election {
         if let Err(error) = self.api.replace(&self.name, &PostParams::default(), &lease).await {
             tracing::debug!(%error, "the Lease could not be given back; it runs out");
         }
+    }
+
+    /// Takes or renews the Lease if that may be done; says whether it is held, or nothing where nobody knows. A request by itself
+    /// waits without end where a connection was cut off.
+    async fn ask(&self) -> Option<bool> {
+        match tokio::time::timeout(LOOK, self.attempt(Timestamp::now())).await {
+            Ok(Ok(is_held)) => return Some(is_held),
+            Ok(Err(error)) => tracing::warn!(lease = self.name, %error, "the Lease could not be asked for"),
+            Err(_) => tracing::warn!(lease = self.name, "the Lease could not be asked for in time"),
+        }
+        None
     }
 
     /// Takes or renews the Lease if that may be done; says whether it is held.
@@ -148,6 +162,19 @@ mod tests {
             Step::Write(spec) => Some(*spec),
             Step::StandBy => None,
         }
+    }
+
+    /// What listens takes connections and requests, and never says anything.
+    #[tokio::test]
+    async fn a_replica_without_an_answer_goes_on_to_ask_and_ends_when_told_to() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let client = Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+        let election = Election::new(client, "operators", "lease", "a".to_owned());
+        let stop = CancellationToken::new();
+        stop.cancel();
+        assert_eq!(tokio::time::timeout(LOOK * 3, election.won(&stop)).await, Ok(false));
+        assert!(tokio::time::timeout(LOOK * 3, election.resign()).await.is_ok());
     }
 
     #[test]

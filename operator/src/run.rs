@@ -16,7 +16,7 @@ use crate::controller::{self, Context, Scope};
 use crate::http::{self, View};
 use crate::leader::Election;
 
-/// The pause between questions to an API server that does not answer.
+/// How long an answer of the API server is waited for, and the pause between questions while there is none.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT, or until the Lease is lost: then the process ends, and Kubernetes starts a new one.
@@ -78,12 +78,13 @@ async fn act(client: Client, options: &Run, view: &View, stop: &CancellationToke
 /// Waits until the API server answers. While it does not, ending would only begin the same anew, after longer pauses.
 async fn answered(client: &Client) {
     loop {
-        match client.apiserver_version().await {
-            Ok(version) => {
+        match tokio::time::timeout(ASK_AGAIN, client.apiserver_version()).await {
+            Ok(Ok(version)) => {
                 tracing::info!(kubernetes = version.git_version, "the Kubernetes API answers");
                 return;
             }
-            Err(error) => tracing::warn!(error = chain(&error), "the Kubernetes API does not answer"),
+            Ok(Err(error)) => tracing::warn!(error = chain(&error), "the Kubernetes API does not answer"),
+            Err(_) => tracing::warn!("the Kubernetes API does not answer in time"),
         }
         tokio::time::sleep(ASK_AGAIN).await;
     }

@@ -6,6 +6,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::strimzi::Cluster;
+
 /// How a backup stands.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -21,6 +23,9 @@ pub struct KafkaBackupStatus {
     /// The id of the Kafka cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
+    /// What Strimzi tells of the Kafka cluster, as it was last found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
     /// The last snapshot that was asked for by schedule or trigger and has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_backup: Option<Backup>,

@@ -18,8 +18,9 @@ use super::apply::Applier;
 use super::conditions::{self, READY, Verdict};
 use super::dereference::{Dereferenced, dereference, prune_keys, request};
 use super::error::Error;
+use super::tell::{self, Told};
 use super::upkeep::{self, Since};
-use super::{Context, deletion, observe, schedule, tell};
+use super::{Context, deletion, observe, schedule};
 use crate::api::{KafkaBackup, KafkaBackupStatus, Reported, TRIGGER, TRIGGER_NOW};
 use crate::build::names::{self, Part};
 use crate::build::{self, Pruner, StoreKeys, Subject, ValidBackup};
@@ -227,10 +228,12 @@ async fn status(
     let ready = ready(&reconciled, &streaming, next);
     let verdicts: Vec<_> =
         [ready, streaming].into_iter().chain(told.into_iter().flatten()).chain([reconciled]).collect();
+    let kafka = done.as_ref().ok().map(|found| &found.kafka);
     let status = KafkaBackupStatus {
         conditions: conditions::updated(&old.conditions, &verdicts, backup.metadata.generation, now),
         observed_generation: backup.metadata.generation,
-        cluster_id: done.as_ref().ok().and_then(|found| found.kafka.cluster_id.clone()).or(old.cluster_id),
+        cluster_id: kafka.and_then(|kafka| kafka.cluster_id.clone()).or(old.cluster_id),
+        cluster: kafka.map(|kafka| kafka.cluster.clone()).or(old.cluster),
         last_backup: observe::last(&history).or(old.last_backup),
         backup_history: history,
         next_scheduled_backup: next.map(Time),
@@ -312,27 +315,35 @@ async fn write(
         return Ok(());
     }
     super::patch_status::<KafkaBackup, _>(applier, &backup.name_any(), &status).await?;
-    let mut told = tell::faults(&old.conditions, &status.conditions);
-    told.extend(tell::held(&old.conditions, &status.conditions));
-    told.extend(tell::snapshots(&old.backup_history, &status.backup_history));
-    told.extend(tell::prune(old.last_prune.as_ref(), status.last_prune.as_ref()));
-    told.extend(tell::prune_failure(old.prune_failure.as_ref(), status.prune_failure.as_ref()));
-    told.extend(tell::findings(old.last_verification.as_ref(), status.last_verification.as_ref()));
-    let (before, now) = (old.verification_failure.as_ref(), status.verification_failure.as_ref());
-    told.extend(tell::verification_failure(before, now));
-    tell::publish(&context.recorder, &backup.object_ref(&()), told).await;
+    let before = context.backups.replace(backup.uid().unwrap_or_default(), status.clone()).unwrap_or(old);
+    tell::publish(&context.recorder, &backup.object_ref(&()), changes(&before, &status)).await;
     Ok(())
+}
+
+/// What is told of a change.
+fn changes(old: &KafkaBackupStatus, new: &KafkaBackupStatus) -> Vec<Told> {
+    let mut told = tell::faults(&old.conditions, &new.conditions);
+    told.extend(tell::held(&old.conditions, &new.conditions));
+    told.extend(tell::snapshots(&old.backup_history, &new.backup_history));
+    told.extend(tell::prune(old.last_prune.as_ref(), new.last_prune.as_ref()));
+    told.extend(tell::prune_failure(old.prune_failure.as_ref(), new.prune_failure.as_ref()));
+    told.extend(tell::findings(old.last_verification.as_ref(), new.last_verification.as_ref()));
+    let (before, now) = (old.verification_failure.as_ref(), new.verification_failure.as_ref());
+    told.extend(tell::verification_failure(before, now));
+    told
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::memory::Memory;
     use super::*;
+    use crate::api::{Backup, Outcome};
 
     const BACKUP: &str = include_str!("../api/testdata/kafka-backup.yaml");
 
     fn found() -> Dereferenced {
         let kafka = crate::strimzi::Discovered { bootstrap_servers: "kafka.svc:9092".to_owned(), ..Default::default() };
-        Dereferenced { kafka, keys: None, foreign: Default::default() }
+        Dereferenced { kafka, keys: None, foreign: Default::default(), is_elsewhere: false }
     }
 
     #[test]
@@ -344,6 +355,29 @@ mod tests {
         assert_eq!((error.reason(), error.is_retryable()), ("InvalidSpec", false));
         let told = error.told();
         assert!(told.contains("topics.include") && told.contains("commitInterval"), "{told}");
+    }
+
+    #[test]
+    fn each_change_is_told_once_though_the_watch_shows_an_earlier_status() {
+        let of = |statuses: &[Outcome]| {
+            let snapshot = |(number, status): (usize, &Outcome)| Backup {
+                id: number.to_string(),
+                status: *status,
+                start_time: None,
+                completion_time: None,
+                sums: Default::default(),
+            };
+            let backup_history = statuses.iter().enumerate().map(snapshot).collect();
+            KafkaBackupStatus { backup_history, ..KafkaBackupStatus::default() }
+        };
+        let (memory, shown) = (Memory::default(), of(&[]));
+        let write = |status: KafkaBackupStatus| {
+            let before = memory.replace("uid".to_owned(), status.clone()).unwrap_or(shown.clone());
+            changes(&before, &status).into_iter().map(|told| told.reason).collect::<Vec<_>>()
+        };
+        assert_eq!(write(of(&[Outcome::Running])), ["BackupStarted"]);
+        assert_eq!(write(of(&[Outcome::Running])), Vec::<String>::new());
+        assert_eq!(write(of(&[Outcome::Completed, Outcome::Running])), ["BackupStarted", "BackupCompleted"]);
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub fn updated(old: &[Condition], verdicts: &[Verdict], generation: Option<i64>,
             type_: verdict.kind.to_owned(),
             status: status.to_owned(),
             reason: verdict.reason.to_owned(),
-            message: shortened(&verdict.message),
+            message: shortened(&verdict.message, MESSAGE_BYTES),
             observed_generation: generation,
             last_transition_time: before.map_or(Time(now), |condition| condition.last_transition_time.clone()),
         }
@@ -88,10 +88,11 @@ pub fn updated(old: &[Condition], verdicts: &[Verdict], generation: Option<i64>,
     verdicts.iter().map(condition).collect()
 }
 
-fn shortened(message: &str) -> String {
-    match message.char_indices().map(|(at, _)| at).take_while(|at| *at <= MESSAGE_BYTES).last() {
-        Some(at) if message.len() > MESSAGE_BYTES => message.get(..at).unwrap_or_default().to_owned(),
-        _ => message.to_owned(),
+/// As many whole characters of a text as fit into so many bytes.
+pub(super) fn shortened(text: &str, bytes: usize) -> String {
+    match text.char_indices().map(|(at, _)| at).take_while(|at| *at <= bytes).last() {
+        Some(at) if text.len() > bytes => text.get(..at).unwrap_or_default().to_owned(),
+        _ => text.to_owned(),
     }
 }
 

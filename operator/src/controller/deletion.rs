@@ -103,8 +103,11 @@ pub async fn reconcile(backup: &KafkaBackup, context: &Arc<Context>) -> Result<A
             }
             Err(error) => Told::new(true, LEFT, left(backup, &error.told())),
         };
-        tracing::info!(reason = told.reason, "{}", told.note);
-        tell::publish(&context.recorder, &backup.object_ref(&()), vec![told]).await;
+        // It comes here again where the finalizer could not be taken away, or the watch still shows it.
+        if context.ends.replace(backup.uid().unwrap_or_default(), told.clone()).as_ref() != Some(&told) {
+            tracing::info!(reason = told.reason, "{}", told.note);
+            tell::publish(&context.recorder, &backup.object_ref(&()), vec![told]).await;
+        }
     }
     release(&backup.metadata, &applier).await?;
     Ok(Action::await_change())

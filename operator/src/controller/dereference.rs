@@ -23,6 +23,8 @@ pub struct Dereferenced {
     pub keys: Option<StoreKeys>,
     /// What Secrets of other namespaces hold, as far as pods need it.
     pub foreign: BTreeMap<SecretRef, BTreeMap<String, ByteString>>,
+    /// Whether the cluster or its user is in another namespace than the resource.
+    pub is_elsewhere: bool,
 }
 
 impl Dereferenced {
@@ -79,7 +81,8 @@ pub async fn dereference(
     let kafka = strimzi::discover(client, request).await.map_err(Box::new)?;
     let keys = store_keys(client, namespace, storage).await?;
     let foreign = foreign(client, namespace, &kafka).await?;
-    Ok(Dereferenced { kafka, keys, foreign })
+    let is_elsewhere = request.namespace != namespace || !foreign.is_empty();
+    Ok(Dereferenced { kafka, keys, foreign, is_elsewhere })
 }
 
 async fn store_keys(client: &Client, namespace: &str, storage: &Storage) -> Result<Option<StoreKeys>, Error> {

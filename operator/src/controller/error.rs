@@ -73,6 +73,16 @@ pub enum Error {
         source: Box<kube::Error>,
     },
 
+    /// The API server did not say all that it was asked for.
+    #[error(
+        "the API server did not answer within {seconds} s: it is overloaded, or a connection to it was cut off; all is asked for \
+         again"
+    )]
+    NoAnswer {
+        /// How long it was waited for, in seconds.
+        seconds: u64,
+    },
+
     /// A document cannot be written; a fault of the operator.
     #[error("write the document of the pods")]
     Document {
@@ -101,7 +111,7 @@ impl Error {
             Self::Credentials(_) | Self::SecretMissing { .. } => "SecretNotFound",
             Self::BackupMissing { .. } => "BackupNotFound",
             Self::JobOfAnother { .. } => "JobOfAnother",
-            Self::Api { .. } => "KubernetesApiFailed",
+            Self::Api { .. } | Self::NoAnswer { .. } => "KubernetesApiFailed",
             Self::Document { .. } => "InternalError",
         }
     }
@@ -110,7 +120,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Discovery(error) => error.is_retryable(),
-            Self::Api { .. } => true,
+            Self::Api { .. } | Self::NoAnswer { .. } => true,
             _ => false,
         }
     }

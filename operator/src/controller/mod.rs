@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Owns: when what is done, and what is told of it. Does not own: what the objects look like (`crate::build`), how a cluster is
-//! found (`crate::strimzi`). No records pass here, and nothing is kept that a restart would miss: pods go on without it.
+//! found (`crate::strimzi`). No records pass here, and nothing is kept that a restart would miss: pods go on without it, and what
+//! was told (`memory`) is in the statuses.
 
 pub mod apply;
 pub mod backup;
@@ -14,6 +15,7 @@ pub mod conditions;
 pub mod deletion;
 pub mod dereference;
 pub mod error;
+mod memory;
 pub mod observe;
 pub mod restore;
 pub mod schedule;
@@ -41,16 +43,22 @@ use tokio::sync::Notify;
 pub use error::Error;
 pub use watch::{Scope, run};
 
-use crate::api::PAUSE;
+use crate::api::{KafkaBackupStatus, KafkaRestoreStatus, PAUSE};
 use crate::build::Settings;
 use crate::build::names::{self, FIELD_MANAGER, Part};
 use crate::metrics::{CertificateLabels, Metrics};
 use apply::Applier;
 use conditions::{PAUSED, RECONCILED, Verdict};
 use dereference::Dereferenced;
+use memory::Memory;
+use tell::Told;
 
 /// How often a resource in order is looked at though nothing is known to have changed.
 const RESYNC: Duration = Duration::from_secs(300);
+
+/// How often one is looked at whose cluster or user is in another namespace. Where namespaces are named, what is watched in each
+/// wakes the resources of that namespace alone.
+const ELSEWHERE: Duration = Duration::from_secs(60);
 
 /// How often one is looked at that waits for somebody to mend something.
 const FAULTY: Duration = Duration::from_secs(30);
@@ -76,6 +84,12 @@ pub struct Context {
     interrupted: Notify,
     /// How often each resource has failed in a row; a restart forgets it.
     failures: Mutex<HashMap<String, u32>>,
+    /// What was told of backups.
+    backups: Memory<KafkaBackupStatus>,
+    /// What was told of restores.
+    restores: Memory<KafkaRestoreStatus>,
+    /// What was told of the ends of backups that are deleted.
+    ends: Memory<Told>,
 }
 
 impl Context {
@@ -90,8 +104,19 @@ impl Context {
     ) -> Self {
         let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(instance) };
         let recorder = Recorder::new(client.clone(), reporter);
-        let (scrapes, interrupted, failures) = (AtomicBool::new(false), Notify::new(), Mutex::default());
-        Self { client, settings, recorder, metrics, deletion_timeout, scrapes, interrupted, failures }
+        Self {
+            client,
+            settings,
+            recorder,
+            metrics,
+            deletion_timeout,
+            scrapes: AtomicBool::new(false),
+            interrupted: Notify::new(),
+            failures: Mutex::default(),
+            backups: Memory::default(),
+            restores: Memory::default(),
+            ends: Memory::default(),
+        }
     }
 
     fn applier(&self, resource: &impl ResourceExt) -> Applier {
@@ -139,8 +164,12 @@ fn pause(failures: u32) -> Duration {
 }
 
 /// When a resource is looked at again.
-fn again<T>(done: &Result<T, Error>) -> Duration {
-    if done.is_ok() { RESYNC } else { FAULTY }
+fn again(done: &Result<Dereferenced, Error>) -> Duration {
+    match done {
+        Ok(found) if found.is_elsewhere => ELSEWHERE,
+        Ok(_) => RESYNC,
+        Err(_) => FAULTY,
+    }
 }
 
 /// Whether somebody asked that nothing be changed.
@@ -210,6 +239,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::strimzi::Discovered;
 
     /// Words of Kubernetes and of the streamer, which are read and not told.
     const THEIRS: [&str; 7] = [
@@ -264,6 +294,17 @@ mod tests {
         };
         let kept = since(&born(20), vec![born(19), born(20), born(21)]);
         assert_eq!(kept, [born(20), born(21)]);
+    }
+
+    #[test]
+    fn what_no_watch_may_tell_of_is_looked_at_again_sooner() {
+        let found = |is_elsewhere| {
+            let (kafka, foreign) = (Discovered::default(), Default::default());
+            Ok(Dereferenced { kafka, keys: None, foreign, is_elsewhere })
+        };
+        let looked = [again(&found(false)), again(&found(true))].map(|pause| pause.as_secs());
+        assert_eq!(looked, [300, 60]);
+        assert_eq!(again(&Err(Error::JobOfAnother { name: "j".to_owned() })), FAULTY);
     }
 
     #[test]

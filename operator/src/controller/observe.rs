@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::SignedDuration;
 use serde::Deserialize;
 
-use super::conditions::{GROUPS_COVERED, NO_GAPS, READY, RETENTION_HELD, STREAMING, Verdict};
+use super::conditions::{GROUPS_COVERED, NO_GAPS, READY, RETENTION_HELD, STREAMING, Verdict, shortened};
 use crate::api::{Backup, Outcome, Reported, RestorePod, RestoreProgress, Sums};
 
 /// Snapshots that the status lists.
@@ -268,10 +268,28 @@ pub fn took(progress: &RestoreProgress) -> Option<SignedDuration> {
     (progress.status == Outcome::Completed).then(|| end.0.duration_since(start.0))
 }
 
-/// The plan that a pod printed, out of its log: what it logged beside is JSON, a line each.
-pub fn plan(log: &str) -> String {
-    let printed = log.lines().filter(|line| !line.starts_with('{'));
-    printed.collect::<Vec<_>>().join("\n").trim().to_owned()
+/// The most of a plan that is kept in the status, in bytes.
+const PLAN_BYTES: usize = 32 << 10;
+
+/// The plan that a pod printed, taken out of its log: what it logged beside is JSON, a line each.
+#[derive(Debug, Default)]
+pub struct Plan(String);
+
+impl Plan {
+    /// Takes a line of the log; says whether more of them are wanted.
+    pub fn takes(&mut self, line: &str) -> bool {
+        if !line.starts_with('{') {
+            self.0.push_str(line);
+            self.0.push('\n');
+        }
+        self.0.len() < PLAN_BYTES
+    }
+
+    /// As much of it as is kept; `None` where the log had none.
+    pub fn text(&self) -> Option<String> {
+        let text = shortened(self.0.trim(), PLAN_BYTES);
+        (!text.is_empty()).then_some(text)
+    }
 }
 
 /// The newest pod that has ended well.
@@ -413,9 +431,19 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_what_was_printed_beside_the_log() {
-        let log = "{\"level\":\"INFO\"}\nplan        of restore r\n\n  orders: 3 records\n{\"level\":\"WARN\"}\n";
-        assert_eq!(plan(log), "plan        of restore r\n\n  orders: 3 records");
+    fn a_plan_is_what_was_printed_beside_the_log_however_much_was_logged() {
+        let plan = |log: &str| {
+            let mut plan = Plan::default();
+            // As long as it wants more.
+            let _all = log.lines().all(|line| plan.takes(line));
+            plan.text()
+        };
+        let printed = "plan        of restore r\n\n  orders: 3 records";
+        let logged = "{\"level\":\"DEBUG\"}\n".repeat(PLAN_BYTES);
+        assert_eq!(plan(&format!("{logged}{printed}\n{logged}")).unwrap(), printed);
+        assert_eq!(plan(&logged), None);
+        let long = plan(&"ä: 1 record\n".repeat(PLAN_BYTES)).unwrap();
+        assert!(long.len() <= PLAN_BYTES && long.len() > PLAN_BYTES - 4, "{}", long.len());
         let ended = |name: &str, phase: &str| {
             serde_json::from_value::<Pod>(json!({"metadata": {"name": name}, "status": {"phase": phase}})).unwrap()
         };

@@ -1,10 +1,12 @@
 //! Carries out a KafkaRestore: dereference, validate, build, apply, status. One Job, made once.
 
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures::{AsyncBufReadExt as _, TryStreamExt as _};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{LogParams, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
@@ -16,16 +18,15 @@ use super::apply::Applier;
 use super::conditions::{self, READY, Verdict};
 use super::dereference::{Dereferenced, dereference, purpose, request, source};
 use super::error::Error;
-use super::{Context, observe, tell};
+use super::observe::Plan;
+use super::tell::{self, Told};
+use super::{Context, observe};
 use crate::api::{KafkaRestore, KafkaRestoreStatus, Outcome, RestorePod, Storage};
 use crate::build::names::{self, Part};
 use crate::build::{self, Subject, ValidRestore};
 
 /// The kind, as errors and labels have it.
 pub const KIND: &str = "KafkaRestore";
-
-/// The most of a plan that is kept in the status.
-const PLAN_BYTES: i64 = 32 << 10;
 
 /// Makes the world as the resource says.
 ///
@@ -153,7 +154,7 @@ async fn status(
     let target = restore.spec.point_in_time.as_ref().and_then(|point| point.timestamp.clone());
     let mut progress = observe::progress(&id(restore), job.as_ref(), target);
     if restore.spec.dry_run && progress.status == Outcome::Completed {
-        progress.plan = Some(plan(applier, &pods).await?);
+        progress.plan = Some(Box::pin(plan(applier, &pods)).await?);
     }
     let reconciled = super::reconciled(done.as_ref().map(|found| found.kafka.warnings.as_slice()));
     let restored = observe::restored(&progress, restore.spec.dry_run, &job_name, &pods);
@@ -175,9 +176,20 @@ async fn plan(applier: &Applier, pods: &[Pod]) -> Result<String, Error> {
     let Some(pod) = observe::succeeded(pods) else {
         return Ok("its pod was gone before the plan was read: make the resource again".to_owned());
     };
-    let parameters = LogParams { limit_bytes: Some(PLAN_BYTES), ..LogParams::default() };
-    let log = applier.api::<Pod>().logs(&pod.name_any(), &parameters).await;
-    Ok(observe::plan(&log.map_err(|source| Error::api("read the plan in the log of the pod", source))?))
+    let failed = |source| Error::api("read the plan in the log of the pod", source);
+    // However much was logged beside it, no more than a line is held.
+    let log = applier.api::<Pod>().log_stream(&pod.name_any(), &LogParams::default()).await.map_err(failed)?;
+    let mut lines = pin!(log.lines());
+    let mut plan = Plan::default();
+    while let Some(line) = lines.try_next().await.map_err(|source| failed(kube::Error::ReadEvents(source)))? {
+        if !plan.takes(&line) {
+            break;
+        }
+    }
+    Ok(plan.text().unwrap_or_else(|| {
+        "its pod logged so much that the plan is gone from its log: make the resource again, with less in RUST_LOG"
+            .to_owned()
+    }))
 }
 
 /// What stands in the way is told until the restore has begun; then how far it is.
@@ -208,20 +220,29 @@ async fn write(
         return Ok(());
     }
     super::patch_status::<KafkaRestore, _>(applier, &restore.name_any(), &status).await?;
-    let mut told = tell::faults(&old.conditions, &status.conditions);
-    if let Some(progress) = &status.restore {
-        let before = old.restore.as_ref().map(|restore| restore.status);
-        if let Some(took) = observe::took(progress).filter(|_| before != Some(Outcome::Completed)) {
-            context.metrics.restore_duration.observe(took.as_secs_f64());
-        }
-        told.extend(tell::restore(&progress.id, before, progress.status));
+    let before = context.restores.replace(restore.uid().unwrap_or_default(), status.clone()).unwrap_or(old);
+    let (told, took) = changes(&before, &status);
+    if let Some(took) = took {
+        context.metrics.restore_duration.observe(took.as_secs_f64());
     }
     tell::publish(&context.recorder, &restore.object_ref(&()), told).await;
     Ok(())
 }
 
+/// What is told of a change, and how long the restore took where it is complete by it.
+fn changes(old: &KafkaRestoreStatus, new: &KafkaRestoreStatus) -> (Vec<Told>, Option<SignedDuration>) {
+    let mut told = tell::faults(&old.conditions, &new.conditions);
+    let Some(progress) = &new.restore else { return (told, None) };
+    let before = old.restore.as_ref().map(|restore| restore.status);
+    told.extend(tell::restore(&progress.id, before, progress.status));
+    (told, observe::took(progress).filter(|_| before != Some(Outcome::Completed)))
+}
+
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::super::memory::Memory;
     use super::*;
     use crate::api::KafkaBackup;
 
@@ -240,11 +261,33 @@ mod tests {
     }
 
     #[test]
+    fn a_restore_is_told_once_though_the_watch_shows_an_earlier_status() {
+        let told_of = |status, completion: Option<&str>| {
+            let mut progress = observe::progress("r", None, None);
+            let time = |text: &str| Time(text.parse().unwrap());
+            progress.status = status;
+            progress.start_time = Some(time("2026-02-13T09:30:00Z"));
+            progress.completion_time = completion.map(time);
+            KafkaRestoreStatus { restore: Some(progress), ..KafkaRestoreStatus::default() }
+        };
+        let running = told_of(Outcome::Running, None);
+        let complete = told_of(Outcome::Completed, Some("2026-02-13T09:45:00Z"));
+        let memory = Memory::default();
+        let write = |status: &KafkaRestoreStatus| {
+            let before = memory.replace("uid".to_owned(), status.clone()).unwrap_or(running.clone());
+            let (told, took) = changes(&before, status);
+            (told.into_iter().map(|told| told.reason).collect::<Vec<_>>(), took.map(|took| took.as_secs()))
+        };
+        assert_eq!(write(&complete), (vec!["RestoreCompleted".to_owned()], Some(900)));
+        assert_eq!(write(&complete), (Vec::new(), None), "the watch shows one that runs still");
+    }
+
+    #[test]
     fn a75_a_time_that_is_not_yet_is_refused() {
         let restore: KafkaRestore = serde_norway::from_str(include_str!("../api/testdata/kafka-restore.yaml")).unwrap();
         let backup: KafkaBackup = serde_norway::from_str(include_str!("../api/testdata/kafka-backup.yaml")).unwrap();
         let kafka = crate::strimzi::Discovered { bootstrap_servers: "kafka.svc:9092".to_owned(), ..Default::default() };
-        let found = Dereferenced { kafka, keys: None, foreign: Default::default() };
+        let found = Dereferenced { kafka, keys: None, foreign: Default::default(), is_elsewhere: false };
         let judge = |now: &str| validate(&restore, &backup.spec.storage, &found, now.parse().unwrap()).map(drop);
         let error = judge("2026-02-13T01:29:59Z").unwrap_err();
         assert!(error.told().contains("pointInTime.timestamp"), "{}", error.told());

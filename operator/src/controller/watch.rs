@@ -12,7 +12,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
+use kube::api::{ApiResource, DynamicObject, ObjectMeta, PartialObjectMeta};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::chain;
 use super::{Context, Error, backup, deletion, restore};
-use crate::api::{KafkaBackup, KafkaRestore, StrimziClusterRef};
+use crate::api::{KafkaBackup, KafkaRestore, KafkaUserRef, StrimziClusterRef};
 use crate::build::monitor;
 use crate::build::names::{INSTANCE, KIND};
 use crate::strimzi::fetch::{Kind, Strimzi};
@@ -39,6 +39,13 @@ const LAST_CALLS: Duration = Duration::from_secs(5);
 
 /// How often it is asked which version of Strimzi's resources is served, where no watch was interrupted.
 const LOOK_AT_VERSIONS: Duration = Duration::from_secs(60);
+
+/// How long the API server may let all of a reconciliation wait: some forty requests. A request by itself waits without end where a
+/// connection was cut off and nobody says so, and would hold one of [`CONCURRENCY`], and a deletion beyond its time.
+const ANSWERED: Duration = Duration::from_secs(60);
+
+/// How long a resource waits at most that is being deleted, however often it has failed: it is not to be held.
+const ENDING_WAITS: Duration = Duration::from_secs(10);
 
 /// Resources that are carried out at once.
 const CONCURRENCY: u16 = 8;
@@ -105,6 +112,8 @@ trait Carried:
     const NAME: &'static str;
     /// The cluster that it is about.
     fn cluster(&self) -> &StrimziClusterRef;
+    /// Who its pods are there.
+    fn user(&self) -> Option<&KafkaUserRef>;
     /// What its pods tell in its status that conditions tell too.
     fn told_by_pods(&self) -> impl Hash;
     /// Makes the world as it says.
@@ -118,6 +127,9 @@ impl Carried for KafkaBackup {
     const NAME: &'static str = backup::KIND;
     fn cluster(&self) -> &StrimziClusterRef {
         &self.spec.strimzi_cluster_ref
+    }
+    fn user(&self) -> Option<&KafkaUserRef> {
+        self.spec.authentication.as_ref().map(|authentication| &authentication.kafka_user_ref)
     }
     fn told_by_pods(&self) -> impl Hash {
         let told = self.status.as_ref().map(|status| &status.streamer);
@@ -138,6 +150,9 @@ impl Carried for KafkaRestore {
     const NAME: &'static str = restore::KIND;
     fn cluster(&self) -> &StrimziClusterRef {
         &self.spec.strimzi_cluster_ref
+    }
+    fn user(&self) -> Option<&KafkaUserRef> {
+        self.spec.authentication.as_ref().map(|authentication| &authentication.kafka_user_ref)
     }
     fn told_by_pods(&self) -> impl Hash {}
     async fn reconcile(&self, context: &Arc<Context>) -> Result<Action, Error> {
@@ -200,7 +215,7 @@ struct Served {
 
 /// `None` where the API server does not say.
 async fn served(context: &Context) -> Option<Served> {
-    let groups = context.client.list_api_groups().await.ok()?;
+    let groups = tokio::time::timeout(ANSWERED, context.client.list_api_groups()).await.ok()?.ok()?;
     let pod_monitors = groups.groups.iter().any(|group| group.name == monitor::GROUP);
     let kafka = Strimzi::among(&context.client, groups).map(|strimzi| strimzi.resource(Kind::Kafka)).ok();
     Some(Served { kafka, pod_monitors })
@@ -321,14 +336,19 @@ fn about<K: Carried>(
     cluster: &str,
     namespace: &str,
 ) -> Vec<ObjectRef<DeserializeGuard<K>>> {
-    let concerns = |resource: &K| {
-        let wanted = resource.cluster();
-        let home = resource.namespace();
-        wanted.name == cluster && wanted.namespace.as_deref().or(home.as_deref()) == Some(namespace)
-    };
     let resources = store.state();
+    let concerns = |resource: &K| is_about(resource, cluster, namespace);
     let concerned = resources.iter().filter(|resource| resource.0.as_ref().is_ok_and(concerns));
     concerned.map(|resource| ObjectRef::from_obj(&**resource)).collect()
+}
+
+/// Whether a resource is about the cluster of this name in the namespace, or has its user there: a `KafkaUser` need not be in the
+/// namespace of its cluster.
+fn is_about(resource: &impl Carried, cluster: &str, namespace: &str) -> bool {
+    let (wanted, home) = (resource.cluster(), resource.namespace());
+    let of_user = resource.user().and_then(|user| user.namespace.as_deref());
+    let of_cluster = wanted.namespace.as_deref().or(home.as_deref());
+    wanted.name == cluster && [of_cluster, of_user].contains(&Some(namespace))
 }
 
 async fn reconcile<K: Carried>(resource: Arc<DeserializeGuard<K>>, context: Arc<Context>) -> Result<Action, Error> {
@@ -338,13 +358,13 @@ async fn reconcile<K: Carried>(resource: Arc<DeserializeGuard<K>>, context: Arc<
         Err(error) => {
             tracing::warn!(resource = name, error = error.error, "a resource has another form than this release knows");
             context.metrics.reconciled(K::NAME, false, began.elapsed());
-            deletion::release_unread(resource.meta(), &context).await?;
+            within(ANSWERED, deletion::release_unread(resource.meta(), &context)).await?;
             return Ok(Action::await_change());
         }
     };
     let done = match resource.meta().deletion_timestamp.is_some() {
-        true => Box::pin(resource.end(&context)).await,
-        false => Box::pin(resource.reconcile(&context)).await,
+        true => within(ANSWERED, Box::pin(resource.end(&context))).await,
+        false => within(ANSWERED, Box::pin(resource.reconcile(&context))).await,
     };
     context.metrics.reconciled(K::NAME, done.is_ok(), began.elapsed());
     if done.is_ok() {
@@ -353,12 +373,23 @@ async fn reconcile<K: Carried>(resource: Arc<DeserializeGuard<K>>, context: Arc<
     done
 }
 
+/// Gives work up that takes longer. That is as if the process had been killed there: the next time begins anew.
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let done = tokio::time::timeout(limit, work).await;
+    done.unwrap_or(Err(Error::NoAnswer { seconds: limit.as_secs() }))
+}
+
 fn again_after<K: Carried>(resource: Arc<DeserializeGuard<K>>, error: &Error, context: Arc<Context>) -> Action {
     let name = full_name::<K>(&*resource);
-    let pause = context.failed(name.clone());
+    let pause = pause(context.failed(name.clone()), resource.meta());
     let error = error.told();
     tracing::warn!(resource = name, error, pause_s = pause.as_secs(), "a resource could not be carried out");
     Action::requeue(pause)
+}
+
+/// How long a resource waits that has failed: not as long where it is being deleted.
+fn pause(pause: Duration, metadata: &ObjectMeta) -> Duration {
+    if metadata.deletion_timestamp.is_some() { pause.min(ENDING_WAITS) } else { pause }
 }
 
 fn full_name<K: Carried>(resource: &impl ResourceExt) -> String {
@@ -367,6 +398,9 @@ fn full_name<K: Carried>(resource: &impl ResourceExt) -> String {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
+
     use super::*;
 
     #[test]
@@ -376,5 +410,35 @@ mod tests {
         assert_eq!(Scope::parse("*"), Scope::All);
         assert_eq!(Scope::parse(""), Scope::All);
         assert_eq!(several.watches().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_reconciliation_that_gets_no_answer_ends_and_is_tried_again() {
+        let blackholed = std::future::pending::<Result<(), Error>>();
+        let error = within(Duration::from_millis(1), blackholed).await.unwrap_err();
+        assert_eq!((error.reason(), error.is_retryable()), ("KubernetesApiFailed", true));
+        assert!(within(Duration::from_secs(60), async { Ok(()) }).await.is_ok());
+    }
+
+    #[test]
+    fn a77_a_resource_that_ends_is_not_held_by_how_often_it_has_failed() {
+        let (long, short) = (Duration::from_secs(300), Duration::from_secs(1));
+        let mut metadata = ObjectMeta::default();
+        assert_eq!(pause(long, &metadata), long);
+        metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        assert_eq!([pause(long, &metadata), pause(short, &metadata)], [ENDING_WAITS, short]);
+    }
+
+    #[test]
+    fn a_resource_is_about_its_cluster_and_about_its_user_wherever_they_are() {
+        let mut backup: KafkaBackup =
+            serde_norway::from_str(include_str!("../api/testdata/kafka-backup.yaml")).unwrap();
+        let is = |backup: &KafkaBackup, namespace| is_about(backup, "my-kafka-cluster", namespace);
+        assert!(is(&backup, "kafka") && !is(&backup, "users"));
+        assert!(!is_about(&backup, "another", "kafka"));
+        backup.spec.strimzi_cluster_ref.namespace = Some("clusters".to_owned());
+        backup.spec.authentication.as_mut().unwrap().kafka_user_ref.namespace = Some("users".to_owned());
+        assert!(is(&backup, "clusters") && is(&backup, "users") && !is(&backup, "kafka"));
+        assert!(!is_about(&backup, "another", "users"));
     }
 }

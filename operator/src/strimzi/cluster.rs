@@ -1,12 +1,13 @@
 //! What a backup tells of its cluster beside how it is reached. Pure.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::kafka::{Kafka, NodePool};
 use super::names;
 
 /// Where a cluster keeps its metadata. A client need not know; whoever watches a migration wants to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum MetadataMode {
     /// KRaft.
     KRaft,

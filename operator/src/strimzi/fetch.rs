@@ -26,8 +26,8 @@ pub struct Strimzi {
 
 /// Finds how a cluster is reached. Reads only; every read is one object, but for the node pools of the cluster.
 ///
-/// What it has to be allowed in the namespaces of cluster and user: `get` of `kafkas`, `kafkausers` and `secrets`,
-/// `list` of `kafkanodepools`.
+/// What it has to be allowed in the namespaces of cluster and user: `get` of `kafkas`, `kafkausers` and `secrets`; and to tell
+/// how many brokers there are, `list` of `kafkanodepools`.
 ///
 /// # Errors
 /// See [`Error`]; all but [`Error::Api`] need somebody to change a resource.
@@ -38,12 +38,14 @@ pub async fn discover(client: &Client, request: &Request) -> Result<Discovered, 
     let choice = choose(&kafka, request.listener.as_deref(), authentication)?;
     let (bootstrap_servers, told) = choice.bootstrap_servers()?;
     let mut expiries = Vec::new();
-    let (tls, trusted) = strimzi.trust(choice, &mut expiries).await?.unzip();
-    let (authentication, known) = strimzi.credentials(choice, request, &mut expiries).await?.unzip();
+    let tls = strimzi.trust(choice, &mut expiries).await?;
+    let authentication = strimzi.credentials(choice, request, &mut expiries).await?;
     let now = Timestamp::now();
     let mut warnings = warnings(choice, told, tls.as_ref());
     warnings.extend(expiries.iter().filter_map(|expiry| expiry.warning(now)));
-    let pools = strimzi.node_pools(&kafka).await?;
+    // Nobody needs them to connect.
+    let pools = strimzi.node_pools(&kafka).await;
+    warnings.extend(pools.as_ref().err().map(uncounted));
     Ok(Discovered {
         bootstrap_servers,
         authentication,
@@ -52,8 +54,7 @@ pub async fn discover(client: &Client, request: &Request) -> Result<Discovered, 
         expiries,
         tls,
         listener: choice.listener.name.clone(),
-        revision: [trusted, known].into_iter().flatten().collect::<Vec<_>>().join("."),
-        cluster: strimzi.describe(&kafka, &pools),
+        cluster: strimzi.describe(&kafka, pools.ok().as_deref()),
     })
 }
 
@@ -106,8 +107,8 @@ impl Strimzi {
         }
     }
 
-    /// What a listener is trusted by, if it speaks TLS, and what tells that it has changed.
-    async fn trust(&self, choice: Choice<'_>, expiries: &mut Vec<Expiry>) -> Result<Option<(Trust, String)>, Error> {
+    /// What a listener is trusted by, if it speaks TLS.
+    async fn trust(&self, choice: Choice<'_>, expiries: &mut Vec<Expiry>) -> Result<Option<Trust>, Error> {
         if !choice.listener.tls {
             return Ok(None);
         }
@@ -123,18 +124,16 @@ impl Strimzi {
         let trusted = trust::trust(&at, &found)?;
         let keys: Vec<_> = trusted.keys.iter().map(String::as_str).collect();
         expiries.extend(Expiry::of("cluster-ca", &at, &found, &keys));
-        let certificates = choice.own_certificates()?.to_vec();
-        let digest = trust::digest(&found, &certificates);
-        Ok(Some((Trust { certificates, ..trusted }, digest)))
+        Ok(Some(Trust { certificates: choice.own_certificates()?.to_vec(), ..trusted }))
     }
 
-    /// Who the client is, and what tells that it has changed.
+    /// Who the client is, where the listener asks.
     async fn credentials(
         &self,
         choice: Choice<'_>,
         request: &Request,
         expiries: &mut Vec<Expiry>,
-    ) -> Result<Option<(Credentials, String)>, Error> {
+    ) -> Result<Option<Credentials>, Error> {
         match (choice.wants(), &request.user) {
             (None, _) => Ok(None),
             (Some(authentication), None) => Err(self.authentication_missing(choice, authentication, request)),
@@ -148,7 +147,7 @@ impl Strimzi {
         wanted: &User,
         request: &Request,
         expiries: &mut Vec<Expiry>,
-    ) -> Result<(Credentials, String), Error> {
+    ) -> Result<Credentials, Error> {
         let namespace = wanted.namespace.as_deref().unwrap_or(kafka.user_namespace());
         let place = user::place(kafka, wanted);
         let Some(value) = self.get(Kind::KafkaUser, &place, namespace, &wanted.name).await? else {
@@ -160,9 +159,7 @@ impl Strimzi {
         let found = self.secret(&accepted.secret).await?;
         let keys = [names::USER_CERTIFICATE_KEY];
         expiries.extend(found.as_ref().and_then(|found| Expiry::of("user", &accepted.secret, found, &keys)));
-        // No hash of what is in it: a short password could be guessed from that.
-        let version = found.as_ref().and_then(|secret| secret.resource_version()).unwrap_or_default();
-        Ok((accepted.credentials(found.as_ref())?, version))
+        accepted.credentials(found.as_ref())
     }
 
     fn authentication_missing(&self, choice: Choice<'_>, wants: Authentication, request: &Request) -> Error {
@@ -192,13 +189,14 @@ impl Strimzi {
         found.into_iter().map(pool).collect()
     }
 
-    fn describe(&self, kafka: &Kafka, pools: &[NodePool]) -> Cluster {
+    /// What is told of a cluster; `pools` are its own, where it is known which those are.
+    fn describe(&self, kafka: &Kafka, pools: Option<&[NodePool]>) -> Cluster {
         Cluster {
             api_version: self.version.to_owned(),
             strimzi_version: kafka.status.operator_last_successful_version.clone(),
             kafka_version: kafka.status.kafka_version.clone(),
             metadata_mode: Some(MetadataMode::of(kafka)),
-            brokers: cluster::brokers(kafka, pools),
+            brokers: pools.and_then(|pools| cluster::brokers(kafka, pools)).map(i64::from),
         }
     }
 
@@ -274,6 +272,12 @@ pub(super) fn warnings(choice: Choice<'_>, told: bool, tls: Option<&Trust>) -> V
         ));
     }
     warnings
+}
+
+/// Why it is not told how many brokers there are.
+pub(super) fn uncounted(error: &Error) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("it is not known how many brokers there are: {error}{cause}")
 }
 
 /// What is said of a failed call.

@@ -29,7 +29,8 @@ mod tests;
 
 use std::fmt;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 pub use access::Purpose;
 pub use cluster::MetadataMode;
@@ -159,25 +160,26 @@ pub struct Discovered {
     pub expiries: Vec<Expiry>,
     /// The name of the listener.
     pub listener: String,
-    /// Changes with each certificate of the CAs and each change of the user's Secret: pods that read them once have to
-    /// be started anew. Tells nothing of what is in them.
-    pub revision: String,
     /// What is known of the cluster beside.
     pub cluster: Cluster,
 }
 
-/// What Strimzi says of a cluster, for a backup's status.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+/// What Strimzi says of a cluster, as the status of a backup has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Cluster {
-    /// The version of Strimzi's API that was read: `v1` or `v1beta2`.
+    /// The version of Strimzi's resources that is read, v1 or v1beta2.
     pub api_version: String,
-    /// The version of Strimzi that last carried the resource out.
+    /// The version of Strimzi that last carried the cluster out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strimzi_version: Option<String>,
     /// The version of Kafka; not told while the cluster is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kafka_version: Option<String>,
-    /// Where it keeps its metadata.
+    /// Where it keeps its metadata; Migrating on the way from one to the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata_mode: Option<MetadataMode>,
-    /// The number of brokers that it is to have.
-    pub brokers: Option<u32>,
+    /// The number of brokers that it is to have, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brokers: Option<i64>,
 }

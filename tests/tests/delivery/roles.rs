@@ -138,6 +138,35 @@ fn with_named_namespaces_it_works_in_those_and_may_do_nothing_elsewhere() -> Res
     Ok(())
 }
 
+/// What is watched in a namespace wakes the resources of that namespace alone.
+#[test]
+fn a_user_in_another_of_the_named_namespaces_is_followed_within_a_minute() -> Result<()> {
+    let plane = plane()?;
+    let home = plane.namespace("followers")?;
+    let [here, there] = [Strimzi::new(plane, "near", "v1")?, Strimzi::new(plane, "far", "v1")?];
+    let watched = format!("{},{}", here.namespace, there.namespace);
+    plane.kubectl().apply_anywhere(&chart::render(&home, &format!("watchNamespaces: [{watched}]"))?)?;
+    there.complete()?;
+    let shared = format!("kafkabackup.com/allowed-namespaces={}", here.namespace);
+    there.kubectl.run(&["annotate", "kafkauser/backup", "--namespace", &there.namespace, &shared])?;
+    here.secret("store", &[("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "hidden")])?;
+    let operator = Operator::start_from(&plane.account(&home, chart::RELEASE)?, &home, &watched)?;
+    let mut backup = daily();
+    backup["spec"]["strimziClusterRef"]["namespace"] = json!(there.namespace);
+    here.kubectl.apply(&here.namespace, &backup.to_string())?;
+    wait_reconciled(&here, &operator)?;
+
+    let copied = || here.kubectl.get(&here.namespace, "secret/daily-streamer-kafka-user");
+    let before = copied()?.context("the copy")?["data"].clone();
+    there.secret("backup", &[("user.crt", "renewed"), ("user.key", "renewed")])?;
+    // Nobody touches the resource, and it would be looked at after five minutes.
+    let followed = wait::wait_until("another certificate in the copy", SOON + SOON / 2, || {
+        Ok(copied()?.is_some_and(|copy| copy["data"] != before))
+    });
+    followed.with_context(|| operator.tail())?;
+    stop(operator)
+}
+
 /// Nobody knows which of the operator's rights in a namespace go first when it is deleted.
 #[test]
 fn a77_a_namespace_is_not_held_up_by_a_backup_that_is_to_be_deleted() -> Result<()> {

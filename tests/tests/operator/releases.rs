@@ -322,8 +322,10 @@ impl Shape {
         Ok(())
     }
 
-    /// What pods get: where brokers are, whom to trust, who they are.
+    /// What pods get: where brokers are, whom to trust, who they are; and what the status says of the cluster.
     fn is_carried_out(&self, scene: &Scene) -> Result<()> {
+        let told = serde_json::to_value(&self.told)?;
+        scene.wait(&format!("kafkabackup/{}", self.name), |found| found["status"]["cluster"] == told)?;
         let deployment = scene.wait(&format!("deployment/{}-streamer", self.name), |_| true)?;
         let volumes = deployment["spec"]["template"]["spec"]["volumes"].as_array().context("volumes")?;
         let secret = |volume: &str| {
