@@ -1,9 +1,8 @@
 //! Time buckets: which UTC hour a record is filed under.
 //!
-//! A partition's bucket is that of the highest timestamp seen so far in it, never beyond the present plus a small
-//! tolerance, which is larger for who goes on where another has ended. A record without a timestamp counts as one of the present:
-//! Kafka keeps it by the age of its file, too. So buckets never go back as offsets go up, and a late or an absurd timestamp cuts
-//! no file. The exact minimum and maximum timestamps of every run say what is really in it; the bucket is only where it is filed.
+//! A partition's bucket is that of the highest timestamp seen so far in it, never beyond the present plus a small tolerance, and
+//! never before the one that it had. A record without a timestamp counts as one of the present: Kafka keeps it by the age of its
+//! file, too. So buckets never go back as offsets go up, and a late or an absurd timestamp cuts no file. The exact minimum and maximum timestamps of every run say what is really in it; the bucket is only where it is filed.
 
 use std::fmt;
 
@@ -16,9 +15,6 @@ pub const BUCKET_MILLIS: i64 = 3_600_000;
 
 /// How far ahead of the writer's clock a timestamp may file its record: clocks of producers differ a little.
 pub const FUTURE_TOLERANCE_MILLIS: i64 = 60_000;
-
-/// How far the clocks of two writers of one log may be apart: each ten minutes from the store's. Beyond, nothing is retired.
-const CLOCKS_APART_MILLIS: i64 = 1_200_000;
 
 /// The last bucket a calendar date exists for: the end of the year 9999.
 const LAST: i64 = 253_402_300_799_999 / BUCKET_MILLIS;
@@ -65,22 +61,15 @@ impl Bucket {
     }
 
     /// The bucket of a partition that is gone on with at `now`, after records up to `highest`, the last of which were filed under
-    /// `filed` where that is later: never before the one that they were filed under, also where another writer did it whose clock
-    /// is ahead of this one's.
+    /// `filed` where that is not the bucket of the highest: never before the one that they were filed under, whatever the clocks.
     pub fn going_on(highest: TimestampMs, filed: Option<Self>, now: TimestampMs) -> Self {
-        let highest = filed.map_or(highest, |filed| highest.max(filed.start()));
-        Self::for_partition(highest, now.plus_millis(CLOCKS_APART_MILLIS))
+        filed.map_or(Self::of(highest), |filed| Self::for_partition(highest, now).max(filed))
     }
 
-    /// This one, where it is later than `highest` says, the highest timestamp of its partition: then only who is told goes on with
+    /// This one, where it is not what `highest` says, the highest timestamp of its partition: then only who is told goes on with
     /// it.
-    pub fn beyond(self, highest: Option<TimestampMs>) -> Option<Self> {
-        Some(self).filter(|filed| Self::of(highest.unwrap_or(TimestampMs::new(0))) < *filed)
-    }
-
-    /// The first instant of the bucket.
-    const fn start(self) -> TimestampMs {
-        TimestampMs::new(self.0 * BUCKET_MILLIS)
+    pub fn told_beside(self, highest: Option<TimestampMs>) -> Option<Self> {
+        Some(self).filter(|filed| Self::of(highest.unwrap_or(TimestampMs::new(0))) != *filed)
     }
 
     /// The first instant after the bucket.
@@ -136,7 +125,6 @@ mod tests {
         let now = TimestampMs::new(1_770_966_000_000);
         assert_eq!(Bucket::for_partition(TimestampMs::new(i64::MAX), now), Bucket::of(now.plus_millis(60_000)));
         assert_eq!(Bucket::for_partition(TimestampMs::new(-1), now).to_string(), "1970-01-01T00");
-        assert_eq!(Bucket::going_on(TimestampMs::new(i64::MAX), None, now), Bucket::of(now.plus_millis(1_260_000)));
         assert_eq!(Bucket::of(TimestampMs::new(i64::MIN)).date(), "1970-01-01");
         assert_eq!(Bucket::of(TimestampMs::new(i64::MAX)).date(), "9999-12-31");
     }
@@ -159,15 +147,21 @@ mod tests {
     }
 
     #[test]
-    fn who_goes_on_files_nothing_before_who_came_before() {
+    fn a52_who_goes_on_files_nothing_before_who_came_before_whatever_their_clocks() {
         let full_hour = TimestampMs::new(1_770_966_000_000);
-        for ahead in [0, 1, 1_199_999, 1_200_000] {
-            for highest in [full_hour, full_hour.plus_millis(59_999), TimestampMs::new(i64::MAX)] {
+        for behind in [0, 1, 60_000, 86_400_000] {
+            for highest in [full_hour, full_hour.plus_millis(59_999), TimestampMs::new(i64::MAX), TimestampMs::new(-1)]
+            {
                 let before = Bucket::for_partition(highest, full_hour);
-                let after = Bucket::going_on(highest, None, full_hour.plus_millis(-ahead));
-                assert!(before <= after, "{ahead} ms: {before}, then {after}");
+                let told = before.told_beside(Some(highest));
+                let after = Bucket::going_on(highest, told, full_hour.plus_millis(-behind));
+                assert_eq!(before, after, "{behind} ms");
             }
         }
+        let ahead = TimestampMs::new(i64::MAX);
+        let told = Bucket::for_partition(ahead, full_hour).told_beside(Some(ahead));
+        let later = full_hour.plus_millis(3 * BUCKET_MILLIS);
+        assert_eq!(Bucket::going_on(ahead, told, later), Bucket::of(later), "the present moves on");
     }
 
     #[test]
@@ -177,10 +171,11 @@ mod tests {
         assert_eq!(by, [now.get(), now.get(), 0, 1]);
         let (old, filed) = (TimestampMs::new(1_700_000_000_000), Bucket::of(now));
         assert_eq!(
-            [old, now, now.plus_millis(BUCKET_MILLIS)].map(|highest| filed.beyond(Some(highest))),
-            [Some(filed), None, None]
+            [old, now, now.plus_millis(BUCKET_MILLIS)].map(|highest| filed.told_beside(Some(highest))),
+            [Some(filed), None, Some(filed)],
+            "also where the highest is dated ahead"
         );
-        assert_eq!((filed.beyond(None), Bucket::of(TimestampMs::new(0)).beyond(None)), (Some(filed), None));
+        assert_eq!((filed.told_beside(None), Bucket::of(TimestampMs::new(0)).told_beside(None)), (Some(filed), None));
         let later = now.plus_millis(2 * BUCKET_MILLIS);
         assert_eq!(Bucket::going_on(old, Some(filed), later), filed);
         assert_eq!(
@@ -188,8 +183,5 @@ mod tests {
             Bucket::of(later),
             "the highest timestamp has gone by it"
         );
-        // Of a clock that was ahead by years no more counts than of a timestamp that is.
-        let absurd = Bucket::of(TimestampMs::new(i64::MAX));
-        assert_eq!(Bucket::going_on(old, Some(absurd), now), Bucket::of(now.plus_millis(1_260_000)));
     }
 }

@@ -240,7 +240,7 @@ pub struct Position {
     /// The highest timestamp seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highest_timestamp: Option<TimestampMs>,
-    /// The bucket that its records were filed under last, where that is later than the highest timestamp says.
+    /// The bucket that its records were filed under last, where that is not what the highest timestamp says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filed: Option<Bucket>,
     /// No record held has a lower timestamp; absent where none is held.

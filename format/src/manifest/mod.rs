@@ -290,7 +290,8 @@ pub struct PartitionPosition {
     /// The highest timestamp seen, which decides the bucket of what follows; absent before the first record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highest_timestamp: Option<TimestampMs>,
-    /// The bucket that it has come to, where that is later than the highest timestamp says, as after a record without one.
+    /// The bucket that it has come to, where that is not what the highest timestamp says: after a record without one, or one that
+    /// is dated ahead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filed: Option<Bucket>,
 }

@@ -61,7 +61,7 @@ pub struct PartitionCut {
     pub last_record: Option<LastRecord>,
     /// The highest timestamp seen.
     pub highest_timestamp: Option<TimestampMs>,
-    /// The bucket it has come to, where that is later than the highest timestamp says.
+    /// The bucket it has come to, where that is not what the highest timestamp says.
     pub filed: Option<Bucket>,
     /// The records in order, with the bucket each batch is filed under; none of `__consumer_offsets`.
     pub batches: Vec<(Bucket, Batch)>,
@@ -161,7 +161,7 @@ pub struct Start {
     pub last_record: Option<LastRecord>,
     /// The highest timestamp seen before.
     pub highest_timestamp: Option<TimestampMs>,
-    /// The bucket it had come to, where that is later than the highest timestamp says.
+    /// The bucket it had come to, where that is not what the highest timestamp says.
     pub filed: Option<Bucket>,
     /// What it is known to be captured up to.
     pub until: Option<TimestampMs>,
@@ -444,7 +444,7 @@ impl Slot {
             next: self.next,
             last_record: self.last_record,
             highest_timestamp: self.highest,
-            filed: self.bucket.beyond(self.highest),
+            filed: self.bucket.told_beside(self.highest),
             batches: std::mem::take(&mut self.closed),
             offsets: std::mem::take(&mut self.offsets),
             charged: std::mem::take(&mut self.charged),
@@ -512,9 +512,9 @@ mod tests {
 
     #[test]
     fn a52_after_a_record_of_the_far_future_a_partition_goes_on_under_the_present() {
-        let start = start(Some(TimestampMs::new(i64::MAX)), None);
+        let start = start(Some(TimestampMs::new(i64::MAX)), Some(hour(0)));
         let part = cut_of(start, &[(0, at(0)), (7_200, at(7_200))]);
-        assert_eq!((filed(&part), part.filed), (vec![hour(0), hour(2)], None));
+        assert_eq!((filed(&part), part.filed), (vec![hour(0), hour(2)], Some(hour(2))));
     }
 
     #[test]
