@@ -2,7 +2,7 @@
 
 pub use strimzi_backup_format::errors::chain;
 use strimzi_backup_format::identity::Mismatch;
-use strimzi_backup_format::ids::{TimestampMs, TopicName};
+use strimzi_backup_format::ids::{Sequence, TimestampMs, TopicName};
 use strimzi_backup_format::job::JobFaults;
 use strimzi_backup_format::manifest::{log, reader};
 use strimzi_backup_format::snapshot::catalog;
@@ -102,6 +102,20 @@ pub enum Error {
         newest: String,
         /// How many manifests came that say that they are older.
         came: usize,
+    },
+    /// A snapshot was held up so long between its boundary and its creation that it may lack something.
+    #[error(
+        "{object} was created too late: what came behind its boundary, manifest {boundary}, was refined by manifest {refined} before \
+         it was there; in compacted topics newer records may have taken the place of some that it ends with, and a restore to it \
+         would lack their keys; delete that object and take another snapshot"
+    )]
+    LateSnapshot {
+        /// The snapshot's object.
+        object: String,
+        /// The manifest that it is.
+        boundary: Sequence,
+        /// The manifest that came before its creation.
+        refined: Sequence,
     },
     /// The prefix was emptied or exchanged while streaming.
     #[error(
@@ -224,7 +238,6 @@ impl From<OpenError> for Error {
 
 #[cfg(test)]
 mod tests {
-    use strimzi_backup_format::ids::Sequence;
     use strimzi_backup_format::manifest::invariants::Violation;
 
     use super::*;

@@ -7,7 +7,10 @@
 //!
 //! Needs the store alone: the streamer commits on its own, at least every `backup.heartbeatInterval`. Invariants: what was
 //! in the log when the snapshot was asked for is never the boundary, whatever the clocks say; nothing is written before the
-//! boundary is there, and nothing but the snapshot.
+//! boundary is there, and nothing but the snapshot; one that was created so late that it may lack something is no success
+//! ([`late`]).
+
+mod late;
 
 use std::fmt;
 use std::time::Duration;
@@ -65,7 +68,8 @@ pub struct Taken {
 /// # Errors
 /// [`Error::Usage`] where the timeout is below what an idle streamer needs; [`Error::Foreign`] where the backup is another
 /// job's; [`Error::Snapshot`] where the id is taken, or the store did not take the snapshot; [`Error::NoCommit`] where
-/// nobody commits; [`Error::NoBackup`], [`Error::NoStore`] and [`Error::Read`].
+/// nobody commits; [`Error::LateSnapshot`] where it was there too late; [`Error::NoBackup`], [`Error::NoStore`] and
+/// [`Error::Read`].
 pub async fn run(store: &Store, job: &Job, request: Request, clock: &impl Clock) -> Result<Taken, Error> {
     check_timeout(request.timeout, job.backup.heartbeat_interval)?;
     let asked_at = clock.now();
@@ -77,7 +81,7 @@ pub async fn run(store: &Store, job: &Job, request: Request, clock: &impl Clock)
     log.identity.admits(&job.name, &log.identity.cluster)?;
     let before = Before { store, backup: log.identity.backup, by: request.by };
     if let Some(snapshot) = before.asked_for(&id).await? {
-        return Ok(Taken { snapshot, storage: store.description.clone() });
+        return before.in_time(log, snapshot, clock).await;
     }
     catalog::check_free(store, &id).await?;
     let log = Wait { store, asked_at, timeout: request.timeout, deadline }.boundary(log).await?;
@@ -91,7 +95,7 @@ pub async fn run(store: &Store, job: &Job, request: Request, clock: &impl Clock)
         }
         done => done.map(|()| snapshot)?,
     };
-    Ok(Taken { snapshot, storage: store.description.clone() })
+    before.in_time(log, snapshot, clock).await
 }
 
 /// What was asked for before.
@@ -107,6 +111,24 @@ impl Before<'_> {
         let Some(by) = self.by else { return Ok(None) };
         let found = catalog::load(self.store, self.backup, id).await?;
         Ok(found.filter(|snapshot| snapshot.nonce == by))
+    }
+
+    /// The snapshot that is there now, unless it came too late.
+    async fn in_time(&self, mut log: Log, snapshot: Snapshot, clock: &impl Clock) -> Result<Taken, Error> {
+        let backoff = Backoff::new();
+        loop {
+            match late::overtaken_by(self.store, &mut log, &snapshot).await {
+                Ok(None) => return Ok(Taken { snapshot, storage: self.store.description.clone() }),
+                Ok(Some(refined)) => {
+                    let (boundary, object) = (snapshot.manifest.sequence, layout::snapshot(&snapshot.id).to_string());
+                    return Err(Error::LateSnapshot { object, boundary, refined });
+                }
+                Err(error) if error.is_retryable() && backoff.attempts() < ATTEMPTS => {
+                    tokio::time::sleep(backoff.next(clock)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use strimzi_backup_format::identity::Identity;
 use strimzi_backup_format::ids::{BackupId, ClusterId, Sequence};
 use strimzi_backup_format::manifest::log::{self, Draft, LogWriter};
-use strimzi_backup_format::manifest::{Claim, Frontier};
+use strimzi_backup_format::manifest::{Claim, Frontier, Refined, TopicEventKind};
+use strimzi_backup_format::sample::event;
+use strimzi_backup_format::state::Totals;
 use strimzi_backup_format::store::faulty::{Decision, Fault, FaultControl, FaultyStore, Op};
 
 use super::*;
@@ -277,4 +279,63 @@ async fn of_two_that_ask_at_once_for_the_same_one_both_are_given_it() {
     let (one, other, ()) = tokio::join!(one, other, commits(&mut writer, &[(2, 5)]));
     let (one, other) = (one.expect("taken"), other.expect("taken"));
     assert!(one == other && [at(0), at(1)].contains(&one.snapshot.asked_at), "{one:?}, {other:?}");
+}
+
+/// Commits what this adds, observed so many seconds after the start.
+async fn commit(writer: &mut LogWriter, observed: i64, draft: Draft) {
+    let prepared = writer.prepare(draft, nonce(), at(observed)).expect("legal");
+    writer.commit(&prepared).await.expect("committed");
+}
+
+/// A topic of this cleanup policy is seen for the first time.
+fn topic_of(policy: &str) -> Draft {
+    let mut topic = event("accounts", 0, TopicEventKind::Added);
+    if let Some(description) = &mut topic.description {
+        description.config.insert("cleanup.policy".to_owned(), policy.to_owned());
+    }
+    Draft { topics: vec![topic], ..Draft::default() }
+}
+
+/// What was cut up to a manifest is refined.
+fn refined(through: u64) -> Draft {
+    let refined = Refined { through: Sequence::new(through), segments: Vec::new(), replaced: Totals::default() };
+    Draft { refined: Some(refined), ..Draft::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a78_a_snapshot_that_was_held_up_while_what_came_behind_it_was_refined_is_no_success_however_often_asked() {
+    for (policy, is_held_up) in [("compact", true), ("compact", false), ("delete", true)] {
+        let memory = Store::memory();
+        let faulty = FaultyStore::new(Arc::clone(&memory.inner));
+        let control = faulty.control().clone();
+        let store = memory.with_inner(Arc::new(faulty));
+        let mut writer = claimed(&memory, -60).await;
+        commit(&mut writer, -30, topic_of(policy)).await;
+        if is_held_up {
+            control.script([(Op::Create, Decision::Delay(Duration::from_secs(60), Box::new(Decision::Pass)))]);
+        }
+        let (job, by) = (job(), Some(nonce()));
+        let asked = || run(&store, &job, Request { by, ..request("one") }, &Stopped);
+        let meanwhile = async {
+            // The boundary, what comes behind it, and what refines that.
+            commits(&mut writer, &[(2, 0), (10, 10)]).await;
+            commit(&mut writer, 15, refined(4)).await;
+        };
+        let (first, ()) = tokio::join!(asked(), meanwhile);
+        for taken in [first, asked().await] {
+            match (policy, is_held_up) {
+                ("compact", true) => {
+                    let error = taken.expect_err("too late");
+                    assert!(
+                        error.exit_code() == exit::FAILED && error.to_string().contains("snapshots/one.json"),
+                        "{error}"
+                    );
+                    assert!(matches!(error, Error::LateSnapshot { boundary, refined, .. }
+                        if (boundary, refined) == (Sequence::new(3), Sequence::new(5))));
+                }
+                _ => assert_eq!(taken.expect("in time").snapshot.manifest.sequence, Sequence::new(3)),
+            }
+        }
+        assert!(control.unused().is_empty());
+    }
 }
