@@ -213,6 +213,7 @@ mod tests {
             next_offset: Offset::new(20),
             last_record: None,
             highest_timestamp: Some(at(10)),
+            filed: None,
             lowest_timestamp: Some(at(10)),
             rows: 10,
         };
