@@ -314,3 +314,37 @@ fn a_store_inside_the_cluster_is_reached_on_every_port() {
     let egress = objects.network_policies[0].spec.clone().unwrap().egress.unwrap();
     assert!(egress.iter().any(|rule| rule.ports.is_none() && rule.to.is_some()), "{egress:?}");
 }
+
+/// Nobody can look into a pod without a shell: what the runbook has people run has to be there, under these names.
+#[test]
+fn the_commands_of_the_runbook_fit_what_is_made() {
+    let runbook = include_str!("../../../docs/runbook.md");
+    let objects = built(|_| {});
+    let named = |metadata: &ObjectMeta| metadata.name.clone().unwrap().replace("daily-backup", "$NAME");
+    let streamer = named(&objects.deployment.metadata);
+    let template = objects.deployment.spec.as_ref().unwrap().template.clone();
+    let container = &template.spec.as_ref().unwrap().containers[0];
+    let (program, arguments) = (&container.command.as_ref().unwrap()[0], container.args.as_ref().unwrap());
+    // The document that the streamer itself reads.
+    let config = arguments.iter().skip_while(|argument| *argument != "--config").nth(1).unwrap();
+    let port = container.ports.as_ref().unwrap()[0].container_port;
+    let schedule =
+        |schedule: &Option<CronJob>| format!("--from=cronjob/{}", named(&schedule.as_ref().unwrap().metadata));
+    let commands = [
+        format!("exec deployment/{streamer} -- {program} inspect --config {config}"),
+        format!("logs deployment/{streamer}"),
+        format!("port-forward deployment/{streamer} {port}:{port}"),
+        format!("get configmap {} -o jsonpath='{{.data.job\\.yaml}}'", named(&objects.config_map.metadata)),
+        schedule(&objects.verify),
+        schedule(&objects.prune),
+    ];
+    for command in commands {
+        assert!(runbook.contains(&command), "{command}");
+    }
+    assert!(config.ends_with("/job.yaml") && objects.config_map.data.as_ref().unwrap().contains_key("job.yaml"));
+    let labels = template.metadata.unwrap().labels.unwrap();
+    for label in ["app.kubernetes.io/name=strimzi-backup", "app.kubernetes.io/instance=$NAME"] {
+        let (key, value) = label.split_once('=').unwrap();
+        assert!(runbook.contains(label) && labels[key].replace("daily-backup", "$NAME") == value, "{label}");
+    }
+}

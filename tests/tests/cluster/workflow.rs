@@ -55,6 +55,7 @@ fn one_backup_applied_becomes_segments_snapshots_and_a_restore_to_a_moment_on_an
     let verified = &verified["status"]["lastVerification"];
     ensure!(verified["status"] == "Succeeded" && verified["records"].as_i64() >= Some(2000), "{verified}");
     is_told(&place)?;
+    answers(&place)?;
 
     let other = other_cluster(&place)?;
     let restore = restore(&moment);
@@ -99,6 +100,16 @@ fn one_backup_applied_becomes_segments_snapshots_and_a_restore_to_a_moment_on_an
     );
     place.store.stop()?;
     place.end()
+}
+
+/// The streamer's pod has no shell, and its program says how the backup stands, as the runbook has it.
+fn answers(place: &Place) -> Result<()> {
+    let config = "/etc/strimzi-backup/config/job.yaml";
+    let inspect = ["/usr/local/bin/strimzi-backup", "inspect", "--config", config];
+    let told = place.run(&[&["exec", "deployment/daily-backup-streamer", "--"], inspect.as_slice()].concat())?;
+    let says = |word: &str| told.lines().any(|line| line.starts_with(word));
+    ensure!(["backup", "behind", "writer"].into_iter().all(says), "{told}");
+    Ok(())
 }
 
 /// What `kubectl get` answers: since when, until when, how far behind, and what there is.
