@@ -126,9 +126,10 @@ impl Kubectl {
 
     fn run_with(&self, arguments: &[&str], input: &str) -> Result<String> {
         let mut command = Command::new(&self.program);
-        command.arg("--kubeconfig").arg(&self.kubeconfig).args(arguments);
+        command.arg("--kubeconfig").arg(&self.kubeconfig);
         // What it learns of the API server lies beside the kubeconfig, not with what a user's kubectl knows.
         command.arg("--cache-dir").arg(self.kubeconfig.with_file_name("kubectl-cache"));
+        command.args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("start kubectl")?;
         // Small enough for the pipe. Where kubectl does not read it, it has ended, and says why.

@@ -29,7 +29,7 @@ pub use cluster::{Cluster, cluster};
 pub use image::{Builder, Image};
 pub use kubectl::Kubectl;
 pub use node::Node;
-pub use operator::Operator;
+pub use operator::{Operator, has_its_rights};
 pub use rights::{Right, rules};
 
 use crate::certs::Certs;

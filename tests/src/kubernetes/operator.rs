@@ -13,6 +13,19 @@ use crate::{binary, http};
 
 const READY: Duration = Duration::from_secs(30);
 
+/// Insists that the operator that has logged this was never refused anything for want of a right. That in a namespace that is
+/// deleted nobody may create anything is none, nor is what an API server answers that has just been started and has read no
+/// roles yet.
+///
+/// # Errors
+/// With the log.
+pub fn has_its_rights(log: &str) -> Result<()> {
+    const OTHERWISE: [&str; 2] = ["because it is being terminated", "the Kubernetes API does not answer"];
+    let lacks = |line: &str| line.contains("forbidden") && !OTHERWISE.iter().any(|reason| line.contains(reason));
+    ensure!(!log.lines().any(lacks), "the operator lacks a right\n{log}");
+    Ok(())
+}
+
 /// A running operator that looks after one namespace.
 #[derive(Debug)]
 pub struct Operator {

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 use strimzi_backup_tests::kafka::{BrokerOptions, KafkaBroker};
-use strimzi_backup_tests::kubernetes::{Cluster, Kubectl, cluster, crds, strimzi};
+use strimzi_backup_tests::kubernetes::{Cluster, Kubectl, cluster, crds, has_its_rights, strimzi};
 use strimzi_backup_tests::network::BRIDGE;
 use strimzi_backup_tests::s3::S3Server;
 use strimzi_backup_tests::{scenario, wait};
@@ -233,8 +233,7 @@ impl<'a> Place<'a> {
 
     /// Insists that the operator was never refused anything.
     pub(crate) fn end(self) -> Result<()> {
-        let log = self.operator_log();
-        ensure!(!log.contains("forbidden"), "the operator lacks a right\n{log}");
+        has_its_rights(&self.operator_log())?;
         self.run(&["delete", "namespace", &self.namespace, &self.home, "--wait=false"])?;
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use strimzi_backup_tests::chart::Right;
-use strimzi_backup_tests::kubernetes::{ControlPlane, Operator};
+use strimzi_backup_tests::kubernetes::{ControlPlane, Operator, has_its_rights};
 use strimzi_backup_tests::{chart, wait};
 
 use crate::plane;
@@ -42,12 +42,9 @@ fn used(plane: &ControlPlane, user: &str) -> Result<BTreeSet<Right>> {
     Ok(found)
 }
 
-/// Ends an operator, which was never refused anything for want of a right: in a namespace that another test has deleted, nobody
-/// may create anything.
+/// Ends an operator, which was never refused anything for want of a right.
 pub(crate) fn stop(operator: Operator) -> Result<()> {
-    let log = operator.log();
-    let lacks = |line: &str| line.contains("forbidden") && !line.contains("because it is being terminated");
-    ensure!(!log.lines().any(lacks), "the operator lacks a right\n{log}");
+    has_its_rights(&operator.log())?;
     operator.stop()
 }
 

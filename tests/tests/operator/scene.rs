@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
-use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, Operator};
+use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, Operator, has_its_rights};
 use strimzi_backup_tests::{chart, http, wait};
 
 use crate::definitions::{backup, with};
@@ -42,8 +42,7 @@ impl<'a> Scene<'a> {
 
     /// Ends the operator, which was never refused anything.
     pub(crate) fn end(self) -> Result<()> {
-        let log = self.operator.log();
-        ensure!(!log.contains("forbidden"), "the operator lacks a right\n{log}");
+        has_its_rights(&self.operator.log())?;
         self.operator.stop()
     }
 
