@@ -15,7 +15,7 @@ use sim::seeds::{self, number};
 const SEEDS: u64 = 2_000;
 
 /// What two thousand histories must have in them, or they prove less than they seem to.
-const WANTED: [&str; 20] = [
+const WANTED: [&str; 24] = [
     "Create",
     "Put",
     "MultipartStart",
@@ -34,6 +34,10 @@ const WANTED: [&str; 20] = [
     "Retired",
     "Base",
     "Pruned",
+    "SnapshotKept",
+    "LateBehindSnapshot",
+    "SnapshotRetired",
+    "SnapshotPruned",
     "RetentionOverrun",
     "TopicDeleted",
 ];
@@ -106,6 +110,16 @@ fn finds_a_planted_prune_of_what_is_needed() {
 #[test]
 fn a78_finds_a_planted_base_that_misses_a_key() {
     seeds_to_find(Sabotage::BaseMissesKey, 200, &["the base of payments"]);
+}
+
+#[test]
+fn a78_finds_a_planted_base_that_takes_in_what_came_behind_a_snapshot() {
+    seeds_to_find(Sabotage::CutsIgnored, 400, &["a restore to the snapshot"]);
+}
+
+#[test]
+fn a80_finds_a_planted_retention_that_forgets_what_is_kept_for_ever() {
+    seeds_to_find(Sabotage::ForeverForgotten, 200, &["is kept for ever"]);
 }
 
 #[test]

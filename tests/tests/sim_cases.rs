@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use futures::TryStreamExt as _;
 use object_store::ObjectStoreExt as _;
 use sim::simulate;
-use sim::world::{WHOLE, World};
+use sim::world::{MAX_AGE, WHOLE, World};
 use sim::writer::Ending;
 use strimzi_backup_format::ids::TopicName;
 use strimzi_backup_format::manifest::{GapReason, TopicEventKind};
@@ -341,7 +341,7 @@ fn a_look_for_what_is_not_kept_that_fails_is_told_until_one_succeeds() -> Result
     const LOOK: u64 = 3_700_000;
     simulate(|| async {
         let mut world = world();
-        world.retains = true;
+        world.retention.max_age = Some(MAX_AGE);
         world.start("a", None)?;
         world.pass(60_000).await;
         let held =

@@ -114,6 +114,12 @@ impl Partition {
         self.append(Some(record), now, fate);
     }
 
+    /// Appends a record that was on its way for so many milliseconds.
+    pub fn produce_late(&mut self, now: TimestampMs, late_millis: i64, dice: &mut Dice) {
+        let record = random_record(self.log.high_watermark(), now.plus_millis(-late_millis), dice);
+        self.append(Some(record), now, Fate::Committed);
+    }
+
     /// Ends the open transaction.
     pub fn end_transaction(&mut self, now: TimestampMs, commit: bool) {
         let Some(first) = self.open.take() else { return };

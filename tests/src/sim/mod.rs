@@ -30,7 +30,7 @@ use anyhow::Result;
 use strimzi_backup_format::checksum::Sha256;
 
 use sabotage::Sabotage;
-use world::World;
+use world::{MAX_AGE, World};
 
 /// Runs `scenario` in a world of its own, in virtual time.
 pub fn simulate<T, F: Future<Output = Result<T>>>(scenario: impl FnOnce() -> F) -> Result<T> {
@@ -51,7 +51,7 @@ pub struct History {
 pub fn run_seed(seed: u64, sabotage: Option<Sabotage>) -> Result<History> {
     simulate(|| async move {
         let mut world = World::new(seed, sabotage);
-        world.retains = true;
+        world.retention.max_age = Some(MAX_AGE);
         world.run().await?;
         Ok(History { digest: world.digest().await?, seen: world.seen() })
     })

@@ -2,9 +2,11 @@
 //!
 //! It checks the log link by link (I3), every offset between first capture and position (I1, P5), every record byte for
 //! byte (P6), every gap for what it claims, and `recoverable.until` of every single manifest (P10). Whatever stands in the
-//! store is whole, also where no manifest names it (A02).
+//! store is whole, also where no manifest names it (A02). A snapshot that is kept brings all that it did when it was taken and Kafka
+//! held then.
 
 mod honesty;
+mod snapshots;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,11 +27,13 @@ use strimzi_backup_format::record::Record;
 use strimzi_backup_format::segment::decode::SegmentReader;
 use strimzi_backup_format::state::{Life as HeldLife, State};
 use strimzi_backup_format::store::Store;
+use strimzi_backup_streamer::prune::report::Report;
 
 use super::cluster::{Cluster, Fate, Life, Log};
 
 use super::broker::compacts;
 use honesty::{check_honesty, check_unknown};
+use snapshots::{Promise, check_forever};
 use upkeep::{Left, check_base, check_filing, check_retired, refine, take_one};
 
 /// What accounts for a range of offsets.
@@ -65,6 +69,10 @@ pub struct Oracle {
     bases: Records,
     /// Every segment with records of compacted topics that was ever named.
     compacted: Vec<Segment>,
+    /// The snapshots that were taken and not pruned.
+    snapshots: Vec<Promise>,
+    /// Which manifests said from when on instants are kept, oldest first.
+    retirements: Vec<(Sequence, TimestampMs)>,
     /// A planted bug: one record of the bases is not there.
     pub misses_a_key: bool,
     /// The rows of the segments that were read already.
@@ -93,6 +101,8 @@ impl Oracle {
             aged: BTreeSet::new(),
             bases: Records::new(),
             compacted: Vec::new(),
+            snapshots: Vec::new(),
+            retirements: Vec::new(),
             misses_a_key: false,
             read: BTreeMap::new(),
             selections: Selections::default(),
@@ -163,6 +173,8 @@ impl Oracle {
         }
         if let Some(retired) = &manifest.retired {
             self.seen.extend((!retired.starts.is_empty()).then(|| "Retired".to_owned()));
+            self.retirements.push((manifest.sequence, retired.before));
+            check_forever(&self.snapshots, retired.before)?;
             for start in &retired.starts {
                 let held = self.records.get(&start.key());
                 let left = check_retired(state, &self.cluster.lock(), start, retired.before, held)
@@ -211,6 +223,7 @@ impl Oracle {
         );
         self.read_segments().await?;
         self.check_bases().await?;
+        self.check_snapshots().await?;
         self.read_orphans().await?;
         let cluster = self.cluster.lock();
         let mut keys: Vec<&PartitionKey> = self.tiles.keys().collect();
@@ -224,18 +237,19 @@ impl Oracle {
         Ok(())
     }
 
-    /// So many objects were pruned. Whatever is gone must not be needed.
-    pub async fn pruned(&mut self, count: u64) -> Result<()> {
+    /// A prune has told this. Whatever is gone must not be needed.
+    pub async fn pruned(&mut self, report: &Report) -> Result<()> {
         let objects = listing(&self.store.inner).await?;
         let named: BTreeSet<&str> = self.segments.iter().map(|segment| segment.object.as_str()).collect();
-        let gone: Vec<&String> = self.objects.keys().filter(|key| !objects.contains_key(*key)).collect();
+        let gone: BTreeSet<String> = self.objects.keys().filter(|key| !objects.contains_key(*key)).cloned().collect();
         for key in &gone {
             ensure!(!named.contains(key.as_str()), "{key} was pruned, and the log holds it");
         }
+        let count = report.deleted.objects;
         ensure!(gone.len() as u64 == count, "{} objects are gone, and {count} were pruned", gone.len());
         self.seen.extend(gone.iter().any(|key| key.ends_with(".parquet")).then(|| "Pruned".to_owned()));
         self.objects = objects;
-        Ok(())
+        self.check_pruned(&gone, report)
     }
 
     async fn check_objects(&mut self) -> Result<()> {
@@ -281,20 +295,35 @@ impl Oracle {
             let aged = self.bases.iter_mut().filter(|(key, _)| self.aged.contains(key));
             let _ = aged.map(|(_, base)| base).any(|base| take_one(base, before));
         }
+        self.read_compacted().await?;
+        for key in &self.aged {
+            let (captured, held) = (self.ever_captured(key), self.held(key));
+            check_base(&captured, &held, before).with_context(|| format!("the base of {key}"))?;
+        }
+        Ok(())
+    }
+
+    /// Reads everything that was ever named of compacted topics. To be called before any of it is pruned.
+    pub async fn read_compacted(&mut self) -> Result<()> {
         for segment in &self.compacted {
             if !self.read.contains_key(&segment.object) {
                 self.read.insert(segment.object.clone(), read(&self.store, segment).await?);
             }
         }
-        for key in &self.aged {
-            let rows = self.compacted.iter().flat_map(|segment| &self.read[&segment.object]);
-            let of_key = rows.filter(|(of, _)| of == key).map(|(_, record)| (record.offset.get(), record.clone()));
-            let captured: BTreeMap<i64, Record> = of_key.collect();
-            let held = [&self.bases, &self.records].into_iter().filter_map(|records| records.get(key)).flatten();
-            let held = held.map(|(offset, record)| (*offset, record.clone())).collect();
-            check_base(&captured, &held, before).with_context(|| format!("the base of {key}"))?;
-        }
         Ok(())
+    }
+
+    /// Everything that was ever captured of a compacted partition.
+    fn ever_captured(&self, key: &PartitionKey) -> BTreeMap<i64, Record> {
+        let rows = self.compacted.iter().flat_map(|segment| &self.read[&segment.object]);
+        let of_key = rows.filter(|(of, _)| of == key).map(|(_, record)| (record.offset.get(), record.clone()));
+        of_key.collect()
+    }
+
+    /// What is held of a partition, that of its base included.
+    fn held(&self, key: &PartitionKey) -> BTreeMap<i64, Record> {
+        let held = [&self.bases, &self.records].into_iter().filter_map(|records| records.get(key)).flatten();
+        held.map(|(offset, record)| (*offset, record.clone())).collect()
     }
 
     /// What no manifest names may be a segment that was uploaded and not committed, and that is whole, or one of the
@@ -308,8 +337,8 @@ impl Oracle {
             let place = ObjectKey::try_from(key.clone()).ok().and_then(|key| key.segment());
             if place.is_none() {
                 let derived = layout::checkpoint_sequence(key).or_else(|| layout::bucket_manifest_sequence(key));
-                let known = layout::manifest_sequence(key).or(derived);
-                ensure!(known.is_some(), "{key} is no object of a backup");
+                let known = layout::manifest_sequence(key).or(derived).is_some() || layout::snapshot_id(key).is_some();
+                ensure!(known, "{key} is no object of a backup");
                 continue;
             }
             let bytes = self.store.inner.get(&Path::from(key.as_str())).await?.bytes().await?;

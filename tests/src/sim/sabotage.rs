@@ -18,6 +18,8 @@ use object_store::{
     ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
+use strimzi_backup_format::document;
+use strimzi_backup_format::snapshot::Snapshot;
 
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,10 @@ pub enum Sabotage {
     DeleteAnother,
     /// A base misses a key: its first record is hidden from the oracle.
     BaseMissesKey,
+    /// Retention does not look at where snapshots end.
+    CutsIgnored,
+    /// Retention does not look at which snapshots are kept for ever.
+    ForeverForgotten,
 }
 
 /// A store with a planted bug before it.
@@ -53,10 +59,36 @@ impl SabotagedStore {
     fn pretend(&self, location: &Path, payload: PutPayload) {
         self.pretended.lock().insert(location.clone(), Bytes::from(payload));
     }
+
+    fn misreads(&self, location: &Path) -> bool {
+        let is_planted = matches!(self.sabotage, Sabotage::CutsIgnored | Sabotage::ForeverForgotten);
+        is_planted && location.as_ref().starts_with("snapshots/")
+    }
+
+    /// A snapshot without what the planted mistake does not look at.
+    fn misread(&self, stored: Bytes) -> Bytes {
+        let Ok(mut snapshot) = document::unseal::<Snapshot>(&stored) else { return stored };
+        match self.sabotage {
+            Sabotage::CutsIgnored => snapshot.positions.clear(),
+            _ => snapshot.keep = None,
+        }
+        document::seal(&snapshot).unwrap_or(stored)
+    }
 }
 
 fn done() -> PutResult {
     PutResult { e_tag: None, version: None, extensions: object_store::Extensions::default() }
+}
+
+fn answer(bytes: Bytes, meta: ObjectMeta) -> GetResult {
+    let size = bytes.len() as u64;
+    GetResult {
+        payload: GetResultPayload::Stream(stream::iter([Ok(bytes)]).boxed()),
+        meta: ObjectMeta { size, ..meta },
+        range: 0..size,
+        attributes: object_store::Attributes::default(),
+        extensions: object_store::Extensions::default(),
+    }
 }
 
 fn is_manifest(location: &Path) -> bool {
@@ -99,22 +131,21 @@ impl ObjectStore for SabotagedStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        if self.misreads(location) {
+            let found = self.inner.get_opts(location, options).await?;
+            let meta = found.meta.clone();
+            return Ok(answer(self.misread(found.bytes().await?), meta));
+        }
         let pretended = self.pretended.lock().get(location).cloned();
         let Some(bytes) = pretended else { return self.inner.get_opts(location, options).await };
-        let size = bytes.len() as u64;
-        Ok(GetResult {
-            payload: GetResultPayload::Stream(stream::iter([Ok(bytes)]).boxed()),
-            meta: ObjectMeta {
-                location: location.clone(),
-                last_modified: std::time::SystemTime::UNIX_EPOCH.into(),
-                size,
-                e_tag: None,
-                version: None,
-            },
-            range: 0..size,
-            attributes: object_store::Attributes::default(),
-            extensions: object_store::Extensions::default(),
-        })
+        let meta = ObjectMeta {
+            location: location.clone(),
+            last_modified: std::time::SystemTime::UNIX_EPOCH.into(),
+            size: 0,
+            e_tag: None,
+            version: None,
+        };
+        Ok(answer(bytes, meta))
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {

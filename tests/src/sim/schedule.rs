@@ -1,5 +1,6 @@
 //! The random schedule: what happens to Kafka, the store and the writers, one thing after the other, as the seed has it.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -8,7 +9,7 @@ use strimzi_backup_format::ids::{TimestampMs, TopicName};
 use super::cluster::{Cluster, Partition};
 use super::dice::Dice;
 use super::weather::{Kill, Weather};
-use super::world::{PARTS, WHOLE, World};
+use super::world::{MAX_AGE, PARTS, WHOLE, World};
 
 const TOPICS: [&str; 4] = ["orders", "payments", "a.b_c", "late"];
 const NAMES: [&str; 3] = ["a", "a", "b"];
@@ -33,7 +34,8 @@ impl World {
             }
         }
         self.settle().await?;
-        if self.retains && self.dice.once_in(3) {
+        if self.retention.is_limited() && self.dice.once_in(3) {
+            self.choose_retention();
             self.grow_old().await?;
             self.grow_old().await?;
         }
@@ -142,6 +144,16 @@ impl World {
             let excluded = self.dice.below(2);
             self.excluded = (0..excluded).map(|_| TOPICS[self.dice.index(TOPICS.len())].to_owned()).collect();
         }
+    }
+
+    /// What grows old is kept by its age, by the number of its snapshots, or by both.
+    fn choose_retention(&mut self) {
+        let backups = [None, Some(1), Some(2), Some(3)][self.dice.index(4)];
+        let by_age = backups.is_none() || self.dice.once_in(3);
+        self.retention.max_age = by_age.then_some(MAX_AGE);
+        self.retention.max_backups = backups.and_then(NonZeroU32::new);
+        // From one snapshot to the next it is hours, and what is kept is short at once.
+        self.retention.acknowledged = backups.map(|_| Duration::ZERO);
     }
 }
 

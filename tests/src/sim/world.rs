@@ -11,11 +11,13 @@ use parking_lot::Mutex;
 use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::coverage::recoverable_until;
 use strimzi_backup_format::ids::{PartitionKey, TimestampMs};
-use strimzi_backup_format::job::Job;
+use strimzi_backup_format::job::{Job, Retention};
+use strimzi_backup_format::snapshot::Keep;
 use strimzi_backup_format::state::State;
 use strimzi_backup_format::store::Store;
-use strimzi_backup_streamer::prune;
+use strimzi_backup_streamer::error::Error;
 use strimzi_backup_streamer::stream::Until;
+use strimzi_backup_streamer::{prune, snapshot};
 use tokio::time::Instant;
 
 use super::clock::{self, SimClock};
@@ -31,6 +33,9 @@ use super::writer::{Ending, Plan, Surroundings, Writer};
 /// by for 75 s, and a start backs off for a minute.
 const CATCH_UP: Duration = Duration::from_secs(400);
 
+/// By its age, what is captured is kept for half a minute: less than a document may ask for.
+pub const MAX_AGE: Duration = Duration::from_secs(30);
+
 /// A world.
 #[derive(Debug)]
 pub struct World {
@@ -44,8 +49,8 @@ pub struct World {
     pub dice: Dice,
     /// The topics that the next writer does not select.
     pub excluded: Vec<String>,
-    /// Whether what is older than half a minute is retired.
-    pub retains: bool,
+    /// How long what is captured is kept.
+    pub retention: Retention,
     /// How often a writer looks for topics, in milliseconds.
     pub metadata_millis: u64,
     /// How often a writer shows that it is alive, in milliseconds.
@@ -75,7 +80,8 @@ impl World {
         let weather = Arc::default();
         let around = Surroundings { store, cluster, selections, weather, began, sabotage };
         let (writers, excluded, until) = (Vec::new(), Vec::new(), Until::Stopped);
-        let (metadata_millis, heartbeat_millis, retains) = (3_000, 5_000, false);
+        let (metadata_millis, heartbeat_millis) = (3_000, 5_000);
+        let retention = Retention { max_age: None, max_backups: None, acknowledged: None, grace: Duration::ZERO };
         let (budget, part_bytes, dice) = (1 << 20, PARTS, Dice::new(seed));
         Self {
             around,
@@ -83,7 +89,7 @@ impl World {
             oracle,
             dice,
             excluded,
-            retains,
+            retention,
             metadata_millis,
             heartbeat_millis,
             budget,
@@ -114,8 +120,7 @@ impl World {
         job.backup.topic_segment_bytes = 1_500;
         job.backup.segment_bytes = 4_000;
         job.backup.refine_bytes = 20_000;
-        job.retention.max_age = self.retains.then_some(Duration::from_secs(30));
-        job.retention.grace = Duration::ZERO;
+        job.retention = self.retention.clone();
         Ok(job)
     }
 
@@ -126,6 +131,31 @@ impl World {
             if let Some(partition) = self.around.cluster.lock().any_partition(&mut self.dice) {
                 partition.produce(now, false, &mut self.dice);
             }
+        }
+    }
+
+    /// Produces records to random partitions that are dated hours back.
+    fn produce_late(&mut self, records: usize) {
+        let now = self.now();
+        for _ in 0..records {
+            let late_millis = self.dice.between(3_600_000, 3 * 3_600_000);
+            if let Some(partition) = self.around.cluster.lock().any_partition(&mut self.dice) {
+                partition.produce_late(now, late_millis, &mut self.dice);
+            }
+        }
+    }
+
+    /// Takes a snapshot of the next commit, as the command does.
+    async fn take_snapshot(&mut self) -> Result<()> {
+        let (job, keep) = (self.job()?, self.dice.once_in(5).then_some(Keep::Forever));
+        let request = snapshot::Request { id: None, by: None, keep, timeout: snapshot::TIMEOUT };
+        let clock = SimClock::new(self.around.began, self.dice.fork());
+        let store = Store::memory().with_inner(Arc::clone(&self.around.store));
+        match snapshot::run(&store, &job, request, &clock).await {
+            Ok(taken) => self.oracle.taken(taken.snapshot).await,
+            // It says itself that it may lack something.
+            Err(Error::LateSnapshot { .. }) => Ok(()),
+            Err(error) => Err(error).context("take a snapshot"),
         }
     }
 
@@ -187,23 +217,30 @@ impl World {
         self.check_acknowledged()
     }
 
-    /// Hours go by, in which nobody streams. Then somebody does for a minute, and what is not kept any longer is pruned.
+    /// Hours go by, in which nobody streams. Then somebody does for a minute, in which snapshots are taken and records come late, and
+    /// what is not kept any longer is pruned.
     pub async fn grow_old(&mut self) -> Result<()> {
         self.pass(2 * 3_600_000).await;
         self.start("a", None)?;
-        for _ in 0..10 {
+        for step in 0..10 {
+            // The first one before partitions have anything of this hour: what comes late is filed under the hours before.
+            if step == 0 || self.dice.once_in(8) {
+                self.take_snapshot().await?;
+                self.produce_late(6);
+            }
             self.produce(3);
             self.pass(6_000).await;
             self.reap().await?;
         }
         self.settle().await?;
+        self.oracle.read_compacted().await?;
         let inner = match self.around.sabotage {
             Some(sabotage) => Arc::new(SabotagedStore::new(Arc::clone(&self.around.store), sabotage)) as _,
             None => Arc::clone(&self.around.store),
         };
         let clock = SimClock::new(self.around.began, self.dice.fork());
         let report = prune::run(&Store::memory().with_inner(inner), &self.job()?, false, &clock).await?;
-        self.oracle.pruned(report.deleted.objects).await?;
+        self.oracle.pruned(&report).await?;
         self.oracle.check().await
     }
 

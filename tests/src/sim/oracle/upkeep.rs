@@ -116,7 +116,7 @@ pub(super) fn check_base(
 }
 
 /// Where the value of each key stands that a consumer knows once it has read all of `until` or before.
-fn table(records: &BTreeMap<i64, Record>, until: TimestampMs) -> BTreeMap<&[u8], i64> {
+pub(super) fn table(records: &BTreeMap<i64, Record>, until: TimestampMs) -> BTreeMap<&[u8], i64> {
     let mut table = BTreeMap::new();
     for (offset, record) in records.iter().filter(|(_, record)| record.timestamp <= until) {
         let Some(key) = &record.key else { continue };
