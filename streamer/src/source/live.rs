@@ -219,11 +219,11 @@ impl Broker for LiveBroker {
         self.kafka().unassign(partitions).map_err(unreachable("no more records"))
     }
 
-    fn reconnect_if_outdated(&self) -> Result<bool, Unreachable> {
+    fn reconnect_if_outdated(&self, was_recreated: bool) -> Result<bool, Unreachable> {
         let kafka = self.kafka();
         if let Some(fault) = kafka.fatal_error() {
             tracing::warn!(error = crate::error::chain(&fault), "kafka client");
-        } else if !kafka.credentials_changed() {
+        } else if !was_recreated && !kafka.credentials_changed() {
             return Ok(false);
         }
         let fresh = Kafka::connect(&self.cluster, &self.tuning).map_err(unreachable("a new connection"))?;

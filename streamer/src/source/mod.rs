@@ -124,10 +124,13 @@ pub trait Broker: Send + Sync + 'static {
     /// [`Unreachable`] where the client refuses.
     fn unassign(&self, partitions: &[TopicPartition]) -> Result<(), Unreachable>;
 
-    /// Connects anew where the files with credentials changed, or the client stopped for good. All assignments are gone
-    /// then, and `true` comes back.
+    /// Connects anew where the files with credentials changed, the client stopped for good, or a topic `was_recreated`. All
+    /// assignments are gone then, and `true` comes back.
+    ///
+    /// A client may keep the leader epoch of a partition of the life before, and takes what it hears of the next one for outdated
+    /// then, for ever: epochs begin again (librdkafka 2.12, `rd_kafka_toppar_leader_update`; seen in half of all tries).
     ///
     /// # Errors
     /// [`Unreachable`] where the new files are not usable; the old connection stays.
-    fn reconnect_if_outdated(&self) -> Result<bool, Unreachable>;
+    fn reconnect_if_outdated(&self, was_recreated: bool) -> Result<bool, Unreachable>;
 }

@@ -151,10 +151,13 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         self.unknown.retain(|topic, _| described.get(topic).is_some_and(Result::is_err));
         for (topic, told) in &described {
             match told {
-                Ok(seen) => match configs.get(topic) {
-                    Some(config) => self.catalog.observe(topic, seen, config),
-                    None => self.catalog.observe(topic, seen, &self.known_config(topic)),
-                },
+                Ok(seen) => {
+                    self.recreated |= self.catalog.id(topic).is_some_and(|id| *id != seen.id);
+                    match configs.get(topic) {
+                        Some(config) => self.catalog.observe(topic, seen, config),
+                        None => self.catalog.observe(topic, seen, &self.known_config(topic)),
+                    }
+                }
                 Err(Refusal::Unknown) => self.is_unknown(topic),
                 Err(Refusal::NoId) => return Err(Error::NoTopicId(topic.clone())),
                 // How groups stand is told once.
@@ -176,6 +179,9 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             } else if self.unknown.contains_key(&key.topic) {
                 self.unconfirmed_ends.insert(key, end);
             }
+        }
+        if self.recreated {
+            self.reconnect();
         }
         if self.start_wanted(&denied).await && self.catalog.covers(&described) {
             self.catalog.watched();
@@ -387,12 +393,13 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         self.pending.gaps.push(gap);
     }
 
-    /// Connects anew where credentials changed or the client stopped; everything is assigned again by the look that
-    /// follows.
+    /// Connects anew where credentials changed, the client stopped, or a topic was re-created; everything is assigned again by
+    /// the look that follows.
     fn reconnect(&mut self) {
-        match self.parts.broker.reconnect_if_outdated() {
+        match self.parts.broker.reconnect_if_outdated(self.recreated) {
             Ok(false) => {}
             Ok(true) => {
+                self.recreated = false;
                 tracing::info!("connected anew");
                 self.forget_assignments();
             }

@@ -134,6 +134,8 @@ pub struct Stream<B, C> {
     confirmed: BTreeMap<TopicName, Instant>,
     /// Since when the broker does not know a topic that the catalog holds for alive.
     unknown: BTreeMap<TopicName, Instant>,
+    /// Whether a topic was re-created since the client was connected.
+    recreated: bool,
     /// Ends last seen of partitions whose topic id could not be confirmed.
     unconfirmed_ends: BTreeMap<PartitionKey, Offset>,
     /// The newest manifest at the last look whether the log still stands.
@@ -236,6 +238,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             returning,
             confirmed: BTreeMap::new(),
             unknown: BTreeMap::new(),
+            recreated: false,
             unconfirmed_ends: BTreeMap::new(),
             upkeep,
             until,

@@ -260,7 +260,8 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             Done::Sealed(Ok(done)) => {
                 tracing::info!(before = %done.sealed.before, buckets = done.sealed.buckets.len(), "sealed");
                 self.parts.writer.sealed(done);
-                self.upkeep.unlisted = true;
+                // Only what is sealed can be retired: a look before found less than there is.
+                (self.upkeep.unlisted, self.upkeep.retire) = (true, Instant::now());
             }
             Done::Retired(look, began) => self.end_look(look, began),
             Done::Refined(Err(error), _) => {

@@ -316,8 +316,8 @@ impl Broker for SimBroker {
         Ok(())
     }
 
-    fn reconnect_if_outdated(&self) -> Result<bool, Unreachable> {
-        let reconnect = self.dice.lock().once_in(50);
+    fn reconnect_if_outdated(&self, was_recreated: bool) -> Result<bool, Unreachable> {
+        let reconnect = self.dice.lock().once_in(50) || was_recreated;
         if reconnect {
             self.readings.lock().clear();
         }

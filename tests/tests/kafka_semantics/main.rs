@@ -21,8 +21,7 @@ use strimzi_backup_streamer::kafka::{Assignment, Error, Kafka, PartitionFault, S
 use strimzi_backup_tests::client::{Header, Record};
 use strimzi_backup_tests::kafka::KafkaBroker;
 
-/// Above the 30 s after which metadata is asked for again: a topic that is missing for a moment is found at the latest then.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(20);
 /// Long enough for what must not come, to come.
 const QUIET: Duration = Duration::from_millis(1500);
 

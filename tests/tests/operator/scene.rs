@@ -1,6 +1,6 @@
 //! What tests of the running operator share.
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, Operator, has_its_rights};
 use strimzi_backup_tests::{chart, http, wait};
