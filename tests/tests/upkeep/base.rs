@@ -9,11 +9,10 @@ use strimzi_backup_tests::backup::{Backup, same};
 use strimzi_backup_tests::client::{Header, ReadRecord, Record};
 use strimzi_backup_tests::restore::Restore;
 use strimzi_backup_tests::scenario::{Scenario, tree};
-use strimzi_backup_tests::streamer::{Job, PATIENCE};
-use strimzi_backup_tests::wait::wait_until;
+use strimzi_backup_tests::streamer::Job;
 use strimzi_backup_tests::{duckdb, past};
 
-use super::retention::{DAY, HOUR, now, time};
+use super::retention::{DAY, HOUR, forty_days_ago, now, time};
 
 const TOPIC: &str = "rolling-accounts";
 
@@ -48,11 +47,7 @@ fn old_backup(now: i64) -> Result<Scenario> {
         let at = if number < 4 { now - 40 * DAY - (4 - number) * HOUR } else { now - 25 * DAY + (number - 4) * HOUR };
         scenario.client.produce(TOPIC, &hour(number, at))?;
     }
-    wait_until("a window", PATIENCE, || {
-        scenario.job.catch_up()?;
-        Ok(scenario.backup()?.log.state.complete_since.is_some())
-    })?;
-    past::move_back(&scenario.job.backup_dir(), 40 * DAY)?;
+    forty_days_ago(&scenario)?;
     Ok(scenario)
 }
 

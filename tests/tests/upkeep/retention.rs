@@ -43,12 +43,17 @@ fn old_backup(name: &str) -> Result<Scenario> {
         scenario.job.catch_up()?;
         Ok(of_orders()?.as_deref() == Some("3600000"))
     })?;
+    forty_days_ago(&scenario)?;
+    Ok(scenario)
+}
+
+/// Has a window, and all of it as if that had been forty days ago.
+pub(super) fn forty_days_ago(scenario: &Scenario) -> Result<()> {
     wait_until("a window", PATIENCE, || {
         scenario.job.catch_up()?;
         Ok(scenario.backup()?.log.state.complete_since.is_some())
     })?;
-    past::move_back(&scenario.job.backup_dir(), 40 * DAY)?;
-    Ok(scenario)
+    past::move_back(&scenario.job.backup_dir(), 40 * DAY)
 }
 
 fn recoverable_from(job: &Job) -> Result<String> {
