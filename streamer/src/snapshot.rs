@@ -80,20 +80,18 @@ pub async fn run(store: &Store, job: &Job, request: Request, clock: &impl Clock)
     // Which cluster the job's is, only a broker could say.
     log.identity.admits(&job.name, &log.identity.cluster)?;
     let before = Before { store, backup: log.identity.backup, by: request.by };
-    if let Some(snapshot) = before.asked_for(&id).await? {
+    if let Err(error) = catalog::check_free(store, &id).await {
+        let snapshot = before.instead_of(error.into(), &id).await?;
         return before.in_time(log, snapshot, clock).await;
     }
-    catalog::check_free(store, &id).await?;
     let log = Wait { store, asked_at, timeout: request.timeout, deadline }.boundary(log).await?;
     let nonce = request.by.unwrap_or_else(|| Nonce::new(clock.uuid()));
     let label = Label { id, nonce, asked_at, keep: request.keep };
     let snapshot = Snapshot::of(&log.state, label);
     let snapshot = snapshot.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
     let snapshot = match create(store, &snapshot, clock).await {
-        Err(error @ Error::Snapshot(CatalogError::Exists { .. })) => {
-            before.asked_for(&snapshot.id).await?.ok_or(error)?
-        }
-        done => done.map(|()| snapshot)?,
+        Ok(()) => snapshot,
+        Err(error) => before.instead_of(error, &snapshot.id).await?,
     };
     before.in_time(log, snapshot, clock).await
 }
@@ -106,11 +104,11 @@ struct Before<'a> {
 }
 
 impl Before<'_> {
-    /// The snapshot of that id, where the same one has asked for it.
-    async fn asked_for(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Error> {
-        let Some(by) = self.by else { return Ok(None) };
+    /// The snapshot of that id, where the error is that it exists, and the same one has asked for it.
+    async fn instead_of(&self, error: Error, id: &SnapshotId) -> Result<Snapshot, Error> {
+        let (Error::Snapshot(CatalogError::Exists { .. }), Some(by)) = (&error, self.by) else { return Err(error) };
         let found = catalog::load(self.store, self.backup, id).await?;
-        Ok(found.filter(|snapshot| snapshot.nonce == by))
+        found.filter(|snapshot| snapshot.nonce == by).ok_or(error)
     }
 
     /// The snapshot that is there now, unless it came too late.
