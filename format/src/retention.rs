@@ -140,12 +140,10 @@ fn kafka_keeps(topic: &TopicState, since: TimestampMs) -> KafkaKeeps {
     }
     let earlier = topic.earlier.iter().filter(|earlier| since < earlier.until).map(|earlier| &earlier.description);
     let of_one = |description: &TopicDescription| {
-        let policies = || description.effective("cleanup.policy").unwrap_or_default().split(',').map(str::trim);
         let millis = description.effective("retention.ms").and_then(|millis| millis.parse::<u64>().ok());
-        let retention = millis.map(Duration::from_millis).filter(|_| policies().any(|policy| policy == "delete"));
-        let compacts = policies().any(|policy| policy == "compact");
+        let retention = millis.map(Duration::from_millis).filter(|_| description.has_cleanup_policy("delete"));
         match retention {
-            _ if compacts => KafkaKeeps::Newest(retention),
+            _ if description.has_cleanup_policy("compact") => KafkaKeeps::Newest(retention),
             Some(retention) => KafkaKeeps::For(retention),
             None => KafkaKeeps::All,
         }

@@ -173,7 +173,7 @@ impl SnapshotEntry {
             observed_at: snapshot.manifest.observed_at,
             rows: snapshot.totals.rows,
             until: snapshot.recoverable_until,
-            retired: kept_since.is_some_and(|kept_since| snapshot.manifest.observed_at < kept_since),
+            retired: snapshot.is_retired(kept_since),
         };
         Self { id, boundary: read.as_ref().ok().map(boundary), problem: read.err() }
     }

@@ -288,7 +288,7 @@ async fn kept_snapshots(store: &Store, state: &State) -> Result<(Vec<Boundary>, 
         .buffered(READS_AT_ONCE)
         .try_collect()
         .await?;
-    let is_kept = |at: &Snapshot| state.retired.is_none_or(|retired| retired.before <= at.manifest.observed_at);
+    let is_kept = |at: &Snapshot| !at.is_retired(state.retired.map(|retired| retired.before));
     let (mut boundaries, mut cuts) = (Vec::new(), Ends::new());
     for snapshot in loaded.into_iter().flatten().filter(is_kept) {
         let (observed_at, keep_forever) = (snapshot.manifest.observed_at, snapshot.keep.is_some());

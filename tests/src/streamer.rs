@@ -99,6 +99,14 @@ impl Job {
         &self.document
     }
 
+    /// Where the cluster that it backs up is reached.
+    ///
+    /// # Errors
+    /// Where the document does not say so.
+    pub fn bootstrap(&self) -> Result<&str> {
+        self.document["cluster"]["bootstrapServers"].as_str().context("the job has no bootstrap servers")
+    }
+
     /// Writes the document and gives its path. Commands write it themselves.
     ///
     /// # Errors
@@ -177,6 +185,16 @@ impl Job {
         let (code, out, err) = self.run(&["inspect", "--output", "json"])?;
         ensure!(code == 0, "inspect ended with {code}\n{err}");
         serde_json::from_str(&out).context("inspect prints JSON")
+    }
+
+    /// What `segments` prints with more arguments.
+    ///
+    /// # Errors
+    /// Where it fails.
+    pub fn segments(&self, arguments: &[&str]) -> Result<String> {
+        let (code, out, err) = self.run(&[&["segments"], arguments].concat())?;
+        ensure!(code == 0, "segments ended with {code}\n{err}");
+        Ok(out)
     }
 }
 

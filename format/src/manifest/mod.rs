@@ -371,6 +371,11 @@ impl TopicDescription {
     pub fn effective(&self, setting: &str) -> Option<&str> {
         self.config.get(setting).or_else(|| self.inherited.get(setting)).map(String::as_str)
     }
+
+    /// Whether this is one of the policies in `cleanup.policy`: `compact` or `delete`.
+    pub fn has_cleanup_policy(&self, policy: &str) -> bool {
+        self.effective("cleanup.policy").is_some_and(|policies| policies.split(',').any(|one| one.trim() == policy))
+    }
 }
 
 /// Up to when the backup holds everything.

@@ -111,6 +111,11 @@ impl Snapshot {
         })
     }
 
+    /// Whether retention keeps its instant no longer; `kept_since` is the first instant that is kept, absent where all are.
+    pub fn is_retired(&self, kept_since: Option<TimestampMs>) -> bool {
+        kept_since.is_some_and(|kept_since| self.manifest.observed_at < kept_since)
+    }
+
     /// What makes it more than the state it was taken of.
     pub fn label(&self) -> Label {
         Label { id: self.id.clone(), nonce: self.nonce, asked_at: self.asked_at, keep: self.keep }

@@ -135,10 +135,9 @@ impl Keep {
                 let sequence = layout::checkpoint_sequence(&object.key);
                 sequence.is_some_and(|sequence| sequence < self.head) && !self.is_named(object)
             }
-            Kind::Snapshot => snapshot.is_some_and(|snapshot| {
-                let before = self.retired_before.is_some_and(|before| snapshot.manifest.observed_at < before);
-                before && snapshot.keep.is_none()
-            }),
+            Kind::Snapshot => {
+                snapshot.is_some_and(|snapshot| snapshot.is_retired(self.retired_before) && snapshot.keep.is_none())
+            }
         };
         match may_go {
             false => Verdict::Keep,

@@ -262,7 +262,7 @@ pub fn resolve(
 fn check_kept(state: &State, snapshot: Option<&Snapshot>) -> Result<(), PointFault> {
     let (Some(snapshot), Some(retired)) = (snapshot, state.retired) else { return Ok(()) };
     let (observed_at, kept_since) = (snapshot.manifest.observed_at, retired.before);
-    if kept_since <= observed_at {
+    if !snapshot.is_retired(Some(kept_since)) {
         return Ok(());
     }
     Err(PointFault::Retired { id: snapshot.id.clone(), observed_at, kept_since })

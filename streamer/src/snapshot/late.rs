@@ -8,7 +8,6 @@ use chrono::{DateTime, Utc};
 use object_store::ObjectStoreExt as _;
 use strimzi_backup_format::ids::Sequence;
 use strimzi_backup_format::layout::{self, ObjectKey};
-use strimzi_backup_format::manifest::TopicDescription;
 use strimzi_backup_format::manifest::reader::{self, Log};
 use strimzi_backup_format::snapshot::Snapshot;
 use strimzi_backup_format::snapshot::catalog::Error;
@@ -36,10 +35,8 @@ pub(super) async fn overtaken_by(store: &Store, log: &mut Log, snapshot: &Snapsh
 
 /// Of a topic that never was, no base is made.
 fn was_compacted(topic: &TopicState) -> bool {
-    let compacts = |description: &TopicDescription| {
-        description.effective("cleanup.policy").is_some_and(|policies| policies.contains("compact"))
-    };
-    compacts(&topic.description) || topic.earlier.iter().any(|earlier| compacts(&earlier.description))
+    let mut descriptions = topic.earlier.iter().map(|earlier| &earlier.description).chain([&topic.description]);
+    descriptions.any(|description| description.has_cleanup_policy("compact"))
 }
 
 /// The first manifest that tells that what came after `boundary` was refined.

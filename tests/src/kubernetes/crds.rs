@@ -22,29 +22,36 @@ pub fn ours(kubectl: &Kubectl) -> Result<()> {
 /// # Errors
 /// Where the API server refuses it.
 pub fn stand_in(kubectl: &Kubectl, group: &str, (kind, plural): (&str, &str), versions: &[&str]) -> Result<()> {
-    let name = format!("{plural}.{group}");
-    let versions: Vec<Value> = versions.iter().enumerate().map(|(at, version)| served(version, at == 0)).collect();
-    let definition = json!({
+    let anything = || json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let versions = versions.iter().map(|version| (*version, anything()));
+    kubectl.apply("default", &definition(group, (kind, plural), versions).to_string())?;
+    kubectl.wait_served(&format!("{plural}.{group}"))
+}
+
+/// The definition of a kind with these versions, of which the first is stored, and the schema of each.
+pub(super) fn definition<'a>(
+    group: &str,
+    (kind, plural): (&str, &str),
+    versions: impl Iterator<Item = (&'a str, Value)>,
+) -> Value {
+    let served = versions.enumerate().map(|(at, (version, schema))| {
+        json!({
+            "name": version,
+            "served": true,
+            "storage": at == 0,
+            "subresources": {"status": {}},
+            "schema": {"openAPIV3Schema": schema},
+        })
+    });
+    json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": name},
+        "metadata": {"name": format!("{plural}.{group}")},
         "spec": {
             "group": group,
             "scope": "Namespaced",
             "names": {"kind": kind, "plural": plural},
-            "versions": versions,
+            "versions": served.collect::<Value>(),
         },
-    });
-    kubectl.apply("default", &definition.to_string())?;
-    kubectl.wait_served(&name)
-}
-
-fn served(version: &str, stored: bool) -> Value {
-    json!({
-        "name": version,
-        "served": true,
-        "storage": stored,
-        "subresources": {"status": {}},
-        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
     })
 }

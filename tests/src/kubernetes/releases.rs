@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::Kubectl;
 use super::strimzi::SOON;
+use super::{Kubectl, crds};
 use crate::wait;
 
 /// The group of the resources.
@@ -102,27 +102,8 @@ impl Release {
 
     /// The definition of a kind.
     pub fn definition(self, kind: Kind) -> Value {
-        let versions = self.versions(kind);
-        let served = versions.iter().enumerate().map(|(at, version)| {
-            json!({
-                "name": version,
-                "served": true,
-                "storage": at == 0,
-                "subresources": {"status": {}},
-                "schema": {"openAPIV3Schema": self.schema(kind, version)},
-            })
-        });
-        json!({
-            "apiVersion": "apiextensions.k8s.io/v1",
-            "kind": "CustomResourceDefinition",
-            "metadata": {"name": kind.definition()},
-            "spec": {
-                "group": GROUP,
-                "scope": "Namespaced",
-                "names": {"kind": kind.name(), "plural": kind.plural()},
-                "versions": served.collect::<Value>(),
-            },
-        })
+        let versions = self.versions(kind).iter().map(|version| (*version, self.schema(kind, version)));
+        crds::definition(GROUP, (kind.name(), kind.plural()), versions)
     }
 
     /// Has its definitions in force instead of those that there are, and waits until the API server serves just them.

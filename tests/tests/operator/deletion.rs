@@ -38,20 +38,6 @@ fn wait_event(scene: &Scene, reason: &str, part: &str) -> Result<String> {
     .with_context(|| scene.operator.tail())
 }
 
-/// Ends the pod of the Job well.
-fn end_pod(scene: &Scene) -> Result<()> {
-    let chosen = "batch.kubernetes.io/job-name=daily-destroy";
-    let pod = wait::wait_for("a pod that deletes", SOON, || {
-        let pods = scene.run(&["get", "pods", "--selector", chosen, "--output", "name"])?;
-        Ok(pods.lines().next().map(str::to_owned))
-    })?;
-    let ended = json!({"exitCode": 0, "finishedAt": "2026-02-13T02:00:09Z"});
-    let container = json!({"name": "destroy", "ready": false, "restartCount": 0, "image": "i", "imageID": "i",
-                           "state": {"terminated": ended}});
-    let status = json!({"phase": "Succeeded", "containerStatuses": [container]});
-    scene.kubectl().set_status(scene.namespace(), &pod, &status)
-}
-
 #[test]
 fn a77_by_default_the_stored_backup_stays_and_nothing_holds_the_resource() -> Result<()> {
     let scene = Scene::new("kept")?;
@@ -71,8 +57,7 @@ fn a77_by_default_the_stored_backup_stays_and_nothing_holds_the_resource() -> Re
 #[test]
 fn a77_with_delete_the_resource_goes_once_its_stored_backup_has() -> Result<()> {
     let scene = Scene::new("doomed")?;
-    let restricted = "pod-security.kubernetes.io/enforce=restricted";
-    scene.kubectl().run(&["label", "namespace", scene.namespace(), restricted])?;
+    scene.restrict()?;
     scene.strimzi.complete()?;
     scene.apply(&doomed())?;
     scene.wait("deployment/daily-streamer", |_| true)?;
@@ -104,7 +89,7 @@ fn a77_with_delete_the_resource_goes_once_its_stored_backup_has() -> Result<()> 
     let held = scene.wait("kafkabackup/daily", |found| condition(found, "Ready")["reason"] == "BackupDeleting")?;
     ensure!(is_held(&held) && held["status"]["backupId"] == ID, "{held}");
 
-    end_pod(&scene)?;
+    scene.end_job("destroy", "daily-destroy", (0, "2026-02-13T02:00:09Z"), "")?;
     scene.gone("kafkabackup/daily")?;
     wait_event(&scene, "BackupDeleted", ID)?;
     for object in ["job/daily-destroy", "configmap/daily-destroy", "deployment/daily-streamer"] {

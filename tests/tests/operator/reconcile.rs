@@ -28,8 +28,7 @@ const STREAMER: &str = "app.kubernetes.io/component=streamer,app.kubernetes.io/i
 #[test]
 fn a77_a_backup_becomes_its_objects_and_takes_them_with_it() -> Result<()> {
     let scene = Scene::new("whole")?;
-    let restricted = "pod-security.kubernetes.io/enforce=restricted";
-    scene.kubectl().run(&["label", "namespace", scene.namespace(), restricted])?;
+    scene.restrict()?;
     scene.strimzi.complete()?;
     scene.apply(&daily())?;
     for object in OBJECTS {
@@ -112,15 +111,14 @@ fn whether_a_streamer_follows_is_told_until_the_backup_is_paused_or_suspended() 
 #[test]
 fn a_pod_that_kubernetes_refuses_to_make_is_told() -> Result<()> {
     let scene = Scene::new("unmade")?;
-    let restricted = "pod-security.kubernetes.io/enforce=restricted";
-    scene.kubectl().run(&["label", "namespace", scene.namespace(), restricted])?;
+    scene.restrict()?;
     scene.strimzi.complete()?;
     let container = json!({"securityContext": {"allowPrivilegeEscalation": true}});
     scene.apply(&with(daily(), "template", json!({"container": container})))?;
     let message = scene.told("Streaming", "PodRefused")?;
     ensure!(message.contains("allowPrivilegeEscalation"), "{message}");
     scene.apply(&daily())?;
-    scene.pending_pod("app.kubernetes.io/component=streamer,app.kubernetes.io/instance=daily")?;
+    scene.pending_pod(STREAMER)?;
     scene.wait("kafkabackup/daily", |found| condition(found, "Streaming")["reason"] != "PodRefused")?;
     scene.end()
 }

@@ -20,8 +20,7 @@ fn pruned() -> Value {
 #[test]
 fn prunes_have_their_own_schedule_and_credentials_and_go_when_nobody_asks_for_them() -> Result<()> {
     let scene = Scene::new("pruned")?;
-    let restricted = "pod-security.kubernetes.io/enforce=restricted";
-    scene.kubectl().run(&["label", "namespace", scene.namespace(), restricted])?;
+    scene.restrict()?;
     scene.strimzi.complete()?;
     scene.apply(&pruned())?;
     let message = scene.told("Reconciled", "SecretNotFound")?;

@@ -58,6 +58,12 @@ impl<'a> Scene<'a> {
         self.kubectl().run(&[&["--namespace", self.namespace()], arguments].concat())
     }
 
+    /// Has pods refused from now on that Pod Security `restricted` does not allow.
+    pub(crate) fn restrict(&self) -> Result<()> {
+        let enforce = "pod-security.kubernetes.io/enforce=restricted";
+        self.kubectl().run(&["label", "namespace", self.namespace(), enforce]).map(drop)
+    }
+
     pub(crate) fn apply(&self, object: &Value) -> Result<()> {
         self.kubectl().apply(self.namespace(), &object.to_string())?;
         Ok(())
@@ -122,7 +128,8 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// Ends the next pod of a Job, which is made as the schedule of the part makes it: with this code, then, in these words.
+    /// Ends the next pod of a Job with this code, then, in these words. Where there is none, the Job is made as the schedule of the
+    /// part makes it.
     pub(crate) fn end_job(&self, part: &str, job: &str, (code, then): (i32, &str), words: &str) -> Result<()> {
         if self.kubectl().get(self.namespace(), &format!("job/{job}"))?.is_none() {
             self.run(&["create", "job", job, "--from", &format!("cronjob/daily-{part}")])?;

@@ -24,8 +24,7 @@ fn left(findings: u32, unanswered: u32, message: &str) -> String {
 #[test]
 fn verifications_have_a_schedule_of_their_own_and_go_when_nobody_asks_for_them() -> Result<()> {
     let scene = Scene::new("verified")?;
-    let restricted = "pod-security.kubernetes.io/enforce=restricted";
-    scene.kubectl().run(&["label", "namespace", scene.namespace(), restricted])?;
+    scene.restrict()?;
     scene.strimzi.complete()?;
     scene.apply(&verified())?;
     let cron_job = scene.wait("cronjob/daily-verify", |_| true)?;

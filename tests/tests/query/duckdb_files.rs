@@ -39,8 +39,7 @@ fn views(scene: &Scene) -> Result<String> {
 
 /// The view over exactly the files that count, made as docs/query.md says.
 pub(super) fn view_of_segments(job: &Job) -> Result<String> {
-    let (code, sql, err) = job.run(&["segments", "--output", "duckdb"])?;
-    ensure!(code == 0, "segments ended with {code}\n{err}");
+    let sql = job.segments(&["--output", "duckdb"])?;
     ensure!(sql.starts_with("SELECT"), "{sql}");
     Ok(format!("CREATE OR REPLACE VIEW records AS {sql}"))
 }

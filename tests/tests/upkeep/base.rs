@@ -103,11 +103,7 @@ fn held(scenario: &Scenario, job: &Job, captured: &[ReadRecord], since: i64) -> 
     let wanted = left(captured, before);
     same(&scenario.backup()?.records(TOPIC, 0)?, &wanted, TOPIC)?;
 
-    let segments = |output: &str| -> Result<String> {
-        let (code, out, err) = job.run(&["segments", "--topic", TOPIC, "--output", output])?;
-        ensure!(code == 0, "segments ended with {code}: {err}");
-        Ok(out)
-    };
+    let segments = |output: &str| job.segments(&["--topic", TOPIC, "--output", output]);
     let old = wanted.iter().filter(|record| record.timestamp < before).count();
     let is_old = format!("FILTER (WHERE \"timestamp\" < TIMESTAMPTZ '{}')", time(before));
     let sql = segments("duckdb")?;
@@ -131,10 +127,9 @@ fn held(scenario: &Scenario, job: &Job, captured: &[ReadRecord], since: i64) -> 
 /// Restores to an instant, or all there is, and insists that each key has the value that it had then. Gives what was restored.
 fn restored(scenario: &Scenario, id: &str, until: Option<i64>, captured: &[ReadRecord]) -> Result<Vec<ReadRecord>> {
     let job = &scenario.job;
-    let servers = job.document().pointer("/cluster/bootstrapServers").and_then(Value::as_str).unwrap_or_default();
     // Under a name that the job does not back up.
     let target = format!("rolled-{id}");
-    let restore = Restore::new(scenario.dir(), id, job, servers).mapped(TOPIC, &target);
+    let restore = Restore::new(scenario.dir(), id, job, job.bootstrap()?).mapped(TOPIC, &target);
     let restore = match until {
         Some(until) => restore.set("pointInTime", json!({"timestamp": time(until)})),
         None => restore,

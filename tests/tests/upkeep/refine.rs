@@ -1,7 +1,7 @@
 //! Intake becomes segments of one topic each, and nobody who reads notices.
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::duckdb;
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
@@ -59,8 +59,7 @@ fn intake_becomes_topic_segments_while_streaming_and_every_reader_sees_each_reco
     ensure!(backup.equals_topic(&scenario.client, bulk)? == 1600, "{bulk}");
     // What is replaced lies there still, and neither the log nor who asks it counts it.
     ensure!(dir.join("intake").exists(), "replaced segments are left to prune");
-    let (code, sql, err) = job.run(&["segments", "--topic", "refine-orders", "--output", "duckdb"])?;
-    ensure!(code == 0, "segments ended with {code}: {err}");
+    let sql = job.segments(&["--topic", "refine-orders", "--output", "duckdb"])?;
     ensure!(!sql.contains("/intake/"), "{sql}");
     let glob = format!(
         "SELECT count(*) AS rows, count(DISTINCT (lineage, \"partition\", \"offset\")) AS different \
@@ -69,7 +68,7 @@ fn intake_becomes_topic_segments_while_streaming_and_every_reader_sees_each_reco
     );
     let rows = duckdb::query(&glob)?;
     ensure!(rows == [json!({"rows": 90, "different": 90})], "{rows:?}");
-    let restore = Restore::new(scenario.dir(), "refine", &job, &scenario_bootstrap(&job)?)
+    let restore = Restore::new(scenario.dir(), "refine", &job, job.bootstrap()?)
         .mapped("refine-orders", "refined-orders")
         .mapped("refine-payments", "refined-payments")
         .mapped(bulk, "refined-bulk");
@@ -80,11 +79,6 @@ fn intake_becomes_topic_segments_while_streaming_and_every_reader_sees_each_reco
         ensure!(same_but_offsets(&source, &target)? == records, "{topic}");
     }
     Ok(())
-}
-
-fn scenario_bootstrap(job: &Job) -> Result<String> {
-    let servers = job.document().pointer("/cluster/bootstrapServers").and_then(Value::as_str);
-    servers.map(str::to_owned).ok_or_else(|| anyhow::anyhow!("no servers"))
 }
 
 #[test]

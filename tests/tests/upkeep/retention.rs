@@ -111,8 +111,8 @@ fn a78_retired_and_pruned_a_backup_holds_all_that_its_window_needs() -> Result<(
     ensure!(backup.rows("a78-table", 0) == 30, "of a compacted topic the newest record of each key");
     let before = recoverable_from(&job)?;
     job.verify()?;
+    let servers = job.bootstrap()?;
     let restore = |id: &str| {
-        let servers = job.document().pointer("/cluster/bootstrapServers").and_then(Value::as_str).unwrap_or_default();
         let restore = Restore::new(scenario.dir(), id, &job, servers);
         restore.mapped("a78-orders", &format!("{id}-orders")).mapped("a78-table", &format!("{id}-table"))
     };
@@ -185,20 +185,15 @@ fn a78_what_segments_prints_for_duckdb_reads_no_retired_row_of_a_file_that_stays
     streamer.stop()?;
     job.verify()?;
 
-    let segments = |output: &str| -> Result<String> {
-        let (code, out, err) = job.run(&["segments", "--output", output])?;
-        ensure!(code == 0, "segments ended with {code}: {err}");
-        Ok(out)
-    };
-    let listed: Vec<Value> = serde_json::from_str(&segments("json")?)?;
+    let listed: Vec<Value> = serde_json::from_str(&job.segments(&["--output", "json"])?)?;
     ensure!(listed.len() == 1 && listed[0]["holdsRetired"] == json!(true), "not in one file: {listed:?}");
     let by_life = |rows: &str| {
         duckdb::query(&format!("SELECT lineage, count(*) AS rows FROM ({rows}) GROUP BY lineage ORDER BY lineage"))
     };
-    let paths = segments("text")?;
+    let paths = job.segments(&["--output", "text"])?;
     let whole = by_life(&format!("SELECT * FROM read_parquet('{}', hive_partitioning = false)", paths.trim()))?;
     ensure!(whole == [json!({"lineage": 0, "rows": 30}), json!({"lineage": 1, "rows": 20})], "{whole:?}");
-    let sql = segments("duckdb")?;
+    let sql = job.segments(&["--output", "duckdb"])?;
     let live = by_life(sql.trim().trim_end_matches(';'))?;
     ensure!(live == [json!({"lineage": 1, "rows": 20})], "{live:?} of\n{sql}");
     Ok(())
