@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
-use k8s_openapi::api::batch::v1::{
-    CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement,
-    PodFailurePolicyRule,
-};
+use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, EnvVar, EnvVarSource, ObjectFieldSelector, ResourceRequirements, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
@@ -28,9 +25,6 @@ const TRIGGERED_KEPT: i32 = 30 * 24 * 3600;
 
 /// How long a snapshot waits for a commit beyond the heartbeat, which comes at the latest.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(120);
-
-/// Ends of a verification that trying again does not change: a bad configuration, and damage.
-const FINAL_CODES: [i32; 2] = [2, 4];
 
 /// A backup that was found to be in order: nobody looks at the resource itself any more.
 #[derive(Clone, Debug)]
@@ -295,18 +289,8 @@ fn verify(valid: &ValidBackup<'_>, settings: &Settings, level: i32) -> JobSpec {
     let (config, level) = (format!("{CONFIG_DIR}/{JOB_FILE}"), level.to_string());
     let arguments = ["verify", "--config", &config, "--level", &level, "--summary-file", pod::TERMINATION_LOG];
     let resources = valid.spec.resources.as_ref();
-    let on_exit_codes = PodFailurePolicyOnExitCodesRequirement {
-        container_name: Some(Part::Verify.word().to_owned()),
-        operator: "In".to_owned(),
-        values: FINAL_CODES.into(),
-    };
-    let rule = PodFailurePolicyRule {
-        action: "FailJob".to_owned(),
-        on_exit_codes: Some(on_exit_codes),
-        ..PodFailurePolicyRule::default()
-    };
     JobSpec {
-        pod_failure_policy: Some(PodFailurePolicy { rules: vec![rule] }),
+        pod_failure_policy: Some(pod::fails_for_good()),
         ..on_store(valid, settings, Part::Verify, arguments.map(str::to_owned).into(), &mounts, resources)
     }
 }
