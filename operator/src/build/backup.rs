@@ -124,7 +124,7 @@ pub fn backup(valid: &ValidBackup<'_>, settings: &Settings) -> BackupObjects {
         deployment: deployment(valid, settings, digest, &mounts),
         cron_job: schedule(valid).map(|times| cron_job(valid, Part::Snapshot, times, snapshot(valid, settings))),
         prune: schedule(valid)
-            .filter(|_| prunes(valid))
+            .filter(|_| valid.spec.prunes())
             .map(|times| cron_job(valid, Part::Prune, times, prune(valid, settings))),
         verify: valid.spec.verification.as_ref().map(|verification| {
             cron_job(valid, Part::Verify, verification.times(), verify(valid, settings, verification.level))
@@ -141,11 +141,6 @@ pub fn snapshot_job(valid: &ValidBackup<'_>, settings: &Settings, name: &str) ->
     Job { metadata, spec: Some(spec), status: None }
 }
 
-/// Whether the schedule asks for prunes too.
-fn prunes(valid: &ValidBackup<'_>) -> bool {
-    valid.spec.retention.as_ref().is_some_and(|retention| retention.prune_on_schedule)
-}
-
 fn policies(valid: &ValidBackup<'_>) -> Vec<NetworkPolicy> {
     let (subject, storage) = (&valid.subject, &valid.spec.storage);
     let servers = Some(valid.parts.kafka.bootstrap_servers.as_str());
@@ -153,7 +148,7 @@ fn policies(valid: &ValidBackup<'_>) -> Vec<NetworkPolicy> {
         super::network::policy(subject, Part::Streamer, servers, storage),
         super::network::policy(subject, Part::Snapshot, None, storage),
     ];
-    if prunes(valid) {
+    if valid.spec.prunes() {
         let storage = valid.pruner.as_ref().map_or(storage, |pruner| &pruner.storage);
         policies.push(super::network::policy(subject, Part::Prune, None, storage));
     }
