@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, EnvVar, EnvVarSource, ObjectFieldSelector, ResourceRequirements, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, EnvVar, EnvVarSource, ObjectFieldSelector, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -250,23 +250,9 @@ fn snapshot(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
     let arguments = ["snapshot", "--config", &format!("{CONFIG_DIR}/{JOB_FILE}"), "--timeout", &format!("{timeout}s")];
     // The next pod of a Job whose pod was killed asks for the same snapshot.
     let id = ["--id", "$(SNAPSHOT_ID)", "--request", "$(JOB_UID)", "--summary-file", pod::TERMINATION_LOG];
-    let work = Work {
-        part: Part::Snapshot,
-        arguments: arguments.into_iter().chain(id).map(str::to_owned).collect(),
-        config_map: names::object(valid.subject.name, Part::Streamer),
-        annotations: BTreeMap::new(),
-        mounts: &mounts,
-        env: vec![of_job("SNAPSHOT_ID", "job-name"), of_job("JOB_UID", "controller-uid")],
-        restart: "Never",
-        probed: false,
-        reports: false,
-        resources: None,
-    };
-    JobSpec {
-        backoff_limit: Some(2),
-        template: pod::template(&valid.subject, &settings.image, work),
-        ..JobSpec::default()
-    }
+    let arguments = arguments.into_iter().chain(id).map(str::to_owned).collect();
+    let env = vec![of_job("SNAPSHOT_ID", "job-name"), of_job("JOB_UID", "controller-uid")];
+    job(valid, settings, Work { env, ..on_store(valid, Part::Snapshot, arguments, &mounts) })
 }
 
 fn prune(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
@@ -275,7 +261,7 @@ fn prune(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
         None => (JOB_FILE, super::storage_mounts(&valid.spec.storage, valid.parts.keys)),
     };
     let arguments = ["prune", "--config", &format!("{CONFIG_DIR}/{file}"), "--summary-file", pod::TERMINATION_LOG];
-    on_store(valid, settings, Part::Prune, arguments.map(str::to_owned).into(), &mounts, None)
+    job(valid, settings, on_store(valid, Part::Prune, arguments.map(str::to_owned).into(), &mounts))
 }
 
 /// Segments are as large as what the streamer may use lets them be, and are held whole: so verifications may use as much.
@@ -283,23 +269,14 @@ fn verify(valid: &ValidBackup<'_>, settings: &Settings, level: i32) -> JobSpec {
     let mounts = super::storage_mounts(&valid.spec.storage, valid.parts.keys);
     let (config, level) = (format!("{CONFIG_DIR}/{JOB_FILE}"), level.to_string());
     let arguments = ["verify", "--config", &config, "--level", &level, "--summary-file", pod::TERMINATION_LOG];
-    let resources = valid.spec.resources.as_ref();
-    JobSpec {
-        pod_failure_policy: Some(pod::fails_for_good()),
-        ..on_store(valid, settings, Part::Verify, arguments.map(str::to_owned).into(), &mounts, resources)
-    }
+    let work = on_store(valid, Part::Verify, arguments.map(str::to_owned).into(), &mounts);
+    let work = Work { resources: valid.spec.resources.as_ref(), ..work };
+    JobSpec { pod_failure_policy: Some(pod::fails_for_good()), ..job(valid, settings, work) }
 }
 
 /// Work that needs neither brokers nor the API server: the store says all.
-fn on_store(
-    valid: &ValidBackup<'_>,
-    settings: &Settings,
-    part: Part,
-    arguments: Vec<String>,
-    mounts: &[Mount],
-    resources: Option<&ResourceRequirements>,
-) -> JobSpec {
-    let work = Work {
+fn on_store<'a>(valid: &ValidBackup<'_>, part: Part, arguments: Vec<String>, mounts: &'a [Mount]) -> Work<'a> {
+    Work {
         part,
         arguments,
         config_map: names::object(valid.subject.name, Part::Streamer),
@@ -309,8 +286,12 @@ fn on_store(
         restart: "Never",
         probed: false,
         reports: false,
-        resources,
-    };
+        resources: None,
+    }
+}
+
+/// Has work done by a pod, and by a few more where one fails.
+fn job(valid: &ValidBackup<'_>, settings: &Settings, work: Work<'_>) -> JobSpec {
     JobSpec {
         backoff_limit: Some(2),
         template: pod::template(&valid.subject, &settings.image, work),
