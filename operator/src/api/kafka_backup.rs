@@ -97,6 +97,18 @@ pub struct KafkaBackupSpec {
     pub template: Option<Template>,
 }
 
+impl KafkaBackupSpec {
+    /// Whether the schedule asks for prunes too.
+    pub fn prunes(&self) -> bool {
+        self.retention.as_ref().is_some_and(|retention| retention.prune_on_schedule)
+    }
+
+    /// The credentials that only prunes have, if any are named.
+    pub fn prune_credentials(&self) -> Option<&CredentialsSecret> {
+        self.retention.as_ref()?.storage_credentials.as_ref()
+    }
+}
+
 /// What becomes of a stored backup when its resource is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum DeletionPolicy {

@@ -4,11 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
-use k8s_openapi::api::batch::v1::{
-    CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement,
-    PodFailurePolicyRule,
-};
-use k8s_openapi::api::core::v1::{ConfigMap, EnvVar, EnvVarSource, ObjectFieldSelector, ResourceRequirements, Secret};
+use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, EnvVar, EnvVarSource, ObjectFieldSelector, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -28,9 +25,6 @@ const TRIGGERED_KEPT: i32 = 30 * 24 * 3600;
 
 /// How long a snapshot waits for a commit beyond the heartbeat, which comes at the latest.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(120);
-
-/// Ends of a verification that trying again does not change: a bad configuration, and damage.
-const FINAL_CODES: [i32; 2] = [2, 4];
 
 /// A backup that was found to be in order: nobody looks at the resource itself any more.
 #[derive(Clone, Debug)]
@@ -130,7 +124,7 @@ pub fn backup(valid: &ValidBackup<'_>, settings: &Settings) -> BackupObjects {
         deployment: deployment(valid, settings, digest, &mounts),
         cron_job: schedule(valid).map(|times| cron_job(valid, Part::Snapshot, times, snapshot(valid, settings))),
         prune: schedule(valid)
-            .filter(|_| prunes(valid))
+            .filter(|_| valid.spec.prunes())
             .map(|times| cron_job(valid, Part::Prune, times, prune(valid, settings))),
         verify: valid.spec.verification.as_ref().map(|verification| {
             cron_job(valid, Part::Verify, verification.times(), verify(valid, settings, verification.level))
@@ -147,11 +141,6 @@ pub fn snapshot_job(valid: &ValidBackup<'_>, settings: &Settings, name: &str) ->
     Job { metadata, spec: Some(spec), status: None }
 }
 
-/// Whether the schedule asks for prunes too.
-fn prunes(valid: &ValidBackup<'_>) -> bool {
-    valid.spec.retention.as_ref().is_some_and(|retention| retention.prune_on_schedule)
-}
-
 fn policies(valid: &ValidBackup<'_>) -> Vec<NetworkPolicy> {
     let (subject, storage) = (&valid.subject, &valid.spec.storage);
     let servers = Some(valid.parts.kafka.bootstrap_servers.as_str());
@@ -159,7 +148,7 @@ fn policies(valid: &ValidBackup<'_>) -> Vec<NetworkPolicy> {
         super::network::policy(subject, Part::Streamer, servers, storage),
         super::network::policy(subject, Part::Snapshot, None, storage),
     ];
-    if prunes(valid) {
+    if valid.spec.prunes() {
         let storage = valid.pruner.as_ref().map_or(storage, |pruner| &pruner.storage);
         policies.push(super::network::policy(subject, Part::Prune, None, storage));
     }
@@ -261,23 +250,9 @@ fn snapshot(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
     let arguments = ["snapshot", "--config", &format!("{CONFIG_DIR}/{JOB_FILE}"), "--timeout", &format!("{timeout}s")];
     // The next pod of a Job whose pod was killed asks for the same snapshot.
     let id = ["--id", "$(SNAPSHOT_ID)", "--request", "$(JOB_UID)", "--summary-file", pod::TERMINATION_LOG];
-    let work = Work {
-        part: Part::Snapshot,
-        arguments: arguments.into_iter().chain(id).map(str::to_owned).collect(),
-        config_map: names::object(valid.subject.name, Part::Streamer),
-        annotations: BTreeMap::new(),
-        mounts: &mounts,
-        env: vec![of_job("SNAPSHOT_ID", "job-name"), of_job("JOB_UID", "controller-uid")],
-        restart: "Never",
-        probed: false,
-        reports: false,
-        resources: None,
-    };
-    JobSpec {
-        backoff_limit: Some(2),
-        template: pod::template(&valid.subject, &settings.image, work),
-        ..JobSpec::default()
-    }
+    let arguments = arguments.into_iter().chain(id).map(str::to_owned).collect();
+    let env = vec![of_job("SNAPSHOT_ID", "job-name"), of_job("JOB_UID", "controller-uid")];
+    job(valid, settings, Work { env, ..on_store(valid, Part::Snapshot, arguments, &mounts) })
 }
 
 fn prune(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
@@ -286,7 +261,7 @@ fn prune(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
         None => (JOB_FILE, super::storage_mounts(&valid.spec.storage, valid.parts.keys)),
     };
     let arguments = ["prune", "--config", &format!("{CONFIG_DIR}/{file}"), "--summary-file", pod::TERMINATION_LOG];
-    on_store(valid, settings, Part::Prune, arguments.map(str::to_owned).into(), &mounts, None)
+    job(valid, settings, on_store(valid, Part::Prune, arguments.map(str::to_owned).into(), &mounts))
 }
 
 /// Segments are as large as what the streamer may use lets them be, and are held whole: so verifications may use as much.
@@ -294,33 +269,14 @@ fn verify(valid: &ValidBackup<'_>, settings: &Settings, level: i32) -> JobSpec {
     let mounts = super::storage_mounts(&valid.spec.storage, valid.parts.keys);
     let (config, level) = (format!("{CONFIG_DIR}/{JOB_FILE}"), level.to_string());
     let arguments = ["verify", "--config", &config, "--level", &level, "--summary-file", pod::TERMINATION_LOG];
-    let resources = valid.spec.resources.as_ref();
-    let on_exit_codes = PodFailurePolicyOnExitCodesRequirement {
-        container_name: Some(Part::Verify.word().to_owned()),
-        operator: "In".to_owned(),
-        values: FINAL_CODES.into(),
-    };
-    let rule = PodFailurePolicyRule {
-        action: "FailJob".to_owned(),
-        on_exit_codes: Some(on_exit_codes),
-        ..PodFailurePolicyRule::default()
-    };
-    JobSpec {
-        pod_failure_policy: Some(PodFailurePolicy { rules: vec![rule] }),
-        ..on_store(valid, settings, Part::Verify, arguments.map(str::to_owned).into(), &mounts, resources)
-    }
+    let work = on_store(valid, Part::Verify, arguments.map(str::to_owned).into(), &mounts);
+    let work = Work { resources: valid.spec.resources.as_ref(), ..work };
+    JobSpec { pod_failure_policy: Some(pod::fails_for_good()), ..job(valid, settings, work) }
 }
 
 /// Work that needs neither brokers nor the API server: the store says all.
-fn on_store(
-    valid: &ValidBackup<'_>,
-    settings: &Settings,
-    part: Part,
-    arguments: Vec<String>,
-    mounts: &[Mount],
-    resources: Option<&ResourceRequirements>,
-) -> JobSpec {
-    let work = Work {
+fn on_store<'a>(valid: &ValidBackup<'_>, part: Part, arguments: Vec<String>, mounts: &'a [Mount]) -> Work<'a> {
+    Work {
         part,
         arguments,
         config_map: names::object(valid.subject.name, Part::Streamer),
@@ -330,8 +286,12 @@ fn on_store(
         restart: "Never",
         probed: false,
         reports: false,
-        resources,
-    };
+        resources: None,
+    }
+}
+
+/// Has work done by a pod, and by a few more where one fails.
+fn job(valid: &ValidBackup<'_>, settings: &Settings, work: Work<'_>) -> JobSpec {
     JobSpec {
         backoff_limit: Some(2),
         template: pod::template(&valid.subject, &settings.image, work),

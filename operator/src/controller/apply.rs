@@ -6,10 +6,10 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::CronJob;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
-use kube::{Api, Client, Resource, ResourceExt as _};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::error::Error;
 use crate::build::names::FIELD_MANAGER;
@@ -91,15 +91,8 @@ impl Applier {
     /// # Errors
     /// [`Error::Api`].
     pub async fn stop(&self, name: &str, uid: &str) -> Result<(), Error> {
-        let failed = |source| Error::api(format!("stop Deployment {name:?}"), source);
-        let Some(deployment) = self.api::<Deployment>().get_opt(name).await.map_err(failed)? else { return Ok(()) };
-        let is_ours = deployment.owner_references().iter().any(|owner| owner.uid == uid);
-        if !is_ours || deployment.spec.and_then(|spec| spec.replicas) == Some(0) {
-            return Ok(());
-        }
-        let patch = Patch::Merge(json!({"spec": {"replicas": 0}}));
-        let stopped = self.api::<Deployment>().patch(name, &PatchParams::default(), &patch).await;
-        stopped.map(drop).map_err(failed)
+        let is_stopped = |deployment: &Deployment| deployment.spec.as_ref().and_then(|spec| spec.replicas) == Some(0);
+        self.set::<Deployment>("stop", name, uid, is_stopped, json!({"replicas": 0})).await
     }
 
     /// Has a CronJob of ours begin no more Jobs; one that is not there, or that the owner `uid` does not own, is left alone.
@@ -107,15 +100,38 @@ impl Applier {
     /// # Errors
     /// [`Error::Api`].
     pub async fn suspend(&self, name: &str, uid: &str) -> Result<(), Error> {
-        let failed = |source| Error::api(format!("suspend CronJob {name:?}"), source);
-        let Some(schedule) = self.api::<CronJob>().get_opt(name).await.map_err(failed)? else { return Ok(()) };
-        let is_ours = schedule.owner_references().iter().any(|owner| owner.uid == uid);
-        if !is_ours || schedule.spec.and_then(|spec| spec.suspend) == Some(true) {
+        let is_suspended = |schedule: &CronJob| schedule.spec.as_ref().and_then(|spec| spec.suspend) == Some(true);
+        self.set::<CronJob>("suspend", name, uid, is_suspended, json!({"suspend": true})).await
+    }
+
+    /// Writes some fields into the spec of an object of ours where they are not so yet.
+    async fn set<K>(
+        &self,
+        doing: &str,
+        name: &str,
+        uid: &str,
+        is_so: fn(&K) -> bool,
+        fields: Value,
+    ) -> Result<(), Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let failed = |source| Error::api(format!("{doing} {} {name:?}", K::kind(&())), source);
+        let is_due = self.ours::<K>(name, uid).await.map_err(failed)?.is_some_and(|object| !is_so(&object));
+        if !is_due {
             return Ok(());
         }
-        let patch = Patch::Merge(json!({"spec": {"suspend": true}}));
-        let suspended = self.api::<CronJob>().patch(name, &PatchParams::default(), &patch).await;
-        suspended.map(drop).map_err(failed)
+        let patch = Patch::Merge(json!({"spec": fields}));
+        self.api::<K>().patch(name, &PatchParams::default(), &patch).await.map(drop).map_err(failed)
+    }
+
+    /// The object of this name, if it is there and the owner `uid` owns it.
+    async fn ours<K>(&self, name: &str, uid: &str) -> Result<Option<K>, kube::Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let found = self.api::<K>().get_opt(name).await?;
+        Ok(found.filter(|object| is_owned(object, uid)))
     }
 
     /// Removes an object of ours; one that is not there, or that the owner `uid` does not own, is left alone.
@@ -127,8 +143,7 @@ impl Applier {
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
         let failed = |source| Error::api(format!("remove {} {name:?}", K::kind(&())), source);
-        let Some(object) = self.api::<K>().get_opt(name).await.map_err(failed)? else { return Ok(()) };
-        if object.owner_references().iter().all(|owner| owner.uid != uid) {
+        if self.ours::<K>(name, uid).await.map_err(failed)?.is_none() {
             return Ok(());
         }
         match self.api::<K>().delete(name, &DeleteParams::background()).await {
@@ -137,6 +152,12 @@ impl Applier {
             Err(source) => Err(failed(source)),
         }
     }
+}
+
+/// Whether the owner `uid` owns an object. One of an earlier resource of the same name may still be there, and what became of it
+/// says nothing of this one.
+pub fn is_owned(object: &impl ResourceExt, uid: &str) -> bool {
+    object.owner_references().iter().any(|owner| owner.uid == uid)
 }
 
 /// Ours go before others': what the resource says is what shall be.

@@ -150,8 +150,7 @@ fn pruner<'a>(
     keys: &'a StoreKeys,
 ) -> Result<Option<Pruner<'a>>, Error> {
     let spec = &backup.spec;
-    let secret = spec.retention.as_ref().and_then(|retention| retention.storage_credentials.as_ref());
-    let Some(secret) = secret else { return Ok(None) };
+    let Some(secret) = spec.prune_credentials() else { return Ok(None) };
     let raw = build::job_document(identity, spec, &found.kafka, Some(keys));
     let document = serde_norway::to_string(&raw)?;
     Ok(Some(Pruner { storage: spec.storage.with_credentials(secret), keys, document }))
@@ -213,7 +212,7 @@ async fn status(
     let reconciled = super::reconciled(done.as_ref().map(|found| found.kafka.warnings.as_slice()));
     let snapshot_pods = super::list::<Pod>(applier, &super::selector(KIND, &name, Part::Snapshot)).await?;
     let history = observe::snapshots(&super::since(backup, jobs), &snapshot_pods, &old.backup_history);
-    let prunes = scheduled(backup, applier, Part::Prune, prunes(backup)).await?;
+    let prunes = scheduled(backup, applier, Part::Prune, backup.spec.prunes()).await?;
     let verifications = scheduled(backup, applier, Part::Verify, backup.spec.verification.is_some()).await?;
     let Scheduled { jobs: verify_jobs, pods: verify_pods, .. } = &verifications;
     let last_verification = upkeep::last_verification(verify_pods, old.last_verification);
@@ -246,11 +245,6 @@ async fn status(
     let since = Since { prunes: prunes.since, verifications: verifications.since };
     let figures = upkeep::figures(&backup.spec, &status, since);
     Ok((status, figures))
-}
-
-/// Whether the schedule asks for prunes.
-fn prunes(backup: &KafkaBackup) -> bool {
-    backup.spec.retention.as_ref().is_some_and(|retention| retention.prune_on_schedule)
 }
 
 /// Work that a schedule has done.

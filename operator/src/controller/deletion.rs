@@ -20,7 +20,7 @@ use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 use strimzi_backup_format::job;
 
-use super::apply::Applier;
+use super::apply::{Applier, is_owned};
 use super::backup::{KIND, identity, ours, subject};
 use super::conditions::{self, READY, Verdict};
 use super::dereference::deleter;
@@ -182,7 +182,7 @@ async fn destroy(backup: &KafkaBackup, id: &str, context: &Context, applier: &Ap
 
 /// How far the Job is that belongs to the owner `uid`; `pods` are its own. One of an earlier resource says nothing.
 fn judge(job: Option<&Job>, uid: &str, pods: &[Pod]) -> Step {
-    let is_ours = |job: &&Job| job.owner_references().iter().any(|owner| owner.uid == uid);
+    let is_ours = |job: &&Job| is_owned(*job, uid);
     let said = observe::trouble(pods).map(|(_, message)| message);
     match job.filter(is_ours).map(observe::outcome) {
         Some(Outcome::Completed) => Step::Deleted,

@@ -102,8 +102,7 @@ async fn store_keys(client: &Client, namespace: &str, storage: &Storage) -> Resu
 /// # Errors
 /// [`Error::SecretMissing`], [`Error::Credentials`], [`Error::Api`].
 pub async fn prune_keys(client: &Client, namespace: &str, spec: &KafkaBackupSpec) -> Result<Option<StoreKeys>, Error> {
-    let credentials = spec.retention.as_ref().and_then(|retention| retention.storage_credentials.as_ref());
-    let Some(credentials) = credentials else { return Ok(None) };
+    let Some(credentials) = spec.prune_credentials() else { return Ok(None) };
     let data = secret(client, namespace, &credentials.name, "retention.storageCredentials").await?;
     Ok(Some(build::find_credentials(spec.storage.r#type, credentials, &data)?))
 }
@@ -118,8 +117,7 @@ pub async fn deleter(
     namespace: &str,
     spec: &KafkaBackupSpec,
 ) -> Result<(Storage, Option<StoreKeys>), Error> {
-    let own = spec.retention.as_ref().and_then(|retention| retention.storage_credentials.as_ref());
-    match own {
+    match spec.prune_credentials() {
         Some(secret) => Ok((spec.storage.with_credentials(secret), prune_keys(client, namespace, spec).await?)),
         None => Ok((spec.storage.clone(), store_keys(client, namespace, &spec.storage).await?)),
     }

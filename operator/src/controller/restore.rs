@@ -14,7 +14,7 @@ use serde_json::json;
 use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_format::job;
 
-use super::apply::Applier;
+use super::apply::{Applier, is_owned};
 use super::conditions::{self, READY, Verdict};
 use super::dereference::{Dereferenced, dereference, purpose, request, source};
 use super::error::Error;
@@ -99,11 +99,9 @@ async fn suspend(restore: &KafkaRestore, applier: &Applier) -> Result<(), Error>
     applier.api::<Job>().patch(&name, &PatchParams::default(), &patch).await.map(drop).map_err(failed)
 }
 
-/// Whether a Job is this resource's. One of an earlier resource of the same name may still be there, and what became of it says
-/// nothing of this one.
+/// Whether a Job is this resource's.
 fn is_of(job: &Job, restore: &KafkaRestore) -> bool {
-    let uid = restore.uid().unwrap_or_default();
-    job.owner_references().iter().any(|owner| owner.uid == uid)
+    is_owned(job, &restore.uid().unwrap_or_default())
 }
 
 /// The restore's id in the store and at the target. Another resource of the same name is another restore.

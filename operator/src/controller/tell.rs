@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType, Recorder};
 
-use super::conditions::{RECONCILED, RETENTION_HELD, STREAMING};
+use super::conditions::{RECONCILED, RETENTION_HELD, STREAMING, shortened};
 use crate::api::{Backup, JobFailure, Outcome, Prune, Verification};
 
 /// Something that happened, for people.
@@ -119,12 +119,10 @@ const NOTE_BYTES: usize = 1000;
 /// Publishes. An event that does not arrive is in the log; the status says the same.
 pub async fn publish(recorder: &Recorder, reference: &ObjectReference, told: Vec<Told>) {
     for told in told {
-        let cut = told.note.char_indices().map(|(at, _)| at).take_while(|at| *at < NOTE_BYTES).last().unwrap_or(0);
-        let note = if told.note.len() > NOTE_BYTES { told.note.get(..cut).unwrap_or_default() } else { &told.note };
         let event = Event {
             type_: if told.warning { EventType::Warning } else { EventType::Normal },
             reason: told.reason.clone(),
-            note: Some(note.to_owned()),
+            note: Some(shortened(&told.note, NOTE_BYTES)),
             action: "Reconcile".to_owned(),
             secondary: None,
         };

@@ -170,7 +170,7 @@ pub struct Since {
 /// schedule after the last success, or after there was a schedule.
 pub fn figures(spec: &KafkaBackupSpec, status: &KafkaBackupStatus, since: Since) -> Figures {
     let mut told = Figures { streaming: streaming(spec, status), ..Figures::default() };
-    if spec.retention.as_ref().is_some_and(|retention| retention.prune_on_schedule) {
+    if spec.prunes() {
         let last = status.last_prune.as_ref().map(|prune| prune.time.0);
         let schedule = spec.schedule.as_ref().filter(|_| !spec.suspend);
         let due = schedule.zip(last.max(since.prunes)).and_then(|(schedule, after)| schedule::next(schedule, after));
