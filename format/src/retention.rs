@@ -318,7 +318,8 @@ impl<'a> Gleaner<'a> {
         due
     }
 
-    /// What goes, with the bases that were made of what has aged; `None` where there was no room to make one: it stays. `lowest` is at or below every timestamp of what was not taken in.
+    /// What goes, with the bases that were made of what has aged; `None` where there was no room to make one: it stays. `lowest` is
+    /// at or below every timestamp of what is sealed and was not taken in; what is not sealed, the writer counts as it commits.
     pub fn finish(mut self, lowest: TimestampMs, made: Vec<(Aged, Option<Vec<Segment>>)>) -> Retired {
         let mut base = Vec::new();
         for (aged, segments) in made {
