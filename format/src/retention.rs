@@ -306,14 +306,12 @@ impl<'a> Gleaner<'a> {
     pub fn aged(&mut self) -> Vec<Aged> {
         let mut due = Vec::new();
         for mut aged in std::mem::take(&mut self.aged).into_values() {
-            for run in aged.shorten() {
-                self.partitions.entry(run.key()).or_default().stays(&run);
-            }
+            self.stay(&aged.shorten());
             if aged.is_due(self.state) {
                 due.push(aged);
-                continue;
+            } else {
+                self.leave(&aged);
             }
-            self.leave(&aged);
         }
         due
     }
