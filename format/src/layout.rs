@@ -192,6 +192,11 @@ pub fn probe() -> ObjectKey {
     ObjectKey("probe/create-once".to_owned())
 }
 
+/// The key of what lies at a place in the store, below `prefix`; `None` where it does not lie there.
+pub fn key_at<'a>(location: &'a Path, prefix: &Path) -> Option<&'a str> {
+    Some(location.as_ref().strip_prefix(prefix.as_ref())?.trim_start_matches('/'))
+}
+
 /// Whether a key has the form of one of this layout. What lies under any other is somebody else's.
 pub fn is_known(key: &str) -> bool {
     match key.split('/').collect::<Vec<_>>()[..] {

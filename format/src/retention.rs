@@ -304,19 +304,18 @@ impl<'a> Gleaner<'a> {
     pub fn aged(&mut self) -> Vec<Aged> {
         let mut due = Vec::new();
         for mut aged in std::mem::take(&mut self.aged).into_values() {
-            for run in aged.shorten() {
-                self.partitions.entry(run.key()).or_default().stays(&run);
-            }
+            self.stay(&aged.shorten());
             if aged.is_due(self.state) {
                 due.push(aged);
-                continue;
+            } else {
+                self.leave(&aged);
             }
-            self.leave(&aged);
         }
         due
     }
 
-    /// What goes, with the bases that were made of what has aged; `None` where there was no room to make one: it stays. `lowest` is at or below every timestamp of what was not taken in.
+    /// What goes, with the bases that were made of what has aged; `None` where there was no room to make one: it stays. `lowest` is
+    /// at or below every timestamp of what is sealed and was not taken in; what is not sealed, the writer counts as it commits.
     pub fn finish(mut self, lowest: TimestampMs, made: Vec<(Aged, Option<Vec<Segment>>)>) -> Retired {
         let mut base = Vec::new();
         for (aged, segments) in made {

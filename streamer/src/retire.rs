@@ -16,7 +16,6 @@ use std::sync::atomic::AtomicUsize;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
-use strimzi_backup_format::checkpoint::Block;
 use strimzi_backup_format::ids::{RestoreId, Sequence, TimestampMs};
 use strimzi_backup_format::job::Retention;
 use strimzi_backup_format::layout::{self, ObjectKey};
@@ -60,10 +59,6 @@ pub struct Order<C> {
     pub state: State,
     /// What is sealed of it.
     pub sealed: Option<Sealed>,
-    /// Everything that is not sealed, in blocks.
-    pub blocks: Vec<Block>,
-    /// The lowest timestamp of what is in neither.
-    pub lowest: Option<TimestampMs>,
     /// What is to be kept.
     pub policy: Retention,
     /// The present.
@@ -215,7 +210,7 @@ async fn held_by_restore(store: &Store, now: TimestampMs) -> Result<Option<Held>
 
 /// Goes through the sealed buckets in which something may go.
 async fn glean<C: Clock>(order: &Order<C>, window: TimestampMs, cuts: &Ends) -> Result<Outcome, Error> {
-    let Order { shop, state, sealed, blocks, lowest, .. } = order;
+    let Order { shop, state, sealed, .. } = order;
     let store = &shop.store;
     let nothing = || Retired {
         before: window,
@@ -245,10 +240,9 @@ async fn glean<C: Clock>(order: &Order<C>, window: TimestampMs, cuts: &Ends) -> 
             emptied.push(bucket.object);
         }
     }
-    let unread = young.iter().filter_map(|bucket| bucket.min_timestamp);
-    let unread = unread.chain(blocks.iter().filter_map(|block| block.min_timestamp)).chain(*lowest);
+    let unread = young.iter().filter_map(|bucket| bucket.min_timestamp).min();
     let made = bases(order, gleaner.aged(), window).await?;
-    let retired = gleaner.finish(unread.min().unwrap_or(TimestampMs::new(i64::MAX)), made);
+    let retired = gleaner.finish(unread.unwrap_or(TimestampMs::new(i64::MAX)), made);
     Ok(Outcome::Retire(Box::new(retired), emptied))
 }
 
@@ -400,8 +394,6 @@ mod tests {
             memory: (limits, limits.charge(&budget).expect("room")),
             state: writer.state().clone(),
             sealed: None,
-            blocks: Vec::new(),
-            lowest: None,
             policy: Retention { max_age, max_backups: None, acknowledged: None, grace: Duration::ZERO },
             now,
         }

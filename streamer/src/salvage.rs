@@ -139,8 +139,7 @@ pub async fn run(store: &Store) -> Result<Salvage, Error> {
 
 /// The key of a segment; `None` where it is no object of ours.
 fn key_of(store: &Store, meta: &ObjectMeta) -> Option<ObjectKey> {
-    let key = meta.location.as_ref().strip_prefix(store.prefix.as_ref())?.trim_start_matches('/');
-    ObjectKey::try_from(key.to_owned()).ok()
+    ObjectKey::try_from(layout::key_at(&meta.location, &store.prefix)?.to_owned()).ok()
 }
 
 /// What a segment says of itself, or why it says nothing.

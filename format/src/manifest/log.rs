@@ -245,10 +245,10 @@ impl LogWriter {
         Ok(Prepared { manifest, bytes })
     }
 
-    /// What is to be retired, after all that came while it was found out: its bounds hold for that too, and for `added`.
+    /// What is to be retired, with bounds that hold for what is not sealed too, and for `added`.
     fn bounded(&self, mut retired: Retired, added: &[Segment]) -> Retired {
         let listed = self.blocks.iter().filter_map(|block| block.min_timestamp);
-        let lowest = listed.chain(self.lowest_open_timestamp()).chain(lowest_timestamp(added)).min();
+        let lowest = listed.chain(lowest_timestamp(&self.open_block)).chain(lowest_timestamp(added)).min();
         for start in &mut retired.starts {
             start.lowest_timestamp = lowest.map_or(start.lowest_timestamp, |lowest| lowest.min(start.lowest_timestamp));
         }
@@ -365,16 +365,6 @@ impl LogWriter {
     /// What is sealed, as the next checkpoint will have it.
     pub fn sealed_buckets(&self) -> Option<&Sealed> {
         self.sealed.as_ref()
-    }
-
-    /// The blocks that list what is not sealed.
-    pub fn blocks(&self) -> &[Block] {
-        &self.blocks
-    }
-
-    /// The lowest timestamp of what was committed since the newest checkpoint.
-    pub fn lowest_open_timestamp(&self) -> Option<TimestampMs> {
-        lowest_timestamp(&self.open_block)
     }
 
     /// Forgets bucket manifests that list nothing any more.

@@ -146,7 +146,7 @@ async fn open_anchored(store: &Store, shard: Shard) -> Result<Option<Log>, Error
 
 async fn open_once(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
     let identity_key = layout::identity();
-    let Some(bytes) = get(store, &identity_key).await? else {
+    let Some((identity, bytes)) = identity(store).await? else {
         return match get(store, &layout::manifest(shard, Sequence::FIRST)).await? {
             None => Ok(None),
             Some(_) => Err(Error::Missing {
@@ -155,8 +155,6 @@ async fn open_once(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
             }),
         };
     };
-    let identity: Identity =
-        document::from_json(&bytes).map_err(|source| Error::Document { object: identity_key.to_string(), source })?;
     let mut log = start(store, shard, identity, Sha256::of(&bytes)).await?;
     read_tail(store, shard, &mut log).await?;
     // Its digest is in every link; before the first one, nothing but a second look says that it was read as it stands.
@@ -165,6 +163,17 @@ async fn open_once(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
         return Err(Error::Document { object: identity_key.to_string(), source });
     }
     Ok(Some(log))
+}
+
+/// Whose backup lies there, and the stored bytes that say so; `None` where nothing does.
+///
+/// # Errors
+/// [`Error::Store`] or [`Error::Document`].
+pub async fn identity(store: &Store) -> Result<Option<(Identity, Bytes)>, Error> {
+    let key = layout::identity();
+    let Some(bytes) = get(store, &key).await? else { return Ok(None) };
+    let identity = document::from_json(&bytes).map_err(|source| Error::Document { object: key.to_string(), source })?;
+    Ok(Some((identity, bytes)))
 }
 
 /// Finds the newest checkpoint that the log confirms.

@@ -18,14 +18,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use object_store::ObjectStore as _;
 use object_store::path::Path;
-use strimzi_backup_format::identity::Identity;
+use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use strimzi_backup_format::ids::{BackupId, RestoreId, Sequence, Shard, TimestampMs};
 use strimzi_backup_format::job::Job;
+use strimzi_backup_format::layout;
 use strimzi_backup_format::manifest::reader;
 use strimzi_backup_format::store::{ErrorKind, Store};
-use strimzi_backup_format::{document, layout};
 
 use self::plan::{Found, Stage};
 use self::report::Report;
@@ -119,7 +118,7 @@ pub async fn run(
     clock: &impl Clock,
 ) -> Result<Report, Error> {
     let mut report = Report::new(store, backup);
-    let Some((identity, bytes)) = identity(store).await? else {
+    let Some((identity, stored)) = reader::identity(store).await? else {
         report.gone = true;
         survey(store, &mut report).await?;
         return Ok(report);
@@ -149,7 +148,7 @@ pub async fn run(
         return Err(DestroyError::Came(came).into());
     }
     let key = layout::identity();
-    let last = Found { location: key.below(&store.prefix), key: key.to_string(), bytes };
+    let last = Found { location: key.below(&store.prefix), key: key.to_string(), bytes: stored.len() as u64 };
     delete(store, None, vec![last], &mut report).await;
     report.gone = report.refused.objects == 0;
     if report.gone {
@@ -157,18 +156,6 @@ pub async fn run(
         drop(tokio::task::spawn_blocking(move || sweep(&store, now)).await);
     }
     Ok(report)
-}
-
-/// Whose backup lies there, and the size of the document that says so.
-async fn identity(store: &Store) -> Result<Option<(Identity, u64)>, reader::Error> {
-    let key = layout::identity();
-    let failed = |source| reader::Error::Store { object: key.to_string(), source };
-    let damaged = |source| reader::Error::Document { object: key.to_string(), source };
-    let Some(found) = store.find(&key).await.map_err(failed)? else { return Ok(None) };
-    let bytes = found.meta.size;
-    document::check_size(bytes).map_err(damaged)?;
-    let content = found.bytes().await.map_err(failed)?;
-    Ok(Some((document::from_json(&content).map_err(damaged)?, bytes)))
 }
 
 /// Waits until the newest manifest is so old that no writer lives, and fails where a newer one comes.
@@ -234,14 +221,13 @@ async fn delete(store: &Store, stage: Option<Stage>, goes: Vec<Found>, report: &
     }
     let mut alone = futures::stream::iter(waiting.into_values())
         .map(|found| async move {
-            let one = futures::stream::iter([Ok(found.location.clone())]).boxed();
-            let done = store.inner.delete_stream(one).try_collect::<Vec<_>>().await;
+            let done = store.inner.delete(&found.location).await;
             (found, done)
         })
         .buffer_unordered(AT_ONCE);
     while let Some((found, done)) = alone.next().await {
         match done {
-            Ok(_) => report.deleted(stage, &found),
+            Ok(()) => report.deleted(stage, &found),
             Err(error) if ErrorKind::of(&error) == ErrorKind::NotFound => report.deleted(stage, &found),
             Err(error) => report.refused(&found, &error),
         }

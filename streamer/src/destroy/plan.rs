@@ -92,7 +92,7 @@ pub struct Found {
 impl Found {
     /// What is listed under a prefix; `None` where it does not lie there.
     pub fn below(prefix: &Path, meta: &ObjectMeta) -> Option<Self> {
-        let key = meta.location.as_ref().strip_prefix(prefix.as_ref())?.trim_start_matches('/').to_owned();
+        let key = layout::key_at(&meta.location, prefix)?.to_owned();
         Some(Self { key, location: meta.location.clone(), bytes: meta.size })
     }
 

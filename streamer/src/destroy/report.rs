@@ -52,11 +52,6 @@ pub struct Report {
     in_a_row: u32,
 }
 
-fn add(sums: &mut Sums, found: &Found) {
-    sums.objects += 1;
-    sums.bytes += found.bytes;
-}
-
 impl Report {
     pub(super) fn new(store: &Store, backup: BackupId) -> Self {
         Self {
@@ -77,14 +72,14 @@ impl Report {
 
     pub(super) fn deleted(&mut self, stage: Option<Stage>, found: &Found) {
         self.in_a_row = 0;
-        add(&mut self.deleted, found);
+        self.deleted.add(found.bytes);
         if let Some(stage) = stage {
-            add(self.by_folder.entry(stage.folder()).or_default(), found);
+            self.by_folder.entry(stage.folder()).or_default().add(found.bytes);
         }
     }
 
     pub(super) fn refused(&mut self, found: &Found, error: &object_store::Error) {
-        add(&mut self.refused, found);
+        self.refused.add(found.bytes);
         if !is_protected(error) {
             self.protected = false;
             self.in_a_row += 1;
@@ -95,11 +90,11 @@ impl Report {
     }
 
     pub(super) fn left(&mut self, found: &Found) {
-        add(&mut self.left, found);
+        self.left.add(found.bytes);
     }
 
     pub(super) fn foreign(&mut self, found: Found) {
-        add(&mut self.foreign, &found);
+        self.foreign.add(found.bytes);
         if self.first_foreign.len() < NAMED {
             self.first_foreign.push(found.key);
         }

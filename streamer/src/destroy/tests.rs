@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use object_store::ObjectStoreExt as _;
 use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::ids::SnapshotId;

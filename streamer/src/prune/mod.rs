@@ -203,7 +203,7 @@ async fn load(
 }
 
 fn object(store: &Store, kind: Kind, meta: &ObjectMeta) -> Option<Listed> {
-    let key = meta.location.as_ref().strip_prefix(store.prefix.as_ref())?.trim_start_matches('/').to_owned();
+    let key = layout::key_at(&meta.location, &store.prefix)?.to_owned();
     let modified = TimestampMs::new(meta.last_modified.timestamp_millis());
     Some(Listed { kind, key, location: meta.location.clone(), bytes: meta.size, modified })
 }

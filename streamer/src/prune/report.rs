@@ -67,9 +67,10 @@ pub struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, listed: &Listed) {
+    /// Adds an object of so many bytes.
+    pub(crate) fn add(&mut self, bytes: u64) {
         self.objects += 1;
-        self.bytes += listed.bytes;
+        self.bytes += bytes;
     }
 }
 
@@ -126,12 +127,12 @@ impl Report {
     }
 
     pub(super) fn young(&mut self, listed: &Listed) {
-        self.young.add(listed);
+        self.young.add(listed.bytes);
     }
 
     pub(super) fn deleted(&mut self, listed: &Listed) {
-        self.deleted.add(listed);
-        self.by_kind.entry(listed.kind).or_default().add(listed);
+        self.deleted.add(listed.bytes);
+        self.by_kind.entry(listed.kind).or_default().add(listed.bytes);
     }
 
     pub(super) fn would_delete(&mut self, plan: &[Listed]) {
@@ -140,7 +141,7 @@ impl Report {
     }
 
     pub(super) fn refused(&mut self, listed: &Listed, error: &object_store::Error) {
-        self.refused.add(listed);
+        self.refused.add(listed.bytes);
         self.protected &= is_protected(error);
         if self.refusals.len() < KEPT {
             self.refusals.push(Refused { object: listed.key.clone(), why: crate::error::chain(error) });

@@ -169,14 +169,12 @@ impl<C: Clock> Work<'_, C> {
     /// Takes in all records of one intake segment.
     async fn take(&mut self, store: &Store, state: &State, segment: Segment) -> Result<(), Error> {
         self.replaced = self.replaced.plus(&segment).unwrap_or(self.replaced);
-        let live: Vec<_> = state.live_runs(&segment).cloned().collect();
-        for run in &live {
+        let mut live = Vec::new();
+        for run in state.live_runs(&segment) {
             join(self.read.entry(run.key()).or_default(), run.range);
+            live.push((run.clone(), estimated_bytes(&segment, run)));
         }
-        let with_bytes =
-            live.into_iter().map(|run| (estimated_bytes(&segment, &run), run)).map(|(bytes, run)| (run, bytes));
-        let with_bytes = with_bytes.collect();
-        let mut groups = Groups::open(store, segment, with_bytes).await?;
+        let mut groups = Groups::open(store, segment, live).await?;
         while let Some((runs, pages)) = groups.next().await? {
             self.files.take_group(runs, pages).await?;
         }

@@ -273,10 +273,11 @@ impl Buffers {
         slot.highest = Some(highest);
         // What has no timestamp is of the present. What is dated into the future is filed under it, and it moves on, also while
         // nothing is cut.
-        let by = now.map_or(highest, |now| highest.max(bucket::filed_by(record.timestamp, now)));
-        let present = now.map_or(by, |now| now.plus_millis(FUTURE_TOLERANCE_MILLIS));
-        if by.min(present) >= slot.bucket_end {
-            slot.roll(by, now);
+        let by = now.map_or(highest, |now| {
+            highest.max(bucket::filed_by(record.timestamp, now)).min(now.plus_millis(FUTURE_TOLERANCE_MILLIS))
+        });
+        if by >= slot.bucket_end {
+            slot.roll(Bucket::of(by));
         }
         let raw = if slot.holds_groups { slot.decode(record) } else { slot.append(record) };
         slot.next = record.offset.next();
@@ -395,8 +396,7 @@ impl Buffers {
 }
 
 impl Slot {
-    fn roll(&mut self, by: TimestampMs, now: Option<TimestampMs>) {
-        let bucket = Bucket::for_partition(by, now.unwrap_or(by)).max(self.bucket);
+    fn roll(&mut self, bucket: Bucket) {
         self.bucket_end = bucket.end();
         if bucket != self.bucket {
             self.close_batch();

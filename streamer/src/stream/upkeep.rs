@@ -214,8 +214,6 @@ impl<B: Broker, C: Clock> Stream<B, C> {
             memory: (limits, charge),
             state: writer.state().clone(),
             sealed: writer.sealed_buckets().cloned(),
-            blocks: writer.blocks().to_vec(),
-            lowest: writer.lowest_open_timestamp(),
             policy: self.parts.retention.clone(),
             now: self.parts.clock.now(),
         };
