@@ -74,6 +74,11 @@ impl<C: Clock> View<C> {
 impl<C: Clock> Told for View<C> {
     fn not_ready(&self) -> Option<&'static str> {
         self.refresh();
+        if self.metrics.key_unavailable.get() != 0 {
+            return Some(
+                "the master key is not available; the log says why. Nothing is fetched, records stay in Kafka",
+            );
+        }
         self.status.not_ready()
     }
 

@@ -1,7 +1,7 @@
 //! The composition root: from a job to a running streamer.
 //!
 //! Order, so that nothing is touched before it is known to be right: HTTP address, files and store opened, broker asked
-//! for its cluster id, log read and checked against this job, store probed, log claimed, leftovers swept, streaming.
+//! for its cluster id, keys asked for, log read and checked against this job, store probed, log claimed, leftovers swept, streaming.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use crate::claim::Claimant;
 use crate::clock::{Clock as _, SystemClock};
 use crate::error::Error;
 use crate::kafka::{self, Kafka, Tuning};
+use crate::keys;
 use crate::metrics::{KindLabel, Metrics};
 use crate::pipeline::produce::{Pool, Workshop};
 use crate::report::{self, Hindered, Patience, Protected, Resource, Streaming};
@@ -156,12 +157,14 @@ async fn run(
 ) -> Result<(), Error> {
     let writer = tokio::select! {
         biased;
-        writer = take_over(&job, &store, &kafka, world) => writer?,
+        writer = take_over(&job, store, &kafka, world) => writer?,
         () = stop.cancelled() => {
             tracing::info!("stopped before anything was fetched");
             return Ok(());
         }
     };
+    // As the claim has it: what is written from here on is sealed, where the backup is.
+    let store = writer.store().clone();
     let groups = source::groups::load(&store, job.consumer_groups, writer.state(), &world.clock, &world.metrics);
     let groups = tokio::select! {
         biased;
@@ -204,10 +207,11 @@ async fn run(
 }
 
 /// Becomes the writer of the backup. Dropped at any point, what it has written is whole.
-async fn take_over(job: &Job, store: &Store, kafka: &Kafka, world: &World) -> Result<LogWriter, Error> {
+async fn take_over(job: &Job, store: Store, kafka: &Kafka, world: &World) -> Result<LogWriter, Error> {
     let claimant = Claimant {
         job,
         store: store.clone(),
+        keys: keys::source(&job.storage),
         cluster: cluster_id(kafka, job).await?,
         writer: writer(),
         clock: Arc::clone(&world.clock),
@@ -219,7 +223,7 @@ async fn take_over(job: &Job, store: &Store, kafka: &Kafka, world: &World) -> Re
     world.metrics.epoch.set(i64::try_from(writer.epoch().get()).unwrap_or(i64::MAX));
     world.metrics.commits.get_or_create(&KindLabel::new("claim")).inc();
     // Only now is it known that what lies there is ours to tidy up.
-    let (store, now) = (store.clone(), world.clock.now());
+    let now = world.clock.now();
     drop(tokio::task::spawn_blocking(move || sweep(&store, now)).await);
     Ok(writer)
 }

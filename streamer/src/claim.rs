@@ -1,12 +1,18 @@
 //! Becoming the one writer of a backup: prove the store, read the log, check whose it is, claim it.
+//!
+//! Of an encrypted backup, the keys come first: what was written is opened with them before anything of it is believed, and the next
+//! backup key is made, where a new master key asks for one, right before the claim, when this job may write. While who has the master key
+//! does not answer, nothing is fetched and nothing written: what is not backed up is in Kafka still.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use strimzi_backup_format::crypt::wraps;
 use strimzi_backup_format::identity::Identity;
 use strimzi_backup_format::ids::{BackupId, ClusterId, Nonce, Sequence, Shard, TimestampMs};
 use strimzi_backup_format::job::{BackupSettings, Job, defaults};
+use strimzi_backup_format::layout;
 use strimzi_backup_format::manifest::Claim;
 use strimzi_backup_format::manifest::log::{self, LogWriter};
 use strimzi_backup_format::manifest::reader;
@@ -16,6 +22,7 @@ use strimzi_backup_format::store::{ErrorKind, Store};
 
 use crate::clock::{Backoff, Clock};
 use crate::error::Error;
+use crate::keys::{self, KeysError};
 use crate::metrics::Metrics;
 
 /// What a living writer may be late by: a slow store, and clocks that differ.
@@ -32,8 +39,10 @@ const STANDBY_LOOK: Duration = Duration::from_secs(5);
 pub struct Claimant<'a, C> {
     /// The job.
     pub job: &'a Job,
-    /// The store, proven.
+    /// The store, not sealed.
     pub store: Store,
+    /// Where the master keys are; `None` for a backup in the clear.
+    pub keys: Option<&'a dyn keys::Source>,
     /// The cluster that the broker says it is.
     pub cluster: ClusterId,
     /// This writer's name.
@@ -47,19 +56,25 @@ pub struct Claimant<'a, C> {
 }
 
 impl<C: Clock> Claimant<'_, C> {
-    /// Claims the log, creating the backup where there is none. Waits for a store that fails, and for a living writer
-    /// that has fenced this one before.
+    /// Claims the log, creating the backup where there is none. Waits for a store that fails, for a living writer that has fenced
+    /// this one before, and, for as long as it takes, for who has the master key.
     ///
     /// Dropped at any point, it may or may not have claimed; the next start claims higher.
     ///
     /// # Errors
-    /// [`Error::Foreign`], [`Error::Read`] or [`Error::Log`] where this job must not write here; nothing is changed then.
-    /// [`Error::NoStore`] where the store refuses, or fails too often.
+    /// [`Error::Foreign`], [`Error::Read`], [`Error::Keys`] or [`Error::Log`] where this job must not write here; nothing is changed
+    /// then. [`Error::NoStore`] where the store refuses, or fails too often.
     pub async fn claim(&self) -> Result<LogWriter, Error> {
-        let mut backoff = Backoff::new();
+        let (mut backoff, keyless) = (Backoff::new(), Backoff::new());
         loop {
             match self.attempt(&backoff).await {
                 Ok(Some(writer)) => return Ok(writer),
+                Err(Error::Keys(error)) if error.is_unavailable() => {
+                    self.metrics.key_failed(&error, self.clock.now());
+                    tokio::time::sleep(keyless.next(self.clock.as_ref())).await;
+                    // The store answered before.
+                    backoff = Backoff::new();
+                }
                 Ok(None) => {
                     // The store answers: what failed before is over.
                     backoff = Backoff::new();
@@ -82,18 +97,27 @@ impl<C: Clock> Claimant<'_, C> {
 
     /// Names the store in an error that names an object only.
     fn explained(&self, error: Error) -> Error {
-        match error {
-            Error::Read(reader::Error::Store { .. }) | Error::Log(log::Error::NotYet { .. }) => {
-                Error::NoStore { store: self.store.description.clone(), source: Box::new(error) }
-            }
-            other => other,
+        let is_of_store = match &error {
+            Error::Read(reader::Error::Store { .. }) | Error::Log(log::Error::NotYet { .. }) => true,
+            Error::Keys(error) => error.store_kind().is_some(),
+            _ => false,
+        };
+        if !is_of_store {
+            return error;
         }
+        Error::NoStore { store: self.store.description.clone(), source: Box::new(error) }
     }
 
     /// One attempt; `None` where another writer is to be left alone for now.
     async fn attempt(&self, backoff: &Backoff) -> Result<Option<LogWriter>, Error> {
         let shard = Shard::ONLY;
-        let Some(log) = reader::open(&self.store, shard).await? else {
+        let opened = match keys::unlocked(self.store.clone(), self.keys).await {
+            // Its founder was cut off before it made the first key, or somebody deleted them all.
+            Err(Error::Keys(KeysError::NoWraps { .. })) => return self.create(backoff).await,
+            opened => opened?,
+        };
+        self.metrics.key_answered();
+        let Some(log) = reader::open(&opened, shard).await? else {
             return self.create(backoff).await;
         };
         log.identity.admits(&self.job.name, &self.cluster)?;
@@ -115,8 +139,20 @@ impl<C: Clock> Claimant<'_, C> {
                  are not told apart, so make sure that no other writes here"
             );
         }
-        let writer = LogWriter::new(self.store.clone(), shard, log);
+        let store = self.sealed(log.identity.backup).await?;
+        let writer = LogWriter::new(store, shard, log);
         self.create_claim(writer, backoff).await.map(Some)
+    }
+
+    /// The store as the writer of that backup uses it. Makes the first key of a backup that is encrypted, or, under a new master key,
+    /// its next one.
+    async fn sealed(&self, backup: BackupId) -> Result<Store, Error> {
+        let Some(source) = self.keys else { return Ok(self.store.clone()) };
+        let provider = source.provider().map_err(KeysError::from)?;
+        let ring = wraps::found_or_rotate(&self.store, backup, provider.as_ref(), self.clock.now()).await;
+        let ring = ring.map_err(KeysError::from)?;
+        self.metrics.key_answered();
+        Ok(keys::sealed_by(&self.store, ring))
     }
 
     async fn prove(&self) -> Result<(), Error> {
@@ -130,15 +166,49 @@ impl<C: Clock> Claimant<'_, C> {
     /// Founds the backup. The log is then read and claimed by the next attempt, as any other.
     async fn create(&self, backoff: &Backoff) -> Result<Option<LogWriter>, Error> {
         self.prove().await?;
-        let backup = BackupId::new(self.clock.uuid());
-        let identity = Identity::new(backup, &self.job.name, self.cluster.clone(), self.clock.now());
+        let identity = self.identity(BackupId::new(self.clock.uuid())).await?;
         log::create_identity(&self.store, &identity).await?;
         // What stands there now is read as by any other start: the answer to a create may be damaged, and the digest of
         // the identity goes into the first link for good.
-        let Some(log) = reader::open(&self.store, Shard::ONLY).await? else { return Err(Error::Raced) };
+        let Some(identity) = keys::identity(&self.store).await? else { return Err(Error::Raced) };
+        identity.admits(&self.job.name, &self.cluster)?;
+        self.check_closed_as(&identity)?;
+        if self.keys.is_some() {
+            self.check_no_log().await?;
+        }
+        let store = self.sealed(identity.backup).await?;
+        let Some(log) = reader::open(&store, Shard::ONLY).await? else { return Err(Error::Raced) };
         log.identity.admits(&self.job.name, &self.cluster)?;
-        let writer = LogWriter::new(self.store.clone(), Shard::ONLY, log);
+        let writer = LogWriter::new(store, Shard::ONLY, log);
         self.create_claim(writer, backoff).await.map(Some)
+    }
+
+    /// The identity of a new backup, which names the master key that it is begun under.
+    async fn identity(&self, backup: BackupId) -> Result<Identity, Error> {
+        let identity = Identity::new(backup, &self.job.name, self.cluster.clone(), self.clock.now());
+        let Some(source) = self.keys else { return Ok(identity) };
+        let provider = source.provider().map_err(KeysError::from)?;
+        let master = provider.current().await.map_err(KeysError::from)?;
+        Ok(identity.with_encryption(master))
+    }
+
+    /// Fails where somebody else founded the backup meanwhile, and not as this job would.
+    fn check_closed_as(&self, identity: &Identity) -> Result<(), Error> {
+        // The next attempt says what is wrong, in the words for a backup that was there before.
+        if identity.encryption.is_some() == self.keys.is_some() { Ok(()) } else { Err(Error::Raced) }
+    }
+
+    /// Fails where there is a log and no key that it could be sealed by: making one would hide that they are gone.
+    async fn check_no_log(&self) -> Result<(), Error> {
+        let first = layout::manifest(Shard::ONLY, Sequence::FIRST);
+        let failed = |source| reader::Error::Store { object: first.to_string(), source };
+        if self.store.find(&first).await.map_err(failed)?.is_none() {
+            return Ok(());
+        }
+        // Or it was founded in this moment.
+        let wraps = wraps::read(&self.store).await.map_err(KeysError::from)?;
+        let place = self.store.description.clone();
+        if wraps.is_empty() { Err(KeysError::NoWraps { place }.into()) } else { Err(Error::Raced) }
     }
 
     /// Creates the same claim until its outcome is known: one that landed unseen would only be claimed over.
@@ -170,6 +240,7 @@ fn is_retryable(error: &Error) -> bool {
         Error::Log(log::Error::NotYet { source, .. }) => passes(source.kind()),
         Error::Probe(ProbeError::Unavailable(error)) => passes(error.kind()),
         Error::Probe(ProbeError::WrongBytes { .. }) | Error::Raced => true,
+        Error::Keys(error) => error.store_kind().is_some_and(passes),
         _ => false,
     }
 }
@@ -191,11 +262,98 @@ pub(crate) fn alive_for(settings: &BackupSettings) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use object_store::ObjectStoreExt as _;
     use strimzi_backup_format::checksum::Sha256;
     use strimzi_backup_format::ids::Epoch;
     use strimzi_backup_format::state::{ClaimRecord, Head};
 
     use super::*;
+    use crate::clock::SystemClock;
+    use crate::error::{chain, exit};
+    use crate::keys::tests::{TestKeys, objects};
+
+    fn a_job() -> Job {
+        let text =
+            "name: orders-dr\ncluster: {bootstrapServers: 'a:1'}\nstorage: {type: filesystem, filesystem: {path: /b}}";
+        text.parse().expect("job")
+    }
+
+    /// A claim of the backup in `store` by a writer of that name.
+    async fn claim(store: &Store, keys: Option<&TestKeys>, metrics: &Arc<Metrics>) -> Result<LogWriter, Error> {
+        let claimant = Claimant {
+            job: &a_job(),
+            store: store.clone(),
+            keys: keys.map(|keys| keys as &dyn keys::Source),
+            cluster: ClusterId::new("of the test"),
+            writer: "a".to_owned(),
+            clock: Arc::new(SystemClock),
+            metrics: Arc::clone(metrics),
+            proven: false.into(),
+        };
+        claimant.claim().await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a33_nothing_is_written_while_the_master_key_is_away_and_what_is_written_then_is_sealed() {
+        let (store, keys, metrics) = (Store::memory(), TestKeys::new(&[1]), Arc::new(Metrics::new()));
+        keys.be_away(u64::MAX);
+        let patience = Duration::from_secs(3600);
+        let waiting = tokio::time::timeout(patience, claim(&store, Some(&keys), &metrics)).await;
+        assert!(waiting.is_err(), "it waits for as long as it takes");
+        assert_eq!(objects(&store).await, ["probe/create-once"]);
+        assert!(metrics.key_errors.get() > 100 && metrics.key_unavailable.get() == 1);
+        assert_eq!(metrics.trouble(), Some(crate::report::Trouble::EncryptionKeyUnavailable));
+        keys.be_away(2);
+        let writer = claim(&store, Some(&keys), &metrics).await.expect("it is there again");
+        assert_eq!((metrics.key_unavailable.get(), metrics.trouble()), (0, None));
+        let found =
+            ["backup.json", "keys/0000-0000.json", "manifests/0000/00000000000000000001.json.zst", "probe/create-once"];
+        assert_eq!(objects(&store).await, found);
+        let manifest = layout::manifest(Shard::ONLY, Sequence::FIRST);
+        let stored = store.find(&manifest).await.expect("there").expect("there").bytes().await.expect("bytes");
+        assert!(stored.starts_with(b"SBE1"), "sealed");
+        assert!(writer.store().keys.is_some());
+    }
+
+    #[tokio::test]
+    async fn a34_a_new_master_key_begins_a_key_of_its_own_and_a_wrong_one_writes_nothing() {
+        let (store, metrics) = (Store::memory(), Arc::new(Metrics::new()));
+        let [old, both, wrong] = [TestKeys::new(&[1]), TestKeys::new(&[2, 1]), TestKeys::new(&[3])];
+        claim(&store, Some(&old), &metrics).await.expect("founded");
+        claim(&store, Some(&both), &metrics).await.expect("the next master key");
+        let before = objects(&store).await;
+        assert!(before.contains(&"keys/0001-0000.json".to_owned()), "{before:?}");
+        for (keys, code) in [(Some(&old), exit::USAGE), (Some(&wrong), exit::USAGE), (None, exit::USAGE)] {
+            let error = claim(&store, keys, &metrics).await.expect_err("no key, or not the right one");
+            assert_eq!((error.exit_code(), objects(&store).await), (code, before.clone()), "{}", chain(&error));
+            assert!(chain(&error).contains(both.id().await.as_str()), "{}", chain(&error));
+        }
+        claim(&store, Some(&both), &metrics).await.expect("still its writer's");
+        assert_eq!(objects(&store).await.len(), before.len() + 1, "one more claim");
+    }
+
+    #[tokio::test]
+    async fn a_backup_in_the_clear_is_not_closed_later() {
+        let (store, metrics) = (Store::memory(), Arc::new(Metrics::new()));
+        claim(&store, None, &metrics).await.expect("founded");
+        let before = objects(&store).await;
+        let error = claim(&store, Some(&TestKeys::new(&[1])), &metrics).await.expect_err("in the clear");
+        assert!(chain(&error).contains("is not encrypted; take another prefix"), "{}", chain(&error));
+        assert_eq!((error.exit_code(), objects(&store).await), (exit::USAGE, before));
+    }
+
+    #[tokio::test]
+    async fn a35_a_log_whose_keys_are_gone_gets_no_new_ones() {
+        let (store, metrics) = (Store::memory(), Arc::new(Metrics::new()));
+        let keys = TestKeys::new(&[1]);
+        claim(&store, Some(&keys), &metrics).await.expect("founded");
+        let wrap = layout::key_wrap(0, 0).below(&store.prefix);
+        store.inner.delete(&wrap).await.expect("deleted");
+        let before = objects(&store).await;
+        let error = claim(&store, Some(&keys), &metrics).await.expect_err("nothing opens it");
+        assert!(chain(&error).contains("no wrapped key below keys/"), "{}", chain(&error));
+        assert_eq!((error.exit_code(), objects(&store).await), (exit::DAMAGED, before));
+    }
 
     #[test]
     fn a06_a_fenced_writer_stands_by_while_the_other_lives() {

@@ -15,7 +15,8 @@ pub mod exit {
     pub const DONE: u8 = 0;
     /// Failed.
     pub const FAILED: u8 = 1;
-    /// Bad configuration or usage, or a store that a backup must not be kept in; no backup was touched.
+    /// Bad configuration or usage, a master key that does not open the backup, or a store that a backup must not be kept in; no
+    /// backup was touched.
     pub const USAGE: u8 = 2;
     /// Another writer has taken the backup over.
     pub const FENCED: u8 = 3;
@@ -76,6 +77,9 @@ pub enum Error {
     /// The prefix holds another backup.
     #[error(transparent)]
     Foreign(#[from] Mismatch),
+    /// An encrypted backup is not opened, or one in the clear must not be.
+    #[error(transparent)]
+    Keys(#[from] crate::keys::KeysError),
     /// There is no backup.
     #[error("there is no backup under {0}; check storage in the job document, or start `strimzi-backup stream` first")]
     NoBackup(String),
@@ -200,6 +204,7 @@ impl Error {
             Self::Probe(ProbeError::IgnoresCreate { .. } | ProbeError::Unsupported { .. }) => exit::USAGE,
             Self::Log(log::Error::Fenced { .. }) => exit::FENCED,
             Self::Log(log::Error::Corrupt { .. }) | Self::Foreign(_) => exit::DAMAGED,
+            Self::Keys(error) => error.exit_code(),
             Self::Vanished { .. } | Self::Findings(_) => exit::DAMAGED,
             Self::Snapshot(catalog::Error::Unknown { .. } | catalog::Error::Exists { .. }) => exit::USAGE,
             Self::Snapshot(error) if error.is_damage() => exit::DAMAGED,

@@ -7,7 +7,8 @@
 //!                                                └─ kafka/     the only user of librdkafka
 //!                ├▶ restore/   from the store back into a Kafka cluster
 //!                ├▶ report.rs  how it stands, into the status of a resource in Kubernetes
-//!                └▶ inspect.rs, segments.rs, snapshot.rs, verify/   the store alone
+//!                ├▶ keys/      what opens the store of an encrypted backup, before any of them
+//!                └▶ inspect.rs, segments.rs, snapshot.rs, export/, verify/   the store alone
 //! ```
 
 pub mod admin;
@@ -19,13 +20,16 @@ pub mod cli;
 pub mod clock;
 pub mod destroy;
 pub mod error;
+pub mod export;
 pub mod groups;
 pub mod inspect;
 pub mod kafka;
+pub mod keys;
 pub mod metrics;
 pub mod pipeline;
 pub mod prune;
 pub mod refine;
+pub mod rekey;
 pub mod report;
 pub mod restore;
 pub mod retire;

@@ -77,6 +77,10 @@ pub struct Metrics {
     pub store_errors: Family<KindLabel, Counter>,
     /// Whether the store fails at the moment.
     pub store_failing: Gauge,
+    /// Requests for the master key that failed, of those that may succeed later.
+    pub key_errors: Counter,
+    /// Whether the master key is waited for.
+    pub key_unavailable: Gauge,
     /// What the Kafka client complained of, by kind.
     pub kafka_errors: Family<KindLabel, Counter>,
     /// Whether the broker cannot be reached at the moment.
@@ -154,6 +158,8 @@ impl Metrics {
             store_bytes: Family::default(),
             store_errors: Family::default(),
             store_failing: Gauge::default(),
+            key_errors: Counter::default(),
+            key_unavailable: Gauge::default(),
             kafka_errors: Family::default(),
             kafka_unreachable: Gauge::default(),
             recent_claims: Gauge::default(),
@@ -201,6 +207,8 @@ impl Metrics {
         r.register("store_bytes", "Bytes of objects sent and received", self.store_bytes.clone());
         r.register("store_errors", "Failed requests to the store, by purpose", self.store_errors.clone());
         r.register("store_failing", "1 while the store fails", self.store_failing.clone());
+        r.register("key_errors", "Failed requests for the master key", self.key_errors.clone());
+        r.register("key_unavailable", "1 while the master key is waited for", self.key_unavailable.clone());
         r.register("kafka_errors", "Complaints of the Kafka client, by kind", self.kafka_errors.clone());
         r.register("kafka_unreachable", "1 while the broker cannot be asked", self.kafka_unreachable.clone());
         let help = "Claims of the log in the last ten minutes; at 2 or more, writers fight or one restarts";
@@ -259,8 +267,33 @@ impl Metrics {
         }
     }
 
+    /// Counts a failed request for the master key, and says so in the log when the waiting begins.
+    pub fn key_failed(&self, error: &dyn std::error::Error, now: TimestampMs) {
+        self.last_failure.set(unix_seconds(now));
+        self.key_errors.inc();
+        let error = crate::error::chain(error);
+        if self.key_unavailable.set(1) == 0 {
+            tracing::warn!(
+                error,
+                "the master key is not available; nothing is fetched and nothing written until it is, records stay in Kafka"
+            );
+        } else {
+            tracing::debug!(error, "the master key is still not available");
+        }
+    }
+
+    /// Whoever has the master key has answered.
+    pub fn key_answered(&self) {
+        if self.key_unavailable.set(0) != 0 {
+            tracing::info!("the master key is available again");
+        }
+    }
+
     /// What keeps the streamer from going on at the moment.
     pub fn trouble(&self) -> Option<Trouble> {
+        if self.key_unavailable.get() != 0 {
+            return Some(Trouble::EncryptionKeyUnavailable);
+        }
         match (self.store_failing.get(), self.kafka_unreachable.get()) {
             (0, 0) => None,
             (0, _) => Some(Trouble::KafkaUnreachable),

@@ -100,7 +100,8 @@ pub async fn select(store: &Store, log: &Log, slice: &Slice) -> Result<Vec<Entry
     Ok(segments.into_iter().filter_map(|segment| entry(segment, &log.state, slice)).collect())
 }
 
-fn check(log: &Log, slice: &Slice) -> Result<(), Error> {
+/// Fails where a slice is inside out, or names a topic that the backup does not have.
+pub(crate) fn check(log: &Log, slice: &Slice) -> Result<(), Error> {
     if let (Some(from), Some(to)) = (slice.from, slice.to)
         && to <= from
     {

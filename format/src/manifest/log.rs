@@ -183,6 +183,11 @@ impl LogWriter {
         Self { store, shard, epoch: state.epoch().next(), state, sealed, blocks, open_block, open_runs }
     }
 
+    /// Where it writes: what else belongs into the backup is written there too, sealed where the log is.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// What the log says now.
     pub fn state(&self) -> &State {
         &self.state

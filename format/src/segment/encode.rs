@@ -65,6 +65,11 @@ impl EncodedRowGroup {
         Self { chunks, runs, rows, raw_bytes, bytes }
     }
 
+    /// Its columns, in the order of the file.
+    pub(super) fn into_chunks(self) -> Vec<Chunk> {
+        self.chunks
+    }
+
     /// Its compressed bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes

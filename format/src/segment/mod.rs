@@ -19,6 +19,7 @@ pub(crate) mod options;
 pub(crate) mod page_map;
 pub(crate) mod pages;
 pub(crate) mod plain;
+pub mod plain_file;
 pub(crate) mod row_group;
 pub(crate) mod rows;
 pub(crate) mod run_lengths;
@@ -26,6 +27,7 @@ pub(crate) mod run_order;
 pub mod slice;
 #[cfg(test)]
 mod tests;
+pub mod wrapped_key;
 
 use crate::ids::{Offset, PartitionKey};
 use crate::offset_range::OffsetRange;

@@ -6,6 +6,7 @@ Exit codes:
   0  done
   1  failed; trying again may help
   2  bad configuration or usage: all faults are listed, nothing was touched;
+     or no master key that opens an encrypted backup, or one for a backup in the clear: nothing was touched;
      or a store that ignores create-once, where no more than the probe's object stays
   3  fenced: another writer has taken this backup over, or another start this restore
   4  the backup is damaged, belongs to another job or cluster, or was written by a newer release
@@ -26,6 +27,7 @@ Exit codes:
   0  stopped by a signal, or caught up: everything fetched is in the backup
   1  failed, or stopped before the store took the last records: start again, nothing is lost
   2  bad configuration or usage: all faults are listed, nothing was touched;
+     or no master key that opens an encrypted backup, or one for a backup in the clear: nothing was touched;
      or a store that ignores create-once, where no more than the probe's object stays
   3  fenced: another writer has taken this backup over
   4  the backup is damaged, belongs to another job or cluster, or was written by a newer release";
@@ -57,9 +59,41 @@ Examples:
 
 Exit codes:
   0  done, also where nothing is in the slice
-  1  the store did not answer, or there is no backup yet
+  1  the store or who has the master key did not answer, or there is no backup yet
   2  bad configuration or usage: all faults are listed; also a topic that the backup does not have
   4  the backup's log is damaged, or was written by a newer release";
+
+/// Of `export`.
+pub(super) const EXPORT: &str = "\
+Examples:
+  An hour of a topic, one record a line:
+    strimzi-backup export --config job.yaml --topic orders \\
+      --from 2026-02-13T07:00:00Z --to 2026-02-13T08:00:00Z > orders.jsonl
+  All of it, for a query engine that opens no encrypted file:
+    strimzi-backup export --config job.yaml --topic orders \\
+      --format parquet --output orders.parquet
+
+Exit codes:
+  0  done, also where nothing is in the slice
+  1  the store or who has the master key did not answer, the copy cannot be written, or there is no backup yet
+  2  bad configuration or usage: all faults are listed; also a topic that the backup does not have, a file that is there
+     already, or no master key that opens the backup
+  4  the backup is damaged where it is needed, or was written by a newer release: no file appears, and lines end before that";
+
+/// Of `rekey`.
+pub(super) const REKEY: &str = "\
+Examples:
+  After the master key was changed and the streamer started with it, before the old one goes:
+    strimzi-backup rekey --config job.yaml
+  For a program:
+    strimzi-backup rekey --config job.yaml --output json
+
+Exit codes:
+  0  done, also where nothing was left to do
+  1  the store or who has the master key did not answer or refuses, or there is no backup yet
+  2  bad configuration or usage: all faults are listed; also no master key that opens a key of the backup: it is named, and
+     nothing was written; or a backup in the clear
+  4  what lies below keys/ is damaged, or was written by a newer release: nothing was written";
 
 /// Of `groups`.
 pub(super) const GROUPS: &str = "\
@@ -170,7 +204,7 @@ Examples:
     strimzi-backup verify --config job.yaml --level 3 --output json > report.json
 
 Exit codes:
-  0  everything holds
+  0  everything holds; also where a backup key is not wrapped by the current master key, which is told (`rekey`)
   1  the store did not answer for everything, or there is no backup yet; nothing damaged was found
   2  bad configuration or usage: all faults are listed
   4  the backup is damaged, does not hold storage.anchor, or was written by a newer release";

@@ -2,32 +2,21 @@
 
 mod manual;
 mod process;
+mod run;
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use strimzi_backup_format::ids::{BackupId, GroupId, Nonce, SnapshotId, TimestampMs, TopicName};
-use strimzi_backup_format::job::{Job, RestoreJob};
-use strimzi_backup_format::snapshot::Keep;
-use strimzi_backup_format::store;
-use tokio_util::sync::CancellationToken;
+use strimzi_backup_format::ids::{BackupId, GroupId, SnapshotId, TimestampMs, TopicName};
+use strimzi_backup_format::job::Job;
 
-use self::process::{json, listen_for_signals, print, read_text, summarize};
-use crate::clock::{Clock as _, SystemClock};
-use crate::destroy;
+pub use self::run::run;
 use crate::error::Error;
-use crate::groups;
-use crate::inspect::{self, Prices};
-use crate::prune;
+use crate::inspect::Prices;
 use crate::report::Resource;
-use crate::restore::{self, Outcome, RestoreError};
-use crate::salvage;
-use crate::segments::{self, Slice};
-use crate::snapshot;
-use crate::stream::Until;
-use crate::verify::{self, Level, Progress};
+use crate::verify::Level;
 
 /// Continuous backup of Kafka topics into object storage.
 #[derive(Debug, Parser)]
@@ -105,6 +94,48 @@ pub enum Command {
         /// Paths, JSON, or SQL for DuckDB that reads the slice.
         #[arg(long, value_enum, default_value_t = SegmentsOutput::Text)]
         output: SegmentsOutput,
+        /// Of an encrypted backup, print with each file the key that opens it, and nothing else, and what pyarrow wants beside it.
+        /// With --output json alone. Whoever has that output and the files reads them.
+        #[arg(long)]
+        with_keys: bool,
+    },
+    /// Write a copy of a slice of topics and time in the clear.
+    ///
+    /// Of an encrypted backup as of any other, for tools that read neither. JSON lines have keys, values and headers as text where they
+    /// are UTF-8, and else as {"base64": "…"}. A file appears when it is whole, and replaces none.
+    #[command(after_long_help = manual::EXPORT)]
+    Export {
+        /// The job document.
+        #[command(flatten)]
+        job: JobFile,
+        /// A topic; may be given again.
+        #[arg(long, value_name = "TOPIC", required = true)]
+        topic: Vec<TopicName>,
+        /// The first timestamp, RFC 3339 with zone, such as 2026-02-13T01:30:00.000Z.
+        #[arg(long, value_name = "TIME", value_parser = TimestampMs::from_rfc3339)]
+        from: Option<TimestampMs>,
+        /// The first timestamp that is not part of the slice any more.
+        #[arg(long, value_name = "TIME", value_parser = TimestampMs::from_rfc3339)]
+        to: Option<TimestampMs>,
+        /// In which form.
+        #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
+        format: ExportFormat,
+        /// The file, which must not be there; - is standard output, and takes lines alone.
+        #[arg(long, value_name = "FILE", default_value = "-")]
+        output: PathBuf,
+    },
+    /// Wrap the keys of an encrypted backup by the current master key, too.
+    ///
+    /// After it, the current master key opens all of the backup, and earlier ones are not needed any longer. Rewrites nothing: it adds
+    /// a document of some hundred bytes for each backup key that has none by it, also while a streamer runs.
+    #[command(after_long_help = manual::REKEY)]
+    Rekey {
+        /// The job document; its backup.encryption names the new master key, and those from before.
+        #[command(flatten)]
+        job: JobFile,
+        /// How to print what was done.
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
     },
     /// Print the offsets that consumer groups had committed at a moment.
     ///
@@ -296,145 +327,18 @@ pub enum SegmentsOutput {
     Duckdb,
 }
 
+/// How records are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// One JSON object a line.
+    Jsonl,
+    /// One Parquet file with the columns of a segment.
+    Parquet,
+}
+
 impl JobFile {
     fn read(&self) -> Result<Job, Error> {
-        Ok(read_text(&self.config)?.parse()?)
-    }
-}
-
-/// Runs a command.
-///
-/// # Errors
-/// [`Error`], which knows its exit code.
-pub async fn run(arguments: Arguments) -> Result<(), Error> {
-    match arguments.command {
-        Command::Stream { job, until_caught_up, report_to } => {
-            let job = job.read()?;
-            let until = if until_caught_up { Until::CaughtUp } else { Until::Stopped };
-            let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
-            listen_for_signals(stop.clone(), abandon.clone())?;
-            crate::app::stream(job, until, report_to, stop, abandon).await
-        }
-        Command::Inspect { job, output, price_put, price_get, price_storage } => {
-            let job = job.read()?;
-            let store = store::open(&job.storage)?;
-            let prices = Prices { put: price_put, get: price_get, storage: price_storage };
-            let found = inspect::run(&store, prices, job.backup.metadata_interval, SystemClock.now()).await?;
-            match output {
-                Output::Text => print(&found.to_string()),
-                Output::Json => print(&found.to_json()),
-            }
-        }
-        Command::Segments { job, topic, from, to, output } => {
-            let storage = job.read()?.storage;
-            let store = store::open(&storage)?;
-            let format = match output {
-                SegmentsOutput::Text => segments::Format::Paths,
-                SegmentsOutput::Json => segments::Format::Json,
-                SegmentsOutput::Duckdb => segments::Format::DuckDb,
-            };
-            let slice = Slice { topics: topic, from, to };
-            print(&segments::run(&store, &storage.location, &slice, format).await?)
-        }
-        Command::Groups { job, group, at, output } => {
-            let store = store::open(&job.read()?.storage)?;
-            let found = groups::run(&store, &group.into_iter().collect(), at).await?;
-            match output {
-                Output::Text => print(&found.to_string()),
-                Output::Json => print(&found.to_json()),
-            }
-        }
-        Command::Snapshot { job, id, request, keep_forever, timeout, output, summary_file } => {
-            let job = job.read()?;
-            let store = store::open(&job.storage)?;
-            let (by, keep) = (request.map(Nonce::new), keep_forever.then_some(Keep::Forever));
-            let request = snapshot::Request { id, by, keep, timeout };
-            let taken = snapshot::run(&store, &job, request, &SystemClock).await?;
-            match output {
-                Output::Text => print(&taken.to_string())?,
-                Output::Json => print(&taken.to_json())?,
-            }
-            if let Some(path) = summary_file {
-                summarize(&path, &taken.summary());
-            }
-            Ok(())
-        }
-        Command::Restore { config, plan_only, report_to, output } => {
-            restore_as(&config, plan_only, report_to, output).await
-        }
-        Command::Restores { job, output } => {
-            let store = store::open(&job.read()?.storage)?;
-            let restores = restore::list::restores(&store).await?;
-            match output {
-                Output::Text => print(&restores.to_string()),
-                Output::Json => print(&restores.to_json()),
-            }
-        }
-        Command::Prune { job, dry_run, output, summary_file } => {
-            let job = job.read()?;
-            let store = store::open(&job.storage)?;
-            let report = prune::run(&store, &job, dry_run, &SystemClock).await?;
-            match output {
-                Output::Text => print(&report.to_string())?,
-                Output::Json => print(&report.to_json())?,
-            }
-            if let Some(path) = summary_file {
-                summarize(&path, &report.summary());
-            }
-            Ok(())
-        }
-        Command::Destroy { job, backup, stopped, output } => {
-            let job = job.read()?;
-            let store = store::open(&job.storage)?;
-            let report = destroy::run(&store, &job, backup, stopped, &SystemClock).await?;
-            match output {
-                Output::Text => print(&report.to_string())?,
-                Output::Json => print(&report.to_json())?,
-            }
-            report.outcome()
-        }
-        Command::Salvage { job, output } => {
-            let store = store::open(&job.read()?.storage)?;
-            let found = salvage::run(&store).await?;
-            match output {
-                Output::Text => print(&found.to_string()),
-                Output::Json => print(&found.to_json()),
-            }
-        }
-        Command::Verify { job, level, output, parallelism, summary_file } => {
-            let store = store::open(&job.read()?.storage)?;
-            let options = verify::Options { parallelism, ..verify::Options::default() };
-            let report = verify::run(&store, level, &options, &Progress::on_terminal()).await?;
-            match output {
-                Output::Text => print(&report.to_string())?,
-                Output::Json => print(&report.to_json())?,
-            }
-            if let Some(path) = summary_file {
-                summarize(&path, &report.summary());
-            }
-            report.outcome()
-        }
-    }
-}
-
-async fn restore_as(config: &Path, plan_only: bool, report_to: Option<Resource>, output: Output) -> Result<(), Error> {
-    let job = RestoreJob::parse(&read_text(config)?, SystemClock.now())?;
-    let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
-    listen_for_signals(stop.clone(), abandon.clone())?;
-    let outcome = tokio::select! {
-        outcome = restore::run(job, plan_only, report_to, stop) => outcome?,
-        () = abandon.cancelled() => return Err(RestoreError::Stopped.into()),
-    };
-    match (outcome, output) {
-        (Outcome::Planned(plan, conflicts), output) => {
-            match output {
-                Output::Text => print(&plan.to_string())?,
-                Output::Json => print(&json(&plan))?,
-            }
-            if conflicts.is_empty() { Ok(()) } else { Err(RestoreError::Conflicts(conflicts).into()) }
-        }
-        (Outcome::Done(report), Output::Text) => print(&report.to_string()),
-        (Outcome::Done(report), Output::Json) => print(&json(&report)),
+        Ok(process::read_text(&self.config)?.parse()?)
     }
 }
 
@@ -450,8 +354,8 @@ mod tests {
         command.build();
         let mut text = command.render_long_help().to_string();
         for name in [
-            "stream", "inspect", "segments", "groups", "snapshot", "restore", "restores", "prune", "destroy",
-            "salvage", "verify",
+            "stream", "inspect", "segments", "export", "groups", "snapshot", "restore", "restores", "prune", "destroy",
+            "rekey", "salvage", "verify",
         ] {
             let subcommand = command.find_subcommand_mut(name).expect("a command of that name");
             text.push_str(&format!("\n--- {name} ---\n{}", subcommand.clone().term_width(100).render_long_help()));
@@ -463,7 +367,7 @@ mod tests {
     fn the_timeout_of_a_snapshot_is_the_documented_default() {
         let arguments = Arguments::try_parse_from(["strimzi-backup", "snapshot", "--config", "x"]).expect("usable");
         let Command::Snapshot { id: None, timeout, .. } = arguments.command else { panic!("{arguments:?}") };
-        assert_eq!(timeout, snapshot::TIMEOUT);
+        assert_eq!(timeout, crate::snapshot::TIMEOUT);
     }
 
     #[test]
@@ -476,6 +380,8 @@ mod tests {
         assert!(text.contains("illegal snapshot id \"a/b\"") && text.contains("--id"), "{text}");
         let error = Arguments::try_parse_from(["strimzi-backup", "verify", "--config", "x", "--level", "4"]);
         assert!(error.expect_err("no level").to_string().contains("1, 2 and 3"));
+        let error = Arguments::try_parse_from(["strimzi-backup", "export", "--config", "x"]);
+        assert!(error.expect_err("no topic").to_string().contains("--topic <TOPIC>"));
         let error = Arguments::try_parse_from(["strimzi-backup", "destroy", "--config", "x"]);
         assert!(error.expect_err("no backup").to_string().contains("--backup <UUID>"));
     }

@@ -74,6 +74,8 @@ pub enum Trouble {
     StoreFailing,
     /// No broker answers.
     KafkaUnreachable,
+    /// Who has the master key of an encrypted backup does not answer.
+    EncryptionKeyUnavailable,
 }
 
 /// What lasts less long is nothing to tell: stores fail now and then, and brokers restart.

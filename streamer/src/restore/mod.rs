@@ -50,7 +50,7 @@ use strimzi_backup_format::layout;
 use strimzi_backup_format::manifest::reader::{self, Log};
 use strimzi_backup_format::slice::{Slice, Touched};
 use strimzi_backup_format::snapshot::{Snapshot, catalog};
-use strimzi_backup_format::store::{self, Store};
+use strimzi_backup_format::store::Store;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -64,6 +64,7 @@ pub use report::Report;
 use crate::clock::{Backoff, Clock as _, SystemClock};
 use crate::error::Error;
 use crate::kafka::{self, Kafka, ProducerTuning, TransactionalProducer, Tuning};
+use crate::keys;
 use crate::report::{Resource, Restoring};
 use plan::Basis;
 use point::Point;
@@ -129,7 +130,7 @@ async fn carry_out(
     stop: CancellationToken,
     tally: Arc<Tally>,
 ) -> Result<Outcome, Error> {
-    let store = store::open(&job.storage)?;
+    let store = keys::open(&job.storage).await?;
     let log = reader::open(&store, Shard::ONLY).await?;
     let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
     let id = job.restore.id.clone();

@@ -259,6 +259,7 @@ impl Process {
         let claimant = Claimant {
             job: &plan.job,
             store: self.store.clone(),
+            keys: None,
             cluster: ClusterId::new("sim"),
             writer: plan.name.clone(),
             clock: Arc::clone(&self.clock),

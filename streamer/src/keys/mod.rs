@@ -1,0 +1,186 @@
+//! The keys of an encrypted backup: from what a document says to a store that opens what it reads and seals what it writes.
+//!
+//! ```text
+//! backup.encryption ─▶ provider.rs ─┬─▶ files
+//!                                   └─▶ transit.rs ─▶ vault.rs        a request each, when a process starts
+//!                         │
+//! backup.json, keys/ ─────┴─▶ KeyRing ─▶ store::sealed                all that is read and written afterwards
+//! ```
+//! Owns: whether a backup is opened, and with which words it is not. Does not own: wraps and keys ([`strimzi_backup_format::crypt`]), what is
+//! sealed ([`strimzi_backup_format::store::sealed()`]), or when a writer founds a backup or makes its next key ([`crate::claim`]).
+//!
+//! Invariants: a backup that is encrypted is never written to without its keys, nor one in the clear with some; a wrong key is named,
+//! by its id, before anything is written; no key is in an error or a log.
+
+mod error;
+mod provider;
+pub mod transit;
+mod vault;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use strimzi_backup_format::crypt::wraps::{self, KeyWrap};
+use strimzi_backup_format::crypt::{KeyRing, MasterKeyId};
+use strimzi_backup_format::document;
+use strimzi_backup_format::identity::Identity;
+use strimzi_backup_format::ids::BackupId;
+use strimzi_backup_format::job;
+use strimzi_backup_format::manifest::reader;
+use strimzi_backup_format::store::{self, Store};
+
+use crate::error::Error;
+pub use error::KeysError;
+pub use provider::Source;
+
+/// How often an identity that seems damaged is read before it counts as damaged: what flipped in transit does not come three times.
+const READS: u32 = 3;
+
+/// Opens the storage of a job for reading, and the backup in it where that is encrypted. Where there is none, or only its reader can say
+/// what is wrong, the store is as [`store::open`] gives it.
+///
+/// # Errors
+/// [`Error::Open`], [`Error::NoBackup`], [`Error::Read`] where the store fails; [`Error::Keys`].
+pub async fn open(storage: &job::Storage) -> Result<Store, Error> {
+    unlocked(store::open(storage)?, source(storage)).await
+}
+
+/// Where the master keys of a job are; `None` where it has none.
+pub fn source(storage: &job::Storage) -> Option<&dyn Source> {
+    storage.encryption.as_ref().map(|encryption| &encryption.provider as &dyn Source)
+}
+
+/// The master key that would wrap now; `None` where a job has none.
+///
+/// # Errors
+/// [`Error::Keys`], where who has it does not say.
+pub async fn current(storage: &job::Storage) -> Result<Option<MasterKeyId>, Error> {
+    let Some(source) = source(storage) else { return Ok(None) };
+    let provider = source.provider().map_err(KeysError::from)?;
+    Ok(Some(provider.current().await.map_err(KeysError::from)?))
+}
+
+/// Whose backup lies under a prefix, as far as keys go.
+enum Whose {
+    /// Nobody's, or nobody knows: its reader says why.
+    Unknown,
+    /// One in the clear.
+    Open,
+    /// One that is encrypted.
+    Encrypted(Box<Identity>),
+}
+
+/// The same place as who has the keys sees it.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) async fn unlocked(store: Store, source: Option<&dyn Source>) -> Result<Store, Error> {
+    let whose = whose(&store).await?;
+    let source = match (&whose, source) {
+        (Whose::Encrypted(identity), None) => return Err(no_key(&store, identity).await.into()),
+        (_, None) => return Ok(store),
+        (Whose::Open, Some(_)) => return Err(KeysError::NotEncrypted { place: store.description }.into()),
+        (_, Some(source)) => source,
+    };
+    let wraps = wraps::read(&store).await.map_err(KeysError::from)?;
+    // Where `backup.json` is gone or damaged, its keys still say whose they are: enough for who reads without it.
+    let backup: Option<BackupId> = match &whose {
+        Whose::Encrypted(identity) => Some(identity.backup),
+        _ => wraps.first().map(|wrap| wrap.backup),
+    };
+    let Some(backup) = backup else { return Ok(store) };
+    if wraps.is_empty() {
+        return Err(KeysError::NoWraps { place: store.description }.into());
+    }
+    let provider = source.provider().map_err(KeysError::from)?;
+    let ring = wraps::unlock(backup, &wraps, provider.as_ref()).await.map_err(KeysError::from)?;
+    Ok(sealed_by(&store, ring))
+}
+
+/// A store that is sealed by these keys.
+pub(crate) fn sealed_by(store: &Store, ring: KeyRing) -> Store {
+    store::sealed(store, Arc::new(ring))
+}
+
+async fn whose(store: &Store) -> Result<Whose, Error> {
+    match identity(store).await {
+        Ok(Some(identity)) if identity.encryption.is_some() => Ok(Whose::Encrypted(Box::new(identity))),
+        Ok(Some(_)) => Ok(Whose::Open),
+        Ok(None) | Err(reader::Error::Document { source: document::Error::Damaged(_), .. }) => Ok(Whose::Unknown),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whose backup lies there, read again where it seems damaged; `None` where nothing does.
+///
+/// # Errors
+/// As [`reader::identity`].
+pub(crate) async fn identity(store: &Store) -> Result<Option<Identity>, reader::Error> {
+    let mut read = 1;
+    loop {
+        match reader::identity(store).await {
+            Err(error) if read < READS && !error.is_retryable() => read += 1,
+            found => return found.map(|found| found.map(|(identity, _)| identity)),
+        }
+    }
+}
+
+/// Says which master keys would open a backup: those that wrap its keys, or the one that it was founded with.
+async fn no_key(store: &Store, identity: &Identity) -> KeysError {
+    let masters = match wraps::read(store).await {
+        Ok(wraps) if !wraps.is_empty() => openers(&backup_keys(&wraps)),
+        _ => identity.encryption.as_ref().map_or_else(String::new, |encryption| encryption.master_key.to_string()),
+    };
+    KeysError::NoKey { place: store.description.clone(), masters }
+}
+
+/// A backup key, and who opens it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupKey {
+    /// Its number; the highest seals.
+    pub number: u32,
+    /// The master keys that wrapped it, the first of them first: any of them opens it.
+    pub master_keys: Vec<MasterKeyId>,
+}
+
+/// The backup keys of a store that was opened with keys; `None` for one in the clear.
+///
+/// # Errors
+/// [`Error::Keys`], where their wraps cannot be read.
+pub async fn survey(store: &Store) -> Result<Option<Vec<BackupKey>>, Error> {
+    if store.keys.is_none() {
+        return Ok(None);
+    }
+    let wraps = wraps::read(store).await.map_err(KeysError::from)?;
+    Ok(Some(backup_keys(&wraps)))
+}
+
+/// The backup keys that wraps, in their order, are of.
+pub(crate) fn backup_keys(wraps: &[KeyWrap]) -> Vec<BackupKey> {
+    let mut keys: Vec<BackupKey> = Vec::new();
+    for wrap in wraps {
+        let master = wrap.master_key.clone();
+        match keys.last_mut().filter(|key| key.number == wrap.number) {
+            Some(key) if key.master_keys.contains(&master) => {}
+            Some(key) => key.master_keys.push(master),
+            None => keys.push(BackupKey { number: wrap.number, master_keys: vec![master] }),
+        }
+    }
+    keys
+}
+
+/// Who opens backup keys, for people: `a or b`, or by key where there are several.
+pub(crate) fn openers(keys: &[BackupKey]) -> String {
+    let any = |key: &BackupKey| key.master_keys.iter().map(MasterKeyId::as_str).collect::<Vec<_>>().join(" or ");
+    match keys {
+        [only] => any(only),
+        several => {
+            let each = several.iter().map(|key| format!("{} for backup key {}", any(key), key.number));
+            each.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
