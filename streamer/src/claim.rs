@@ -174,6 +174,10 @@ impl<C: Clock> Claimant<'_, C> {
         identity.admits(&self.job.name, &self.cluster)?;
         self.check_closed_as(&identity)?;
         if self.keys.is_some() {
+            // The first key is bound to its backup for good, and nothing but a second look says yet that it was read as it stands.
+            if keys::identity(&self.store).await?.as_ref() != Some(&identity) {
+                return Err(Error::Raced);
+            }
             self.check_no_log().await?;
         }
         let store = self.sealed(identity.backup).await?;

@@ -175,6 +175,22 @@ pub enum Error {
     /// What a restore keeps in the store cannot be kept or read.
     #[error(transparent)]
     RestoreDocument(#[from] crate::restore::DocumentError),
+    /// The store does not give an object.
+    #[error("read {object}")]
+    Store {
+        /// The object.
+        object: String,
+        /// What the store said.
+        source: object_store::Error,
+    },
+    /// A segment is not what was written.
+    #[error("{object} is damaged")]
+    Segment {
+        /// The object.
+        object: String,
+        /// How.
+        source: strimzi_backup_format::segment::Error,
+    },
     /// The store does not list what lies in it.
     #[error(transparent)]
     NoListing(strimzi_backup_format::store::StoreError),
@@ -205,6 +221,7 @@ impl Error {
             Self::Log(log::Error::Fenced { .. }) => exit::FENCED,
             Self::Log(log::Error::Corrupt { .. }) | Self::Foreign(_) => exit::DAMAGED,
             Self::Keys(error) => error.exit_code(),
+            Self::Segment { .. } => exit::DAMAGED,
             Self::Vanished { .. } | Self::Findings(_) => exit::DAMAGED,
             Self::Snapshot(catalog::Error::Unknown { .. } | catalog::Error::Exists { .. }) => exit::USAGE,
             Self::Snapshot(error) if error.is_damage() => exit::DAMAGED,

@@ -1,12 +1,14 @@
 //! `segments`: which objects hold a slice of the backup, for a query engine or a script.
 //!
-//! Owns: the slice, and the forms it is printed in (SQL in `duckdb.rs`). Does not own: finding segments
-//! ([`Log::segments`]), or where the store is. Reads the log and nothing else; no segment is opened.
+//! Owns: the slice, and the forms it is printed in (SQL in `duckdb.rs`, with the keys of encrypted files in `with_keys.rs`). Does not own:
+//! finding segments ([`Log::segments`]), or where the store is. Reads the log and nothing else, but for the ends of files whose keys are
+//! asked for.
 //!
 //! Invariant: every record of the slice is in one of the objects named, in one of its runs named. Objects may hold others too:
 //! a file is never cut to a slice, and rows that are retired stay in it, so the `duckdb` form filters by the columns.
 
 mod duckdb;
+mod with_keys;
 
 use serde::Serialize;
 use strimzi_backup_format::ids::{Lineage, PartitionId, Shard, TimestampMs, TopicName};
@@ -39,6 +41,8 @@ pub enum Format {
     Paths,
     /// A JSON array of [`Entry`].
     Json,
+    /// The same, of an encrypted backup, each with the key of its file. Who asks for it is warned in the log.
+    JsonWithKeys,
     /// SQL for DuckDB that reads exactly the slice.
     DuckDb,
 }
@@ -81,13 +85,23 @@ pub struct RunEntry {
 /// Finds the slice and prints its objects; `place` is where the job says that `store` is.
 ///
 /// # Errors
-/// [`Error::NoBackup`], [`Error::Usage`] where the slice is inside out or names a topic that the backup does not have,
-/// [`Error::Read`].
+/// [`Error::NoBackup`], [`Error::Usage`] where the slice is inside out or names a topic that the backup does not have, or the form is none
+/// for it, [`Error::Read`]; [`Error::Keys`] or [`Error::Segment`] where the key of a file cannot be had.
 pub async fn run(store: &Store, place: &Location, slice: &Slice, format: Format) -> Result<String, Error> {
     let log = reader::open(store, Shard::ONLY).await?;
     let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
     let entries = select(store, &log, slice).await?;
-    Ok(render(store, place, slice, &entries, format))
+    match (format, &store.keys) {
+        (Format::JsonWithKeys, Some(ring)) => with_keys::render(store, ring, entries).await,
+        (Format::JsonWithKeys, None) => {
+            Err(Error::Usage("the backup is not encrypted: its files open without --with-keys".to_owned()))
+        }
+        (Format::DuckDb, Some(_)) => Err(Error::Usage(
+            "DuckDB opens no file of an encrypted backup; `strimzi-backup export --format parquet` writes a copy that it opens"
+                .to_owned(),
+        )),
+        _ => Ok(render(store, place, slice, &entries, format)),
+    }
 }
 
 /// The objects of the slice, in the order they were committed.
@@ -142,7 +156,7 @@ impl From<Run> for RunEntry {
 fn render(store: &Store, place: &Location, slice: &Slice, entries: &[Entry], format: Format) -> String {
     match format {
         Format::Paths => entries.iter().map(|entry| location(store, &entry.object) + "\n").collect(),
-        Format::Json => {
+        Format::Json | Format::JsonWithKeys => {
             // These structures have text keys and finite numbers only, which is all that serde_json asks for.
             serde_json::to_string_pretty(entries).unwrap_or_default() + "\n"
         }

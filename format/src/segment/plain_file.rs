@@ -31,7 +31,7 @@ impl<W: Write + Send> PlainFile<W> {
     /// # Errors
     /// [`Error::Encode`] where it cannot be begun.
     pub fn new(sink: W, options: &EncodeOptions) -> Result<Self, Error> {
-        Ok(Self { file: new_file(sink, options)? })
+        Ok(Self { file: new_file(sink, options, None)? })
     }
 
     /// Adds a row group.

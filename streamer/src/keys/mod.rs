@@ -29,11 +29,11 @@ use strimzi_backup_format::job;
 use strimzi_backup_format::manifest::reader;
 use strimzi_backup_format::store::{self, Store};
 
-use crate::error::Error;
+use crate::error::{Error, exit};
 pub use error::KeysError;
 pub use provider::Source;
 
-/// How often an identity that seems damaged is read before it counts as damaged: what flipped in transit does not come three times.
+/// How often what seems damaged is read before it counts as damaged: what flipped in transit does not come three times.
 const READS: u32 = 3;
 
 /// Opens the storage of a job for reading, and the backup in it where that is encrypted. Where there is none, or only its reader can say
@@ -75,6 +75,17 @@ enum Whose {
 /// # Errors
 /// As [`open`].
 pub(crate) async fn unlocked(store: Store, source: Option<&dyn Source>) -> Result<Store, Error> {
+    let mut read = 1;
+    loop {
+        match unlock(store.clone(), source).await {
+            // An identity that was read wrong is of another backup than its keys.
+            Err(Error::Keys(error)) if read < READS && error.exit_code() == exit::DAMAGED => read += 1,
+            done => return done,
+        }
+    }
+}
+
+async fn unlock(store: Store, source: Option<&dyn Source>) -> Result<Store, Error> {
     let whose = whose(&store).await?;
     let source = match (&whose, source) {
         (Whose::Encrypted(identity), None) => return Err(no_key(&store, identity).await.into()),

@@ -233,7 +233,8 @@ fn a16_and_a21_broken_and_wrong_bodies_at_any_byte_are_read_again() -> Result<()
                 world.pass(5_000).await;
                 world.writers[0].kill().await?;
                 world.start("a", None)?;
-                world.writers[1].control.script([(Op::Get, Decision::Pass), (Op::Get, spoilt.clone())]);
+                let [first, second] = [(); 2].map(|()| (Op::Get, Decision::Pass));
+                world.writers[1].control.script([first, second, (Op::Get, spoilt.clone())]);
                 world.pass(30_000).await;
                 world.reap().await?;
                 ensure!(world.writers[1].is_running(), "it ended: {:?}", world.writers[1].ending);
