@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::OptionFuture;
 use parking_lot::Mutex;
 use strimzi_backup_format::ids::{ClusterId, Shard, TimestampMs};
 use strimzi_backup_format::job::{BackupSettings, Compression, Job};
@@ -26,7 +27,7 @@ use crate::kafka::{self, Kafka, Tuning};
 use crate::keys;
 use crate::metrics::{KindLabel, Metrics};
 use crate::pipeline::produce::{Pool, Workshop};
-use crate::report::{self, Hindered, Patience, Protected, Resource, Streaming};
+use crate::report::{self, Hindered, Patience, Protected, Resource, Starting, Streaming, Trouble};
 use crate::source;
 use crate::source::buffers::Buffers;
 use crate::source::live::LiveBroker;
@@ -35,6 +36,9 @@ use crate::stream::{Parts, Stream, Until};
 
 /// How long the broker may take to say which cluster it is before the start counts as failed.
 const CLUSTER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether the log is claimed.
+const CLAIM_LOOK: Duration = Duration::from_secs(1);
 
 /// What is fetched is still committed for this long after the first signal: less than the 30 s that Kubernetes grants.
 const GRACE: Duration = Duration::from_secs(25);
@@ -65,7 +69,8 @@ pub async fn stream(
     let store = store.metered(Arc::clone(&world.metrics) as _);
     let _deadline = AbortOnDropHandle::new(tokio::spawn(grace(stop.clone(), abandon.clone())));
     let serving = AbortOnDropHandle::new(tokio::spawn(admin::serve(listener, world.view(), stop.child_token())));
-    let _telling = resource.map(|resource| AbortOnDropHandle::new(tokio::spawn(tell(resource, &world))));
+    let is_encrypted = job.storage.encryption.is_some();
+    let _telling = resource.map(|resource| AbortOnDropHandle::new(tokio::spawn(tell(resource, &world, is_encrypted))));
     let done = run(job, (store, kafka), &world, until, &stop, abandon.clone()).await;
     stop.cancel();
     // The server only reads; how it ended matters to nobody once the streamer has, nor does a client that dawdles.
@@ -76,8 +81,9 @@ pub async fn stream(
     done
 }
 
-/// Tells Kubernetes what is protected, from the claim on.
-fn tell(resource: Resource, world: &World) -> impl Future<Output = ()> + use<> {
+/// Tells Kubernetes what is protected, from the claim on, and before it that the master key is waited for.
+fn tell(resource: Resource, world: &World, is_encrypted: bool) -> impl Future<Output = ()> + use<> {
+    let start = OptionFuture::from(is_encrypted.then(|| tell_start(resource.clone(), world)));
     let (status, metrics, clock) = (Arc::clone(&world.status), Arc::clone(&world.metrics), Arc::clone(&world.clock));
     let (writer, mut patience) = (writer(), Patience::default());
     let look = move || {
@@ -85,7 +91,38 @@ fn tell(resource: Resource, world: &World) -> impl Future<Output = ()> + use<> {
         let hindered = Hindered { trouble, retention: status.why_held() };
         Some(Streaming::of(&status.protected()?, hindered, clock.now(), &writer))
     };
-    report::tell(resource, look)
+    let streaming = report::tell(resource, look);
+    async move {
+        tokio::join!(start, streaming);
+    }
+}
+
+/// Tells that the master key is waited for, if that lasts, and takes it back when it is not any longer, also what a start before this
+/// one has left there.
+fn tell_start(resource: Resource, world: &World) -> impl Future<Output = ()> + use<> {
+    let (status, metrics, clock) = (Arc::clone(&world.status), Arc::clone(&world.metrics), Arc::clone(&world.clock));
+    let (writer, mut patience, mut has_told) = (writer(), Patience::default(), false);
+    let look = move || {
+        let trouble = metrics.trouble().filter(|trouble| *trouble == Trouble::EncryptionKeyUnavailable);
+        let lasting = patience.judge(trouble, clock.now());
+        has_told |= lasting.is_some();
+        let starting = lasting.map(|trouble| Starting::hindered(trouble, clock.now(), &writer));
+        has_told.then(|| starting.unwrap_or_default())
+    };
+    async move {
+        tokio::select! {
+            () = report::tell(resource.clone(), look) => {}
+            () = claimed(&status) => {}
+        }
+        report::tell_last(resource, &Starting::default()).await;
+    }
+}
+
+/// Waits until the log is claimed.
+async fn claimed(status: &Status) {
+    while status.protected().is_none() {
+        tokio::time::sleep(CLAIM_LOOK).await;
+    }
 }
 
 /// Who this process is: in a pod, its name.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-pub use backup::{Hindered, Patience, Protected, Streaming, Trouble};
+pub use backup::{Hindered, Patience, Protected, Starting, Streaming, Trouble};
 pub use restore::Restoring;
 
 use kubernetes::Writer;
@@ -105,6 +105,9 @@ pub trait Standing: Serialize + Send + Sync {
     /// What is told at once when it is another.
     type Matter: PartialEq + Send;
 
+    /// What follows the name of the pod's field manager: parts of different names do not take each other's fields away.
+    const PART: &'static str = "";
+
     /// What of it matters.
     fn matter(&self) -> Self::Matter;
 }
@@ -132,7 +135,7 @@ pub async fn tell<S: Standing>(resource: Resource, mut look: impl FnMut() -> Opt
     }
 }
 
-/// Tells once how something ended, or gives it up after a while: the exit code says it too.
+/// Tells once how something ended, or gives it up after a while: something else says it too, such as the exit code.
 pub async fn tell_last<S: Standing>(resource: Resource, standing: &S) {
     let mut writer = Writer::new(resource);
     let telling = async {
@@ -142,7 +145,7 @@ pub async fn tell_last<S: Standing>(resource: Resource, standing: &S) {
         }
     };
     if tokio::time::timeout(EVERY, telling).await.is_err() {
-        tracing::warn!("the end of the restore could not be told to Kubernetes");
+        tracing::warn!("how it ended could not be told to Kubernetes");
     }
 }
 

@@ -194,6 +194,37 @@ impl Streaming {
     }
 }
 
+/// What a streamer tells before it has claimed the log, when it knows nothing of what is protected: what the one before has told of
+/// that stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Starting {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<Trouble>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reported_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reported_by: Option<String>,
+}
+
+impl Starting {
+    /// What keeps the pod `writer` from its claim at the instant `now`. What is no longer so is told as the default.
+    pub fn hindered(trouble: Trouble, now: TimestampMs, writer: &str) -> Self {
+        let (reported_at, reported_by) = (Some(now.to_rfc3339()), Some(writer.to_owned()));
+        Self { trouble: Some(trouble), reported_at, reported_by }
+    }
+}
+
+impl Standing for Starting {
+    type Matter = Option<Trouble>;
+
+    const PART: &'static str = "-start";
+
+    fn matter(&self) -> Self::Matter {
+        self.trouble
+    }
+}
+
 impl Standing for Streaming {
     /// That there is something to restore from, gaps, how groups stand, trouble, what holds retention, and who says so.
     type Matter = (bool, usize, GroupCondition, Option<Trouble>, Option<&'static str>, String);
@@ -282,6 +313,20 @@ mod tests {
         assert_eq!(held["reason"], "Failed");
         assert!(held["message"].as_str().is_some_and(|words| words.contains("read snapshots/a.json")), "{held}");
         assert!(serde_json::to_value(&nothing).expect("JSON").get("retentionHeld").is_none());
+    }
+
+    #[test]
+    fn a33_what_keeps_a_streamer_from_its_claim_is_told_without_a_word_on_what_is_protected() {
+        let told = Starting::hindered(Trouble::EncryptionKeyUnavailable, TimestampMs::new(1_500), "daily-streamer-x");
+        insta::assert_json_snapshot!(told, @r#"
+        {
+          "trouble": "EncryptionKeyUnavailable",
+          "reportedAt": "1970-01-01T00:00:01.500Z",
+          "reportedBy": "daily-streamer-x"
+        }
+        "#);
+        assert_eq!(serde_json::to_value(Starting::default()).expect("JSON"), serde_json::json!({}));
+        assert!(Starting::PART != Streaming::PART && told.matter() != Starting::default().matter());
     }
 
     #[test]

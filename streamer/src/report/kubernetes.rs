@@ -28,7 +28,7 @@ impl Writer {
     }
 
     /// Says whether it succeeded. The log says when that changes, so that an outage is two lines.
-    pub(super) async fn write(&mut self, standing: &impl Standing) -> bool {
+    pub(super) async fn write<S: Standing>(&mut self, standing: &S) -> bool {
         let done = tokio::time::timeout(PATIENCE, self.patch(standing)).await;
         let failure = match done {
             Ok(Ok(())) => None,
@@ -45,7 +45,7 @@ impl Writer {
         !failed
     }
 
-    async fn patch(&mut self, standing: &impl Standing) -> Result<(), kube::Error> {
+    async fn patch<S: Standing>(&mut self, standing: &S) -> Result<(), kube::Error> {
         let api = match &self.api {
             Some(api) => api.clone(),
             None => self.api.insert(self.connect().await?).clone(),
@@ -56,7 +56,7 @@ impl Writer {
             "metadata": {"name": self.resource.name},
             "status": standing,
         });
-        let parameters = PatchParams::apply(self.manager()).force();
+        let parameters = PatchParams::apply(&format!("{}{}", self.manager(), S::PART)).force();
         api.patch_status(&self.resource.name, &parameters, &Patch::Apply(part)).await.map(drop)
     }
 
@@ -81,7 +81,7 @@ impl Writer {
         }
     }
 
-    /// What `metadata.managedFields` calls the pod.
+    /// What `metadata.managedFields` calls the pod, but for the part that it tells.
     const fn manager(&self) -> &'static str {
         match self.resource.kind {
             Kind::Backup => "strimzi-backup-streamer",
