@@ -1,7 +1,7 @@
 //! `inspect`: one screen that answers "am I protected, since when, until when, how far behind, what is missing and why,
 //! and what does it cost?".
 //!
-//! Reads the log and the newest snapshots, nothing else: no broker, no segment. What is protected comes from [`coverage::resolve`], the one
+//! Reads the log, the newest snapshots and, of an encrypted backup, who opens its keys; nothing else: no broker, no segment. What is protected comes from [`coverage::resolve`], the one
 //! resolved view (P10); this module adds what the log says of requests, and what they cost by a table of prices.
 //!
 //! ```text
@@ -27,6 +27,7 @@ use strimzi_backup_format::state::State;
 use strimzi_backup_format::store::{PART_BYTES, Store};
 
 use crate::error::{Error, chain};
+use crate::keys::{self, BackupKey};
 
 /// The newest manifests that rates are taken from, where the log has as many: minutes of a busy backup, half an hour of
 /// an idle one.
@@ -188,6 +189,9 @@ pub struct Inspection {
     pub coverage: Coverage,
     /// Where it is, for people.
     pub storage: String,
+    /// The keys that it is encrypted by, and who opens them; absent where it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_keys: Option<Vec<BackupKey>>,
     /// When this was looked at.
     pub inspected_at: TimestampMs,
     /// What the writer asks of the store; absent where the log is too short to tell.
@@ -216,7 +220,7 @@ impl Inspection {
 /// Looks at the backup in `store` at `now`; `looks` is the writer's `backup.metadataInterval`.
 ///
 /// # Errors
-/// [`Error::NoBackup`], [`Error::Read`], or [`Error::Snapshot`] where the store does not answer.
+/// [`Error::NoBackup`], [`Error::Read`], or, where the store does not answer, [`Error::Snapshot`] and [`Error::Keys`].
 pub async fn run(store: &Store, prices: Prices, looks: Duration, now: TimestampMs) -> Result<Inspection, Error> {
     let log = reader::open(store, Shard::ONLY).await?;
     let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
@@ -225,7 +229,8 @@ pub async fn run(store: &Store, prices: Prices, looks: Duration, now: TimestampM
     let listed = catalog::list(store).await?;
     let snapshot_count = listed.len();
     let snapshots = snapshots(store, &log.state, listed).await?;
-    Ok(Inspection { snapshot_count, snapshots, ..found })
+    let backup_keys = keys::survey(store).await?;
+    Ok(Inspection { snapshot_count, snapshots, backup_keys, ..found })
 }
 
 /// The newest snapshots. One that is damaged is told and hides nothing.
@@ -258,6 +263,7 @@ fn resolve(store: &Store, log: &Log, requests: Option<Requests>, prices: Prices,
     Inspection {
         coverage,
         storage: store.description.clone(),
+        backup_keys: None,
         inspected_at: now,
         requests,
         prices,

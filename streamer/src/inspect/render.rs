@@ -19,6 +19,9 @@ impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Coverage { name, cluster, backup, .. } = &self.coverage;
         line(f, "backup", format_args!("{name:?} of Kafka cluster {cluster}, id {backup}, under {}", self.storage))?;
+        if let Some(keys) = &self.backup_keys {
+            line(f, "encrypted", format_args!("by {}", crate::keys::openers(keys)))?;
+        }
         self.protection(f)?;
         self.holdings(f)?;
         self.topics(f)?;

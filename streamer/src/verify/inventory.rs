@@ -85,6 +85,8 @@ impl Inventory {
         // What restores keep belongs to them: the backup is whole without it.
         let apart =
             key == layout::identity().as_str() || key.starts_with(PROBE_FOLDER) || in_folder(layout::restores());
+        // They were read before anything else was.
+        let apart = apart || in_folder(layout::key_wraps());
         // Those that count, the newest checkpoint names.
         let apart = apart || layout::bucket_manifest_sequence(key).is_some();
         if !apart {

@@ -21,6 +21,7 @@ mod chain;
 mod checkpoints;
 mod fetch;
 mod inventory;
+pub mod keys;
 mod ledger;
 mod listing;
 mod objects;
@@ -40,6 +41,7 @@ use std::str::FromStr;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use strimzi_backup_format::coverage::{Recoverable, recoverable_until};
+use strimzi_backup_format::crypt::MasterKeyId;
 use strimzi_backup_format::ids::{Sequence, Shard, TimestampMs};
 use strimzi_backup_format::job::Anchor;
 use strimzi_backup_format::layout;
@@ -50,6 +52,7 @@ use strimzi_backup_format::store::{Store, StoreError};
 use self::chain::Chain;
 use self::checkpoints::Checkpoints;
 use self::inventory::Inventory;
+use self::keys::Keys;
 use self::ledger::Ledger;
 use self::listing::Listing;
 use self::objects::{Inspector, Named};
@@ -109,12 +112,14 @@ pub struct Options {
     pub parallelism: NonZeroUsize,
     /// The most bytes of segments held at once. Default 512 MiB; a segment that is bigger is read alone.
     pub memory_bytes: u64,
+    /// The master key that is to open all of an encrypted backup. Default: none; then nothing is said of that.
+    pub current: Option<MasterKeyId>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let parallelism = NonZeroUsize::new(4).unwrap_or(NonZeroUsize::MIN);
-        Self { parallelism, memory_bytes: 512 << 20 }
+        Self { parallelism, memory_bytes: 512 << 20, current: None }
     }
 }
 
@@ -181,6 +186,7 @@ pub async fn run(store: &Store, level: Level, options: &Options, progress: &Prog
         checkpoints: Checkpoints::new(inventory.checkpoints.clone()),
         snapshots,
         anchor: store.anchor.map(|anchor| (anchor, false)),
+        current: options.current.clone(),
         ledger: Ledger::default(),
         inventory,
         chain,
@@ -213,6 +219,8 @@ struct Walk<'a> {
     latest: Option<Listing>,
     /// What the log must hold, and whether it was met.
     anchor: Option<(Anchor, bool)>,
+    /// The master key that is to open all.
+    current: Option<MasterKeyId>,
     report: Report,
     progress: &'a Progress,
 }
@@ -307,6 +315,7 @@ impl Walk<'_> {
                 }
             }
         }
+        self.tell_keys().await;
         let state = &self.chain.state;
         self.report.recoverable = Some(recoverable(state, &self.report));
         let counts = &mut self.report.counts;
@@ -314,6 +323,15 @@ impl Walk<'_> {
         counts.partitions = state.positions.len() as u64;
         counts.gaps = state.gaps.len() as u64;
         counts.lost_offsets = state.gaps.iter().map(|gap| gap.range.span()).sum();
+    }
+
+    /// Says who opens the backup, where it is encrypted.
+    async fn tell_keys(&mut self) {
+        let current = self.current.take();
+        match crate::keys::survey(self.store).await {
+            Ok(keys) => self.report.keys = keys.map(|keys| Keys::of(keys, current, self.inspector.files_by_key())),
+            Err(error) => self.report.find_object(FindingKind::Unanswered, &"keys/", with_causes(&error)),
+        }
     }
 
     fn check_anchor(&mut self, newest: &str) {

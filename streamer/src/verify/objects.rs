@@ -3,12 +3,16 @@
 //! Owns: how many are looked at together, and the memory for it. Does not own: reading ([`super::fetch`]), decoding
 //! ([`super::records`]). Each segment is judged for itself: one that is bad does not keep the next from being looked at.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
+use parking_lot::Mutex;
+use strimzi_backup_format::crypt::KeyRing;
 use strimzi_backup_format::ids::BackupId;
 use strimzi_backup_format::layout::SegmentPlace;
 use strimzi_backup_format::manifest::Segment;
+use strimzi_backup_format::segment::wrapped_key::key_metadata;
 use strimzi_backup_format::store::{ErrorKind, Store, StoreError};
 use tokio::sync::Semaphore;
 
@@ -32,6 +36,8 @@ pub(super) struct Inspector {
     parallelism: usize,
     blocks: u32,
     memory: Semaphore,
+    /// How many of the files that were read have their data keys wrapped by each backup key.
+    by_key: Mutex<BTreeMap<u32, u64>>,
 }
 
 /// A segment that a manifest names.
@@ -54,6 +60,7 @@ impl Inspector {
             parallelism: options.parallelism.get(),
             blocks,
             memory: Semaphore::new(usize::try_from(blocks).unwrap_or(1)),
+            by_key: Mutex::default(),
         }
     }
 
@@ -109,6 +116,7 @@ impl Inspector {
         let permit = self.memory.acquire_many(wanted).await;
         let listed = presence != Presence::Unlisted;
         let bytes = fetch::segment(&self.store, segment, listed).await.map_err(|error| unread(&error))?;
+        self.count_key(&bytes);
         if self.level < Level::Records {
             return Ok(());
         }
@@ -130,6 +138,22 @@ impl Inspector {
                 affected: Vec::new(),
             })
         })
+    }
+
+    /// Notes which backup key wraps the data key of a file. What is no encrypted file, or has no key, decoding tells.
+    fn count_key(&self, bytes: &[u8]) {
+        if self.store.keys.is_none() {
+            return;
+        }
+        let number = key_metadata(bytes).ok().and_then(|metadata| KeyRing::file_key_number(&metadata));
+        if let Some(number) = number {
+            *self.by_key.lock().entry(number).or_default() += 1;
+        }
+    }
+
+    /// How many files have their data keys wrapped by each backup key; `None` where none was read.
+    pub(super) fn files_by_key(&self) -> Option<BTreeMap<u32, u64>> {
+        (self.level >= Level::Digests).then(|| self.by_key.lock().clone())
     }
 
     /// Whether it is there, in its size. The listing is older than the manifest may be, so only a look of its own proves

@@ -18,6 +18,7 @@ use strimzi_backup_format::manifest::{Run, reader};
 use strimzi_backup_format::offset_range::OffsetRange;
 
 use super::Level;
+use super::keys::Keys;
 use crate::error::Error;
 
 /// How many findings, and how many objects the log does not name, are kept in detail.
@@ -210,6 +211,9 @@ pub struct Report {
     /// Objects that the log does not name; absent where the log could not be read to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orphans: Option<Orphans>,
+    /// Who opens it; absent where it is not encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Keys>,
     /// What was looked at.
     pub counts: Counts,
     /// The newer version, and the document that names it.
@@ -230,6 +234,7 @@ impl Report {
             harm: None,
             recoverable: None,
             orphans: None,
+            keys: None,
             counts: Counts::default(),
             newer: None,
         }
@@ -355,6 +360,7 @@ impl fmt::Display for Report {
         write_findings(f, &self.unanswered, self.unanswered_count)?;
         self.write_counts(f)?;
         self.write_harm(f)?;
+        self.keys.as_ref().map_or(Ok(()), |keys| keys.fmt(f))?;
         self.write_orphans(f)
     }
 }

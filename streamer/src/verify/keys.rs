@@ -1,0 +1,107 @@
+//! Which master keys an encrypted backup needs, and whether the current one opens all of it.
+//!
+//! Owns: what is told of that. Warns, and finds nothing: a backup that an earlier master key alone opens is whole for as long as that is
+//! there. Manifests are never deleted, so no backup key is ever without use.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+use strimzi_backup_format::crypt::MasterKeyId;
+
+use crate::keys::{self, BackupKey};
+
+/// Who opens an encrypted backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Keys {
+    /// The master key that the job has as its current one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<MasterKeyId>,
+    /// The backup keys.
+    pub backup_keys: Vec<KeyUse>,
+    /// The numbers of those that the current master key does not open: `rekey` makes it.
+    pub rekey: Vec<u32>,
+}
+
+/// A backup key, and what needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyUse {
+    /// It, and who opens it.
+    #[serde(flatten)]
+    pub key: BackupKey,
+    /// Live files whose data keys it wraps; absent on level 1, which reads none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
+}
+
+impl Keys {
+    /// What is told of these keys. `files` are those that each wraps, where they were read.
+    pub(super) fn of(
+        backup_keys: Vec<BackupKey>,
+        current: Option<MasterKeyId>,
+        files: Option<BTreeMap<u32, u64>>,
+    ) -> Self {
+        let is_left = |key: &&BackupKey| current.as_ref().is_some_and(|current| !key.master_keys.contains(current));
+        let rekey = backup_keys.iter().filter(is_left).map(|key| key.number).collect();
+        let of_key = |key: BackupKey| {
+            let files = files.as_ref().map(|files| files.get(&key.number).copied().unwrap_or(0));
+            KeyUse { key, files }
+        };
+        Self { current, rekey, backup_keys: backup_keys.into_iter().map(of_key).collect() }
+    }
+}
+
+impl fmt::Display for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for KeyUse { key, files } in &self.backup_keys {
+            write!(
+                f,
+                "keys         backup key {}, opened by {}",
+                key.number,
+                keys::openers(std::slice::from_ref(key))
+            )?;
+            match files {
+                Some(files) => writeln!(f, ": {files} live files, and documents")?,
+                None => writeln!(f)?,
+            }
+            if let Some(current) = self.current.as_ref().filter(|_| self.rekey.contains(&key.number)) {
+                writeln!(
+                    f,
+                    "attention    {current}, the current master key, does not open backup key {}: run `strimzi-backup rekey` before {} \
+                     goes, or what it sealed is lost",
+                    key.number,
+                    keys::openers(std::slice::from_ref(key))
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(letter: &str) -> MasterKeyId {
+        format!("file:{}", letter.repeat(16)).parse().expect("legal")
+    }
+
+    #[test]
+    fn a34_a_backup_key_that_the_current_master_key_does_not_open_is_told_with_what_opens_it() {
+        let keys = [(0, vec![id("a"), id("b")]), (1, vec![id("b")])];
+        let keys = keys.map(|(number, master_keys)| BackupKey { number, master_keys }).to_vec();
+        let told = Keys::of(keys.clone(), Some(id("a")), Some(BTreeMap::from([(1, 7)])));
+        insta::assert_snapshot!(told, @"
+        keys         backup key 0, opened by file:aaaaaaaaaaaaaaaa or file:bbbbbbbbbbbbbbbb: 0 live files, and documents
+        keys         backup key 1, opened by file:bbbbbbbbbbbbbbbb: 7 live files, and documents
+        attention    file:aaaaaaaaaaaaaaaa, the current master key, does not open backup key 1: run `strimzi-backup rekey` before file:bbbbbbbbbbbbbbbb goes, or what it sealed is lost
+        ");
+        let json = serde_json::to_value(&told).expect("JSON");
+        assert_eq!((&json["rekey"], &json["backupKeys"][1]["files"]), (&serde_json::json!([1]), &7.into()));
+        let told = Keys::of(keys, Some(id("b")), None);
+        assert!(told.rekey.is_empty() && !told.to_string().contains("attention"), "{told}");
+        assert!(!told.to_string().contains("live files"), "level 1 reads none");
+    }
+}
