@@ -8,13 +8,15 @@ use object_store::ObjectStore;
 use object_store::ObjectStoreExt as _;
 use object_store::local::LocalFileSystem;
 use strimzi_backup_format::coverage;
+use strimzi_backup_format::crypt::{FileKeys, wraps};
 use strimzi_backup_format::ids::{Lineage, Shard, TimestampMs};
+use strimzi_backup_format::job::{Filesystem, Location, Storage};
 use strimzi_backup_format::manifest::Segment;
 use strimzi_backup_format::manifest::reader::{self, Log};
 use strimzi_backup_format::record::TimestampType;
 use strimzi_backup_format::segment::decode::SegmentReader;
 use strimzi_backup_format::state::TopicState;
-use strimzi_backup_format::store::{Kind, PART_BYTES, Store};
+use strimzi_backup_format::store::{self, Kind, PART_BYTES, Store};
 
 use crate::client::{Header, KafkaClient, ReadRecord};
 
@@ -41,6 +43,22 @@ impl Backup {
             anchor: None,
             part_bytes: PART_BYTES,
         };
+        let log = block_on(reader::open(&store, Shard::ONLY))?.context("there is a backup")?;
+        Ok(Self { store, log })
+    }
+
+    /// Opens the encrypted backup in a directory by the master key in a file.
+    ///
+    /// # Errors
+    /// Where there is none, the key is another, or it cannot be read.
+    pub fn open_with_key(dir: &Path, key: &Path) -> Result<Self> {
+        let location = Location::Filesystem(Filesystem { path: dir.to_owned() });
+        let plain = store::open(&Storage { location, anchor: None, encryption: None })?;
+        let keys = FileKeys::read(key, &[])?;
+        let wraps = block_on(wraps::read(&plain))?;
+        let backup = wraps.first().context("a wrapped key")?.backup;
+        let ring = block_on(wraps::unlock(backup, &wraps, &keys))?;
+        let store = store::sealed(&plain, Arc::new(ring));
         let log = block_on(reader::open(&store, Shard::ONLY))?.context("there is a backup")?;
         Ok(Self { store, log })
     }

@@ -21,13 +21,16 @@ pub struct Restore {
 }
 
 impl Restore {
-    /// A restore of everything that `job` backs up, into the cluster at `bootstrap`; its files lie in `dir`.
+    /// A restore of everything that `job` backs up, into the cluster at `bootstrap`, with the job's keys; its files lie in `dir`.
     pub fn new(dir: &Path, id: &str, job: &Job, bootstrap: &str) -> Self {
-        let document = json!({
+        let mut document = json!({
             "cluster": {"bootstrapServers": bootstrap},
             "storage": job.document()["storage"],
             "restore": {"id": id},
         });
+        if let Some(encryption) = job.document()["backup"].get("encryption") {
+            document["encryption"] = encryption.clone();
+        }
         let environment = job.variables().to_vec();
         Self { dir: dir.to_owned(), document, id: id.to_owned(), environment }
     }
