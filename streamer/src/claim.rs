@@ -116,7 +116,9 @@ impl<C: Clock> Claimant<'_, C> {
             Err(Error::Keys(KeysError::NoWraps { .. })) => return self.create(backoff).await,
             opened => opened?,
         };
-        self.metrics.key_answered();
+        if opened.keys.is_some() {
+            self.metrics.key_answered();
+        }
         let Some(log) = reader::open(&opened, shard).await? else {
             return self.create(backoff).await;
         };

@@ -82,6 +82,12 @@ struct Sent<'a> {
     secret: &'a str,
 }
 
+#[derive(Serialize)]
+struct Login<'a> {
+    role: &'a str,
+    jwt: &'a str,
+}
+
 /// What a login gives.
 #[derive(Deserialize)]
 struct LoggedIn {
@@ -171,7 +177,7 @@ impl Vault {
             return Ok((known, true));
         }
         let jwt = read(file)?;
-        let fields = serde_json::json!({ "role": role, "jwt": jwt.as_str() });
+        let fields = Login { role, jwt: &jwt };
         let path = format!("auth/{}/login", mount.trim_matches('/'));
         let sent = Sent { body: body(&fields)?, secret: &jwt };
         let answer = self.ask::<LoggedIn>(Method::POST, &path, None, Some(sent)).await;
@@ -220,14 +226,6 @@ impl Fault {
             Self::Denied(why) | Self::Gone(why) | Self::Wrong(why) => {
                 Self::Denied(format!("the login as role {role:?} failed: {why}"))
             }
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Away(why) | Self::Denied(why) | Self::Gone(why) | Self::Wrong(why) => f.write_str(why),
         }
     }
 }

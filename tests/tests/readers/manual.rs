@@ -32,7 +32,8 @@ fn every_example_of_the_help_runs() -> Result<()> {
     scenario.client.produce("orders", &numbered(0..10))?;
     let job = scenario.job.clone().set("/topics/include", json!(["orders"]));
     std::fs::copy(job.write()?, scenario.dir().join("job.yaml"))?;
-    for (command, least) in [("stream", 2), ("inspect", 2), ("segments", 2), ("snapshot", 2), ("verify", 2)] {
+    let commands = [("stream", 2), ("inspect", 2), ("segments", 2), ("export", 2), ("snapshot", 2), ("verify", 2)];
+    for (command, least) in commands {
         let help = shell(&format!("strimzi-backup {command} --help"), scenario.dir())?;
         let lines = examples(&help);
         ensure!(lines.len() == least && help.contains("\nExit codes:\n  0  "), "{command}:\n{help}");
@@ -52,6 +53,24 @@ fn every_example_of_the_help_runs() -> Result<()> {
             writer.ready()?;
             writer.stop()?;
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_example_of_the_help_of_rekey_runs() -> Result<()> {
+    let scenario = Scenario::shared("locked")?;
+    let key = scenario.dir().join("key");
+    std::fs::write(&key, [7; 32])?;
+    let job = scenario.job.clone().set("/backup/encryption", json!({"enabled": true, "keyFile": key}));
+    job.catch_up()?;
+    std::fs::copy(job.write()?, scenario.dir().join("job.yaml"))?;
+    let help = shell("strimzi-backup rekey --help", scenario.dir())?;
+    let lines = examples(&help);
+    ensure!(lines.len() == 2 && help.contains("\nExit codes:\n  0  "), "{help}");
+    for line in lines {
+        ensure!(line.starts_with("strimzi-backup rekey --config job.yaml"), "{line}");
+        shell(&line, scenario.dir())?;
     }
     Ok(())
 }
