@@ -39,6 +39,7 @@ impl Backup {
             description: dir.display().to_string(),
             kind: Kind::Filesystem(dir.to_owned()),
             anchor: None,
+            keys: None,
             part_bytes: PART_BYTES,
         };
         let log = block_on(reader::open(&store, Shard::ONLY))?.context("there is a backup")?;
