@@ -10,7 +10,7 @@
 //! credentials need not allow it to delete.
 //!
 //! Invariants: whatever cannot be read, nothing is deleted; nor where it is not known any more what the log named a grace period ago;
-//! manifests, the identity and what restores keep are never deleted.
+//! manifests, the identity, the keys and what restores keep are never deleted.
 
 pub mod plan;
 pub mod report;

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use strimzi_backup_format::bucket::Bucket;
-use strimzi_backup_format::ids::{Sequence, TopicName};
-use strimzi_backup_format::layout::{self, Origin, SegmentName, SegmentPlace};
+use strimzi_backup_format::ids::Sequence;
+use strimzi_backup_format::layout::{self, Origin, SegmentName, SegmentPlace, TopicDir};
 use strimzi_backup_format::manifest::{Run, Segment};
 use strimzi_backup_format::segment::slice::GroupPages;
 
@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::pipeline::produce::{Workshop, run_on, upload};
 
 /// Where segments of a topic and an hour are filed.
-pub(crate) type Place = fn(TopicName, Bucket) -> SegmentPlace;
+pub(crate) type Place = fn(TopicDir, Bucket) -> SegmentPlace;
 
 /// Files under way.
 pub(crate) struct Files<'a, C> {
@@ -87,7 +87,8 @@ impl<'a, C: Clock> Files<'a, C> {
             let number = self.numbers.fetch_add(1, Ordering::Relaxed);
             let Workshop { shard, epoch, .. } = *self.shop;
             let name = SegmentName { shard, epoch, sequence: self.sequence, number, origin: Origin::Refined };
-            let object = layout::segment(&(self.place)(topic, bucket), name);
+            let dir = self.shop.store.topic_dir(&topic);
+            let object = layout::segment(&(self.place)(dir, bucket), name);
             self.segments.push(upload(self.shop, object, encoded).await);
         }
     }

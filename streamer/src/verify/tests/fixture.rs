@@ -306,5 +306,5 @@ pub(super) fn intake() -> SegmentPlace {
 }
 
 pub(super) fn filed(topic: &str) -> SegmentPlace {
-    SegmentPlace::Topic(TopicName::new(topic).expect("topic"), Bucket::of(TimestampMs::new(START)))
+    SegmentPlace::Topic(TopicName::new(topic).expect("topic").into(), Bucket::of(TimestampMs::new(START)))
 }
