@@ -172,7 +172,7 @@ impl KeyRing {
         let sealer = &self.derived(number, object.as_str())?.data_keys;
         let mut key = Zeroizing::new([0_u8; 32]);
         sealer.open(&aad, &key_metadata[1 + NUMBER_BYTES..], &mut key[..]).ok_or_else(unopened)?;
-        Ok(SecretKey(key))
+        Ok(SecretKey::of(key))
     }
 
     /// Which backup key wraps the data key of a file with that key metadata; `None` where it is none of ours.

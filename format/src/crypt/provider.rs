@@ -176,7 +176,7 @@ impl KeyProvider for FileKeys {
         let sealed = BASE64.decode(&wrapped.text).map_err(|_| wrong())?;
         let mut key = Zeroizing::new([0_u8; 32]);
         sealer.open(context, &sealed, &mut key[..]).ok_or_else(wrong)?;
-        Ok(SecretKey(key))
+        Ok(SecretKey::of(key))
     }
 
     fn knows(&self, master: &MasterKeyId) -> bool {
@@ -216,7 +216,7 @@ fn decode(content: &[u8]) -> Result<SecretKey, String> {
     }
     let mut key = Zeroizing::new([0_u8; 32]);
     if hex::decode_to_slice(text, &mut key[..]).is_ok() {
-        return Ok(SecretKey(key));
+        return Ok(SecretKey::of(key));
     }
     if is_hex {
         return Err(format!("{} hex digits", text.len()));

@@ -15,7 +15,7 @@ pub(super) const MASTER_SALT: &[u8] = b"strimzi-backup master key";
 
 /// A key of AES-256, wiped when it is dropped and never printed.
 #[derive(Clone)]
-pub struct SecretKey(pub(super) Zeroizing<[u8; 32]>);
+pub struct SecretKey(Zeroizing<[u8; 32]>);
 
 impl SecretKey {
     /// Draws a key.
@@ -31,6 +31,11 @@ impl SecretKey {
     /// Wraps bytes that the caller has.
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
+    }
+
+    /// Takes bytes that were opened into memory that is wiped.
+    pub(super) fn of(bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self(bytes)
     }
 
     /// The bytes: for what encrypts, and for nothing that prints.
