@@ -103,7 +103,7 @@ impl KeyRing {
         let salt = backup.as_bytes();
         let names = first.derive(salt, b"strimzi-backup topic names")?;
         let names = hmac::Key::new(hmac::HMAC_SHA256, names.as_bytes());
-        let derived = keys.iter().map(|(number, key)| Ok((*number, Derived::of(key, salt)?)));
+        let derived = keys.iter().map(|(number, key)| Derived::of(key, salt).map(|derived| (*number, derived)));
         Ok(Self { backup, keys: derived.collect::<Result<_, Error>>()?, current, names })
     }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use object_store::ObjectStoreExt as _;
+use strimzi_backup_format::ids::Sequence;
 use strimzi_backup_format::manifest::log::Draft;
-use strimzi_backup_format::sample::{at, commit, faulty, sealed};
+use strimzi_backup_format::sample::{at, commit, faulty, intake, sealed};
 use tokio::time::Instant;
 
 use super::*;
@@ -70,4 +71,20 @@ async fn two_lists_of_segments_are_read_at_once_and_no_more() {
     let mut keep = Keep::new(&log);
     add(&store, &mut keep, &log).await.expect("readable");
     assert_eq!(began.elapsed().as_secs(), 4, "eight hours, two in each second");
+}
+
+#[tokio::test]
+async fn a34_wrapped_keys_never_go() {
+    let store = Store::memory();
+    sealed(&store, 3).await;
+    let log = newest(&store).await;
+    let Ok(Known::All(keep)) = keep(&store, &log, &log).await else { panic!("all is known") };
+    let (wrap, stray) = (layout::key_wrap(0, 0), intake(Sequence::FIRST, 7));
+    for key in [&wrap, &stray] {
+        store.inner.put(&key.below(&store.prefix), "x".into()).await.expect("put");
+    }
+    let mut report = Report::new(&store, false, at(0), None);
+    let plan = look(&store, &keep, TimestampMs::new(i64::MAX), &mut report).await.expect("listed");
+    let goes: Vec<&str> = plan.iter().map(|listed| listed.key.as_str()).collect();
+    assert!(goes.contains(&stray.as_str()) && !goes.iter().any(|key| key.starts_with("keys/")), "{goes:?}");
 }
