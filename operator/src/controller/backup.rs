@@ -65,7 +65,7 @@ async fn carry_out(backup: &KafkaBackup, context: &Arc<Context>, applier: &Appli
     let namespace = backup.namespace().unwrap_or_default();
     let spec = &backup.spec;
     let request = request(&namespace, &spec.strimzi_cluster_ref, spec.authentication.as_ref(), Purpose::Backup);
-    let found = dereference(&context.client, &namespace, &request, &spec.storage).await?;
+    let found = dereference(&context.client, &namespace, &request, &spec.storage, spec.encryption()).await?;
     context.tell_expiries(backup, &found);
     let prune_keys = prune_keys(&context.client, &namespace, spec).await?;
     let valid = validate(backup, &found, prune_keys.as_ref())?;
