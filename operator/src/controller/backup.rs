@@ -352,6 +352,17 @@ mod tests {
     }
 
     #[test]
+    fn faults_of_the_keys_that_seal_a_backup_are_told_with_the_others() {
+        let mut backup: KafkaBackup = serde_norway::from_str(BACKUP).unwrap();
+        backup.spec.topics.as_mut().unwrap().include = Some(vec!["(".to_owned()]);
+        let transit = json!({"address": "https://vault:8200", "key": "..", "tokenSecret": {"name": "t", "key": "t"}});
+        let encryption = json!({"enabled": true, "transit": transit});
+        backup.spec.backup.as_mut().unwrap().encryption = Some(serde_json::from_value(encryption).unwrap());
+        let told = validate(&backup, &found(), None).unwrap_err().told();
+        assert!(told.contains("topics.include") && told.contains("backup.encryption.transit.key"), "{told}");
+    }
+
+    #[test]
     fn each_change_is_told_once_though_the_watch_shows_an_earlier_status() {
         let of = |statuses: &[Outcome]| {
             let snapshot = |(number, status): (usize, &Outcome)| Backup {

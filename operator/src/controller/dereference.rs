@@ -102,7 +102,8 @@ async fn store_keys(client: &Client, namespace: &str, storage: &Storage) -> Resu
 /// Looks whether what a backup is sealed with is there: without it no pod would start, and none would say why. Nothing of it is
 /// kept.
 async fn sealed_by(client: &Client, namespace: &str, encryption: Option<&Encryption>) -> Result<(), Error> {
-    for file in encryption.iter().flat_map(|encryption| encryption.files()) {
+    let files = encryption.map(Encryption::files).unwrap_or_default();
+    for file in files {
         let data = secret(client, namespace, file.secret, file.field).await?;
         if file.is_master_key {
             build::master_key(file.secret, file.key, &data)?;

@@ -374,6 +374,29 @@ mod tests {
     }
 
     #[test]
+    fn a33_a_streamer_that_does_not_get_its_key_is_told_though_it_is_not_ready() {
+        let deployment = |available: i32| {
+            let status = json!({"observedGeneration": 2, "availableReplicas": available});
+            serde_json::from_value::<Deployment>(json!({"metadata": {"generation": 2}, "status": status})).unwrap()
+        };
+        let told = |by: &str| Reported {
+            trouble: Some("EncryptionKeyUnavailable".to_owned()),
+            reported_by: Some(by.to_owned()),
+            ..Reported::default()
+        };
+        let reason = |available, pods: &[Pod], by: &str| {
+            let verdict = streaming(Some(&deployment(available)), pods, false, &told(by));
+            assert!(!verdict.holds);
+            verdict.reason
+        };
+        assert_eq!(reason(1, &[], "p"), "EncryptionKeyUnavailable");
+        assert_eq!(reason(0, &[pod(json!({}))], "p"), "EncryptionKeyUnavailable");
+        assert_eq!(reason(0, &[pod(json!({}))], "before"), "Starting", "that pod is gone");
+        let unscheduled = json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]});
+        assert_eq!(reason(0, &[pod(unscheduled)], "p"), "Unschedulable", "what its pod says now goes before");
+    }
+
+    #[test]
     fn a_pod_that_is_refused_is_told_until_there_is_one() {
         let why = "exceeded quota: must specify limits.cpu";
         let condition = json!({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": why});
