@@ -149,12 +149,15 @@ pub fn master_key(secret: &str, key: &str, data: &BTreeMap<String, ByteString>) 
 
 fn is_master_key(content: &[u8]) -> bool {
     let text = content.trim_ascii();
+    if !text.is_empty() && text.iter().all(u8::is_ascii_hexdigit) {
+        // 32 of them are half a key, and not one as it is.
+        return text.len() == 2 * MASTER_KEY_BYTES;
+    }
     let digits = text.strip_suffix(b"=").unwrap_or(text);
-    let is_hex = text.len() == 2 * MASTER_KEY_BYTES && text.iter().all(u8::is_ascii_hexdigit);
     let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     // Six bits to a character.
     let is_base64 = digits.len() == (8 * MASTER_KEY_BYTES).div_ceil(6) && digits.iter().all(is_base64);
-    content.len() == MASTER_KEY_BYTES || is_hex || is_base64
+    content.len() == MASTER_KEY_BYTES || is_base64
 }
 
 /// The keys that there are, for messages.
@@ -236,7 +239,8 @@ mod tests {
         }
         assert_eq!(judge(format!(" {hex}\n").as_bytes()), Ok(()));
         assert_eq!(judge(format!("{base64}=\n").as_bytes()), Ok(()));
-        for content in ["", "hidden", &hex[1..], &"g".repeat(64), &format!("{base64}=="), &format!("{base64}q")] {
+        let too_long = [format!("{base64}=="), format!("{base64}q"), "g".repeat(64)];
+        for content in ["", "hidden", &hex[1..], &hex[..32], &hex[..43], &too_long[0], &too_long[1], &too_long[2]] {
             let told = judge(content.as_bytes()).unwrap_err().to_string();
             let wanted =
                 format!("key \"aes\" of Secret \"sealing\" has {} bytes that are no master key", content.len());

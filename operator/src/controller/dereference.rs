@@ -124,8 +124,8 @@ pub async fn prune_keys(client: &Client, namespace: &str, spec: &KafkaBackupSpec
     Ok(Some(build::find_credentials(spec.storage.r#type, credentials, &data)?))
 }
 
-/// Where a stored backup is deleted, once it is known that what it is sealed with is there: with the credentials that only prunes have, or with those of the storage. And the keys of
-/// these.
+/// Where a stored backup is deleted: with the credentials that only prunes have, or with those of the storage. And the keys of
+/// these. What it is sealed with is there then, too.
 ///
 /// # Errors
 /// [`Error::SecretMissing`], [`Error::Credentials`], [`Error::Api`].
