@@ -1,3 +1,4 @@
+mod encryption;
 mod restore;
 
 use super::*;

@@ -3,6 +3,7 @@
 //! Every fault names its field by path and says the way out, so that a document is put right in one round.
 
 mod cluster;
+mod encryption;
 mod restore;
 mod retention;
 mod storage;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::raw::{RawBackup, RawConsumerGroups, RawHttp, RawJob, RawTopics};
-use super::resolved::{BackupSettings, Compression, HttpSettings, Job, defaults};
+use super::resolved::{BackupSettings, Compression, HttpSettings, Job, Storage, defaults};
 use super::selection::Pattern;
 use super::{GroupSelection, Scalar, TopicSelection};
 
@@ -114,11 +115,15 @@ pub fn resolve(raw: RawJob) -> Result<Job, JobFaults> {
     let topics = topics("topics", raw.topics.unwrap_or_default(), &mut faults);
     let consumer_groups = consumer_groups(raw.consumer_groups.unwrap_or_default(), &mut faults);
     let storage = faults.required("storage", raw.storage).and_then(|raw| storage::resolve(raw, &mut faults));
-    let backup = backup(&raw.backup.unwrap_or_default(), &mut faults);
+    let mut raw_backup = raw.backup.unwrap_or_default();
+    let encryption = raw_backup.encryption.take();
+    let backup = backup(&raw_backup, &mut faults);
+    let encryption = encryption.and_then(|raw| encryption::resolve("backup.encryption", raw, &mut faults));
     let retention = retention::resolve(&raw.retention.unwrap_or_default(), &mut faults);
     let http = http(raw.http.unwrap_or_default(), &mut faults);
     match (cluster, storage, http) {
         (Some(cluster), Some(storage), Some(http)) if faults.0.is_empty() => {
+            let storage = Storage { encryption, ..storage };
             Ok(Job { name, cluster, topics, consumer_groups, storage, backup, retention, http })
         }
         _ => Err(JobFaults { document: Document::Job, faults: faults.0 }),
