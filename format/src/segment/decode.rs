@@ -23,7 +23,7 @@ use super::page_map::{ColumnPages, Page};
 use super::rows::Columns;
 use super::slice::Wanted;
 use super::{Error, pages, sealed};
-use crate::crypt::keyring::FileOpener;
+use crate::crypt::FileOpener;
 use crate::ids::{Offset, PartitionKey};
 use crate::manifest::Run;
 use crate::record::Record;

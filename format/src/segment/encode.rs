@@ -24,7 +24,7 @@ use super::sealing::Sealing;
 use super::{Error, footer};
 use crate::bucket::Bucket;
 use crate::checksum::{Sha256, Sha256Hasher};
-use crate::crypt::keyring::FileSeal;
+use crate::crypt::FileSeal;
 use crate::ids::{BackupId, LeaderEpoch, Offset, PartitionKey, TimestampMs};
 use crate::manifest::Run;
 use crate::offset_range::OffsetRange;
@@ -186,7 +186,7 @@ impl SegmentWriter {
     /// An empty segment. That of an encrypted backup has a `seal`, which is of the key that it will be stored under.
     ///
     /// # Errors
-    /// [`Error::Encode`] where the Parquet writer refuses its settings, [`Error::NoRandomness`] where a seal needs it.
+    /// [`Error::Encode`] where the Parquet writer refuses its settings, [`Error::Key`] where a seal needs random bytes and there are none.
     pub fn new(options: &EncodeOptions, seal: Option<FileSeal>) -> Result<Self, Error> {
         let mut file = new_file(Parts::default(), options, seal.as_ref())?;
         // What the file begins with is no page.

@@ -23,7 +23,7 @@ use super::modular::{FileCipher, PAGE_OVERHEAD};
 use super::page_map::PageMap;
 use super::run_order::RunOrder;
 use super::{Error, checksums, pages, sealed};
-use crate::crypt::keyring::FileOpener;
+use crate::crypt::FileOpener;
 use crate::ids::BackupId;
 use crate::manifest::Run;
 use crate::schema::{READ, SCHEMA_VERSION, STORED};

@@ -111,9 +111,6 @@ pub enum Error {
     /// The key of the file could not be made, or does not open.
     #[error(transparent)]
     Key(#[from] crate::crypt::Error),
-    /// No key can be drawn without.
-    #[error("the operating system gives no random bytes")]
-    NoRandomness,
     /// The Parquet reader refused the bytes.
     #[error("damaged segment")]
     Decode(#[source] parquet::errors::ParquetError),

@@ -17,7 +17,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::rand;
 
 use super::Error;
-use crate::crypt::SecretKey;
+use crate::crypt::{self, SecretKey};
 
 const LENGTH_BYTES: usize = 4;
 const NONCE_BYTES: usize = 12;
@@ -216,7 +216,7 @@ impl Sealer {
     /// As [`FileCipher::new`], for a key that has sealed nothing yet but what is thrown away.
     ///
     /// # Errors
-    /// As [`FileCipher::new`], or [`Error::NoRandomness`].
+    /// As [`FileCipher::new`], or [`Error::Key`] where the operating system gives no random bytes.
     pub(crate) fn new(key: &SecretKey, aad_prefix: &[u8], unique: &[u8]) -> Result<Self, Error> {
         Ok(Self { cipher: FileCipher::new(key, aad_prefix, unique)?, nonces: Nonces::new()? })
     }
@@ -260,10 +260,10 @@ impl Nonces {
 /// Random bytes of the operating system.
 ///
 /// # Errors
-/// [`Error::NoRandomness`] where it gives none.
+/// [`Error::Key`] where it gives none.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
-    rand::fill(&mut bytes).map_err(|_| Error::NoRandomness)?;
+    rand::fill(&mut bytes).map_err(|_| crypt::Error::NoRandomness)?;
     Ok(bytes)
 }
 

@@ -17,7 +17,7 @@ use parquet::schema::types::ColumnPath;
 use super::Error;
 use super::columns::INDEXED_PAGE_ROWS;
 use super::plain::page::{PAGE_BYTES, PAGE_ROWS};
-use crate::crypt::keyring::FileSeal;
+use crate::crypt::FileSeal;
 use crate::ids::BackupId;
 use crate::schema::{STORED, column};
 

@@ -27,7 +27,7 @@ use super::decode::Pieces;
 use super::modular::{ChunkAt, FileCipher, MODULE_OVERHEAD, Module, PageAt};
 use super::page_map::{ColumnPages, Page, PageMap};
 use super::pages::{self, MAX_DEPTH, Thrift};
-use crate::crypt::keyring::FileOpener;
+use crate::crypt::FileOpener;
 
 /// What stands before the footer, for whoever is to open it: Parquet's `FileCryptoMetaData`.
 #[derive(Debug)]

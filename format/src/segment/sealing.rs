@@ -26,7 +26,7 @@ use super::plain::writer::PlainChunk;
 use super::row_group::Chunk;
 use super::sealed::CryptoMetadata;
 use super::{Error, pages};
-use crate::crypt::keyring::FileSeal;
+use crate::crypt::FileSeal;
 
 /// What a page may take more than its size in the clear: two modules, and a longer number in its header.
 const ROOM_PER_PAGE: usize = 2 * MODULE_OVERHEAD + 4;
@@ -46,7 +46,7 @@ impl Sealing {
     /// Of a file of `options`, under its own key.
     ///
     /// # Errors
-    /// [`Error::NoRandomness`], or [`Error::Damaged`] where the key is none.
+    /// [`Error::Key`] where the operating system gives no random bytes, or [`Error::Damaged`] where the key is none.
     pub(crate) fn new(options: &EncodeOptions, seal: FileSeal) -> Result<Self, Error> {
         let unique: [u8; UNIQUE_BYTES] = random()?;
         let sealer = Sealer::new(&seal.data_key, &seal.aad_prefix, &unique)?;

@@ -89,7 +89,7 @@ impl Stored {
 
     /// All its rows that are wanted, found the slow way.
     fn expected(&self, wanted: &[Wanted]) -> Vec<Row> {
-        let reader = SegmentReader::open(self.bytes.clone()).expect("open");
+        let reader = SegmentReader::open(self.bytes.clone(), None).expect("open");
         let of = |wanted: &Wanted| {
             let rows: Vec<Row> = reader.records(&wanted.run).expect("run").collect::<Result<_, _>>().expect("rows");
             rows.into_iter()
@@ -107,7 +107,7 @@ impl Stored {
     }
 
     fn footer(&self) -> SegmentFooter {
-        SegmentFooter::parse(&self.bytes, self.segment.bytes).expect("footer")
+        SegmentFooter::parse(&self.bytes, self.segment.bytes, None).expect("footer")
     }
 
     /// The bytes of the page that holds a row.
