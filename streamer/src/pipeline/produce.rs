@@ -1,7 +1,8 @@
 //! Makes the segments of a cut and brings them into the store.
 //!
 //! Row groups are encoded side by side on the blocking pool, put together in order, and uploaded. A store that fails is
-//! tried again for as long as it takes: the records are held by the byte budget meanwhile.
+//! tried again for as long as it takes: the records are held by the byte budget meanwhile. Of an encrypted backup each is sealed under
+//! its own key in the store, which is known before it is begun.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use futures::stream::FuturesOrdered;
 use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::groups::{self, GroupRun};
 use strimzi_backup_format::ids::{Epoch, Sequence, Shard};
-use strimzi_backup_format::layout::{self, Origin, SegmentName, SegmentPlace};
+use strimzi_backup_format::layout::{self, ObjectKey, Origin, SegmentName, SegmentPlace};
 use strimzi_backup_format::manifest::{GroupImage, Segment};
 use strimzi_backup_format::segment;
 use strimzi_backup_format::segment::encode::{EncodeOptions, EncodedSegment, SegmentWriter, encode_row_group};
@@ -89,24 +90,23 @@ pub async fn produce<C: Clock>(
 ) -> Result<(Produced, Charge), segment::Error> {
     let shop = workshop.as_ref();
     let Order { segments, offsets, image, bucket } = order;
-    let encoded = segments.into_iter().map(|planned| async {
-        let place = planned.place.clone();
-        encode(shop, planned).await.map(|segment| (place, segment))
+    let name = |number| SegmentName { shard: shop.shard, epoch: shop.epoch, sequence, number, origin: Origin::Cut };
+    let encoded = segments.into_iter().enumerate().map(|(number, planned)| {
+        let object = layout::segment(&planned.place, name(number));
+        encode(shop, object, planned)
     });
     let encoded: Vec<_> = encoded.collect::<FuturesOrdered<_>>().collect().await;
     let mut encoded = encoded.into_iter().collect::<Result<Vec<_>, _>>()?;
     for offsets in groups::file::in_files(offsets)? {
-        let segment = run_on(shop.pool, move || groups::file::encode(offsets, bucket)).await?;
-        encoded.push((SegmentPlace::Groups(bucket), segment));
+        let object = layout::segment(&SegmentPlace::Groups(bucket), name(encoded.len()));
+        let seal = shop.store.seal_file(&object)?;
+        let segment = run_on(shop.pool, move || groups::file::encode(offsets, bucket, seal)).await?;
+        encoded.push((object, segment));
     }
-    let name = |number| SegmentName { shard: shop.shard, epoch: shop.epoch, sequence, number, origin: Origin::Cut };
-    let image = make_image(shop, image, bucket, name(encoded.len()));
+    let image = make_image(shop, image, layout::segment(&SegmentPlace::Groups(bucket), name(encoded.len())));
     let bytes: u64 = encoded.iter().map(|(_, segment)| segment.bytes).sum();
     charge.shrink_to(usize::try_from(bytes).unwrap_or(usize::MAX));
-    let uploads = encoded
-        .into_iter()
-        .enumerate()
-        .map(|(number, (place, segment))| upload(shop, layout::segment(&place, name(number)), segment));
+    let uploads = encoded.into_iter().map(|(object, segment)| upload(shop, object, segment));
     let segments = uploads.collect::<FuturesOrdered<_>>().collect();
     let (segments, group_image) = tokio::join!(segments, image);
     Ok((Produced { segments, group_image: group_image? }, charge))
@@ -115,17 +115,21 @@ pub async fn produce<C: Clock>(
 async fn make_image<C: Clock>(
     shop: &Workshop<C>,
     image: Option<Image>,
-    bucket: Bucket,
-    name: SegmentName,
+    object: ObjectKey,
 ) -> Result<Option<GroupImage>, segment::Error> {
     let Some(Image { rows, newest, unreadable }) = image else { return Ok(None) };
-    let encoded = run_on(shop.pool, move || groups::file::encode_image(&rows)).await?;
-    let place = SegmentPlace::Groups(bucket);
-    let Segment { object, bytes, sha256, rows, .. } = upload(shop, layout::segment(&place, name), encoded).await;
+    let seal = shop.store.seal_file(&object)?;
+    let encoded = run_on(shop.pool, move || groups::file::encode_image(&rows, seal)).await?;
+    let Segment { object, bytes, sha256, rows, .. } = upload(shop, object, encoded).await;
     Ok(Some(GroupImage { object, bytes, sha256, rows, newest, unreadable }))
 }
 
-async fn encode<C: Clock>(shop: &Workshop<C>, planned: PlannedSegment) -> Result<EncodedSegment, segment::Error> {
+/// Encodes a segment that will be stored as `object`; gives both.
+async fn encode<C: Clock>(
+    shop: &Workshop<C>,
+    object: ObjectKey,
+    planned: PlannedSegment,
+) -> Result<(ObjectKey, EncodedSegment), segment::Error> {
     let jobs = planned.row_groups.into_iter().map(|runs| async {
         let permit = shop.encoders.acquire().await;
         let options = shop.options.clone();
@@ -134,15 +138,15 @@ async fn encode<C: Clock>(shop: &Workshop<C>, planned: PlannedSegment) -> Result
         encoded
     });
     let groups: Vec<_> = jobs.collect::<FuturesOrdered<_>>().collect().await;
-    let options = shop.options.clone();
-    run_on(shop.pool, move || {
-        let mut writer = SegmentWriter::new(&options)?;
+    let (options, seal) = (shop.options.clone(), shop.store.seal_file(&object)?);
+    let segment = run_on(shop.pool, move || {
+        let mut writer = SegmentWriter::new(&options, seal)?;
         for group in groups {
             writer.append(group?)?;
         }
         writer.finish()
-    })
-    .await
+    });
+    Ok((object, segment.await?))
 }
 
 /// Runs CPU-heavy work.
@@ -163,11 +167,7 @@ pub(crate) async fn run_on<T: Send + 'static>(
     }
 }
 
-pub(crate) async fn upload<C: Clock>(
-    shop: &Workshop<C>,
-    object: layout::ObjectKey,
-    encoded: EncodedSegment,
-) -> Segment {
+pub(crate) async fn upload<C: Clock>(shop: &Workshop<C>, object: ObjectKey, encoded: EncodedSegment) -> Segment {
     let EncodedSegment { parts, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs } = encoded;
     let key = object.below(&shop.store.prefix);
     let backoff = Backoff::new();
