@@ -16,6 +16,7 @@ use super::encode::{Codec, EncodeOptions, EncodedRowGroup, EncodedSegment, RunIn
 use super::footer::SegmentFooter;
 use crate::bucket::Bucket;
 use crate::checksum::Sha256;
+use crate::crypt::FileSeal;
 use crate::ids::{BackupId, LeaderEpoch, Lineage, Offset, PartitionId, PartitionKey, TimestampMs, TopicName};
 use crate::manifest::Run;
 use crate::offset_range::OffsetRange;
@@ -25,6 +26,7 @@ use crate::schema::column;
 mod copy;
 mod hostile;
 mod property;
+mod sealed;
 mod slice;
 
 const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip(6), Codec::Snappy, Codec::Lz4, Codec::Zstd(1)];
@@ -84,8 +86,12 @@ fn options(codec: Codec) -> EncodeOptions {
 }
 
 fn encode(codec: Codec, groups: Vec<Vec<RunInput>>) -> EncodedSegment {
+    encode_with(codec, groups, None)
+}
+
+fn encode_with(codec: Codec, groups: Vec<Vec<RunInput>>, seal: Option<FileSeal>) -> EncodedSegment {
     let options = options(codec);
-    let mut writer = SegmentWriter::new(&options, None).expect("writer");
+    let mut writer = SegmentWriter::new(&options, seal).expect("writer");
     for group in groups {
         writer.append(encode_row_group(&options, group).expect("encode")).expect("append");
     }

@@ -5,7 +5,7 @@ use super::super::decode::Pieces;
 use super::*;
 
 /// With everything that a footer says something of: nulls, headers, clamped timestamps, many pages.
-fn many(base: i64) -> Vec<Record> {
+pub(super) fn many(base: i64) -> Vec<Record> {
     let of = |at: i64| Record {
         key: (at % 7 != 0).then(|| Bytes::from(format!("key {at}"))),
         value: (at % 5 != 0).then(|| Bytes::from(format!("{{\"number\":{at},\"text\":\"{}\"}}", "x".repeat(90)))),
@@ -17,7 +17,7 @@ fn many(base: i64) -> Vec<Record> {
 }
 
 /// Row groups of a segment: a few records of one partition, many of two, two topics, a little.
-fn groups() -> Vec<Vec<RunInput>> {
+pub(super) fn groups() -> Vec<Vec<RunInput>> {
     let few = |name: &str, partition, base: i64| run(key(name, 0, partition), &[record(base), record(base + 2)], 1);
     vec![
         vec![few("orders", 0, 3)],
