@@ -64,7 +64,7 @@ pub fn decode(bytes: Bytes, opener: Option<&FileOpener>) -> Result<Vec<OffsetRow
 }
 
 /// The file in the clear, once its footer and what its pages announce is that of such a file.
-fn open(bytes: Bytes, opener: Option<&FileOpener>) -> Result<(ParquetMetaData, Pieces), Error> {
+pub(super) fn open(bytes: Bytes, opener: Option<&FileOpener>) -> Result<(ParquetMetaData, Pieces), Error> {
     let size = bytes.len() as u64;
     let (metadata, cipher) = metadata(&bytes, opener)?;
     let pages = listed(&metadata, if cipher.is_some() { PAGE_OVERHEAD } else { 0 })?;

@@ -20,6 +20,8 @@ use crate::sample::{at, key, range, topic};
 use crate::segment::decode::SegmentReader;
 use crate::segment::encode::EncodedSegment;
 
+mod sealed;
+
 const LOG: &str = "__consumer_offsets";
 
 fn whole(file: &EncodedSegment) -> Bytes {

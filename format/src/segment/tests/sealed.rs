@@ -15,9 +15,6 @@ use crate::layout::ObjectKey;
 use crate::sample;
 use crate::segment::modular::MODULE_OVERHEAD;
 
-/// A column of numbers that take one byte in every segment here.
-const PARTITION: usize = 2;
-
 /// The keys of a backup.
 pub(super) fn ring(backup: u128) -> Arc<KeyRing> {
     let keys = BTreeMap::from([(0, SecretKey::new([7; 32]))]);
@@ -216,7 +213,8 @@ fn a35_pages_and_indexes_that_changed_places_are_refused() {
     };
     // Within a column chunk, and between row groups.
     let within = alike(&bytes, &pages(1, column::OFFSET)).expect("pages of one size");
-    let between = alike(&bytes, &[pages(0, PARTITION), pages(3, PARTITION)].concat()).expect("pages of one size");
+    let between =
+        alike(&bytes, &[pages(0, column::PARTITION), pages(3, column::PARTITION)].concat()).expect("pages of one size");
     let indexes = footer.reader.metadata().row_groups().iter().flat_map(RowGroupMetaData::columns);
     let indexes: Vec<Range<usize>> = indexes
         .filter_map(|column| column.offset_index_range())
