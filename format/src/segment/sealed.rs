@@ -32,7 +32,7 @@ use crate::crypt::FileOpener;
 /// What stands before the footer, for whoever is to open it: Parquet's `FileCryptoMetaData`.
 #[derive(Debug)]
 pub(crate) struct CryptoMetadata<'a> {
-    key_metadata: &'a [u8],
+    pub(crate) key_metadata: &'a [u8],
     /// The part of the AAD that is unique to the file.
     pub(crate) unique: &'a [u8],
     /// Where that stands.

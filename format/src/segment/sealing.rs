@@ -61,7 +61,7 @@ impl Sealing {
         let closed: Vec<ColumnCloseResult> = chunks.iter().map(|chunk| chunk.close().clone()).collect();
         // The Parquet crate gives the bytes of its chunks to no one but a file.
         let room = usize::try_from(bytes).map_err(Error::damaged)?.saturating_add(TAIL_BYTES);
-        let mut file = new_file(Vec::with_capacity(room), &self.options, None)?;
+        let mut file = new_file(Vec::<u8>::with_capacity(room), &self.options, None)?;
         let mut group = file.next_row_group().map_err(Error::Encode)?;
         chunks.into_iter().try_for_each(|chunk| chunk.append_to(&mut group)).map_err(Error::Encode)?;
         let written = group.close().map_err(Error::Encode)?;

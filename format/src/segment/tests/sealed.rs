@@ -14,6 +14,7 @@ use crate::crypt::{FileOpener, KeyRing, SecretKey};
 use crate::layout::ObjectKey;
 use crate::sample;
 use crate::segment::modular::MODULE_OVERHEAD;
+use crate::segment::pages;
 
 /// The keys of a backup.
 pub(super) fn ring(backup: u128) -> Arc<KeyRing> {
@@ -154,6 +155,27 @@ fn a_sealed_segment_of_copied_row_groups_says_what_encoding_makes() {
         assert_eq!(row_groups(&copy), row_groups(&source), "{codec}");
         assert_eq!(opened(copy).expect("read"), opened(source).expect("read"), "{codec}");
     }
+}
+
+/// Of a page in the view the header takes as many bytes as it does sealed: nobody knows how many it would need before it is open.
+#[test]
+fn headers_of_the_view_are_read_and_sealed_again_to_the_same_bytes() {
+    // type 0, unpacked 1, packed 0, data page header { values: 1 }
+    let header = [0x15, 0, 0x15, 2, 0x15, 0, 0x2c, 0x15, 2, 0, 0];
+    for content in [0, 1, 31, 32, 63, 64, 8159, 8160, 8191, 8192, 1 << 20] {
+        let sealed = content + MODULE_OVERHEAD;
+        let stored =
+            pages::announcing(&pages::announcing(&header, content).expect("a header"), sealed).expect("a header");
+        let mut view = stored.clone();
+        pages::announce_within(&mut view, sealed, content).expect("room");
+        let page = [&view[..], &vec![7; content]].concat();
+        assert_eq!(pages::check_page(&page).expect("a page").values, 1, "{content}");
+        assert_eq!(pages::split(&page).expect("a page"), (&view[..], &page[view.len()..]));
+        assert_eq!(pages::announcing(&view, sealed).expect("a header"), stored, "{content}");
+        assert!(pages::announce_within(&mut stored.clone(), sealed + 1, content).is_err(), "another size");
+    }
+    assert!(pages::announcing(&[0x15, 0, 0], 5).is_err(), "no size in it");
+    assert!(pages::announce_within(&mut header.to_vec(), 0, 1 << 20).is_err(), "no room for it");
 }
 
 #[test]
