@@ -272,6 +272,21 @@ pub struct EncodedSegment {
     pub runs: Vec<Run>,
 }
 
+impl EncodedSegment {
+    /// Fails unless it is encrypted where its backup is, and not where it is not: the last look before it leaves.
+    ///
+    /// # Errors
+    /// [`Error::NotEncrypted`] or [`Error::Encrypted`]: a fault of the program.
+    pub fn check_encrypted(&self, is_wanted: bool) -> Result<(), Error> {
+        let is_encrypted = self.parts.first().is_some_and(|part| part.starts_with(footer::SEALED_MAGIC));
+        match (is_encrypted, is_wanted) {
+            (false, true) => Err(Error::NotEncrypted),
+            (true, false) => Err(Error::Encrypted),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Collects bytes in blocks, so that no large buffer is ever moved to a larger one, and digests them on the way.
 #[derive(Default)]
 struct Parts {

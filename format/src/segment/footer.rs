@@ -48,7 +48,7 @@ const MAX_RUNS_BYTES: u64 = 256 << 20;
 const MAGIC: &[u8; 4] = b"PAR1";
 
 /// The same of one whose footer is encrypted.
-const SEALED_MAGIC: &[u8; 4] = b"PARE";
+pub(crate) const SEALED_MAGIC: &[u8; 4] = b"PARE";
 
 /// The footer's length and the magic.
 const TAIL_BYTES: usize = 8;

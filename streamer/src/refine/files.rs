@@ -73,15 +73,13 @@ impl<'a, C: Clock> Files<'a, C> {
     /// Takes in one row group, whose live runs are `runs`, each with about how many bytes it has.
     pub(crate) async fn take_group(&mut self, runs: Vec<(Run, u64)>, pages: GroupPages) -> Result<(), Error> {
         let finished = self.on_thread(move |sorter| sorter.take_group(runs, pages)).await?;
-        self.upload(finished).await;
-        Ok(())
+        self.upload(finished).await
     }
 
     /// Takes in those rows of one row group, as [`Self::take_group`], that are kept.
     pub(crate) async fn take(&mut self, runs: Vec<(Run, u64)>, pages: GroupPages, keep: Keep) -> Result<(), Error> {
         let finished = self.on_thread(move |sorter| sorter.take(runs, pages.rows()?, keep)).await?;
-        self.upload(finished).await;
-        Ok(())
+        self.upload(finished).await
     }
 
     /// What is in the store, all files closed.
@@ -92,7 +90,7 @@ impl<'a, C: Clock> Files<'a, C> {
                 self.shop.metrics.refined_copied_bytes.inc_by(self.sorter.as_ref().map_or(0, Sorter::copied));
                 return Ok(self.segments);
             }
-            self.upload(finished).await;
+            self.upload(finished).await?;
         }
     }
 
@@ -113,9 +111,10 @@ impl<'a, C: Clock> Files<'a, C> {
         done
     }
 
-    async fn upload(&mut self, finished: Vec<Finished>) {
+    async fn upload(&mut self, finished: Vec<Finished>) -> Result<(), Error> {
         for Finished { object, encoded } in finished {
-            self.segments.push(upload(self.shop, object, encoded).await);
+            self.segments.push(upload(self.shop, object, encoded).await?);
         }
+        Ok(())
     }
 }

@@ -168,7 +168,7 @@ fn headers_of_the_view_are_read_and_sealed_again_to_the_same_bytes() {
             pages::announcing(&pages::announcing(&header, content).expect("a header"), sealed).expect("a header");
         let mut view = stored.clone();
         pages::announce_within(&mut view, sealed, content).expect("room");
-        let page = [&view[..], &vec![7; content]].concat();
+        let page = [&view[..], &vec![7_u8; content][..]].concat();
         assert_eq!(pages::check_page(&page).expect("a page").values, 1, "{content}");
         assert_eq!(pages::split(&page).expect("a page"), (&view[..], &page[view.len()..]));
         assert_eq!(pages::announcing(&view, sealed).expect("a header"), stored, "{content}");
