@@ -257,7 +257,7 @@ async fn bases<C: Clock>(
     let mut made = Vec::new();
     for aged in due {
         let topic = aged.topic().map(ToString::to_string);
-        let base = base::make(shop, &aged, window, (sequence, numbers.as_ref()), *limits).await?;
+        let base = base::make(shop, &aged, window, (sequence, numbers), *limits).await?;
         match &base {
             Some(Made { segments, dropped }) => {
                 tracing::info!(topic, dropped, segments = segments.len(), "kept of old records the newest of each key");

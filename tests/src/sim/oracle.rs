@@ -334,15 +334,16 @@ impl Oracle {
             if key.as_str() == layout::identity().as_str() || key.starts_with("probe/") {
                 continue;
             }
-            let place = ObjectKey::try_from(key.clone()).ok().and_then(|key| key.segment());
-            if place.is_none() {
+            let segment = ObjectKey::try_from(key.clone()).ok().filter(|key| key.segment().is_some());
+            let Some(segment) = segment else {
                 let derived = layout::checkpoint_sequence(key).or_else(|| layout::bucket_manifest_sequence(key));
                 let known = layout::manifest_sequence(key).or(derived).is_some() || layout::snapshot_id(key).is_some();
                 ensure!(known, "{key} is no object of a backup");
                 continue;
-            }
+            };
             let bytes = self.store.inner.get(&Path::from(key.as_str())).await?.bytes().await?;
-            let whole = SegmentReader::open(bytes).and_then(|reader| reader.rows().try_for_each(|row| row.map(drop)));
+            let whole = SegmentReader::open(bytes, self.store.opener(&segment).as_ref());
+            let whole = whole.and_then(|reader| reader.rows().try_for_each(|row| row.map(drop)));
             whole.with_context(|| format!("{key} is visible, and not whole"))?;
         }
         Ok(())
@@ -394,7 +395,7 @@ async fn read(store: &Store, segment: &Segment) -> Result<Vec<(PartitionKey, Rec
     let bytes = found.bytes().await?;
     ensure!(bytes.len() as u64 == segment.bytes, "{} has another size", segment.object);
     ensure!(Sha256::of(&bytes) == segment.sha256, "{} has another digest", segment.object);
-    let reader = SegmentReader::open(bytes)?;
+    let reader = SegmentReader::open(bytes, store.opener(&segment.object).as_ref())?;
     ensure!(reader.runs() == segment.runs, "{} has other runs than its manifest says", segment.object);
     let rows: Vec<_> = reader.rows().collect::<Result<_, _>>()?;
     ensure!(rows.len() as u64 == segment.rows, "{} has {} rows", segment.object, rows.len());

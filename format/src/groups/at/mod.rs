@@ -211,7 +211,8 @@ async fn rows(store: &Store, object: ObjectKey, size: u64, sha256: Sha256) -> Re
         }
         Err(error) => return Err(Error::Store(error)),
     };
-    file::decode(bytes).map_err(|error| Error::Damaged { object, source: error.into() })
+    let opener = store.opener(&object);
+    file::decode(bytes, opener.as_ref()).map_err(|error| Error::Damaged { object, source: error.into() })
 }
 
 #[cfg(test)]
