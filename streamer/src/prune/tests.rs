@@ -3,11 +3,25 @@
 use std::time::Duration;
 
 use object_store::ObjectStoreExt as _;
-use strimzi_backup_format::manifest::log::Draft;
-use strimzi_backup_format::sample::{at, commit, faulty, sealed};
+use strimzi_backup_format::manifest::log::{Draft, LogWriter};
+use strimzi_backup_format::sample::{at, claimed, commit, empty_state, faulty, nonce, sealed};
+use strimzi_backup_format::state::{Retirement, State};
 use tokio::time::Instant;
 
 use super::*;
+use crate::clock::SystemClock;
+
+fn job() -> Job {
+    let text = "name: orders-dr\ncluster: {bootstrapServers: 'a:1'}\nretention: {gracePeriod: 0s}\n\
+                storage: {type: filesystem, filesystem: {path: /b}}";
+    text.parse().expect("job")
+}
+
+/// The next manifest, cut at the time of the store.
+async fn commit_now(writer: &mut LogWriter) {
+    let prepared = writer.prepare(Draft::default(), nonce(99), SystemClock.now()).expect("legal draft");
+    writer.commit(&prepared).await.expect("committed");
+}
 
 async fn newest(store: &Store) -> Log {
     reader::open(store, Shard::ONLY).await.expect("readable").expect("a backup")
@@ -35,8 +49,8 @@ async fn where_it_is_not_known_any_more_what_the_log_named_then_nothing_goes() {
     let known = keep(&store, &log, &then).await.expect("no damage");
     assert!(matches!(&known, Known::Forgotten(object) if object == emptied.as_str()), "{known:?}");
     assert!(matches!(keep(&store, &log, &log).await, Ok(Known::All(_))), "the log of today is known");
-    let mut report = Report::new(&store, false, at(0), None);
-    report.forgotten(emptied.to_string(), &log.state);
+    let mut report = Report::new(&store, false, at(0), &log.state);
+    report.forgotten(emptied.to_string());
     let text = report.to_string();
     assert!(
         text.contains(&format!("nothing: {emptied} was pruned")) && text.contains("deleted     0 objects"),
@@ -70,4 +84,29 @@ async fn two_lists_of_segments_are_read_at_once_and_no_more() {
     let mut keep = Keep::new(&log);
     add(&store, &mut keep, &log).await.expect("readable");
     assert_eq!(began.elapsed().as_secs(), 4, "eight hours, two in each second");
+}
+
+#[tokio::test]
+async fn without_an_old_checkpoint_nothing_goes_and_the_report_says_that_and_not_that_the_log_is_young() {
+    let store = Store::memory();
+    commit_now(&mut claimed(&store).await).await;
+    let report = run(&store, &job(), false, &SystemClock).await.expect("readable");
+    assert!(report.as_of.is_none() && report.deleted.objects == 0, "{report}");
+    let text = report.to_string();
+    assert!(text.contains("nothing: the log has no checkpoint from before the grace period\n"), "{text}");
+    assert!(text.contains("nothing was retired yet"), "{text}");
+}
+
+#[test]
+fn what_is_kept_is_told_also_where_nothing_could_be_looked_at() {
+    let retired = Some(Retirement { before: at(60), observed_at: at(90) });
+    let report = Report::new(&Store::memory(), false, at(100), &State { retired, ..empty_state() });
+    let (text, since) = (report.to_string(), at(60).to_rfc3339());
+    assert!(text.contains(&format!("everything since {since}\n")) && !text.contains("retired yet"), "{text}");
+    let kept_since = |json: &str| {
+        let json: serde_json::Value = serde_json::from_str(json).expect("JSON");
+        json["keptSince"].clone()
+    };
+    assert_eq!(kept_since(&report.to_json()), serde_json::json!(at(60)));
+    assert_eq!(kept_since(&report.summary()), serde_json::json!(since));
 }
