@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use object_store::ObjectStoreExt as _;
+use strimzi_backup_format::ids::RestoreId;
 use strimzi_backup_format::manifest::log::{Draft, LogWriter};
 use strimzi_backup_format::sample::{at, claimed, commit, empty_state, faulty, nonce, sealed};
 use strimzi_backup_format::state::{Retirement, State};
@@ -109,4 +110,42 @@ fn what_is_kept_is_told_also_where_nothing_could_be_looked_at() {
     };
     assert_eq!(kept_since(&report.to_json()), serde_json::json!(at(60)));
     assert_eq!(kept_since(&report.summary()), serde_json::json!(since));
+}
+
+/// Two hours ahead of the store: what was written just now is old enough to go.
+struct Ahead;
+
+impl Clock for Ahead {
+    fn now(&self) -> TimestampMs {
+        SystemClock.now().plus_millis(2 * 3_600_000)
+    }
+
+    fn uuid(&self) -> uuid::Uuid {
+        SystemClock.uuid()
+    }
+
+    fn below(&self, bound: u64) -> u64 {
+        SystemClock.below(bound)
+    }
+}
+
+#[tokio::test]
+async fn a67_what_the_log_named_when_a_restore_began_stays_until_that_has_come_to_its_end() {
+    let store = Store::memory();
+    let mut writer = sealed(&store, 3).await;
+    let named_then = writer.state().head.expect("a head").sequence;
+    let emptied = writer.sealed_buckets().expect("sealed").buckets[0].object.clone();
+    writer.emptied(std::slice::from_ref(&emptied));
+    commit_now(&mut writer).await;
+    writer.checkpoint().await.expect("written");
+    let id = RestoreId::new("orders-dr-1").expect("legal");
+    store.inner.put(&layout::restore_plan(&id).below(&store.prefix), "a plan".into()).await.expect("put");
+    let report = run(&store, &job(), false, &Ahead).await.expect("readable");
+    assert_eq!(report.pinned_by.as_deref(), Some("orders-dr-1"), "{report}");
+    assert_eq!(report.as_of, Some(named_then), "{report}");
+    assert!(store.find(&emptied).await.expect("an answer").is_some(), "the restore may read it still: {report}");
+    store.inner.put(&layout::restore_report(&id).below(&store.prefix), "a report".into()).await.expect("put");
+    let report = run(&store, &job(), false, &Ahead).await.expect("readable");
+    assert!(report.pinned_by.is_none() && report.as_of > Some(named_then), "{report}");
+    assert!(store.find(&emptied).await.expect("an answer").is_none(), "nobody reads it any more: {report}");
 }
