@@ -1,11 +1,12 @@
 //! What goes wrong around a running operator.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use strimzi_backup_tests::kubernetes::{ControlPlane, Operator};
-use strimzi_backup_tests::{http, wait};
+use strimzi_backup_tests::{binary, http, process, wait};
 
 use crate::definitions::{restore, with};
 use crate::prepare;
@@ -14,6 +15,18 @@ use crate::strimzi::{CLUSTER, SOON, Strimzi};
 
 /// A watch that was cut off is tried again after longer and longer pauses.
 const OUTAGE: Duration = Duration::from_secs(120);
+
+#[test]
+fn an_api_server_that_is_nowhere_is_told_once() -> Result<()> {
+    const NOWHERE: &str = "/nowhere/kubeconfig";
+    let mut command = Command::new(binary::strimzi_backup_operator()?);
+    command.args(["run", "--operator-namespace", "backup", "--image", "example.org/strimzi-backup:test"]);
+    command.env("KUBECONFIG", NOWHERE).env_remove("KUBERNETES_SERVICE_HOST");
+    let (code, _, said) = process::outcome(&mut command)?;
+    ensure!(code == 1 && said.contains("find the Kubernetes API"), "{code}: {said}");
+    ensure!(said.matches(NOWHERE).count() == 1, "{said}");
+    Ok(())
+}
 
 /// The listener of a cluster that is complete, of a type.
 fn listener(kind: &str) -> Value {
