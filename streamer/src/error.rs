@@ -3,7 +3,7 @@
 pub use strimzi_backup_format::errors::chain;
 use strimzi_backup_format::identity::Mismatch;
 use strimzi_backup_format::ids::{Sequence, TimestampMs, TopicName};
-use strimzi_backup_format::job::JobFaults;
+use strimzi_backup_format::job::{Cluster, JobFaults};
 use strimzi_backup_format::manifest::{log, reader};
 use strimzi_backup_format::snapshot::catalog;
 use strimzi_backup_format::store::OpenError;
@@ -191,6 +191,17 @@ impl Error {
         if faults.len() == 1 { faults.remove(0) } else { Self::Several(faults) }
     }
 
+    /// Names the cluster where no more is said than that it does not answer.
+    #[must_use]
+    pub fn of_cluster(self, cluster: &Cluster) -> Self {
+        match self {
+            Self::Kafka(source @ crate::kafka::Error::Unreachable { .. }) => {
+                Self::NoBroker { servers: cluster.bootstrap_servers.clone(), source }
+            }
+            other => other,
+        }
+    }
+
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -248,6 +259,27 @@ mod tests {
         let error = Error::Log(log::Error::Violation(violation));
         assert_eq!(error.exit_code(), exit::FAILED);
         assert!(chain(&error).starts_with("a fault of this program"), "{}", chain(&error));
+    }
+
+    #[test]
+    fn a_cluster_that_does_not_answer_is_told_with_its_address_and_the_way_out() {
+        use crate::kafka::{Code, Error as KafkaError};
+        let cluster = Cluster {
+            bootstrap_servers: "nobody:9092".to_owned(),
+            tls: None,
+            authentication: None,
+            properties: std::collections::BTreeMap::new(),
+        };
+        let (doing, detail) = ("read the cluster id", String::new());
+        let error = Error::from(KafkaError::Unreachable { doing, code: Code::TIMED_OUT, detail }).of_cluster(&cluster);
+        assert_eq!(error.exit_code(), exit::FAILED);
+        let told = chain(&error);
+        assert!(
+            told.contains("nobody:9092 does not answer; check the address") && told.contains("TIMED_OUT"),
+            "{told}"
+        );
+        let refused = Error::from(KafkaError::Refused { doing, code: Code::TIMED_OUT }).of_cluster(&cluster);
+        assert!(matches!(refused, Error::Kafka(_)), "what is answered says itself what it is: {refused}");
     }
 
     #[test]

@@ -98,7 +98,8 @@ pub enum Outcome {
 /// Restores as the document says, or says only what that would be. Tells `resource` how far it is, where there is one.
 ///
 /// # Errors
-/// [`Error`], which knows its exit code. What was committed to the target stays, and the same document goes on there.
+/// [`Error`], which knows its exit code; [`Error::NoBroker`] where the target does not answer. What was committed to the target
+/// stays, and the same document goes on there.
 pub async fn run(
     job: RestoreJob,
     plan_only: bool,
@@ -111,11 +112,13 @@ pub async fn run(
         Some(http) => Some(metrics::serve(http, &tally).await?),
         None => None,
     };
-    let Some(resource) = resource else { return carry_out(job, plan_only, stop, tally).await };
+    let cluster = job.cluster.clone();
+    let named = |error: Error| error.of_cluster(&cluster);
+    let Some(resource) = resource else { return carry_out(job, plan_only, stop, tally).await.map_err(named) };
     let told = Arc::clone(&tally);
     let telling = crate::report::tell(resource.clone(), move || Restoring::of(&told));
     let telling = AbortOnDropHandle::new(tokio::spawn(telling));
-    let outcome = carry_out(job, plan_only, stop, Arc::clone(&tally)).await?;
+    let outcome = carry_out(job, plan_only, stop, Arc::clone(&tally)).await.map_err(named)?;
     drop(telling);
     if let Outcome::Done(report) = &outcome {
         crate::report::tell_last(resource, &Restoring::done(report)).await;
