@@ -219,7 +219,7 @@ impl Error {
             Self::Prune(error) if error.is_damage() => exit::DAMAGED,
             Self::Destroy(crate::destroy::DestroyError::Another { .. }) => exit::DAMAGED,
             Self::Restore(error) => error.exit_code(),
-            Self::RestoreDocument(crate::restore::DocumentError::Damaged { .. }) => exit::DAMAGED,
+            Self::RestoreDocument(crate::restore::DocumentError::Unreadable { .. }) => exit::DAMAGED,
             _ => exit::FAILED,
         }
     }

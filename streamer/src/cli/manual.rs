@@ -104,7 +104,8 @@ Exit codes:
   1  failed or stopped; what was committed stays, and the same document goes on there
   2  bad configuration or usage, or something stands in the way: all of it is listed, and this start wrote nothing
   3  fenced: the same restore was started elsewhere
-  4  the backup is damaged where it is needed; what was committed before stays";
+  4  the backup is damaged where it is needed, or was written by a newer release;
+     what was committed before stays";
 
 /// Of `restores`.
 pub(super) const RESTORES: &str = "\
