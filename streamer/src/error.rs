@@ -6,8 +6,8 @@ use strimzi_backup_format::ids::{Sequence, TimestampMs, TopicName};
 use strimzi_backup_format::job::{Cluster, JobFaults};
 use strimzi_backup_format::manifest::{log, reader};
 use strimzi_backup_format::snapshot::catalog;
-use strimzi_backup_format::store::OpenError;
 use strimzi_backup_format::store::probe::ProbeError;
+use strimzi_backup_format::store::{OpenError, Store};
 
 /// The exit codes, as `--help` and the README document them.
 pub mod exit {
@@ -43,7 +43,7 @@ pub enum Error {
     /// The store cannot be opened.
     #[error(transparent)]
     Open(OpenError),
-    /// The store does not let the start through.
+    /// The store does not give or take what a command needs.
     #[error("the store {store} cannot be used; check its name, its endpoint, and what its credentials allow")]
     NoStore {
         /// The store.
@@ -202,6 +202,20 @@ impl Error {
         }
     }
 
+    /// Names the store, and what to check, where no more is said than that it does not give or take an object.
+    #[must_use]
+    pub fn of_store(self, store: &Store) -> Self {
+        let is_of_store = match &self {
+            Self::Read(error) => error.is_retryable(),
+            Self::Log(error) => error.is_retryable(),
+            Self::Groups(error) => error.is_retryable(),
+            Self::Snapshot(error) => error.is_retryable(),
+            Self::NoListing(_) => true,
+            _ => false,
+        };
+        if is_of_store { Self::NoStore { store: store.description.clone(), source: Box::new(self) } } else { self }
+    }
+
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -280,6 +294,22 @@ mod tests {
         );
         let refused = Error::from(KafkaError::Refused { doing, code: Code::TIMED_OUT }).of_cluster(&cluster);
         assert!(matches!(refused, Error::Kafka(_)), "what is answered says itself what it is: {refused}");
+    }
+
+    #[test]
+    fn a_store_that_does_not_answer_is_told_with_its_name_and_the_way_out() {
+        let store = Store { description: "s3://backup/x".to_owned(), ..Store::memory() };
+        let object = "backup.json".to_owned();
+        let source = object_store::Error::Generic { store: "S3", source: "connection refused".into() };
+        let error = Error::from(reader::Error::Store { object: object.clone(), source }).of_store(&store);
+        assert_eq!(error.exit_code(), exit::FAILED);
+        let told = chain(&error);
+        for words in ["s3://backup/x cannot be used; check", "credentials", "read backup.json", "connection refused"] {
+            assert!(told.contains(words), "{words:?} is not in {told}");
+        }
+        let missing = reader::Error::Missing { object, witness: "a manifest".to_owned() };
+        let error = Error::from(missing).of_store(&store);
+        assert!(matches!(error, Error::Read(_)) && error.exit_code() == exit::DAMAGED, "{error}");
     }
 
     #[test]

@@ -133,7 +133,7 @@ async fn carry_out(
     tally: Arc<Tally>,
 ) -> Result<Outcome, Error> {
     let store = store::open(&job.storage)?;
-    let log = reader::open(&store, Shard::ONLY).await?;
+    let log = reader::open(&store, Shard::ONLY).await.map_err(|error| Error::from(error).of_store(&store))?;
     let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
     let id = job.restore.id.clone();
     let kafka = Kafka::connect(&job.cluster, &Tuning::default())?;

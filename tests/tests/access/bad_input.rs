@@ -137,6 +137,21 @@ fn readers_find_nothing_where_nothing_is_and_make_nothing() -> Result<()> {
 }
 
 #[test]
+fn a_store_that_refuses_is_named_with_the_way_out_by_every_command_that_reads_it() -> Result<()> {
+    let dir = RunDir::new("unreadable")?;
+    let server = S3Server::start()?;
+    let denying = Front::start(&server.address(), |_| Verdict::Refuse(403, "AccessDenied"))?;
+    let job = job(&dir)?.into_s3(&server, "x").set("/storage/s3/endpoint", json!(denying.endpoint()));
+    for command in ["inspect", "segments", "groups", "snapshot", "prune", "salvage", "verify"] {
+        let (code, out, err) = job.run(&[command])?;
+        ensure!(code == 1 && out.is_empty(), "{command} ended with {code}\n{out}{err}");
+        says(&err, &["error: the store s3://backup/x cannot be used; check", "credentials allow", "AccessDenied"])?;
+        shows_none_of(&err, &["test-secret-key"])?;
+    }
+    Ok(())
+}
+
+#[test]
 fn all_that_a_job_names_and_that_is_not_there_is_told_at_once() -> Result<()> {
     let dir = RunDir::new("at-once")?;
     let server = S3Server::start()?;
