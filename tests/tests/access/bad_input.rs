@@ -1,6 +1,6 @@
 //! Bad input: the exit code, a message that names the thing and the way out, and a store that nobody touched.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -81,6 +81,31 @@ fn a_missing_or_broken_document_and_wrong_usage_end_with_2() -> Result<()> {
         ensure!(output.status.code() == Some(2), "{arguments:?}: {:?}\n{text}", output.status);
         says(&text, &["error: ", word])?;
     }
+    Ok(())
+}
+
+/// Runs a command whose standard error nobody reads, and gives its exit code.
+fn unheard(command: &mut Command) -> Result<Option<i32>> {
+    let (reader, writer) = std::io::pipe()?;
+    drop(reader);
+    Ok(command.stdout(Stdio::null()).stderr(writer).status()?.code())
+}
+
+#[test]
+fn where_nobody_reads_standard_error_the_exit_codes_are_the_same() -> Result<()> {
+    let scenario = Scenario::shared("unheard")?;
+    scenario.client.create_topic("unheard", 1, &[])?;
+    scenario.client.produce("unheard", &numbered(0..10))?;
+    let code = unheard(&mut scenario.job.command(&["stream", "--until-caught-up"])?)?;
+    ensure!(code == Some(0), "what cannot be logged stops nothing: {code:?}");
+    scenario.job.verify()?;
+    let missing = scenario.dir().join("missing.yaml");
+    let code = unheard(Command::new(binary::strimzi_backup()?).args(["stream", "--config"]).arg(&missing))?;
+    ensure!(code == Some(2), "{code:?}");
+    let mut operator = Command::new(binary::strimzi_backup_operator()?);
+    operator.args(["run", "--operator-namespace", "backup", "--image", "backup"]);
+    let code = unheard(operator.env("KUBECONFIG", &missing).env_remove("KUBERNETES_SERVICE_HOST"))?;
+    ensure!(code == Some(1), "{code:?}");
     Ok(())
 }
 
