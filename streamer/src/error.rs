@@ -9,6 +9,8 @@ use strimzi_backup_format::snapshot::catalog;
 use strimzi_backup_format::store::probe::ProbeError;
 use strimzi_backup_format::store::{OpenError, Store};
 
+use crate::restore::DocumentError;
+
 /// The exit codes, as `--help` and the README document them.
 pub mod exit {
     /// Done.
@@ -170,7 +172,7 @@ pub enum Error {
     Restore(#[from] crate::restore::RestoreError),
     /// What a restore keeps in the store cannot be kept or read.
     #[error(transparent)]
-    RestoreDocument(#[from] crate::restore::DocumentError),
+    RestoreDocument(#[from] DocumentError),
     /// The store does not list what lies in it.
     #[error(transparent)]
     NoListing(strimzi_backup_format::store::StoreError),
@@ -210,7 +212,7 @@ impl Error {
             Self::Log(error) => error.is_retryable(),
             Self::Groups(error) => error.is_retryable(),
             Self::Snapshot(error) => error.is_retryable(),
-            Self::NoListing(_) => true,
+            Self::NoListing(_) | Self::RestoreDocument(DocumentError::Store { .. }) => true,
             _ => false,
         };
         if is_of_store { Self::NoStore { store: store.description.clone(), source: Box::new(self) } } else { self }
@@ -233,7 +235,7 @@ impl Error {
             Self::Prune(error) if error.is_damage() => exit::DAMAGED,
             Self::Destroy(crate::destroy::DestroyError::Another { .. }) => exit::DAMAGED,
             Self::Restore(error) => error.exit_code(),
-            Self::RestoreDocument(crate::restore::DocumentError::Unreadable { .. }) => exit::DAMAGED,
+            Self::RestoreDocument(DocumentError::Unreadable { .. }) => exit::DAMAGED,
             _ => exit::FAILED,
         }
     }

@@ -116,8 +116,8 @@ Examples:
     strimzi-backup restores --config job.yaml --output json
 
 Exit codes:
-  0  done
-  1  the store did not answer
+  0  done, also where no restore was begun
+  1  the store did not answer, or there is no backup yet
   2  bad configuration or usage: all faults are listed
   4  what a restore kept is damaged";
 

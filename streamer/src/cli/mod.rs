@@ -368,7 +368,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
         }
         Command::Restores { job, output } => {
             let store = store::open(&job.read()?.storage)?;
-            let restores = restore::list::restores(&store).await?;
+            let restores = restore::list::restores(&store).await.map_err(|error| error.of_store(&store))?;
             match output {
                 Output::Text => print(&restores.to_string()),
                 Output::Json => print(&restores.to_json()),

@@ -4,7 +4,7 @@ use strimzi_backup_format::document::{self, Document};
 use strimzi_backup_format::ids::RestoreId;
 use strimzi_backup_format::layout::{self, ObjectKey};
 use strimzi_backup_format::store::Store;
-use strimzi_backup_format::store::create_once::{Outcome, create_once};
+use strimzi_backup_format::store::create_once::{CreateError, Outcome, create_once};
 
 use super::plan::Plan;
 use super::report::Report;
@@ -16,13 +16,21 @@ const ATTEMPTS: u64 = 10;
 /// A document of a restore cannot be kept or read.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
-    /// The store fails.
-    #[error("{object}: the store does not answer; started again, the restore goes on")]
+    /// The store does not give the object.
+    #[error("read {object}")]
     Store {
         /// The object.
         object: String,
         /// What it said.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: object_store::Error,
+    },
+    /// The store does not take the object.
+    #[error("{object}: the store does not take it; started again, the restore goes on")]
+    NotKept {
+        /// The object.
+        object: String,
+        /// What it said.
+        source: CreateError,
     },
     /// What is there is not what was written, or a newer release wrote it.
     #[error("{object} {}; {}", .source.verdict(), way_out(.source))]
@@ -59,7 +67,7 @@ pub async fn report(store: &Store, id: &RestoreId) -> Result<Option<Report>, Doc
 
 async fn read<T: Document>(store: &Store, key: &ObjectKey) -> Result<Option<T>, DocumentError> {
     let object = || key.to_string();
-    let failed = |source: object_store::Error| DocumentError::Store { object: object(), source: Box::new(source) };
+    let failed = |source| DocumentError::Store { object: object(), source };
     let Some(found) = store.find(key).await.map_err(failed)? else { return Ok(None) };
     let unreadable = |source| DocumentError::Unreadable { object: object(), source };
     document::check_size(found.meta.size).map_err(unreadable)?;
@@ -93,7 +101,7 @@ pub async fn keep<T: Document + Clone>(
                 );
                 tokio::time::sleep(backoff.next(clock)).await;
             }
-            Err(source) => return Err(DocumentError::Store { object: object(), source: Box::new(source) }),
+            Err(source) => return Err(DocumentError::NotKept { object: object(), source }),
         }
     }
 }

@@ -7,9 +7,11 @@ use futures::TryStreamExt as _;
 use serde::Serialize;
 use strimzi_backup_format::ids::{ClusterId, RestoreId, TimestampMs};
 use strimzi_backup_format::layout;
-use strimzi_backup_format::store::Store;
+use strimzi_backup_format::manifest::reader;
+use strimzi_backup_format::store::{Store, StoreError};
 
-use super::documents::{self, DocumentError};
+use super::documents;
+use crate::error::Error;
 
 /// A restore that was begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -48,11 +50,12 @@ pub struct Restores(pub Vec<Listed>);
 /// Lists the restores of the backup in `store`.
 ///
 /// # Errors
-/// [`DocumentError`].
-pub async fn restores(store: &Store) -> Result<Restores, DocumentError> {
-    let folder = layout::restores();
-    let failed = |source| DocumentError::Store { object: folder.to_string(), source: Box::new(source) };
-    let found: Vec<_> = store.inner.list(Some(&folder.below(&store.prefix))).try_collect().await.map_err(failed)?;
+/// [`Error::NoBackup`] where there is neither a restore nor a backup, [`Error::NoListing`], [`Error::RestoreDocument`],
+/// [`Error::Read`].
+pub async fn restores(store: &Store) -> Result<Restores, Error> {
+    let folder = layout::restores().below(&store.prefix);
+    let failed = |error| Error::NoListing(StoreError::new("list", &folder, error));
+    let found: Vec<_> = store.inner.list(Some(&folder)).try_collect().await.map_err(failed)?;
     let mut listed = Vec::new();
     for meta in found {
         let mut parts = meta.location.as_ref().rsplit('/');
@@ -74,8 +77,18 @@ pub async fn restores(store: &Store) -> Result<Restores, DocumentError> {
             }),
         });
     }
+    if listed.is_empty() && !is_backup(store).await? {
+        return Err(Error::NoBackup(store.description.clone()));
+    }
     listed.sort_by(|a, b| a.planned_at.cmp(&b.planned_at).then_with(|| a.restore.cmp(&b.restore)));
     Ok(Restores(listed))
+}
+
+/// Whether a backup lies there, damaged or not: its log is not read.
+async fn is_backup(store: &Store) -> Result<bool, Error> {
+    let key = layout::identity();
+    let failed = |source| reader::Error::Store { object: key.to_string(), source };
+    Ok(store.find(&key).await.map_err(failed)?.is_some())
 }
 
 impl Restores {
@@ -102,5 +115,36 @@ impl fmt::Display for Restores {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt as _;
+    use strimzi_backup_format::sample::{claimed, faulty};
+    use strimzi_backup_format::store::faulty::{Decision, Fault, Op};
+
+    use super::*;
+    use crate::error::{chain, exit};
+
+    #[tokio::test]
+    async fn an_empty_prefix_is_told_as_that_and_a_store_that_is_away_as_that() {
+        let (store, control) = faulty();
+        let error = restores(&store).await.expect_err("nothing is there");
+        assert!(matches!(error, Error::NoBackup(_)) && error.exit_code() == exit::FAILED, "{error}");
+        drop(claimed(&store).await);
+        assert_eq!(restores(&store).await.expect("a backup").to_string(), "no restore was begun\n");
+        let plan = layout::restore_plan(&RestoreId::new("orders-dr-1").expect("legal"));
+        store.inner.put(&plan.below(&store.prefix), "a plan".into()).await.expect("put");
+        for failing in [Op::List, Op::Get] {
+            control.set_plan(move |call| match call.op == failing {
+                true => Decision::FailBefore(Fault::Unavailable),
+                false => Decision::Pass,
+            });
+            let error = restores(&store).await.expect_err("away").of_store(&store);
+            let told = chain(&error);
+            assert!(matches!(error, Error::NoStore { .. }) && error.exit_code() == exit::FAILED, "{told}");
+            assert!(told.contains("check its name") && !told.contains("the restore goes on"), "{told}");
+        }
     }
 }

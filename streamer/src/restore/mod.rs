@@ -141,7 +141,8 @@ async fn carry_out(
         let (plan, conflicts) = make_plan(&store, &log, &kafka, &job.restore).await?;
         return Ok(Outcome::Planned(Box::new(plan), conflicts));
     }
-    let plan = match documents::plan(&store, &id).await? {
+    let unread = |error: DocumentError| Error::from(error).of_store(&store);
+    let plan = match documents::plan(&store, &id).await.map_err(unread)? {
         Some(plan) => plan,
         None => {
             let (plan, mut conflicts) = make_plan(&store, &log, &kafka, &job.restore).await?;
@@ -152,7 +153,7 @@ async fn carry_out(
             documents::keep(&store, &layout::restore_plan(&id), &plan, &SystemClock).await?
         }
     };
-    if let Some(report) = documents::report(&store, &id).await? {
+    if let Some(report) = documents::report(&store, &id).await.map_err(unread)? {
         check_asked(&plan, &log, &job.restore)?;
         tracing::info!(restore = %id, "the restore came to its end before; nothing is written");
         return Ok(Outcome::Done(Box::new(report)));

@@ -153,11 +153,19 @@ fn a_key_file_or_directory_that_is_missing_is_named() -> Result<()> {
 fn readers_find_nothing_where_nothing_is_and_make_nothing() -> Result<()> {
     let dir = RunDir::new("nothing")?;
     let job = job(&dir)?;
-    for command in ["inspect", "segments", "verify"] {
+    let finds_nothing = |command: &str| -> Result<()> {
         let (code, out, err) = job.run(&[command])?;
         ensure!(code == 1 && out.is_empty() && err.contains("there is no backup"), "{command}: {code}\n{out}{err}");
+        Ok(())
+    };
+    let commands = ["inspect", "segments", "restores", "verify"];
+    for command in commands {
+        finds_nothing(command)?;
         ensure!(!job.backup_dir().exists(), "{command} made the directory");
     }
+    std::fs::create_dir(job.backup_dir())?;
+    commands.into_iter().try_for_each(finds_nothing)?;
+    ensure!(tree(&job.backup_dir())?.is_empty(), "nothing is written");
     Ok(())
 }
 
@@ -167,7 +175,7 @@ fn a_store_that_refuses_is_named_with_the_way_out_by_every_command_that_reads_it
     let server = S3Server::start()?;
     let denying = Front::start(&server.address(), |_| Verdict::Refuse(403, "AccessDenied"))?;
     let job = job(&dir)?.into_s3(&server, "x").set("/storage/s3/endpoint", json!(denying.endpoint()));
-    for command in ["inspect", "segments", "groups", "snapshot", "prune", "salvage", "verify"] {
+    for command in ["inspect", "segments", "groups", "snapshot", "restores", "prune", "salvage", "verify"] {
         let (code, out, err) = job.run(&[command])?;
         ensure!(code == 1 && out.is_empty(), "{command} ended with {code}\n{out}{err}");
         says(&err, &["error: the store s3://backup/x cannot be used; check", "credentials allow", "AccessDenied"])?;
