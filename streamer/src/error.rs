@@ -173,6 +173,11 @@ pub enum Error {
     /// What a restore keeps in the store cannot be kept or read.
     #[error(transparent)]
     RestoreDocument(#[from] DocumentError),
+    /// `restores` lists some that it cannot read.
+    #[error(
+        "what {0} restore(s) kept cannot be read: damaged, or of a newer release; the list says of each what to do"
+    )]
+    UnreadableRestores(usize),
     /// The store does not list what lies in it.
     #[error(transparent)]
     NoListing(strimzi_backup_format::store::StoreError),
@@ -227,7 +232,7 @@ impl Error {
             Self::Probe(ProbeError::IgnoresCreate { .. } | ProbeError::Unsupported { .. }) => exit::USAGE,
             Self::Log(log::Error::Fenced { .. }) => exit::FENCED,
             Self::Log(log::Error::Corrupt { .. }) | Self::Foreign(_) => exit::DAMAGED,
-            Self::Vanished { .. } | Self::Findings(_) => exit::DAMAGED,
+            Self::Vanished { .. } | Self::Findings(_) | Self::UnreadableRestores(_) => exit::DAMAGED,
             Self::Snapshot(catalog::Error::Unknown { .. } | catalog::Error::Exists { .. }) => exit::USAGE,
             Self::Snapshot(error) if error.is_damage() => exit::DAMAGED,
             Self::Read(error) if !error.is_retryable() => exit::DAMAGED,

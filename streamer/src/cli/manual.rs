@@ -119,7 +119,8 @@ Exit codes:
   0  done, also where no restore was begun
   1  the store did not answer, or there is no backup yet
   2  bad configuration or usage: all faults are listed
-  4  what a restore kept is damaged";
+  4  what a restore kept is damaged, or was written by a newer release:
+     its row says so, the others are listed";
 
 /// Of `prune`.
 pub(super) const PRUNE: &str = "\

@@ -370,9 +370,10 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             let store = store::open(&job.read()?.storage)?;
             let restores = restore::list::restores(&store).await.map_err(|error| error.of_store(&store))?;
             match output {
-                Output::Text => print(&restores.to_string()),
-                Output::Json => print(&restores.to_json()),
+                Output::Text => print(&restores.to_string())?,
+                Output::Json => print(&restores.to_json())?,
             }
+            restores.outcome()
         }
         Command::Prune { job, dry_run, output, summary_file } => {
             let job = job.read()?;
