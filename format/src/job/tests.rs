@@ -134,6 +134,24 @@ fn sizes_and_durations_carry_their_units() {
 }
 
 #[test]
+fn durations_are_told_as_documents_write_them_with_examples_that_the_field_takes() {
+    let told = |field: &str| {
+        let (block, value) = field.split_once('.').expect("a block and its field");
+        format!("{MINIMAL}{block}: {{{value}}}").parse::<Job>().expect_err("a fault").faults()[0].to_string()
+    };
+    assert_eq!(told("retention.maxAge: 0s"), "retention.maxAge: is 0s; it must be from 1h to 36500d");
+    assert_eq!(told("retention.gracePeriod: 13w"), "retention.gracePeriod: is 91d; it must be from 0s to 90d");
+    let told_in = |value: &str| told(&format!("backup.commitInterval: {value}"));
+    assert!(told_in("90m").contains("is 90m; it must be from 200ms to 10m"), "{}", told_in("90m"));
+    assert!(told_in("11m 100ms").contains("is 11m 100ms; it"), "{}", told_in("11m 100ms"));
+    let examples = "\"long\" is no duration; write a number and its unit, such as 2h or 30d";
+    assert_eq!(told("retention.maxAge: long"), format!("retention.maxAge: {examples}"));
+    for example in ["2h", "30d"] {
+        job(&format!("{MINIMAL}retention: {{maxAge: {example}}}"));
+    }
+}
+
+#[test]
 fn a53_patterns_match_whole_names_only() {
     assert!(selects(&["orders"], &[], "orders"));
     for look_alike in ["orders2", "my-orders", "orders.", "Orders", "orders_"] {
