@@ -93,6 +93,32 @@ fn unknown_fields_are_refused_by_name_and_place() {
 }
 
 #[test]
+fn what_should_be_a_block_is_told_without_words_of_the_program() {
+    let blocks = [
+        "all",
+        "cluster: all",
+        "cluster: {tls: all}",
+        "cluster: {authentication: all}",
+        "topics: all",
+        "consumerGroups: all",
+        "storage: all",
+        "storage: {filesystem: all}",
+        "storage: {s3: all}",
+        "storage: {azure: all}",
+        "storage: {gcs: all}",
+        "storage: {anchor: all}",
+        "backup: all",
+        "retention: all",
+        "http: all",
+    ];
+    for text in blocks {
+        let message = text.parse::<Job>().expect_err("no block").to_string();
+        let wanted = "invalid type: string \"all\", expected a block of fields, `field: value` each";
+        assert!(message.contains(wanted) && !message.contains("Raw"), "{text}: {message}");
+    }
+}
+
+#[test]
 fn an_empty_tls_block_switches_tls_on() {
     for block in ["tls:", "tls: {}", "tls: null"] {
         let text = format!(
