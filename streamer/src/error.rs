@@ -31,9 +31,11 @@ pub enum Error {
     /// The job document has faults.
     #[error(transparent)]
     Job(#[from] JobFaults),
-    /// The job document cannot be read.
-    #[error("read the job document {path}")]
-    ReadJob {
+    /// A document cannot be read.
+    #[error("read the {document} {path}")]
+    ReadDocument {
+        /// Which one.
+        document: &'static str,
         /// Its path.
         path: String,
         /// Why.
@@ -226,7 +228,7 @@ impl Error {
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Job(_) | Self::ReadJob { .. } | Self::Usage(_) | Self::Open(_) => exit::USAGE,
+            Self::Job(_) | Self::ReadDocument { .. } | Self::Usage(_) | Self::Open(_) => exit::USAGE,
             Self::Kafka(crate::kafka::Error::Configuration(_)) | Self::Several(_) => exit::USAGE,
             // Another store is needed: trying again would end the same.
             Self::Probe(ProbeError::IgnoresCreate { .. } | ProbeError::Unsupported { .. }) => exit::USAGE,

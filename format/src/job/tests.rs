@@ -119,6 +119,22 @@ fn what_should_be_a_block_is_told_without_words_of_the_program() {
 }
 
 #[test]
+fn what_properties_may_be_set_is_said_once() {
+    let text = MINIMAL.replace("9092\"", "9092\", properties: {group.id: mine, isolation.level: x, sasl.password: y}");
+    let faults = text.parse::<Job>().expect_err("none of them is allowed");
+    let told: Vec<String> = faults.faults().iter().map(ToString::to_string).collect();
+    assert!(
+        told[0].starts_with("cluster.properties.group.id: may not be set here; allowed are api.version"),
+        "{told:?}"
+    );
+    for (fault, name) in told[1..].iter().zip(["isolation.level", "sasl.password"]) {
+        let wanted = "may not be set here; what may is said at cluster.properties.group.id";
+        assert_eq!(*fault, format!("cluster.properties.{name}: {wanted}"));
+    }
+    assert_eq!(told.len(), 3);
+}
+
+#[test]
 fn an_empty_tls_block_switches_tls_on() {
     for block in ["tls:", "tls: {}", "tls: null"] {
         let text = format!(

@@ -298,7 +298,7 @@ pub enum SegmentsOutput {
 
 impl JobFile {
     fn read(&self) -> Result<Job, Error> {
-        Ok(read_text(&self.config)?.parse()?)
+        Ok(read_text("job document", &self.config)?.parse()?)
     }
 }
 
@@ -428,7 +428,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
 }
 
 async fn restore_as(config: &Path, plan_only: bool, report_to: Option<Resource>, output: Output) -> Result<(), Error> {
-    let job = RestoreJob::parse(&read_text(config)?, SystemClock.now())?;
+    let job = RestoreJob::parse(&read_text("restore document", config)?, SystemClock.now())?;
     let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
     listen_for_signals(stop.clone(), abandon.clone())?;
     let outcome = tokio::select! {

@@ -68,8 +68,10 @@ fn a_missing_or_broken_document_and_wrong_usage_end_with_2() -> Result<()> {
     let broken = dir.path().join("broken.yaml");
     std::fs::write(&broken, "cluster: {bootstrapServers: [")?;
     let (broken, missing) = (broken.display().to_string(), dir.path().join("missing.yaml").display().to_string());
-    let cases: [(&[&str], &str); 5] = [
-        (&["stream", "--config", &missing], "missing.yaml"),
+    let cases: [(&[&str], &str); 7] = [
+        (&["stream", "--config", &missing], "read the job document"),
+        (&["restore", "--config", &missing], "read the restore document"),
+        (&["restore", "--config", &missing], "missing.yaml"),
         (&["stream", "--config", &broken], "line 1"),
         (&["stream"], "--config"),
         (&["strem"], "strem"),
