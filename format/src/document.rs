@@ -94,6 +94,17 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// What is said of the object that it was found in.
+    pub const fn verdict(&self) -> &'static str {
+        match self {
+            Self::NewerFormat { .. } => "was written by a newer release",
+            Self::Damaged(_) => "is damaged",
+            Self::TooLarge { .. } => "is too large to be written",
+        }
+    }
+}
+
 /// A stored document: it says its version and its kind in its first fields.
 pub trait Document: Serialize + DeserializeOwned {
     /// What stands in `kind`.

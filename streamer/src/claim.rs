@@ -65,7 +65,7 @@ impl<C: Clock> Claimant<'_, C> {
                     backoff = Backoff::new();
                     tokio::time::sleep(STANDBY_LOOK).await;
                 }
-                Err(error) => self.wait_out(error, &backoff).await.map_err(|error| self.explained(error))?,
+                Err(error) => self.wait_out(error, &backoff).await.map_err(|error| error.of_store(&self.store))?,
             }
         }
     }
@@ -78,16 +78,6 @@ impl<C: Clock> Claimant<'_, C> {
         self.metrics.store_failed("claim", &self.store.description, &error, self.clock.now());
         tokio::time::sleep(backoff.next(self.clock.as_ref())).await;
         Ok(())
-    }
-
-    /// Names the store in an error that names an object only.
-    fn explained(&self, error: Error) -> Error {
-        match error {
-            Error::Read(reader::Error::Store { .. }) | Error::Log(log::Error::NotYet { .. }) => {
-                Error::NoStore { store: self.store.description.clone(), source: Box::new(error) }
-            }
-            other => other,
-        }
     }
 
     /// One attempt; `None` where another writer is to be left alone for now.

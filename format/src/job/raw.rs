@@ -14,7 +14,8 @@ macro_rules! raw {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        // What serde says where something else stands; by itself it would name the type.
+        #[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a block of fields, `field: value` each")]
         pub struct $name {
             $(
                 $(#[$field_doc])*

@@ -91,7 +91,10 @@ pub enum Error {
         needed: u64,
     },
     /// A newer release wrote it: upgrade, do not guess.
-    #[error("segment schema {found} is newer than the {} this release reads", crate::schema::SCHEMA_VERSION)]
+    #[error(
+        "segment schema {found} is newer than the {} this release reads; use a newer release",
+        crate::schema::SCHEMA_VERSION
+    )]
     NewerSchema {
         /// The version in the footer.
         found: u32,

@@ -298,7 +298,7 @@ pub enum SegmentsOutput {
 
 impl JobFile {
     fn read(&self) -> Result<Job, Error> {
-        Ok(read_text(&self.config)?.parse()?)
+        Ok(read_text("job document", &self.config)?.parse()?)
     }
 }
 
@@ -319,7 +319,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             let job = job.read()?;
             let store = store::open(&job.storage)?;
             let prices = Prices { put: price_put, get: price_get, storage: price_storage };
-            let found = inspect::run(&store, prices, job.backup.metadata_interval, SystemClock.now()).await?;
+            let found = inspect::run(&store, prices, job.backup.metadata_interval, SystemClock.now()).await;
+            let found = found.map_err(|error| error.of_store(&store))?;
             match output {
                 Output::Text => print(&found.to_string()),
                 Output::Json => print(&found.to_json()),
@@ -334,11 +335,13 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
                 SegmentsOutput::Duckdb => segments::Format::DuckDb,
             };
             let slice = Slice { topics: topic, from, to };
-            print(&segments::run(&store, &storage.location, &slice, format).await?)
+            let found = segments::run(&store, &storage.location, &slice, format).await;
+            print(&found.map_err(|error| error.of_store(&store))?)
         }
         Command::Groups { job, group, at, output } => {
             let store = store::open(&job.read()?.storage)?;
-            let found = groups::run(&store, &group.into_iter().collect(), at).await?;
+            let found =
+                groups::run(&store, &group.into_iter().collect(), at).await.map_err(|error| error.of_store(&store))?;
             match output {
                 Output::Text => print(&found.to_string()),
                 Output::Json => print(&found.to_json()),
@@ -349,7 +352,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             let store = store::open(&job.storage)?;
             let (by, keep) = (request.map(Nonce::new), keep_forever.then_some(Keep::Forever));
             let request = snapshot::Request { id, by, keep, timeout };
-            let taken = snapshot::run(&store, &job, request, &SystemClock).await?;
+            let taken =
+                snapshot::run(&store, &job, request, &SystemClock).await.map_err(|error| error.of_store(&store))?;
             match output {
                 Output::Text => print(&taken.to_string())?,
                 Output::Json => print(&taken.to_json())?,
@@ -364,16 +368,18 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
         }
         Command::Restores { job, output } => {
             let store = store::open(&job.read()?.storage)?;
-            let restores = restore::list::restores(&store).await?;
+            let restores = restore::list::restores(&store).await.map_err(|error| error.of_store(&store))?;
             match output {
-                Output::Text => print(&restores.to_string()),
-                Output::Json => print(&restores.to_json()),
+                Output::Text => print(&restores.to_string())?,
+                Output::Json => print(&restores.to_json())?,
             }
+            restores.outcome()
         }
         Command::Prune { job, dry_run, output, summary_file } => {
             let job = job.read()?;
             let store = store::open(&job.storage)?;
-            let report = prune::run(&store, &job, dry_run, &SystemClock).await?;
+            let report =
+                prune::run(&store, &job, dry_run, &SystemClock).await.map_err(|error| error.of_store(&store))?;
             match output {
                 Output::Text => print(&report.to_string())?,
                 Output::Json => print(&report.to_json())?,
@@ -386,7 +392,9 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Destroy { job, backup, stopped, output } => {
             let job = job.read()?;
             let store = store::open(&job.storage)?;
-            let report = destroy::run(&store, &job, backup, stopped, &SystemClock).await?;
+            let report = destroy::run(&store, &job, backup, stopped, &SystemClock)
+                .await
+                .map_err(|error| error.of_store(&store))?;
             match output {
                 Output::Text => print(&report.to_string())?,
                 Output::Json => print(&report.to_json())?,
@@ -395,7 +403,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
         }
         Command::Salvage { job, output } => {
             let store = store::open(&job.read()?.storage)?;
-            let found = salvage::run(&store).await?;
+            let found = salvage::run(&store).await.map_err(|error| error.of_store(&store))?;
             match output {
                 Output::Text => print(&found.to_string()),
                 Output::Json => print(&found.to_json()),
@@ -404,7 +412,9 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Verify { job, level, output, parallelism, summary_file } => {
             let store = store::open(&job.read()?.storage)?;
             let options = verify::Options { parallelism, ..verify::Options::default() };
-            let report = verify::run(&store, level, &options, &Progress::on_terminal()).await?;
+            let report = verify::run(&store, level, &options, &Progress::on_terminal())
+                .await
+                .map_err(|error| error.of_store(&store))?;
             match output {
                 Output::Text => print(&report.to_string())?,
                 Output::Json => print(&report.to_json())?,
@@ -418,7 +428,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
 }
 
 async fn restore_as(config: &Path, plan_only: bool, report_to: Option<Resource>, output: Output) -> Result<(), Error> {
-    let job = RestoreJob::parse(&read_text(config)?, SystemClock.now())?;
+    let job = RestoreJob::parse(&read_text("restore document", config)?, SystemClock.now())?;
     let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
     listen_for_signals(stop.clone(), abandon.clone())?;
     let outcome = tokio::select! {

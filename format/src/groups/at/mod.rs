@@ -86,10 +86,10 @@ pub enum Error {
     /// The store did not give the file; trying again may help.
     #[error(transparent)]
     Store(StoreError),
-    /// It is gone, or not what was written.
+    /// It is gone, not what was written, or of a newer release.
     #[error(
-        "{object}, which holds offsets of consumer groups, is missing or damaged: bring it back, or go on without consumer groups; \
-         `strimzi-backup verify --level 2` names all that is"
+        "{object}, which holds offsets of consumer groups, cannot be read: bring it back where it is missing or damaged, or go on \
+         without consumer groups; `strimzi-backup verify --level 2` names all that cannot be read"
     )]
     Damaged {
         /// The file.

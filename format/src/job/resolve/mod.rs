@@ -34,6 +34,14 @@ const REFINE_BYTES_RANGE: RangeInclusive<u64> = (64 << 10)..=64 * GIB;
 const MEMORY_BUDGET_RANGE: RangeInclusive<u64> = 64 * MIB..=1024 * GIB;
 const INTERVAL_RANGE: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(600);
 const METADATA_INTERVAL_RANGE: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(3600);
+/// Of every unit one; which of them a field takes, its range says.
+const DURATION_EXAMPLES: [Duration; 5] = [
+    Duration::from_millis(500),
+    Duration::from_secs(5),
+    Duration::from_secs(2 * 60),
+    Duration::from_secs(2 * 3600),
+    Duration::from_secs(30 * 86_400),
+];
 const PARALLELISM_RANGE: RangeInclusive<i64> = 1..=64;
 const ZSTD_LEVELS: RangeInclusive<i64> = 1..=19;
 const GZIP_LEVELS: RangeInclusive<i64> = 1..=9;
@@ -205,10 +213,11 @@ impl Faults {
     ) -> Duration {
         let Some(value) = value else { return default };
         let Some(duration) = value.duration() else {
-            self.push(path, format!("{value:?} is no duration; write a number and its unit, such as 500ms, 5s or 2m"));
+            let examples = examples(range);
+            self.push(path, format!("{value:?} is no duration; write a number and its unit, such as {examples}"));
             return default;
         };
-        self.in_range(path, duration, range, |duration| humantime::format_duration(duration).to_string());
+        self.in_range(path, duration, range, show_duration);
         duration
     }
 
@@ -231,6 +240,30 @@ fn show_bytes(bytes: u64) -> String {
         }
     }
     bytes.to_string()
+}
+
+/// A duration as documents write it: a whole number of the largest unit, of days and below, in which it is one.
+fn show_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if duration.subsec_nanos().is_multiple_of(1_000_000) {
+        for (unit, name) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")] {
+            if millis >= unit && millis.is_multiple_of(unit) {
+                return format!("{}{name}", millis / unit);
+            }
+        }
+    }
+    humantime::format_duration(duration).to_string()
+}
+
+/// Durations within the range, for people.
+fn examples(range: &RangeInclusive<Duration>) -> String {
+    let fitting: Vec<String> =
+        DURATION_EXAMPLES.into_iter().filter(|example| range.contains(example)).map(show_duration).collect();
+    match fitting.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => show_duration(*range.start()),
+    }
 }
 
 fn name(raw: Option<Scalar>, faults: &mut Faults) -> String {
