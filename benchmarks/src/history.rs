@@ -99,7 +99,7 @@ impl History {
         let mut payload = Payload::new(VALUE_BYTES, number as u64);
         let run = |(topic, partition): (&str, i32)| self.run(&mut payload, topic, partition, number);
         let runs = PARTITIONS.into_iter().map(run).collect::<Result<_>>()?;
-        let mut writer = SegmentWriter::new(options)?;
+        let mut writer = SegmentWriter::new(options, None)?;
         writer.append(encode_row_group(options, runs)?)?;
         Ok(writer.finish()?)
     }

@@ -6,6 +6,9 @@
 //! Any zstd tool skips the second frame, so `zstd -dc` prints the JSON; this reader insists on it, so no single changed
 //! byte goes unseen even in the newest document, whose digest nobody else has recorded yet.
 //!
+//! A document of a backup that is encrypted is stored in neither form, but as [`crate::crypt`] seals it; what seals and opens lies below
+//! ([`crate::store::sealed()`]), so that bytes get here which are in one of them, or, where a seal did not open, in none.
+//!
 //! A document that a person reads is plain JSON instead. Where no other document holds its digest, it is *sealed*: its last
 //! field is the SHA-256 of all bytes before that field's comma.
 
@@ -14,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::Sha256;
+use crate::crypt::keyring::DOCUMENT_MAGIC;
 
 /// The newest format this build reads, and the one it writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -46,6 +50,8 @@ pub enum Kind {
     RestorePlan,
     /// What a restore did.
     RestoreReport,
+    /// A backup key that a master key wrapped.
+    KeyWrap,
 }
 
 impl Kind {
@@ -58,6 +64,7 @@ impl Kind {
             Self::Snapshot => "snapshot",
             Self::RestorePlan => "restorePlan",
             Self::RestoreReport => "restoreReport",
+            Self::KeyWrap => "keyWrap",
         }
     }
 }
@@ -85,6 +92,17 @@ pub enum Error {
         /// The bytes of its JSON text.
         bytes: usize,
     },
+}
+
+impl Error {
+    /// What is said of the object that it was found in.
+    pub const fn verdict(&self) -> &'static str {
+        match self {
+            Self::NewerFormat { .. } => "was written by a newer release",
+            Self::Damaged(_) => "is damaged",
+            Self::TooLarge { .. } => "is too large to be written",
+        }
+    }
 }
 
 /// A stored document: it says its version and its kind in its first fields.
@@ -118,8 +136,25 @@ pub fn from_json<T: Document>(json: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(json).map_err(damaged)
 }
 
+/// Tells what a seal of [`crate::crypt`] left that did not open, or that nobody opened.
+fn check_opened(stored: &[u8]) -> Result<(), Error> {
+    let Some(rest) = stored.strip_prefix(&DOCUMENT_MAGIC) else { return Ok(()) };
+    let why = match <[u8; 4]>::try_from(rest).map(u32::from_le_bytes) {
+        _ if rest.is_empty() => {
+            "its seal does not open: it was changed, moved, is of another backup, or was never sealed".to_owned()
+        }
+        Ok(number) => format!(
+            "it is sealed by backup key {number}, which was not there when keys/ was read: the master key was changed since; start this \
+             again, with the new one"
+        ),
+        Err(_) => "it is sealed, and was read without a key: its backup is encrypted".to_owned(),
+    };
+    Err(Error::Damaged(why))
+}
+
 /// Looks at version and kind alone, since a newer format may be otherwise in everything else.
 fn check_header<T: Document>(json: &[u8]) -> Result<(), Error> {
+    check_opened(json)?;
     let header: Header = serde_json::from_slice(json).map_err(damaged)?;
     if header.format_version > FORMAT_VERSION {
         return Err(Error::NewerFormat { found: header.format_version });
@@ -201,6 +236,7 @@ fn pack_json(kind: Kind, json: &[u8]) -> Result<Bytes, Error> {
 /// # Errors
 /// [`Error::NewerFormat`], or [`Error::Damaged`] where a byte is not as it was written or the text is too big to be true.
 pub fn unpack<T: Document>(stored: &[u8]) -> Result<T, Error> {
+    check_opened(stored)?;
     let Some((frame, trailer)) = stored.len().checked_sub(TRAILER_BYTES).map(|at| stored.split_at(at)) else {
         return Err(Error::Damaged(format!("{} bytes are too few for a document", stored.len())));
     };
@@ -273,6 +309,21 @@ mod tests {
                 let mut changed = stored.to_vec();
                 changed[at] ^= 1 << bit;
                 assert!(unseal::<Text>(&changed).is_err(), "byte {at} bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a35_what_a_seal_left_is_told_whatever_the_form() {
+        for (stored, told) in [
+            (&b"SBE1"[..], "its seal does not open"),
+            (&b"SBE1\x07\0\0\0"[..], "sealed by backup key 7"),
+            (&b"SBE1\x07\0\0\0 and more"[..], "read without a key"),
+        ] {
+            let errors =
+                [unpack::<Text>(stored), unseal(stored), from_json(stored)].map(|read| read.expect_err("sealed"));
+            for error in errors {
+                assert!(matches!(&error, Error::Damaged(why) if why.contains(told)), "{error}");
             }
         }
     }

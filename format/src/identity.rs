@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::crypt::MasterKeyId;
 use crate::document::{Document, FORMAT_VERSION, Kind};
 use crate::ids::{BackupId, ClusterId, TimestampMs};
 
@@ -21,6 +22,27 @@ pub struct Identity {
     pub cluster: ClusterId,
     /// When it was created.
     pub created_at: TimestampMs,
+    /// How everything else is encrypted; absent where nothing is. It stays as it is for the life of the backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
+}
+
+/// How a backup is encrypted: no secret, and enough to ask for the right key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Encryption {
+    /// What seals.
+    pub scheme: Scheme,
+    /// The master key that the backup was begun under. Which ones open it now, `keys/` says.
+    pub master_key: MasterKeyId,
+}
+
+/// What seals a backup ([`crate::crypt`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scheme {
+    /// AES-256-GCM, under keys that HKDF-SHA-256 derives.
+    #[serde(rename = "AES-256-GCM")]
+    Aes256Gcm,
 }
 
 impl Document for Identity {
@@ -56,7 +78,13 @@ impl Identity {
     /// A new identity.
     pub fn new(backup: BackupId, name: &str, cluster: ClusterId, created_at: TimestampMs) -> Self {
         let (format_version, kind) = (FORMAT_VERSION, Kind::Identity);
-        Self { format_version, kind, backup, name: name.to_owned(), cluster, created_at }
+        Self { format_version, kind, backup, name: name.to_owned(), cluster, created_at, encryption: None }
+    }
+
+    /// The same of a backup that is encrypted from its first object on, and begun under that master key.
+    #[must_use]
+    pub fn with_encryption(self, master_key: MasterKeyId) -> Self {
+        Self { encryption: Some(Encryption { scheme: Scheme::Aes256Gcm, master_key }), ..self }
     }
 
     /// Whether a job of that name for that cluster may write here.
@@ -106,5 +134,18 @@ mod tests {
         assert!(text.starts_with(r#"{"formatVersion":1,"kind":"identity","backup":""#), "{text}");
         assert_eq!(document::from_json::<Identity>(&json).expect("identity"), identity());
         assert_eq!(identity().created_at, at(0));
+        assert!(!text.contains("encryption"), "{text}");
+    }
+
+    #[test]
+    fn a33_the_identity_of_an_encrypted_backup_says_how_and_by_which_master_key() {
+        let closed = identity().with_encryption("file:0123456789abcdef".parse().expect("legal"));
+        let json = document::to_json(&closed).expect("json");
+        let text = String::from_utf8(json.clone()).expect("text");
+        let end = r#","encryption":{"scheme":"AES-256-GCM","masterKey":"file:0123456789abcdef"}}"#;
+        assert!(text.ends_with(end), "{text}");
+        assert_eq!(document::from_json::<Identity>(&json).expect("identity"), closed);
+        let other = text.replace("AES-256-GCM", "ROT13");
+        assert!(document::from_json::<Identity>(other.as_bytes()).is_err(), "an unknown scheme is not guessed");
     }
 }

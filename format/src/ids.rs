@@ -3,6 +3,7 @@
 //! Owns: the types and their legal values. Does not own: ranges of offsets ([`crate::offset_range`]) or
 //! object keys ([`crate::layout`]). Conversion from bare integers is explicit, at the Kafka and Parquet edges only.
 
+mod digest;
 mod names;
 mod time;
 
@@ -11,6 +12,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use digest::{NotATopicDigest, TopicDigest};
 pub use names::{GroupId, IllegalName, RestoreId, SnapshotId, TopicName};
 pub use time::NotATime;
 
@@ -162,6 +164,11 @@ impl BackupId {
     /// Wraps a UUID that the caller drew.
     pub const fn new(id: uuid::Uuid) -> Self {
         Self(id)
+    }
+
+    /// Its 16 bytes.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
     }
 }
 

@@ -8,21 +8,27 @@
 //! snapshots/<id>.json
 //! restores/<id>/plan.json, report.json
 //! intake/<date>/<hour>/<shard>-<epoch>-<sequence>-<n>.parquet
-//! topics/topic=<t>/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-<n>.parquet, or -r<n> where it was refined
-//! base/topic=<t>/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-r<n>.parquet
+//! topics/<topic>/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-<n>.parquet, or -r<n> where it was refined
+//! base/<topic>/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-r<n>.parquet
 //! groups/date=<YYYY-MM-DD>/hour=<HH>/<shard>-<epoch>-<sequence>-<n>.parquet
+//! keys/<number:04>-<wrap:04>.json
 //! probe/create-once
 //! ```
+//! A topic is `topic=<name>`; where the backup is encrypted, `digest=<32 hex digits>` ([`TopicDir`]).
+//!
 //! Every segment's name holds its writer's epoch and a sequence: that of the manifest that will name it, or, where it was
 //! refined, the one that it is refined through, with a number that the writer counts on; for a base, the newest when it was
 //! begun. So no two writers ever use one name, and no writer uses one twice.
+
+mod topic_dir;
 
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::bucket::Bucket;
 use crate::checksum::Sha256;
-use crate::ids::{Epoch, RestoreId, Sequence, Shard, SnapshotId, TopicName};
+use crate::ids::{Epoch, RestoreId, Sequence, Shard, SnapshotId};
+pub use topic_dir::TopicDir;
 
 /// The key of an object below the backup's prefix, as manifests name it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -86,9 +92,9 @@ pub enum SegmentPlace {
     /// Many topics, under the hour it was cut in.
     Intake(Bucket),
     /// One topic, under the bucket of its records.
-    Topic(TopicName, Bucket),
+    Topic(TopicDir, Bucket),
     /// Of the old records of one compacted topic the newest of each key, under the last bucket that they come from.
-    Base(TopicName, Bucket),
+    Base(TopicDir, Bucket),
     /// Offsets of consumer groups, under the hour they were cut in.
     Groups(Bucket),
 }
@@ -187,6 +193,23 @@ pub fn restore_report(id: &RestoreId) -> ObjectKey {
     ObjectKey(format!("restores/{id}/report.json"))
 }
 
+/// The folder of the wrapped backup keys.
+pub fn key_wraps() -> ObjectKey {
+    ObjectKey("keys".to_owned())
+}
+
+/// The key of one wrap of a backup key.
+pub fn key_wrap(number: u32, wrap: u32) -> ObjectKey {
+    ObjectKey(format!("keys/{number:04}-{wrap:04}.json"))
+}
+
+/// The backup key and which of its wraps a key stands for.
+pub fn key_wrap_number(key: &str) -> Option<(u32, u32)> {
+    let (number, wrap) = key.strip_prefix("keys/")?.strip_suffix(".json")?.split_once('-')?;
+    let (number, wrap) = (number.parse().ok()?, wrap.parse().ok()?);
+    (key_wrap(number, wrap).as_str() == key).then_some((number, wrap))
+}
+
 /// The key of the object that shows that the store refuses to overwrite.
 pub fn probe() -> ObjectKey {
     ObjectKey("probe/create-once".to_owned())
@@ -209,6 +232,7 @@ pub fn is_known(key: &str) -> bool {
             let documents = [identity(), probe()];
             documents.iter().any(|known| known.as_str() == key)
                 || snapshot_id(key).is_some()
+                || key_wrap_number(key).is_some()
                 || ObjectKey::try_from(key.to_owned()).is_ok()
         }
     }
@@ -270,10 +294,10 @@ pub fn segment(place: &SegmentPlace, name: SegmentName) -> ObjectKey {
     ObjectKey(match place {
         SegmentPlace::Intake(bucket) => format!("intake/{}/{}/{file}", bucket.date(), bucket.hour()),
         SegmentPlace::Topic(topic, bucket) => {
-            format!("topics/topic={topic}/date={}/hour={}/{file}", bucket.date(), bucket.hour())
+            format!("topics/{topic}/date={}/hour={}/{file}", bucket.date(), bucket.hour())
         }
         SegmentPlace::Base(topic, bucket) => {
-            format!("base/topic={topic}/date={}/hour={}/{file}", bucket.date(), bucket.hour())
+            format!("base/{topic}/date={}/hour={}/{file}", bucket.date(), bucket.hour())
         }
         SegmentPlace::Groups(bucket) => format!("groups/date={}/hour={}/{file}", bucket.date(), bucket.hour()),
     })
@@ -285,7 +309,7 @@ fn parse_segment(key: &str) -> Option<(SegmentPlace, Sequence)> {
     let (place, file) = match parts.as_slice() {
         ["intake", date, hour, file] => (SegmentPlace::Intake(Bucket::parse(date, hour)?), file),
         [folder @ ("topics" | "base"), topic, date, hour, file] => {
-            let topic = TopicName::new(topic.strip_prefix("topic=")?).ok()?;
+            let topic = TopicDir::parse(topic)?;
             let place = if *folder == "base" { SegmentPlace::Base } else { SegmentPlace::Topic };
             (place(topic, named(date, hour)?), file)
         }
@@ -307,7 +331,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ids::TimestampMs;
+    use crate::ids::{TimestampMs, TopicDigest, TopicName};
 
     fn name(number: usize) -> SegmentName {
         SegmentName {
@@ -322,11 +346,17 @@ mod tests {
     #[test]
     fn keys_read_as_documented() {
         let bucket = Bucket::of(TimestampMs::new(1_770_966_000_123));
-        let topic = TopicName::new("orders").expect("topic");
+        let topic = TopicDir::from(TopicName::new("orders").expect("topic"));
         assert_eq!(manifest(Shard::ONLY, Sequence::new(7)).as_str(), "manifests/0000/00000000000000000007.json.zst");
         assert_eq!(
             segment(&SegmentPlace::Topic(topic, bucket), name(1)).as_str(),
             "topics/topic=orders/date=2026-02-13/hour=07/0000-0000000003-00000000000000000042-0001.parquet"
+        );
+        let digest = TopicDir::Digest(TopicDigest::new([0xab; 16]));
+        assert_eq!(
+            segment(&SegmentPlace::Base(digest, bucket), SegmentName { origin: Origin::Refined, ..name(1) }).as_str(),
+            "base/digest=abababababababababababababababab/date=2026-02-13/hour=07/\
+             0000-0000000003-00000000000000000042-r0001.parquet"
         );
         assert_eq!(
             segment(&SegmentPlace::Intake(bucket), name(0)).as_str(),
@@ -346,6 +376,15 @@ mod tests {
         for foreign in ["snapshots/.json", "snapshots/a/b.json", "snapshots/a", "manifests/a.json"] {
             assert_eq!(snapshot_id(foreign), None, "{foreign}");
         }
+        assert_eq!(key_wrap(1, 20).as_str(), "keys/0001-0020.json");
+        for (number, wrap) in [(0, 0), (1, 20), (9999, 12_345), (u32::MAX, u32::MAX)] {
+            assert_eq!(key_wrap_number(key_wrap(number, wrap).as_str()), Some((number, wrap)));
+        }
+        for foreign in
+            ["keys/1-0020.json", "keys/00001-0020.json", "keys/+001-0020.json", "keys/0001.json", "x/0001-0020.json"]
+        {
+            assert_eq!(key_wrap_number(foreign), None, "{foreign}");
+        }
         assert_eq!(manifest_sequence("p/manifests/0000/00000000000000000007.json.zst"), Some(Sequence::new(7)));
     }
 
@@ -354,7 +393,8 @@ mod tests {
         let bucket = Bucket::of(TimestampMs::new(1_770_966_000_123));
         let digest = Sha256::of(b"abc");
         let (snapshot_id, restore_id) = (SnapshotId::new("daily").expect("legal"), RestoreId::new("r").expect("legal"));
-        let topic = SegmentPlace::Topic(TopicName::new("orders").expect("topic"), bucket);
+        let topic = SegmentPlace::Topic(TopicName::new("orders").expect("topic").into(), bucket);
+        let hidden = SegmentPlace::Topic(TopicDir::Digest(TopicDigest::new([7; 16])), bucket);
         for key in [
             identity(),
             probe(),
@@ -364,7 +404,9 @@ mod tests {
             snapshot(&snapshot_id),
             restore_plan(&restore_id),
             restore_report(&restore_id),
+            key_wrap(0, 1),
             segment(&topic, SegmentName { origin: Origin::Refined, ..name(3) }),
+            segment(&hidden, name(3)),
             segment(&SegmentPlace::Intake(bucket), name(0)),
             segment(&SegmentPlace::Groups(bucket), name(0)),
         ] {
@@ -380,6 +422,8 @@ mod tests {
             "restores/r/notes.txt",
             "topics/topic=orders/notes.txt",
             "probe/other",
+            "keys/notes.txt",
+            "keys/0000-0.json",
         ] {
             assert!(!is_known(key), "{key}");
         }
@@ -391,7 +435,10 @@ mod tests {
             "../x",
             "topics/topic=../date=2026-02-13/hour=07/0000-0000000003-00000000000000000042-0001.parquet",
             "topics/topic=a%2f/date=2026-02-13/hour=07/0000-0000000003-00000000000000000042-0001.parquet",
+            "topics/digest=../date=2026-02-13/hour=07/0000-0000000003-00000000000000000042-0001.parquet",
+            "topics/orders/date=2026-02-13/hour=07/0000-0000000003-00000000000000000042-0001.parquet",
             "intake/2026-02-13/07/../../../etc/passwd",
+            "keys/0000-0000.json",
             "intake/2026-02-13/99/0000-0000000003-00000000000000000042-0000.parquet",
             "/etc/passwd",
             "backup.json",
@@ -404,12 +451,15 @@ mod tests {
         #[test]
         fn a53_segment_keys_parse_back(
             topic in "[a-zA-Z0-9._-]{1,249}", millis in 0..253_402_300_799_999i64, number in 0..100_000usize,
+            digest in any::<[u8; 16]>(),
         ) {
             prop_assume!(topic != "." && topic != "..");
-            let topic = TopicName::new(topic).expect("legal");
+            let topic = TopicDir::from(TopicName::new(topic).expect("legal"));
             let bucket = Bucket::of(TimestampMs::new(millis));
-            let of_topic = [SegmentPlace::Topic(topic.clone(), bucket), SegmentPlace::Base(topic, bucket)];
-            for place in of_topic.into_iter().chain([SegmentPlace::Intake(bucket), SegmentPlace::Groups(bucket)]) {
+            let of_topic = [topic, TopicDir::Digest(TopicDigest::new(digest))].into_iter().flat_map(|topic| {
+                [SegmentPlace::Topic(topic.clone(), bucket), SegmentPlace::Base(topic, bucket)]
+            });
+            for place in of_topic.chain([SegmentPlace::Intake(bucket), SegmentPlace::Groups(bucket)]) {
                 let key = segment(&place, name(number));
                 prop_assert_eq!(key.segment(), Some(place));
                 prop_assert_eq!(key.segment_sequence(), Some(Sequence::new(42)));

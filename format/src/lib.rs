@@ -8,6 +8,7 @@
 //!   snapshots/<id>.json                                        named boundaries    snapshot/
 //!   intake/<date>/<hour>/….parquet                             records of many topics  segment/
 //!   groups/date=<date>/hour=<hour>/….parquet                   offsets of groups   groups/
+//!   keys/<number>-<wrap>.json                                  backup keys, wrapped    crypt/
 //!   topics/topic=<t>/date=<date>/hour=<hour>/….parquet         records of one topic    segment/
 //!   base/topic=<t>/date=<date>/hour=<hour>/….parquet           of old ones the newest of each key  segment/
 //! ```
@@ -24,12 +25,13 @@
 //! - **P10** there is one resolved view of what is protected ([`coverage`]).
 //!
 //! This crate knows neither a Kafka client nor Kubernetes nor a clock: instants, ids and retries come from its callers.
-//! Only [`store`], [`manifest`] and [`snapshot`] call the `object_store` crate; [`segment::slice`] reads through [`store`].
+//! Only [`store`], [`manifest`], [`snapshot`] and [`crypt::wraps`] call the `object_store` crate; [`segment::slice`] reads through [`store`].
 
 pub mod bucket;
 pub mod checkpoint;
 pub mod checksum;
 pub mod coverage;
+pub mod crypt;
 pub mod document;
 pub mod errors;
 pub mod groups;

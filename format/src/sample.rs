@@ -223,7 +223,7 @@ pub async fn sealed(store: &Store, hours: i64) -> LogWriter {
         let run = Run { bucket, ..run(&orders, offsets.clone(), 1) };
         let (epoch, sequence) = (writer.epoch(), writer.next_sequence());
         let name = SegmentName { shard: Shard::ONLY, epoch, sequence, number: 0, origin: Origin::Cut };
-        let object = layout::segment(&SegmentPlace::Topic(run.topic.clone(), bucket), name);
+        let object = layout::segment(&SegmentPlace::Topic(run.topic.clone().into(), bucket), name);
         let segments = vec![Segment { object, ..segment(vec![run]) }];
         commit(&mut writer, Draft { segments, ..captured(&orders, offsets) }).await;
     }

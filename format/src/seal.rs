@@ -277,7 +277,7 @@ mod tests {
         let run = Run { bucket, ..run(&orders, offsets.clone(), 1) };
         let (shard, epoch, sequence) = (Shard::ONLY, writer.epoch(), writer.next_sequence());
         let name = SegmentName { shard, epoch, sequence, number: 0, origin: Origin::Cut };
-        let object = layout::segment(&SegmentPlace::Topic(run.topic.clone(), bucket), name);
+        let object = layout::segment(&SegmentPlace::Topic(run.topic.clone().into(), bucket), name);
         let segments = vec![Segment { object: object.clone(), ..segment(vec![run]) }];
         commit(writer, Draft { segments, ..captured(&orders, offsets) }).await;
         writer.checkpoint().await.expect("written");

@@ -36,6 +36,9 @@ pub struct Manifests {
     pub namespace: String,
 }
 
+/// When an image is pulled, as Kubernetes has it.
+const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
+
 /// How it runs.
 #[derive(Clone, Debug, Args)]
 pub struct Run {
@@ -48,14 +51,14 @@ pub struct Run {
     /// The image of all pods, with `/usr/local/bin/strimzi-backup`.
     #[arg(long, env = "STRIMZI_BACKUP_IMAGE")]
     pub image: String,
-    /// When it is pulled: `Always`, `IfNotPresent` or `Never`.
-    #[arg(long, env = "STRIMZI_BACKUP_IMAGE_PULL_POLICY")]
+    /// When it is pulled; left out, Kubernetes decides by its tag.
+    #[arg(long, env = "STRIMZI_BACKUP_IMAGE_PULL_POLICY", value_parser = PULL_POLICIES)]
     pub image_pull_policy: Option<String>,
     /// Whether NetworkPolicies are made.
     #[arg(long, env = "STRIMZI_BACKUP_NETWORK_POLICY_GENERATION", default_value_t = true, action = clap::ArgAction::Set)]
     pub network_policies: bool,
     /// How long a KafkaBackup with `deletionPolicy: Delete` is held at most while its stored backup is deleted, with its unit:
-    /// `5m`, `90s`.
+    /// `5m`, `90s`. Above zero.
     #[arg(long, env = "STRIMZI_BACKUP_DELETION_TIMEOUT", default_value = "5m", value_parser = duration)]
     pub deletion_timeout: Duration,
     /// Whether replicas agree by a Lease on the one that acts.
@@ -72,9 +75,11 @@ pub struct Run {
     pub http_address: SocketAddr,
 }
 
+/// A length of time above zero.
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<SignedDuration>().map_err(|error| format!("{error}; write it as 5m"))?;
-    Duration::try_from(parsed).map_err(|error| error.to_string())
+    let above_zero = Duration::try_from(parsed).ok().filter(|duration| !duration.is_zero());
+    above_zero.ok_or_else(|| "it has to be above zero; write it as 5m".to_owned())
 }
 
 /// Does what was asked.
@@ -126,7 +131,25 @@ mod tests {
         assert!(!run.network_policies && run.leader_election);
         assert_eq!(run.deletion_timeout, Duration::from_secs(300));
         assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert!(duration("five").unwrap_err().contains("write it as 5m") && duration("-5m").is_err());
+        assert!(duration("five").unwrap_err().contains("write it as 5m"));
         assert!(parse(&["x", "run", "--image", "i"]).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_what_can() {
+        let parse = |flag: &str, value: &str| {
+            Arguments::try_parse_from(["x", "run", "--operator-namespace", "op", "--image", "i", flag, value])
+        };
+        for policy in PULL_POLICIES {
+            let Command::Run(run) = parse("--image-pull-policy", policy).unwrap().command else { panic!("run") };
+            assert_eq!(run.image_pull_policy.as_deref(), Some(policy));
+        }
+        let refusal = parse("--image-pull-policy", "Sometimes").unwrap_err().to_string();
+        assert!(refusal.contains("Sometimes") && refusal.contains("Always, IfNotPresent, Never"), "{refusal}");
+        for timeout in ["0s", "0m"] {
+            let refusal = parse("--deletion-timeout", timeout).unwrap_err().to_string();
+            assert!(refusal.contains("--deletion-timeout") && refusal.contains("above zero"), "{refusal}");
+        }
+        assert!(duration("-5m").unwrap_err().contains("above zero"));
     }
 }

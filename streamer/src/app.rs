@@ -23,7 +23,7 @@ use crate::budget::Budget;
 use crate::claim::Claimant;
 use crate::clock::{Clock as _, SystemClock};
 use crate::error::Error;
-use crate::kafka::{self, Kafka, Tuning};
+use crate::kafka::{Kafka, Tuning};
 use crate::keys;
 use crate::metrics::{KindLabel, Metrics};
 use crate::pipeline::produce::{Pool, Workshop};
@@ -273,13 +273,8 @@ async fn grace(stop: CancellationToken, abandon: CancellationToken) {
 }
 
 async fn cluster_id(kafka: &Kafka, job: &Job) -> Result<ClusterId, Error> {
-    match kafka.cluster_id(CLUSTER_PATIENCE).await {
-        Ok(cluster) => Ok(cluster),
-        Err(source @ kafka::Error::Unreachable { .. }) => {
-            Err(Error::NoBroker { servers: job.cluster.bootstrap_servers.clone(), source })
-        }
-        Err(error) => Err(error.into()),
-    }
+    let cluster = kafka.cluster_id(CLUSTER_PATIENCE).await;
+    cluster.map_err(|error| Error::from(error).of_cluster(&job.cluster))
 }
 
 /// Removes what crashed writes left in a directory store. A stage is younger than a minute while it is written. Blocks.

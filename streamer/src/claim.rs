@@ -80,7 +80,7 @@ impl<C: Clock> Claimant<'_, C> {
                     backoff = Backoff::new();
                     tokio::time::sleep(STANDBY_LOOK).await;
                 }
-                Err(error) => self.wait_out(error, &backoff).await.map_err(|error| self.explained(error))?,
+                Err(error) => self.wait_out(error, &backoff).await.map_err(|error| error.of_store(&self.store))?,
             }
         }
     }
@@ -93,19 +93,6 @@ impl<C: Clock> Claimant<'_, C> {
         self.metrics.store_failed("claim", &self.store.description, &error, self.clock.now());
         tokio::time::sleep(backoff.next(self.clock.as_ref())).await;
         Ok(())
-    }
-
-    /// Names the store in an error that names an object only.
-    fn explained(&self, error: Error) -> Error {
-        let is_of_store = match &error {
-            Error::Read(reader::Error::Store { .. }) | Error::Log(log::Error::NotYet { .. }) => true,
-            Error::Keys(error) => error.store_kind().is_some(),
-            _ => false,
-        };
-        if !is_of_store {
-            return error;
-        }
-        Error::NoStore { store: self.store.description.clone(), source: Box::new(error) }
     }
 
     /// One attempt; `None` where another writer is to be left alone for now.

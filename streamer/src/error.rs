@@ -3,11 +3,13 @@
 pub use strimzi_backup_format::errors::chain;
 use strimzi_backup_format::identity::Mismatch;
 use strimzi_backup_format::ids::{Sequence, TimestampMs, TopicName};
-use strimzi_backup_format::job::JobFaults;
+use strimzi_backup_format::job::{Cluster, JobFaults};
 use strimzi_backup_format::manifest::{log, reader};
 use strimzi_backup_format::snapshot::catalog;
-use strimzi_backup_format::store::OpenError;
 use strimzi_backup_format::store::probe::ProbeError;
+use strimzi_backup_format::store::{OpenError, Store};
+
+use crate::restore::DocumentError;
 
 /// The exit codes, as `--help` and the README document them.
 pub mod exit {
@@ -30,9 +32,11 @@ pub enum Error {
     /// The job document has faults.
     #[error(transparent)]
     Job(#[from] JobFaults),
-    /// The job document cannot be read.
-    #[error("read the job document {path}")]
-    ReadJob {
+    /// A document cannot be read.
+    #[error("read the {document} {path}")]
+    ReadDocument {
+        /// Which one.
+        document: &'static str,
         /// Its path.
         path: String,
         /// Why.
@@ -44,7 +48,7 @@ pub enum Error {
     /// The store cannot be opened.
     #[error(transparent)]
     Open(OpenError),
-    /// The store does not let the start through.
+    /// The store does not give or take what a command needs.
     #[error("the store {store} cannot be used; check its name, its endpoint, and what its credentials allow")]
     NoStore {
         /// The store.
@@ -174,7 +178,12 @@ pub enum Error {
     Restore(#[from] crate::restore::RestoreError),
     /// What a restore keeps in the store cannot be kept or read.
     #[error(transparent)]
-    RestoreDocument(#[from] crate::restore::DocumentError),
+    RestoreDocument(#[from] DocumentError),
+    /// `restores` lists some that it cannot read.
+    #[error(
+        "what {0} restore(s) kept cannot be read: damaged, or of a newer release; the list says of each what to do"
+    )]
+    UnreadableRestores(usize),
     /// The store does not give an object.
     #[error("read {object}")]
     Store {
@@ -211,10 +220,36 @@ impl Error {
         if faults.len() == 1 { faults.remove(0) } else { Self::Several(faults) }
     }
 
+    /// Names the cluster where no more is said than that it does not answer.
+    #[must_use]
+    pub fn of_cluster(self, cluster: &Cluster) -> Self {
+        match self {
+            Self::Kafka(source @ crate::kafka::Error::Unreachable { .. }) => {
+                Self::NoBroker { servers: cluster.bootstrap_servers.clone(), source }
+            }
+            other => other,
+        }
+    }
+
+    /// Names the store, and what to check, where no more is said than that it does not give or take an object.
+    #[must_use]
+    pub fn of_store(self, store: &Store) -> Self {
+        let is_of_store = match &self {
+            Self::Read(error) => error.is_retryable(),
+            Self::Log(error) => error.is_retryable(),
+            Self::Groups(error) => error.is_retryable(),
+            Self::Snapshot(error) => error.is_retryable(),
+            Self::Keys(error) => error.store_kind().is_some(),
+            Self::NoListing(_) | Self::Store { .. } | Self::RestoreDocument(DocumentError::Store { .. }) => true,
+            _ => false,
+        };
+        if is_of_store { Self::NoStore { store: store.description.clone(), source: Box::new(self) } } else { self }
+    }
+
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Job(_) | Self::ReadJob { .. } | Self::Usage(_) | Self::Open(_) => exit::USAGE,
+            Self::Job(_) | Self::ReadDocument { .. } | Self::Usage(_) | Self::Open(_) => exit::USAGE,
             Self::Kafka(crate::kafka::Error::Configuration(_)) | Self::Several(_) => exit::USAGE,
             // Another store is needed: trying again would end the same.
             Self::Probe(ProbeError::IgnoresCreate { .. } | ProbeError::Unsupported { .. }) => exit::USAGE,
@@ -222,7 +257,7 @@ impl Error {
             Self::Log(log::Error::Corrupt { .. }) | Self::Foreign(_) => exit::DAMAGED,
             Self::Keys(error) => error.exit_code(),
             Self::Segment { .. } => exit::DAMAGED,
-            Self::Vanished { .. } | Self::Findings(_) => exit::DAMAGED,
+            Self::Vanished { .. } | Self::Findings(_) | Self::UnreadableRestores(_) => exit::DAMAGED,
             Self::Snapshot(catalog::Error::Unknown { .. } | catalog::Error::Exists { .. }) => exit::USAGE,
             Self::Snapshot(error) if error.is_damage() => exit::DAMAGED,
             Self::Read(error) if !error.is_retryable() => exit::DAMAGED,
@@ -230,7 +265,7 @@ impl Error {
             Self::Prune(error) if error.is_damage() => exit::DAMAGED,
             Self::Destroy(crate::destroy::DestroyError::Another { .. }) => exit::DAMAGED,
             Self::Restore(error) => error.exit_code(),
-            Self::RestoreDocument(crate::restore::DocumentError::Damaged { .. }) => exit::DAMAGED,
+            Self::RestoreDocument(DocumentError::Unreadable { .. }) => exit::DAMAGED,
             _ => exit::FAILED,
         }
     }
@@ -270,6 +305,43 @@ mod tests {
         let error = Error::Log(log::Error::Violation(violation));
         assert_eq!(error.exit_code(), exit::FAILED);
         assert!(chain(&error).starts_with("a fault of this program"), "{}", chain(&error));
+    }
+
+    #[test]
+    fn a_cluster_that_does_not_answer_is_told_with_its_address_and_the_way_out() {
+        use crate::kafka::{Code, Error as KafkaError};
+        let cluster = Cluster {
+            bootstrap_servers: "nobody:9092".to_owned(),
+            tls: None,
+            authentication: None,
+            properties: std::collections::BTreeMap::new(),
+        };
+        let (doing, detail) = ("read the cluster id", String::new());
+        let error = Error::from(KafkaError::Unreachable { doing, code: Code::TIMED_OUT, detail }).of_cluster(&cluster);
+        assert_eq!(error.exit_code(), exit::FAILED);
+        let told = chain(&error);
+        assert!(
+            told.contains("nobody:9092 does not answer; check the address") && told.contains("TIMED_OUT"),
+            "{told}"
+        );
+        let refused = Error::from(KafkaError::Refused { doing, code: Code::TIMED_OUT }).of_cluster(&cluster);
+        assert!(matches!(refused, Error::Kafka(_)), "what is answered says itself what it is: {refused}");
+    }
+
+    #[test]
+    fn a_store_that_does_not_answer_is_told_with_its_name_and_the_way_out() {
+        let store = Store { description: "s3://backup/x".to_owned(), ..Store::memory() };
+        let object = "backup.json".to_owned();
+        let source = object_store::Error::Generic { store: "S3", source: "connection refused".into() };
+        let error = Error::from(reader::Error::Store { object: object.clone(), source }).of_store(&store);
+        assert_eq!(error.exit_code(), exit::FAILED);
+        let told = chain(&error);
+        for words in ["s3://backup/x cannot be used; check", "credentials", "read backup.json", "connection refused"] {
+            assert!(told.contains(words), "{words:?} is not in {told}");
+        }
+        let missing = reader::Error::Missing { object, witness: "a manifest".to_owned() };
+        let error = Error::from(missing).of_store(&store);
+        assert!(matches!(error, Error::Read(_)) && error.exit_code() == exit::DAMAGED, "{error}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `strimzi-backup`: the data plane's one binary.
 
+use std::fmt;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -19,7 +21,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: start the runtime: {error}");
+            tell(format_args!("start the runtime: {error}"));
             return ExitCode::from(error::exit::FAILED);
         }
     };
@@ -29,8 +31,13 @@ fn main() -> ExitCode {
     end::now(match ended {
         Ok(()) => error::exit::DONE,
         Err(error) => {
-            eprintln!("error: {}", error::chain(&error));
+            tell(error::chain(&error));
             error.exit_code()
         }
     })
+}
+
+/// Says why the process ends. Where nobody reads standard error any more, the exit code alone says it.
+fn tell(error: impl fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "error: {error}");
 }

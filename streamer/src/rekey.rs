@@ -54,7 +54,8 @@ pub async fn run(storage: &Storage, clock: &impl Clock) -> Result<Rekeyed, Error
     let Some(source) = keys::source(storage) else {
         return Err(Error::Usage("the job names no master key: set backup.encryption".to_owned()));
     };
-    rekey(&store::open(storage)?, source, clock).await
+    let store = store::open(storage)?;
+    rekey(&store, source, clock).await.map_err(|error| error.of_store(&store))
 }
 
 async fn rekey(store: &Store, source: &dyn Source, clock: &impl Clock) -> Result<Rekeyed, Error> {

@@ -113,7 +113,7 @@ pub async fn run(store: &Store) -> Result<Salvage, Error> {
             .map_err(failed)
             .try_filter_map(|meta| async move { Ok(key_of(store, &meta).map(|key| (key, meta))) })
             .map_ok(|(key, meta)| async move {
-                let footer = footer(store, &meta).await;
+                let footer = footer(store, &key, &meta).await;
                 Ok((key, meta.size, footer))
             })
             .try_buffered(AT_ONCE);
@@ -143,11 +143,12 @@ fn key_of(store: &Store, meta: &ObjectMeta) -> Option<ObjectKey> {
 }
 
 /// What a segment says of itself, or why it says nothing.
-async fn footer(store: &Store, meta: &ObjectMeta) -> Result<(BackupId, Vec<Run>), String> {
+async fn footer(store: &Store, key: &ObjectKey, meta: &ObjectMeta) -> Result<(BackupId, Vec<Run>), String> {
+    let opener = store.opener(key);
     let mut wanted = TAIL_BYTES;
     loop {
         let tail = tail(store, meta, wanted).await.map_err(|error| chain(&error))?;
-        match SegmentFooter::parse(&tail, meta.size) {
+        match SegmentFooter::parse(&tail, meta.size, opener.as_ref()) {
             Ok(footer) => return Ok((footer.backup(), footer.runs().to_vec())),
             Err(segment::Error::TailTooShort { needed }) if wanted < needed.min(meta.size) => wanted = needed,
             Err(error) => return Err(chain(&error)),

@@ -8,9 +8,10 @@ use object_store::ObjectStore;
 use object_store::ObjectStoreExt as _;
 use object_store::local::LocalFileSystem;
 use strimzi_backup_format::coverage;
-use strimzi_backup_format::crypt::{FileKeys, wraps};
+use strimzi_backup_format::crypt::{FileKeys, FileOpener, wraps};
 use strimzi_backup_format::ids::{Lineage, Shard, TimestampMs};
 use strimzi_backup_format::job::{Filesystem, Location, Storage};
+use strimzi_backup_format::layout::ObjectKey;
 use strimzi_backup_format::manifest::Segment;
 use strimzi_backup_format::manifest::reader::{self, Log};
 use strimzi_backup_format::record::TimestampType;
@@ -41,6 +42,7 @@ impl Backup {
             description: dir.display().to_string(),
             kind: Kind::Filesystem(dir.to_owned()),
             anchor: None,
+            keys: None,
             part_bytes: PART_BYTES,
         };
         let log = block_on(reader::open(&store, Shard::ONLY))?.context("there is a backup")?;
@@ -72,7 +74,7 @@ impl Backup {
         for segment in block_on(self.log.segments(&self.store, None, None))? {
             let key = segment.object.below(&self.store.prefix);
             let bytes = block_on(async { self.store.inner.get(&key).await?.bytes().await })?;
-            let reader = SegmentReader::open(bytes)?;
+            let reader = SegmentReader::open(bytes, self.store.opener(&segment.object).as_ref())?;
             let wanted = |run: &&strimzi_backup_format::manifest::Run| {
                 run.topic.as_str() == topic && run.lineage == Lineage::new(lineage)
             };
@@ -89,16 +91,23 @@ impl Backup {
         Ok(records)
     }
 
+    /// What opens a file; `None` where the backup is not encrypted.
+    ///
+    /// # Errors
+    /// Where it is no key of a backup's object.
+    pub fn opener(&self, object: &str) -> Result<Option<FileOpener>> {
+        Ok(self.store.opener(&ObjectKey::try_from(object.to_owned())?))
+    }
+
     /// The timestamps of every record of a segment.
     ///
     /// # Errors
     /// Where it cannot be read.
     pub fn timestamps(&self, object: &str) -> Result<Vec<TimestampMs>> {
-        let key = object_store::path::Path::from_iter(
-            self.store.prefix.parts().chain(object_store::path::Path::from(object).parts()),
-        );
+        let object = ObjectKey::try_from(object.to_owned())?;
+        let key = object.below(&self.store.prefix);
         let bytes = block_on(async { self.store.inner.get(&key).await?.bytes().await })?;
-        let rows = SegmentReader::open(bytes)?.rows();
+        let rows = SegmentReader::open(bytes, self.store.opener(&object).as_ref())?.rows();
         rows.map(|row| Ok(row?.1.timestamp)).collect()
     }
 

@@ -143,10 +143,11 @@ fn assert_few_orphans(root: &Path, backup: &Backup, kills: usize) -> Result<()> 
     let mut orphans = 0;
     for path in tree(root)?.keys().filter(|path| path.extension().is_some_and(|extension| extension == "parquet")) {
         let bytes = std::fs::read(root.join(path))?.into();
+        let opener = backup.opener(&path.display().to_string())?;
         let read = if path.starts_with("groups") {
-            groups::file::decode(bytes).map(drop)
+            groups::file::decode(bytes, opener.as_ref()).map(drop)
         } else {
-            SegmentReader::open(bytes).map(drop)
+            SegmentReader::open(bytes, opener.as_ref()).map(drop)
         };
         read.with_context(|| format!("{} is not whole", path.display()))?;
         orphans += usize::from(!named.contains(&path.display().to_string()));

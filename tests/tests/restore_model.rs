@@ -222,11 +222,15 @@ impl Trial {
             }
         }
         if chosen.is_empty() {
-            let none = vec![PointFault::NoTopic { held: held.topics.len() }];
-            ensure!(
-                lenient.as_ref() == Err(&none) && strict.as_ref() == Err(&none),
-                "there is no topic, but {lenient:?}"
-            );
+            let none = |found: &Result<Point, Vec<PointFault>>| match found.as_ref().map_err(Vec::as_slice) {
+                Err([PointFault::NoTopic { held: topics, absent: left_out, .. }]) => {
+                    let left_out: BTreeMap<_, _> =
+                        left_out.iter().map(|absent| (absent.topic.clone(), absent.because)).collect();
+                    topics.iter().eq(held.topics.keys()) && left_out == absent
+                }
+                _ => false,
+            };
+            ensure!(none(&lenient) && none(strict), "there is no topic, but {lenient:?}");
             self.model.seen.insert("NoTopic");
             return Ok(None);
         }

@@ -108,6 +108,13 @@ fn finds_a_planted_prune_of_what_is_needed() {
 }
 
 #[test]
+fn finds_a_planted_refining_that_drops_a_run() {
+    // Offsets that nothing accounts for between two runs, or before the position; or records that a base or a restore lacks.
+    let told = [" belongs", "its ranges end at", "the base of payments", "a restore to the snapshot"];
+    seeds_to_find(Sabotage::RefineDropsRun, 200, &told);
+}
+
+#[test]
 fn a78_finds_a_planted_base_that_misses_a_key() {
     seeds_to_find(Sabotage::BaseMissesKey, 200, &["the base of payments"]);
 }

@@ -147,7 +147,7 @@ impl Day {
         self.budget.charge(charged);
         let charge = Charge::adopt(Arc::clone(&self.budget), charged);
         let at = self.traffic.cut_at(number);
-        let cut = plan(parts, self.policy, Bucket::of(at));
+        let cut = plan(parts, self.policy, Bucket::of(at), |topic| self.shop.store.topic_dir(topic));
         let order =
             produce::Order { segments: cut.segments, offsets: cut.offsets, image: None, bucket: Bucket::of(at) };
         let sequence = self.writer.log().next_sequence();

@@ -77,7 +77,7 @@ fn measure(load: &Load) -> anyhow::Result<()> {
         let compressed = cpu_seconds()?;
         let groups = append(&inputs, load);
         let appended = cpu_seconds()?;
-        let mut writer = SegmentWriter::new(&options)?;
+        let mut writer = SegmentWriter::new(&options, None)?;
         for group in groups {
             writer.append(encode_row_group(&options, runs(group, load)?)?)?;
         }

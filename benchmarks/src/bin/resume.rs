@@ -18,7 +18,7 @@ async fn main() -> Result<()> {
         let dir = RunDir::new("resume")?;
         let path = dir.path().join("backup");
         let location = Location::Filesystem(Filesystem { path: path.clone() });
-        let opened = store::open_to_write(&Storage { location, anchor: None })?;
+        let opened = store::open_to_write(&Storage { location, anchor: None, encryption: None })?;
         // Written without fsync: here only the reading is timed.
         let local = object_store::local::LocalFileSystem::new_with_prefix(&path)?;
         let quick = opened.with_inner(std::sync::Arc::new(local));

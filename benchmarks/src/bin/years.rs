@@ -116,7 +116,7 @@ fn named(writer: &LogWriter, topic: usize, offset: i64, at: TimestampMs) -> Resu
         leader_epoch: LeaderEpoch::new(0),
         bucket: Bucket::of(at),
     };
-    let place = SegmentPlace::Topic(name, run.bucket);
+    let place = SegmentPlace::Topic(name.into(), run.bucket);
     let (epoch, sequence) = (writer.epoch(), writer.next_sequence());
     let name = SegmentName { shard: Shard::ONLY, epoch, sequence, number: topic, origin: Origin::Cut };
     let object = layout::segment(&place, name);

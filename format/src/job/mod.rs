@@ -21,15 +21,15 @@ mod scalar;
 mod selection;
 
 pub use raw::{
-    RawAnchor, RawAuthentication, RawAzure, RawBackup, RawCluster, RawConsumerGroups, RawFilesystem, RawGcs,
-    RawGroupMapping, RawHttp, RawJob, RawPointInTime, RawRestore, RawRestoreGroups, RawRestoreJob, RawRetention, RawS3,
-    RawStorage, RawTls, RawTopicMapping, RawTopics,
+    RawAnchor, RawAuthentication, RawAzure, RawBackup, RawCluster, RawConsumerGroups, RawEncryption, RawFilesystem,
+    RawGcs, RawGroupMapping, RawHttp, RawJob, RawKubernetesAuth, RawPointInTime, RawRestore, RawRestoreGroups,
+    RawRestoreJob, RawRetention, RawS3, RawStorage, RawTls, RawTopicMapping, RawTopics, RawTransit,
 };
 pub use resolve::{ALLOWED_PROPERTIES, Fault, JobFaults, resolve, resolve_restore};
 pub use resolved::{
-    Anchor, Authentication, Azure, AzureCredentials, BackupSettings, Cluster, Compression, Filesystem, Gcs,
-    GcsCredentials, HttpSettings, Job, Location, Retention, S3, S3Credentials, ScramMechanism, Storage, Tls, Username,
-    defaults,
+    Anchor, Authentication, Azure, AzureCredentials, BackupSettings, Cluster, Compression, Encryption, Filesystem, Gcs,
+    GcsCredentials, HttpSettings, Job, KeySource, Location, Retention, S3, S3Credentials, ScramMechanism, Storage, Tls,
+    Transit, TransitAuth, Username, defaults,
 };
 pub use restore::{
     ExistingTopicPolicy, OnGap, RestoreGroups, RestoreJob, RestoreSettings, Stop, TopicCreation, TopicTarget, Until,

@@ -14,7 +14,8 @@ macro_rules! raw {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        // What serde says where something else stands; by itself it would name the type.
+        #[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a block of fields, `field: value` each")]
         pub struct $name {
             $(
                 $(#[$field_doc])*
@@ -237,6 +238,56 @@ raw!(
         memory_budget: Scalar,
         /// A number.
         parallelism: Scalar,
+        /// With which keys it is sealed; its presence, even empty, has it judged.
+        #[serde(deserialize_with = "present")]
+        encryption: RawEncryption,
+    }
+);
+
+raw!(
+    /// `backup.encryption` of a job document, `encryption` of a restore document: `keyFile` or `transit`.
+    RawEncryption {
+        /// Required. With `false`, the rest is kept and means nothing.
+        enabled: bool,
+        /// See [`super::KeySource::Files`].
+        key_file: PathBuf,
+        /// See [`super::KeySource::Files`].
+        previous_key_files: Vec<PathBuf>,
+        /// See [`super::Transit`].
+        transit: RawTransit,
+    }
+);
+
+raw!(
+    /// `transit`: see [`super::Transit`] for every field; `tokenFile` or `kubernetes` is required.
+    RawTransit {
+        /// Required.
+        address: String,
+        /// See [`super::Transit::mount`].
+        mount: String,
+        /// Required.
+        key: String,
+        /// See [`super::Transit::namespace`].
+        namespace: String,
+        /// See [`super::Transit::ca_file`].
+        ca_file: PathBuf,
+        /// The file that holds a token of Vault.
+        token_file: PathBuf,
+        /// Its presence, even empty, has Vault asked for a token by the pod's service account.
+        #[serde(deserialize_with = "present")]
+        kubernetes: RawKubernetesAuth,
+    }
+);
+
+raw!(
+    /// `transit.kubernetes`: see [`super::TransitAuth::Kubernetes`].
+    RawKubernetesAuth {
+        /// Required.
+        role: String,
+        /// Where the Kubernetes auth method is mounted.
+        mount: String,
+        /// The file that holds the service account's token.
+        token_file: PathBuf,
     }
 );
 
@@ -269,6 +320,9 @@ raw!(
         cluster: RawCluster,
         /// Where the backup is kept; required.
         storage: RawStorage,
+        /// With which keys it is sealed; its presence, even empty, has it judged.
+        #[serde(deserialize_with = "present")]
+        encryption: RawEncryption,
         /// What is restored, and how; required.
         restore: RawRestore,
         /// The address of health and metrics; none are served if left out.

@@ -41,6 +41,12 @@ pub mod defaults {
     pub const MEMORY_BUDGET_BYTES: u64 = 256 << 20;
     /// `backup.parallelism`.
     pub const PARALLELISM: usize = 4;
+    /// `transit.mount`: where Vault's own documents mount the engine.
+    pub const TRANSIT_MOUNT: &str = "transit";
+    /// `transit.kubernetes.mount`.
+    pub const KUBERNETES_MOUNT: &str = "kubernetes";
+    /// `transit.kubernetes.tokenFile`: where Kubernetes mounts the token of a pod's service account.
+    pub const KUBERNETES_TOKEN_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
     /// `http.address`.
     pub const HTTP_ADDRESS: &str = "127.0.0.1:9090";
 }
@@ -150,6 +156,66 @@ pub struct Storage {
     pub location: Location,
     /// What the log there must at least hold. Default: none; then an emptied prefix looks like a new one.
     pub anchor: Option<Anchor>,
+    /// How it is sealed: `backup.encryption` of a job document, `encryption` of a restore document. Default: not at all. A backup
+    /// is sealed from its first object on or never.
+    pub encryption: Option<Encryption>,
+}
+
+/// How a backup is sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encryption {
+    /// Where the master key is.
+    pub provider: KeySource,
+}
+
+/// Where the master key is, which never enters the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// In files, each 32 bytes: as they are, as 64 hex digits, or as base64.
+    Files {
+        /// The key that wraps what is new (`keyFile`).
+        current: PathBuf,
+        /// Keys that wrapped before it, for reading (`previousKeyFiles`). Default: none.
+        previous: Vec<PathBuf>,
+    },
+    /// In Vault or OpenBao, which wraps and unwraps, and never gives it out.
+    Transit(Transit),
+}
+
+/// A key of the transit engine of Vault or OpenBao.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transit {
+    /// `http(s)://host[:port]`. Required. `http://` allows plain text: then whoever is on the path reads backup keys.
+    pub address: String,
+    /// Where the engine is mounted. Default `transit`.
+    pub mount: String,
+    /// The name of the key. Required.
+    pub key: String,
+    /// The namespace of Vault Enterprise or OpenBao. Default: none.
+    pub namespace: Option<String>,
+    /// More CA certificates (PEM) to trust for the address. Default: the system's roots alone.
+    pub ca_file: Option<PathBuf>,
+    /// Who asks.
+    pub auth: TransitAuth,
+}
+
+/// Who asks Vault. Files are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransitAuth {
+    /// Whoever a token is of (`tokenFile`).
+    Token {
+        /// The file that holds the token.
+        file: PathBuf,
+    },
+    /// A service account of Kubernetes (`kubernetes`).
+    Kubernetes {
+        /// The role of the auth method. Required.
+        role: String,
+        /// Where the auth method is mounted. Default `kubernetes`.
+        mount: String,
+        /// The service account's token. Default: where Kubernetes mounts it.
+        token_file: PathBuf,
+    },
 }
 
 /// One of the supported kinds of store.

@@ -33,6 +33,8 @@ pub struct GroupSelection {
 /// One entry, and whether it may choose internal topics.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
+    /// As it was written.
+    text: String,
     whole_name: Regex,
     internal: bool,
 }
@@ -45,6 +47,11 @@ impl TopicSelection {
     /// The patterns that names are matched against, of `include` and of `exclude`: what makes two selections the same.
     pub fn patterns(&self) -> [Vec<&str>; 2] {
         [&self.include, &self.exclude].map(|entries| texts(entries))
+    }
+
+    /// The entries of `include` and of `exclude` as they were written, for people.
+    pub fn written(&self) -> [Vec<&str>; 2] {
+        [&self.include, &self.exclude].map(|entries| entries.iter().map(|entry| entry.text.as_str()).collect())
     }
 
     /// Whether the topic belongs to the job.
@@ -98,7 +105,7 @@ impl Pattern {
                  their own"
             ));
         }
-        Ok(Self { whole_name: whole(text, parsed)?, internal })
+        Ok(Self { text: text.to_owned(), whole_name: whole(text, parsed)?, internal })
     }
 
     /// Compiles `text`, which must match whole ids of consumer groups; none of them is internal.
@@ -106,7 +113,7 @@ impl Pattern {
     /// # Errors
     /// As [`Pattern::of_topics`].
     pub(super) fn of_groups(text: &str) -> Result<Self, String> {
-        Ok(Self { whole_name: whole(text, parsed(text)?)?, internal: false })
+        Ok(Self { text: text.to_owned(), whole_name: whole(text, parsed(text)?)?, internal: false })
     }
 }
 

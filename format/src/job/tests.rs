@@ -1,3 +1,4 @@
+mod encryption;
 mod restore;
 
 use super::*;
@@ -93,6 +94,48 @@ fn unknown_fields_are_refused_by_name_and_place() {
 }
 
 #[test]
+fn what_should_be_a_block_is_told_without_words_of_the_program() {
+    let blocks = [
+        "all",
+        "cluster: all",
+        "cluster: {tls: all}",
+        "cluster: {authentication: all}",
+        "topics: all",
+        "consumerGroups: all",
+        "storage: all",
+        "storage: {filesystem: all}",
+        "storage: {s3: all}",
+        "storage: {azure: all}",
+        "storage: {gcs: all}",
+        "storage: {anchor: all}",
+        "backup: all",
+        "retention: all",
+        "http: all",
+    ];
+    for text in blocks {
+        let message = text.parse::<Job>().expect_err("no block").to_string();
+        let wanted = "invalid type: string \"all\", expected a block of fields, `field: value` each";
+        assert!(message.contains(wanted) && !message.contains("Raw"), "{text}: {message}");
+    }
+}
+
+#[test]
+fn what_properties_may_be_set_is_said_once() {
+    let text = MINIMAL.replace("9092\"", "9092\", properties: {group.id: mine, isolation.level: x, sasl.password: y}");
+    let faults = text.parse::<Job>().expect_err("none of them is allowed");
+    let told: Vec<String> = faults.faults().iter().map(ToString::to_string).collect();
+    assert!(
+        told[0].starts_with("cluster.properties.group.id: may not be set here; allowed are api.version"),
+        "{told:?}"
+    );
+    for (fault, name) in told[1..].iter().zip(["isolation.level", "sasl.password"]) {
+        let wanted = "may not be set here; what may is said at cluster.properties.group.id";
+        assert_eq!(*fault, format!("cluster.properties.{name}: {wanted}"));
+    }
+    assert_eq!(told.len(), 3);
+}
+
+#[test]
 fn an_empty_tls_block_switches_tls_on() {
     for block in ["tls:", "tls: {}", "tls: null"] {
         let text = format!(
@@ -130,6 +173,24 @@ fn sizes_and_durations_carry_their_units() {
     assert_eq!(with("compression: gzip").compression, Compression::Gzip { level: 6 });
     for bad in ["segmentSize: -1", "segmentSize: 1KB", "segmentSize: 99999999999Ti", "commitInterval: 199ms"] {
         assert_eq!(faults(&format!("{MINIMAL}backup: {{{bad}}}")).len(), 1, "{bad}");
+    }
+}
+
+#[test]
+fn durations_are_told_as_documents_write_them_with_examples_that_the_field_takes() {
+    let told = |field: &str| {
+        let (block, value) = field.split_once('.').expect("a block and its field");
+        format!("{MINIMAL}{block}: {{{value}}}").parse::<Job>().expect_err("a fault").faults()[0].to_string()
+    };
+    assert_eq!(told("retention.maxAge: 0s"), "retention.maxAge: is 0s; it must be from 1h to 36500d");
+    assert_eq!(told("retention.gracePeriod: 13w"), "retention.gracePeriod: is 91d; it must be from 0s to 90d");
+    let told_in = |value: &str| told(&format!("backup.commitInterval: {value}"));
+    assert!(told_in("90m").contains("is 90m; it must be from 200ms to 10m"), "{}", told_in("90m"));
+    assert!(told_in("11m 100ms").contains("is 11m 100ms; it"), "{}", told_in("11m 100ms"));
+    let examples = "\"long\" is no duration; write a number and its unit, such as 2h or 30d";
+    assert_eq!(told("retention.maxAge: long"), format!("retention.maxAge: {examples}"));
+    for example in ["2h", "30d"] {
+        job(&format!("{MINIMAL}retention: {{maxAge: {example}}}"));
     }
 }
 

@@ -8,10 +8,10 @@ mod upkeep;
 
 use std::collections::BTreeMap;
 
-use super::{Manifest, Segment, TopicEventKind};
+use super::{Manifest, Run, Segment, TopicEventKind};
 use crate::checksum::Sha256;
 use crate::ids::{BackupId, Epoch, Lineage, Offset, PartitionKey, Sequence, Shard, TimestampMs, TopicName};
-use crate::layout::{ObjectKey, SegmentPlace};
+use crate::layout::{ObjectKey, SegmentPlace, TopicDir};
 use crate::offset_range::OffsetRange;
 use crate::state::{State, Totals};
 
@@ -271,10 +271,11 @@ fn check_segments(manifest: &Manifest) -> Result<(), Violation> {
 fn check_segment(segment: &Segment) -> Result<(), Violation> {
     let rows = segment.runs.iter().try_fold(0_u64, |sum, run| sum.checked_add(run.rows));
     let place = segment.object.segment().ok_or_else(|| contradiction(&segment.object))?;
+    let first = segment.runs.first();
     let filed = segment.runs.iter().all(|run| match &place {
         SegmentPlace::Intake(_) => !run.topic.is_consumer_offsets(),
-        SegmentPlace::Topic(topic, bucket) | SegmentPlace::Base(topic, bucket) => {
-            run.topic == *topic && run.bucket == *bucket && !run.topic.is_consumer_offsets()
+        SegmentPlace::Topic(dir, bucket) | SegmentPlace::Base(dir, bucket) => {
+            is_of(dir, run, first) && run.bucket == *bucket && !run.topic.is_consumer_offsets()
         }
         SegmentPlace::Groups(bucket) => run.topic.is_consumer_offsets() && run.bucket == *bucket,
     });
@@ -287,6 +288,15 @@ fn check_segment(segment: &Segment) -> Result<(), Violation> {
         }
     }
     Ok(())
+}
+
+/// Whether a run is of the topic whose directory that is. What a digest stands for only the keys tell; all runs are of one topic,
+/// whatever it is.
+fn is_of(dir: &TopicDir, run: &Run, first: Option<&Run>) -> bool {
+    match dir {
+        TopicDir::Named(topic) => run.topic == *topic,
+        TopicDir::Digest(_) => first.is_some_and(|first| run.topic == first.topic),
+    }
 }
 
 fn tiles(manifest: &Manifest) -> impl Iterator<Item = (PartitionKey, OffsetRange)> {

@@ -48,8 +48,8 @@ pub enum Error {
         /// What the store said.
         source: object_store::Error,
     },
-    /// An object is not what was written.
-    #[error("{object} is damaged")]
+    /// An object is not what was written, or a newer release wrote it.
+    #[error("{object} {}", .source.verdict())]
     Document {
         /// The object.
         object: String,

@@ -97,18 +97,18 @@ impl Aged {
 mod tests {
     use super::*;
     use crate::ids::{Epoch, Sequence, Shard};
-    use crate::layout::{self, Origin, SegmentName, SegmentPlace};
+    use crate::layout::{self, Origin, SegmentName, SegmentPlace, TopicDir};
     use crate::sample::{at, empty_state, key, run, segment, topic};
 
     const GIB: u64 = 1 << 30;
 
     /// A segment of that size, of one record of `accounts-0` that is filed under an hour.
-    fn of_hour(place: fn(TopicName, Bucket) -> SegmentPlace, hour: i64, number: usize, bytes: u64) -> AgedSegment {
+    fn of_hour(place: fn(TopicDir, Bucket) -> SegmentPlace, hour: i64, number: usize, bytes: u64) -> AgedSegment {
         let bucket = Bucket::of(at(hour * 3600));
         let run = Run { bucket, ..run(&key("accounts", 0, 0), hour..hour + 1, 1) };
         let (epoch, sequence) = (Epoch::new(1), Sequence::new(2));
         let name = SegmentName { shard: Shard::ONLY, epoch, sequence, number, origin: Origin::Refined };
-        let object = layout::segment(&place(topic("accounts"), bucket), name);
+        let object = layout::segment(&place(topic("accounts").into(), bucket), name);
         let segment = Segment { object, bytes, ..segment(vec![run.clone()]) };
         AgedSegment { segment, aging: vec![run], going: Vec::new(), stays: false }
     }

@@ -167,7 +167,7 @@ fn a78_of_a_compacted_topic_the_newest_of_each_key_is_kept() {
 /// What a base is made of.
 fn base(name: &str, sequence: u64, rows: u64) -> Segment {
     let run = Run { bucket: Bucket::of(at(0)), ..run(&key(name, 0, 0), 0..60, rows) };
-    let place = SegmentPlace::Base(run.topic.clone(), run.bucket);
+    let place = SegmentPlace::Base(run.topic.clone().into(), run.bucket);
     let name = SegmentName { sequence: Sequence::new(sequence), ..hour_of(name, 0).1 };
     Segment { object: crate::layout::segment(&place, name), ..segment(vec![run]) }
 }
@@ -352,7 +352,7 @@ fn hour_of(name: &str, hour: i64) -> (Segment, SegmentName) {
         bucket: Bucket::of(at(first * 60)),
         ..run(&key(name, 0, 0), first..end, rows)
     };
-    let place = SegmentPlace::Topic(run.topic.clone(), run.bucket);
+    let place = SegmentPlace::Topic(run.topic.clone().into(), run.bucket);
     let name = SegmentName {
         shard: crate::ids::Shard::ONLY,
         epoch: crate::ids::Epoch::new(1),

@@ -18,11 +18,12 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use super::copy::{NotCopied, copy_row_group};
 use super::encode::{EncodeOptions, EncodedRowGroup};
-use super::footer::{MAX_ROW_GROUP_BYTES, MAX_ROW_GROUP_VALUES, SegmentFooter, check_limit};
+use super::footer::{MAX_ROW_GROUP_BYTES, MAX_ROW_GROUP_VALUES, SegmentFooter, check_limit, check_magic};
 use super::page_map::{ColumnPages, Page};
 use super::rows::Columns;
 use super::slice::Wanted;
-use super::{Error, pages};
+use super::{Error, pages, sealed};
+use crate::crypt::FileOpener;
 use crate::ids::{Offset, PartitionKey};
 use crate::manifest::Run;
 use crate::record::Record;
@@ -42,15 +43,13 @@ pub struct SegmentReader {
 }
 
 impl SegmentReader {
-    /// Reads the footer of a whole object.
+    /// Reads the footer of a whole object; of an encrypted backup, with what opens it.
     ///
     /// # Errors
     /// As [`SegmentFooter::parse`], or [`Error::Damaged`] where it does not begin as a Parquet file does.
-    pub fn open(bytes: Bytes) -> Result<Self, Error> {
-        if !bytes.starts_with(b"PAR1") {
-            return Err(Error::damaged("it does not begin as a Parquet file does"));
-        }
-        let footer = SegmentFooter::parse(&bytes, bytes.len() as u64)?;
+    pub fn open(bytes: Bytes, opener: Option<&FileOpener>) -> Result<Self, Error> {
+        check_magic(bytes.first_chunk(), opener, "begin")?;
+        let footer = SegmentFooter::parse(&bytes, bytes.len() as u64, opener)?;
         Ok(Self { footer, bytes })
     }
 
@@ -124,30 +123,38 @@ impl RowGroupReader {
     ///
     /// # Errors
     /// [`Error::Damaged`] where there is no such row group, it is of another length, a page does not have its checksum or
-    /// contradicts the footer; [`Error::TooLarge`] where its pages would unpack to more than a reader accepts.
+    /// contradicts the footer; [`Error::NotAuthentic`] where one does not open; [`Error::TooLarge`] where its pages would unpack to
+    /// more than a reader accepts.
     pub fn new(footer: &SegmentFooter, number: usize, bytes: Bytes) -> Result<Self, Error> {
         let range = footer.row_group_range(number).ok_or_else(|| Error::damaged("there is no such row group"))?;
         if range.end.checked_sub(range.start) != Some(bytes.len() as u64) {
             return Err(Error::damaged("the bytes are not those of the row group"));
         }
-        let pieces = Pieces::new(footer, vec![(range.start, bytes)]);
+        let pieces = Pieces::new(footer.file_size(), vec![(range.start, bytes)]);
         for page in footer.pages.group(number).iter().flat_map(ColumnPages::all) {
-            page.check(&pieces.page(page)?).map_err(Error::damaged)?;
+            page.check(&pieces.stored(page)?).map_err(Error::damaged)?;
         }
         let all_rows = 0..footer.rows_of(number);
         Self::of_pieces(footer, number, pieces, std::slice::from_ref(&all_rows))
     }
 
-    /// Takes pieces that hold the pages of `rows` of row group `number`, whose checksums were compared, after a look at what
-    /// these pages announce.
+    /// Takes stored pieces that hold the pages of `rows` of row group `number`, whose checksums were compared, after a look at what
+    /// these pages announce. Those of an encrypted segment are opened, and not held as they are stored.
     pub(crate) fn of_pieces(
         footer: &SegmentFooter,
         number: usize,
         bytes: Pieces,
         rows: &[Range<u64>],
     ) -> Result<Self, Error> {
+        let columns = footer.pages.group(number);
+        let bytes = match &footer.cipher {
+            Some(cipher) => {
+                Pieces::new(footer.file_size(), sealed::open_pages(cipher, (number, columns), &bytes, rows)?)
+            }
+            None => bytes,
+        };
         let mut unpacked = 0;
-        for column in footer.pages.group(number) {
+        for column in columns {
             unpacked += check_column(&bytes, column, rows)?;
             check_limit("row group bytes", unpacked, MAX_ROW_GROUP_BYTES)?;
         }
@@ -221,7 +228,7 @@ fn check_column(bytes: &Pieces, column: &ColumnPages, rows: &[Range<u64>]) -> Re
     Ok(unpacked)
 }
 
-/// Pieces of the file that were fetched, addressed by their place in it.
+/// Pieces of the file that were fetched, addressed by their place in it, or by that in the view of an encrypted one.
 #[derive(Clone, Debug)]
 pub(crate) struct Pieces {
     pieces: Arc<[(u64, Bytes)]>,
@@ -230,8 +237,8 @@ pub(crate) struct Pieces {
 
 impl Pieces {
     /// Pieces with the places they begin at, sorted and apart.
-    pub(crate) fn new(footer: &SegmentFooter, pieces: Vec<(u64, Bytes)>) -> Self {
-        Self { pieces: pieces.into(), file_size: footer.file_size() }
+    pub(crate) fn new(file_size: u64, pieces: Vec<(u64, Bytes)>) -> Self {
+        Self { pieces: pieces.into(), file_size }
     }
 
     fn from(&self, start: u64) -> Result<Bytes, ParquetError> {
@@ -243,9 +250,19 @@ impl Pieces {
         found.ok_or_else(|| ParquetError::EOF(format!("byte {start} is outside what was fetched")))
     }
 
-    fn page(&self, page: &Page) -> Result<Bytes, Error> {
-        let len = usize::try_from(page.bytes.end - page.bytes.start).unwrap_or(usize::MAX);
-        self.get_bytes(page.bytes.start, len).map_err(Error::Decode)
+    /// A page as it is stored.
+    pub(crate) fn stored(&self, page: &Page) -> Result<Bytes, Error> {
+        self.range(&page.bytes)
+    }
+
+    /// A page in the clear.
+    pub(crate) fn page(&self, page: &Page) -> Result<Bytes, Error> {
+        self.range(&page.plain)
+    }
+
+    fn range(&self, range: &Range<u64>) -> Result<Bytes, Error> {
+        let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        self.get_bytes(range.start, len).map_err(Error::Decode)
     }
 }
 

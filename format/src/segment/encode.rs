@@ -1,7 +1,7 @@
 //! From batches to the bytes of a segment.
 //!
 //! Owns: whole row groups as independent jobs, their order in the file, the footer's facts and the digests. Does not own:
-//! how columns are encoded ([`super::row_group`]) or which rows share a row group.
+//! how columns are encoded ([`super::row_group`]) and sealed ([`super::sealing`]), or which rows share a row group.
 //!
 //! Invariants: runs are in their order ([`super::run_order`]) and do not overlap; each record lies in its run and after the
 //! record before it; what is written stays below the limits that a reader insists on ([`super::footer`]).
@@ -20,9 +20,11 @@ use super::options::new_file;
 pub use super::options::{Codec, EncodeOptions};
 use super::row_group::{Chunk, RowGroupEncoder};
 use super::run_order::RunOrder;
+use super::sealing::Sealing;
 use super::{Error, footer};
 use crate::bucket::Bucket;
 use crate::checksum::{Sha256, Sha256Hasher};
+use crate::crypt::FileSeal;
 use crate::ids::{BackupId, LeaderEpoch, Offset, PartitionKey, TimestampMs};
 use crate::manifest::Run;
 use crate::offset_range::OffsetRange;
@@ -43,7 +45,7 @@ pub struct RunInput {
     pub batches: Vec<Batch>,
 }
 
-/// A row group, compressed, ready to be appended to any segment of the same options.
+/// A row group, compressed and in the clear, ready to be appended to any segment of the same options.
 pub struct EncodedRowGroup {
     chunks: Vec<Chunk>,
     runs: Vec<Run>,
@@ -169,6 +171,8 @@ fn describe(input: &RunInput, first_row: u64) -> Result<Run, Error> {
 /// Puts row groups together to a segment, in order.
 pub struct SegmentWriter {
     file: SerializedFileWriter<Parts>,
+    /// Of an encrypted backup.
+    sealing: Option<Sealing>,
     backup: BackupId,
     runs: Vec<Run>,
     order: RunOrder,
@@ -184,27 +188,33 @@ impl fmt::Debug for SegmentWriter {
 }
 
 impl SegmentWriter {
-    /// An empty segment.
+    /// An empty segment. That of an encrypted backup has a `seal`, which is of the key that it will be stored under.
     ///
     /// # Errors
-    /// [`Error::Encode`] where the Parquet writer refuses its settings.
-    pub fn new(options: &EncodeOptions) -> Result<Self, Error> {
-        let mut file = new_file(Parts::default(), options)?;
+    /// [`Error::Encode`] where the Parquet writer refuses its settings, [`Error::Key`] where a seal needs random bytes and there are none.
+    pub fn new(options: &EncodeOptions, seal: Option<FileSeal>) -> Result<Self, Error> {
+        let mut file = new_file(Parts::default(), options, seal.as_ref())?;
         // What the file begins with is no page.
         file.flush().map_err(|error| Error::Encode(error.into()))?;
-        let order = RunOrder::default();
-        Ok(Self { file, backup: options.backup, runs: Vec::new(), order, rows: 0, raw_bytes: 0, row_groups: 0 })
+        let sealing = seal.map(|seal| Sealing::new(options, seal)).transpose()?;
+        let (backup, order, runs) = (options.backup, RunOrder::default(), Vec::new());
+        Ok(Self { file, sealing, backup, runs, order, rows: 0, raw_bytes: 0, row_groups: 0 })
     }
 
     /// Adds a row group, whose offsets must come after those of their partitions that are in already.
     ///
     /// # Errors
-    /// [`Error::Unsorted`] where they do not, else [`Error::Encode`]; of the segment nothing can be made then.
+    /// [`Error::Unsorted`] where they do not, [`Error::TooLarge`] where there are more than can be sealed, else [`Error::Encode`]; of
+    /// the segment nothing can be made then.
     pub fn append(&mut self, group: EncodedRowGroup) -> Result<(), Error> {
         group.runs.iter().try_for_each(|run| self.order.follow(self.row_groups, run))?;
-        self.file.inner_mut().pages.expect(group.chunks.iter().flat_map(Chunk::page_sizes));
+        let chunks = match &mut self.sealing {
+            Some(sealing) => sealing.row_group(self.row_groups, group.chunks, group.bytes)?,
+            None => group.chunks,
+        };
+        self.file.inner_mut().pages.expect(chunks.iter().flat_map(Chunk::page_sizes));
         let mut writer = self.file.next_row_group().map_err(Error::Encode)?;
-        for chunk in group.chunks {
+        for chunk in chunks {
             chunk.append_to(&mut writer).map_err(Error::Encode)?;
         }
         writer.close().map_err(Error::Encode)?;
@@ -232,9 +242,13 @@ impl SegmentWriter {
         for (key, value) in footer::facts(self.backup, &self.runs, &checksums)? {
             self.file.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
-        self.file.finish().map_err(Error::Encode)?;
+        let metadata = self.file.finish().map_err(Error::Encode)?;
         let bytes = self.bytes();
-        let (parts, sha256, footer_sha256) = std::mem::take(self.file.inner_mut()).finish();
+        let mut parts = std::mem::take(self.file.inner_mut());
+        if let Some(sealing) = &mut self.sealing {
+            sealing.end(&mut parts.footer, indexes_at, &metadata)?;
+        }
+        let (parts, sha256, footer_sha256) = parts.finish();
         let footer_bytes = bytes - indexes_at;
         footer::check_limit("footer bytes", footer_bytes, footer::MAX_FOOTER_BYTES)?;
         let (rows, raw_bytes, runs) = (self.rows, self.raw_bytes, self.runs);
@@ -263,6 +277,21 @@ pub struct EncodedSegment {
     pub runs: Vec<Run>,
 }
 
+impl EncodedSegment {
+    /// Fails unless it is encrypted where its backup is, and not where it is not: the last look before it leaves.
+    ///
+    /// # Errors
+    /// [`Error::NotEncrypted`] or [`Error::Encrypted`]: a fault of the program.
+    pub fn check_encrypted(&self, is_wanted: bool) -> Result<(), Error> {
+        let is_encrypted = self.parts.first().is_some_and(|part| part.starts_with(footer::SEALED_MAGIC));
+        match (is_encrypted, is_wanted) {
+            (false, true) => Err(Error::NotEncrypted),
+            (true, false) => Err(Error::Encrypted),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Collects bytes in blocks, so that no large buffer is ever moved to a larger one, and digests them on the way.
 #[derive(Default)]
 struct Parts {
@@ -270,7 +299,8 @@ struct Parts {
     current: Vec<u8>,
     digest: Sha256Hasher,
     pages: PageDigests,
-    footer: Sha256Hasher,
+    /// What follows the pages, which may be sealed anew.
+    footer: Vec<u8>,
     in_footer: bool,
 }
 
@@ -283,11 +313,24 @@ impl Parts {
 
     /// The blocks, their digest, and that of the footer.
     fn finish(mut self) -> (Vec<Bytes>, Sha256, Sha256) {
-        self.seal();
-        (self.full, self.digest.finish(), self.footer.finish())
+        let footer = std::mem::take(&mut self.footer);
+        footer.chunks(PART_BYTES).for_each(|bytes| self.append(bytes));
+        self.end_block();
+        (self.full, self.digest.finish(), Sha256::of(&footer))
     }
 
-    fn seal(&mut self) {
+    fn append(&mut self, bytes: &[u8]) {
+        if self.current.len() + bytes.len() > PART_BYTES {
+            self.end_block();
+        }
+        if self.current.capacity() == 0 {
+            self.current.reserve(bytes.len().max(PART_BYTES));
+        }
+        self.digest.update(bytes);
+        self.current.extend_from_slice(bytes);
+    }
+
+    fn end_block(&mut self) {
         if !self.current.is_empty() {
             // A small segment must not hold on to a whole block.
             self.current.shrink_to_fit();
@@ -298,18 +341,12 @@ impl Parts {
 
 impl Write for Parts {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.current.len() + bytes.len() > PART_BYTES {
-            self.seal();
-        }
-        if self.current.capacity() == 0 {
-            self.current.reserve(bytes.len().max(PART_BYTES));
-        }
-        self.digest.update(bytes);
-        self.pages.update(bytes);
         if self.in_footer {
-            self.footer.update(bytes);
+            self.footer.extend_from_slice(bytes);
+        } else {
+            self.pages.update(bytes);
+            self.append(bytes);
         }
-        self.current.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

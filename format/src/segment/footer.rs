@@ -1,7 +1,7 @@
 //! The end of a segment: where its row groups are, and the facts that let it be understood without its manifest.
 //!
 //! Owns: the footer's key-value metadata, the limits that readers insist on and writers keep, and the checks that make a
-//! footer fit to be believed. Does not own: the rows ([`super::decode`]).
+//! footer fit to be believed. Does not own: the rows ([`super::decode`]), opening what is sealed ([`super::sealed`]).
 //!
 //! Invariants: of a [`SegmentFooter`] that parsed, each row group lies inside the file and before the footer, has the
 //! columns of [`crate::schema`], its runs cover its rows exactly, sorted and without overlap, and its pages are as
@@ -19,9 +19,11 @@ use parquet::file::metadata::{
     PageIndexPolicy, ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader, RowGroupMetaData,
 };
 
+use super::modular::{FileCipher, PAGE_OVERHEAD};
 use super::page_map::PageMap;
 use super::run_order::RunOrder;
-use super::{Error, checksums, pages};
+use super::{Error, checksums, pages, sealed};
+use crate::crypt::FileOpener;
 use crate::ids::BackupId;
 use crate::manifest::Run;
 use crate::schema::{READ, SCHEMA_VERSION, STORED};
@@ -44,6 +46,9 @@ const MAX_RUNS_BYTES: u64 = 256 << 20;
 
 /// The four bytes at the start and the end of a Parquet file.
 const MAGIC: &[u8; 4] = b"PAR1";
+
+/// The same of one whose footer is encrypted.
+pub(crate) const SEALED_MAGIC: &[u8; 4] = b"PARE";
 
 /// The footer's length and the magic.
 const TAIL_BYTES: usize = 8;
@@ -77,8 +82,13 @@ pub(crate) fn facts(
 /// A segment's footer, checked.
 #[derive(Clone, Debug)]
 pub struct SegmentFooter {
+    /// Of an encrypted segment the view in the clear.
     pub(crate) reader: ArrowReaderMetadata,
+    /// What opens an encrypted segment's pages.
+    pub(crate) cipher: Option<Arc<FileCipher>>,
     file_size: u64,
+    /// The bytes of each row group, as they are stored.
+    row_groups: Arc<[Range<u64>]>,
     backup: BackupId,
     runs: Arc<[Run]>,
     pub(crate) pages: Arc<PageMap>,
@@ -86,13 +96,14 @@ pub struct SegmentFooter {
 
 impl SegmentFooter {
     /// Reads page index and footer from the last bytes of a file of `file_size` bytes. [`crate::manifest::Segment::footer_bytes`]
-    /// says how many suffice.
+    /// says how many suffice. Of an encrypted backup `opener` opens them.
     ///
     /// # Errors
     /// [`Error::TailTooShort`] where `tail` does not reach back far enough, [`Error::NewerSchema`] where a newer release
-    /// wrote it, else [`Error::Damaged`], [`Error::Decode`] or [`Error::TooLarge`].
-    pub fn parse(tail: &[u8], file_size: u64) -> Result<Self, Error> {
-        let metadata = pages::contain(|| parse_metadata(tail, file_size))?;
+    /// wrote it, [`Error::NotEncrypted`] or [`Error::Encrypted`] where it is not as its backup, [`Error::Key`] or
+    /// [`Error::NotAuthentic`] where it does not open, else [`Error::Damaged`], [`Error::Decode`] or [`Error::TooLarge`].
+    pub fn parse(tail: &[u8], file_size: u64, opener: Option<&FileOpener>) -> Result<Self, Error> {
+        let (metadata, cipher) = pages::contain(|| parse_metadata(tail, file_size, opener))?;
         let version = fact(&metadata, KEY_SCHEMA_VERSION)?;
         let version: u32 = version.parse().map_err(|_| Error::damaged("the schema version is no number"))?;
         if version > SCHEMA_VERSION {
@@ -107,15 +118,19 @@ impl SegmentFooter {
         }
         check_runs(&metadata, &runs)?;
         let page_checksums = checksums::from_text(fact(&metadata, KEY_CHECKSUMS)?)?;
-        let metadata = with_page_index(metadata, tail, file_size)?;
-        let pages = pages::contain(|| PageMap::new(&metadata, &page_checksums))?;
+        let row_groups = metadata.row_groups().iter().map(stored_range).collect();
+        let metadata = with_page_index(metadata, tail, file_size, cipher.as_ref())?;
+        let overhead = if cipher.is_some() { PAGE_OVERHEAD } else { 0 };
+        let pages = pages::contain(|| PageMap::new(&metadata, &page_checksums, overhead))?;
+        let metadata = if cipher.is_some() { sealed::plain_view(metadata, &pages)? } else { metadata };
         let options = ArrowReaderOptions::new()
             .with_skip_arrow_metadata(true)
             .with_page_index_policy(PageIndexPolicy::Skip)
             .with_schema(Arc::clone(&READ));
         let reader =
             pages::contain(|| ArrowReaderMetadata::try_new(Arc::new(metadata), options).map_err(Error::Decode))?;
-        Ok(Self { reader, file_size, backup, runs: runs.into(), pages: Arc::new(pages) })
+        let (cipher, runs, pages) = (cipher.map(Arc::new), runs.into(), Arc::new(pages));
+        Ok(Self { reader, cipher, file_size, row_groups, backup, runs, pages })
     }
 
     /// The backup it belongs to.
@@ -159,15 +174,37 @@ impl SegmentFooter {
 
     /// The bytes of one row group in the file; `None` where there is no such row group.
     pub fn row_group_range(&self, row_group: usize) -> Option<Range<u64>> {
-        let group = self.reader.metadata().row_groups().get(row_group)?;
-        let ranges = || group.columns().iter().map(|column| column.byte_range());
-        let start = ranges().map(|(start, _)| start).min()?;
-        let end = ranges().map(|(start, len)| start + len).max()?;
-        Some(start..end)
+        self.row_groups.get(row_group).cloned()
     }
 }
 
-pub(crate) fn parse_metadata(tail: &[u8], file_size: u64) -> Result<ParquetMetaData, Error> {
+/// The bytes of a row group that was checked.
+fn stored_range(group: &RowGroupMetaData) -> Range<u64> {
+    let ranges = || group.columns().iter().map(|column| column.byte_range());
+    let start = ranges().map(|(start, _)| start).min().unwrap_or(0);
+    start..ranges().map(|(start, len)| start + len).max().unwrap_or(start)
+}
+
+/// Fails unless a file begins, or ends, as one does that is in the clear, or encrypted where there is what opens it.
+pub(crate) fn check_magic(
+    found: Option<&[u8; 4]>,
+    opener: Option<&FileOpener>,
+    place: &'static str,
+) -> Result<(), Error> {
+    match (found, opener) {
+        (Some(MAGIC), None) | (Some(SEALED_MAGIC), Some(_)) => Ok(()),
+        (Some(MAGIC), Some(_)) => Err(Error::NotEncrypted),
+        (Some(SEALED_MAGIC), None) => Err(Error::Encrypted),
+        _ => Err(Error::Damaged(format!("it does not {place} as a Parquet file does"))),
+    }
+}
+
+/// Reads the footer; of an encrypted file, with what opens the rest.
+pub(crate) fn parse_metadata(
+    tail: &[u8],
+    file_size: u64,
+    opener: Option<&FileOpener>,
+) -> Result<(ParquetMetaData, Option<FileCipher>), Error> {
     if file_size < (MAGIC.len() + TAIL_BYTES) as u64 || tail.len() as u64 > file_size {
         return Err(Error::Damaged(format!("{file_size} bytes are too few for a segment")));
     }
@@ -175,9 +212,7 @@ pub(crate) fn parse_metadata(tail: &[u8], file_size: u64) -> Result<ParquetMetaD
         return Err(Error::TailTooShort { needed: TAIL_BYTES as u64 });
     };
     let [a, b, c, d, magic @ ..] = end;
-    if magic != MAGIC {
-        return Err(Error::damaged("it does not end as a Parquet file does"));
-    }
+    check_magic(Some(magic), opener, "end")?;
     let len = u32::from_le_bytes([*a, *b, *c, *d]);
     check_limit("footer bytes", u64::from(len), MAX_FOOTER_BYTES)?;
     let needed = u64::from(len) + TAIL_BYTES as u64;
@@ -189,18 +224,28 @@ pub(crate) fn parse_metadata(tail: &[u8], file_size: u64) -> Result<ParquetMetaD
     };
     // A summary of how pages are encoded would do for reading, and not for copying a row group.
     let options = ParquetMetaDataOptions::new().with_encoding_stats_as_mask(false);
-    ParquetMetaDataReader::decode_metadata_with_options(&rest[at..], Some(&options)).map_err(Error::Decode)
+    let decode = |footer: &[u8]| {
+        ParquetMetaDataReader::decode_metadata_with_options(footer, Some(&options)).map_err(Error::Decode)
+    };
+    let Some(opener) = opener else { return Ok((decode(&rest[at..])?, None)) };
+    let (cipher, footer) = sealed::open_footer(&rest[at..], opener)?;
+    Ok((decode(&footer)?, Some(cipher)))
 }
 
-/// Reads the page index, which lies before the footer.
+/// The places of all page indexes.
+fn index_ranges(metadata: &ParquetMetaData) -> impl Iterator<Item = Range<u64>> {
+    let columns = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
+    columns.flat_map(|column| [column.column_index_range(), column.offset_index_range()]).flatten()
+}
+
+/// Reads the page index, which lies before the footer. What it says of an encrypted file, it says of the stored pages.
 pub(crate) fn with_page_index(
     metadata: ParquetMetaData,
     tail: &[u8],
     file_size: u64,
+    cipher: Option<&FileCipher>,
 ) -> Result<ParquetMetaData, Error> {
-    let columns = || metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
-    let ranges = || columns().flat_map(|column| [column.column_index_range(), column.offset_index_range()]).flatten();
-    let Some(start) = ranges().map(|range| range.start).min() else { return Ok(metadata) };
+    let Some(start) = index_ranges(&metadata).map(|range| range.start).min() else { return Ok(metadata) };
     let outside = || Error::damaged("the page index lies outside the file");
     let needed = file_size.checked_sub(start).ok_or_else(outside)?;
     check_limit("footer bytes", needed, MAX_FOOTER_BYTES)?;
@@ -208,12 +253,15 @@ pub(crate) fn with_page_index(
     let Some(first) = (tail.len() as u64).checked_sub(needed) else {
         return Err(Error::TailTooShort { needed });
     };
-    let index = &tail[usize::try_from(first).map_err(|_| outside())?..];
-    for range in ranges() {
+    let stored = &tail[usize::try_from(first).map_err(|_| outside())?..];
+    let (metadata, index) = match cipher {
+        Some(cipher) => sealed::open_page_index(cipher, metadata, stored, start)?,
+        None => (metadata, Bytes::copy_from_slice(stored)),
+    };
+    for range in index_ranges(&metadata) {
         let bytes = index.get(at(range.start)?..at(range.end.max(range.start))?).ok_or_else(outside)?;
         pages::check_structure(bytes)?;
     }
-    let index = Bytes::copy_from_slice(index);
     pages::contain(|| {
         let mut reader =
             ParquetMetaDataReader::new_with_metadata(metadata).with_page_index_policy(PageIndexPolicy::Required);

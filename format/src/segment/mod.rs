@@ -1,11 +1,13 @@
 //! Segments: immutable Parquet files of records.
 //!
-//! Owns: how records become a segment ([`batch`], [`encode`]) and come back ([`footer`], [`decode`]), and how row groups move
-//! to another one ([`copy`]). Does not own: which records go into which segment, where it is stored, or which manifest names it.
+//! Owns: how records become a segment ([`batch`], [`encode`]) and come back ([`footer`], [`decode`]), how row groups move
+//! to another one ([`copy`]), and how a segment is sealed ([`modular`]). Does not own: which records go into which segment, where it
+//! is stored, which manifest names it, or the keys ([`crate::crypt`]).
 //!
 //! Invariants: what comes back is byte for byte what was put in (P6); the rows of a row group are sorted by topic, lineage,
 //! partition and offset, and over row groups the offsets of each partition go up; the runs in the footer are those of the manifest; reading hostile bytes ends in an error, never in a panic
-//! or in memory beyond [`footer::MAX_ROW_GROUP_BYTES`] (P9).
+//! or in memory beyond [`footer::MAX_ROW_GROUP_BYTES`] (P9); a segment of an encrypted backup is never read in the clear, nor one in
+//! the clear for one of an encrypted backup.
 
 pub mod batch;
 pub(crate) mod checksums;
@@ -15,6 +17,7 @@ pub mod decode;
 pub mod encode;
 pub mod footer;
 pub(crate) mod headers;
+pub(crate) mod modular;
 pub(crate) mod options;
 pub(crate) mod page_map;
 pub(crate) mod pages;
@@ -24,6 +27,8 @@ pub(crate) mod row_group;
 pub(crate) mod rows;
 pub(crate) mod run_lengths;
 pub(crate) mod run_order;
+pub(crate) mod sealed;
+pub(crate) mod sealing;
 pub mod slice;
 #[cfg(test)]
 mod tests;
@@ -88,7 +93,10 @@ pub enum Error {
         needed: u64,
     },
     /// A newer release wrote it: upgrade, do not guess.
-    #[error("segment schema {found} is newer than the {} this release reads", crate::schema::SCHEMA_VERSION)]
+    #[error(
+        "segment schema {found} is newer than the {} this release reads; use a newer release",
+        crate::schema::SCHEMA_VERSION
+    )]
     NewerSchema {
         /// The version in the footer.
         found: u32,
@@ -96,6 +104,18 @@ pub enum Error {
     /// The bytes are not a segment: cut short, changed, or made by something else.
     #[error("damaged segment: {0}")]
     Damaged(String),
+    /// It is in the clear, and its backup is encrypted: somebody put it there.
+    #[error("it is not encrypted, and its backup is")]
+    NotEncrypted,
+    /// It is encrypted, and its backup is not, or was opened as if it were not.
+    #[error("it is encrypted, and no key was given")]
+    Encrypted,
+    /// A part of an encrypted file is not what was sealed at its place.
+    #[error("{0} does not open with the key of the file: it was changed, moved, or is of another file or backup")]
+    NotAuthentic(String),
+    /// The key of the file could not be made, or does not open.
+    #[error(transparent)]
+    Key(#[from] crate::crypt::Error),
     /// The Parquet reader refused the bytes.
     #[error("damaged segment")]
     Decode(#[source] parquet::errors::ParquetError),

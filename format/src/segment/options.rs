@@ -1,12 +1,14 @@
 //! How each column of a segment is written.
 //!
-//! Owns: codecs, and the Parquet settings that measured best. Does not own: which rows are written.
+//! Owns: codecs, the Parquet settings that measured best, and how the Parquet crate is told to encrypt. Does not own: which rows
+//! are written.
 
 use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
 
 use parquet::basic::{Compression, CompressionCodec, Encoding, GzipLevel, ZstdLevel};
+use parquet::encryption::encrypt::FileEncryptionProperties;
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
 use parquet::file::writer::SerializedFileWriter;
@@ -15,6 +17,7 @@ use parquet::schema::types::ColumnPath;
 use super::Error;
 use super::columns::INDEXED_PAGE_ROWS;
 use super::plain::page::{PAGE_BYTES, PAGE_ROWS};
+use crate::crypt::FileSeal;
 use crate::ids::BackupId;
 use crate::schema::{STORED, column};
 
@@ -111,8 +114,30 @@ fn sorting_columns() -> Vec<SortingColumn> {
     (0..4).map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: false }).collect()
 }
 
-/// A file writer of these settings.
-pub(crate) fn new_file<W: Write + Send>(sink: W, options: &EncodeOptions) -> Result<SerializedFileWriter<W>, Error> {
-    let properties = Arc::clone(&options.properties);
+/// One key for footer and columns, and an encrypted footer. The AAD prefix is what a reader knows of itself: of a file that brought
+/// its own, nobody could say whether it lies where it was put.
+pub(crate) fn encryption(seal: &FileSeal) -> Result<Arc<FileEncryptionProperties>, Error> {
+    FileEncryptionProperties::builder(seal.data_key.as_bytes().to_vec())
+        .with_footer_key_metadata(seal.key_metadata.clone())
+        .with_aad_prefix(seal.aad_prefix.clone())
+        .with_aad_prefix_storage(false)
+        .build()
+        .map_err(Error::Encode)
+}
+
+/// A file writer of these settings. With a seal it encrypts what it writes itself: page indexes and footer, and no chunk that is
+/// appended.
+pub(crate) fn new_file<W: Write + Send>(
+    sink: W,
+    options: &EncodeOptions,
+    seal: Option<&FileSeal>,
+) -> Result<SerializedFileWriter<W>, Error> {
+    let properties = match seal {
+        Some(seal) => {
+            let properties = WriterProperties::clone(&options.properties).into_builder();
+            Arc::new(properties.with_file_encryption_properties(encryption(seal)?).build())
+        }
+        None => Arc::clone(&options.properties),
+    };
     SerializedFileWriter::new(sink, STORED.root_schema_ptr(), properties).map_err(Error::Encode)
 }

@@ -1,10 +1,11 @@
 //! Where the pages of a segment lie, which rows they hold and which checksum their bytes have.
 //!
 //! Owns: joining page index and checksums of a footer, and the checks that make them fit to be believed. Does not own:
-//! which pages are fetched ([`super::slice`]), what a page's header announces ([`super::pages`]).
+//! which pages are fetched ([`super::slice`]), what a page's header announces ([`super::pages`]), opening one ([`super::sealed`]).
 //!
-//! Invariants: of a map that was made, the pages of a column chunk follow each other without a hole and fill it; their
-//! rows begin at the row group's first, ascend, and end with its last; offsets and timestamps have bounds for each page.
+//! Invariants: of a map that was made, the pages of a column chunk follow each other without a hole and fill it, as stored; in the
+//! clear they follow each other from where it begins; their rows begin at the row group's first, ascend, and end with its last;
+//! offsets and timestamps have bounds for each page.
 
 use std::ops::Range;
 
@@ -22,11 +23,15 @@ use crate::store::Mismatch;
 pub(crate) struct Page {
     /// Its bytes in the file, with the header.
     pub(crate) bytes: Range<u64>,
+    /// Where it lies once it is open; the same where the file is in the clear.
+    pub(crate) plain: Range<u64>,
     /// Its rows in the row group; empty for a dictionary.
     pub(crate) rows: Range<u64>,
     pub(crate) checksum: u32,
     /// The column chunk it belongs to, as Parquet numbers them.
     pub(crate) leaf: usize,
+    /// Which data page of the chunk it is; 0 for a dictionary.
+    pub(crate) number: usize,
 }
 
 impl Page {
@@ -77,8 +82,9 @@ pub(crate) struct PageMap {
 }
 
 impl PageMap {
-    /// Joins the page index of a file, whose row groups are checked already, with the checksums of its pages.
-    pub(crate) fn new(metadata: &ParquetMetaData, checksums: &[u32]) -> Result<Self, Error> {
+    /// Joins the page index of a file, whose row groups are checked already, with the checksums of its pages. A stored page has
+    /// `overhead` bytes more than it has in the clear.
+    pub(crate) fn new(metadata: &ParquetMetaData, checksums: &[u32], overhead: u64) -> Result<Self, Error> {
         let index = metadata.page_index().ok_or_else(|| Error::damaged("it has no page index"))?;
         let mut checksums = checksums.iter().copied();
         let mut groups = Vec::with_capacity(metadata.num_row_groups());
@@ -89,7 +95,8 @@ impl PageMap {
                 let locations = index.page_locations(number, leaf);
                 let locations = locations.ok_or_else(|| Error::damaged("a column has no page index"))?;
                 let (start, len) = chunk.byte_range();
-                columns.push(ChunkPages { leaf, bytes: start..start + len, rows }.read(locations, &mut checksums)?);
+                let chunk = ChunkPages { leaf, bytes: start..start + len, rows, overhead };
+                columns.push(chunk.read(locations, &mut checksums)?);
             }
             for bounded in [column::OFFSET, column::TIMESTAMP] {
                 check_bounds(metadata, number, bounded, columns.get(bounded))?;
@@ -100,6 +107,11 @@ impl PageMap {
             return Err(Error::damaged("there are more page checksums than pages"));
         }
         Ok(Self { groups })
+    }
+
+    /// Of pages that were listed, by row group and column.
+    pub(crate) fn of(groups: Vec<Vec<ColumnPages>>) -> Self {
+        Self { groups }
     }
 
     /// The columns of a row group; none where there is no such row group.
@@ -148,6 +160,8 @@ pub(crate) struct ChunkPages {
     pub(crate) leaf: usize,
     pub(crate) bytes: Range<u64>,
     pub(crate) rows: u64,
+    /// Bytes that a stored page has more than it has in the clear.
+    pub(crate) overhead: u64,
 }
 
 impl ChunkPages {
@@ -159,10 +173,14 @@ impl ChunkPages {
     ) -> Result<ColumnPages, Error> {
         let contradiction = || Error::damaged("a page index contradicts its column chunk");
         let field = |value: i64| u64::try_from(value).map_err(|_| contradiction());
-        let mut next = |bytes: Range<u64>, rows: Range<u64>| {
+        let mut plain_at = self.bytes.start;
+        let mut next = |bytes: Range<u64>, rows: Range<u64>, number: usize| {
             let checksum =
                 checksums.next().ok_or_else(|| Error::damaged("there are fewer page checksums than pages"))?;
-            Ok::<_, Error>(Page { bytes, rows, checksum, leaf: self.leaf })
+            let len = (bytes.end - bytes.start).checked_sub(self.overhead).filter(|len| *len > 0);
+            let plain = plain_at..plain_at + len.ok_or_else(contradiction)?;
+            plain_at = plain.end;
+            Ok::<_, Error>(Page { bytes, plain, rows, checksum, leaf: self.leaf, number })
         };
         let data_at = locations.first().map_or(Ok(self.bytes.end), |first| field(first.offset))?;
         if data_at < self.bytes.start || data_at > self.bytes.end {
@@ -170,7 +188,7 @@ impl ChunkPages {
         }
         // What precedes the data pages is the dictionary.
         let dictionary = self.bytes.start < data_at;
-        let dictionary = if dictionary { Some(next(self.bytes.start..data_at, 0..0)?) } else { None };
+        let dictionary = if dictionary { Some(next(self.bytes.start..data_at, 0..0, 0)?) } else { None };
         let mut data = Vec::with_capacity(locations.len());
         let (mut at, mut row) = (data_at, 0);
         for (number, location) in locations.iter().enumerate() {
@@ -180,7 +198,7 @@ impl ChunkPages {
             if begins != (at, row) || at >= end || row >= last_row {
                 return Err(contradiction());
             }
-            data.push(next(at..end, row..last_row)?);
+            data.push(next(at..end, row..last_row, number)?);
             (at, row) = (end, last_row);
         }
         if (at, row) == (self.bytes.end, self.rows) {

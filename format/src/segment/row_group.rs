@@ -63,7 +63,8 @@ impl Chunk {
         [dictionary].into_iter().filter(|size| *size > 0).chain(data).collect()
     }
 
-    fn close(&self) -> &ColumnCloseResult {
+    /// What is said of it.
+    pub(crate) fn close(&self) -> &ColumnCloseResult {
         match self {
             Self::Arrow(chunk) => chunk.close(),
             Self::Plain(chunk) => &chunk.close,
@@ -109,7 +110,7 @@ pub(crate) struct RowGroupEncoder {
 impl RowGroupEncoder {
     pub(crate) fn new(options: &EncodeOptions) -> Result<Self, Error> {
         // The factory takes schema and settings from a file writer; which file the row group ends in is open still.
-        let nowhere = new_file(io::sink(), options)?;
+        let nowhere = new_file(io::sink(), options, None)?;
         let factory = ArrowRowGroupWriterFactory::new(&nowhere, Arc::clone(&WRITTEN));
         let mut writers = factory.create_column_writers(0).map_err(Error::Encode)?.into_iter();
         let mut columns = Vec::with_capacity(column::COUNT);

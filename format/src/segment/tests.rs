@@ -16,6 +16,7 @@ use super::encode::{Codec, EncodeOptions, EncodedRowGroup, EncodedSegment, RunIn
 use super::footer::SegmentFooter;
 use crate::bucket::Bucket;
 use crate::checksum::Sha256;
+use crate::crypt::FileSeal;
 use crate::ids::{BackupId, LeaderEpoch, Lineage, Offset, PartitionId, PartitionKey, TimestampMs, TopicName};
 use crate::manifest::Run;
 use crate::offset_range::OffsetRange;
@@ -25,6 +26,7 @@ use crate::schema::column;
 mod copy;
 mod hostile;
 mod property;
+mod sealed;
 mod slice;
 
 const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip(6), Codec::Snappy, Codec::Lz4, Codec::Zstd(1)];
@@ -84,8 +86,12 @@ fn options(codec: Codec) -> EncodeOptions {
 }
 
 fn encode(codec: Codec, groups: Vec<Vec<RunInput>>) -> EncodedSegment {
+    encode_with(codec, groups, None)
+}
+
+fn encode_with(codec: Codec, groups: Vec<Vec<RunInput>>, seal: Option<FileSeal>) -> EncodedSegment {
     let options = options(codec);
-    let mut writer = SegmentWriter::new(&options).expect("writer");
+    let mut writer = SegmentWriter::new(&options, seal).expect("writer");
     for group in groups {
         writer.append(encode_row_group(&options, group).expect("encode")).expect("append");
     }
@@ -97,7 +103,7 @@ fn whole(segment: &EncodedSegment) -> Bytes {
 }
 
 fn read_all(bytes: Bytes) -> Result<Vec<(PartitionKey, Record)>, Error> {
-    SegmentReader::open(bytes)?.rows().collect()
+    SegmentReader::open(bytes, None)?.rows().collect()
 }
 
 fn metadata(bytes: &Bytes) -> ParquetMetaData {
@@ -158,7 +164,7 @@ fn what_finish_returns_is_what_the_file_holds() {
     let bytes = whole(&segment);
     assert_eq!(segment.bytes, bytes.len() as u64);
     assert_eq!(segment.sha256, Sha256::of(&bytes));
-    let reader = SegmentReader::open(bytes.clone()).expect("open");
+    let reader = SegmentReader::open(bytes.clone(), None).expect("open");
     assert_eq!(reader.runs(), segment.runs);
     assert_eq!(reader.footer().backup(), BackupId::new(uuid::Uuid::from_u128(42)));
     assert_eq!(segment.rows, 11);
@@ -170,7 +176,7 @@ fn what_finish_returns_is_what_the_file_holds() {
     assert_eq!(segment.runs[0].max_timestamp, TimestampMs::new(i64::MAX));
     assert_eq!(segment.runs[0].leader_epoch, LeaderEpoch::new(5));
     let tail = bytes.slice(bytes.len() - usize::try_from(segment.footer_bytes).expect("small")..);
-    let footer = SegmentFooter::parse(&tail, segment.bytes).expect("the announced tail suffices");
+    let footer = SegmentFooter::parse(&tail, segment.bytes, None).expect("the announced tail suffices");
     assert_eq!(footer.runs(), segment.runs);
     let first_index = metadata(&bytes).row_groups()[0].columns().iter().filter_map(|c| c.column_index_offset()).min();
     assert_eq!(first_index, i64::try_from(segment.bytes - segment.footer_bytes).ok());
@@ -179,7 +185,7 @@ fn what_finish_returns_is_what_the_file_holds() {
 #[test]
 fn one_run_and_one_row_group_are_read_from_their_own_bytes() {
     let bytes = whole(&sample());
-    let reader = SegmentReader::open(bytes.clone()).expect("open");
+    let reader = SegmentReader::open(bytes.clone(), None).expect("open");
     let all: Vec<_> = reader.rows().collect::<Result<_, _>>().expect("rows");
     let by_run: Vec<_> =
         reader.runs().iter().flat_map(|run| reader.records(run).expect("run")).collect::<Result<_, _>>().expect("rows");
@@ -253,7 +259,7 @@ fn what_contradicts_itself_is_not_written() {
     let mut empty = run(key("a", 0, 1), &[record(1)], 1);
     empty.batches.clear();
     assert!(matches!(error(vec![empty]), Error::EmptyRun { .. }));
-    let mut writer = SegmentWriter::new(&zstd).expect("writer");
+    let mut writer = SegmentWriter::new(&zstd, None).expect("writer");
     let again = run(key("a", 0, 1), &[record(1)], 1);
     let [late, early] = two();
     let [late, early, again] = [late, early, again].map(|run| encode_row_group(&zstd, vec![run]).expect("encode"));

@@ -41,8 +41,8 @@ pub enum Error {
         /// What the store said.
         source: CreateError,
     },
-    /// The object is not what was written.
-    #[error("{object} is damaged")]
+    /// The object is not what was written, or a newer release wrote it.
+    #[error("{object} {}", .source.verdict())]
     Document {
         /// The snapshot's object.
         object: String,
@@ -96,7 +96,7 @@ impl Error {
         }
     }
 
-    /// Whether the object, or the log, is not what was written.
+    /// Whether the object, or the log, is not what was written, or a newer release wrote it: no later call finds it otherwise.
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Document { .. } | Self::NotInLog { .. } => true,
@@ -179,13 +179,14 @@ pub async fn check_free(store: &Store, id: &SnapshotId) -> Result<(), Error> {
 }
 
 fn exists(id: &SnapshotId, theirs: &Bytes) -> Error {
-    let what = document::unseal::<Snapshot>(theirs).map_or_else(
-        |_| "an object that is no snapshot".to_owned(),
-        |Snapshot { manifest, asked_at, .. }| {
+    let what = match document::unseal::<Snapshot>(theirs) {
+        Ok(Snapshot { manifest, asked_at, .. }) => {
             let (asked, observed) = (asked_at.to_rfc3339(), manifest.observed_at.to_rfc3339());
             format!("manifest {}, asked for {asked} and observed {observed}", manifest.sequence)
-        },
-    );
+        }
+        Err(document::Error::NewerFormat { .. }) => "a newer release wrote it".to_owned(),
+        Err(_) => "an object that is no snapshot".to_owned(),
+    };
     Error::Exists { id: id.clone(), what }
 }
 
@@ -213,7 +214,7 @@ pub async fn list(store: &Store) -> Result<Vec<Listed>, Error> {
 /// Reads the document of a snapshot of that backup; `None` where there is none. Does not ask the log.
 ///
 /// # Errors
-/// [`Error::Document`] where it is damaged or of another backup, or [`Error::Store`].
+/// [`Error::Document`] where it is damaged, of a newer release or of another backup, or [`Error::Store`].
 pub async fn load(store: &Store, backup: BackupId, id: &SnapshotId) -> Result<Option<Snapshot>, Error> {
     let key = layout::snapshot(id);
     let mut read = 1;

@@ -151,6 +151,20 @@ async fn a60_a_snapshot_that_is_damaged_foreign_or_renamed_is_refused() {
 }
 
 #[tokio::test]
+async fn a12_a_snapshot_of_a_newer_release_is_told_as_that() {
+    let store = Store::memory();
+    log(&store).await;
+    let snapshot = created(&store, "later").await;
+    let newer = document::seal(&Snapshot { format_version: 2, ..snapshot }).expect("sealed");
+    store.inner.put(&layout::snapshot(&id("later")).below(&store.prefix), newer.into()).await.expect("put");
+    let error = catalog::read(&store, backup(), &id("later")).await.expect_err("newer");
+    assert!(error.is_damage(), "no later call reads it: {error}");
+    assert_eq!(error.to_string(), "snapshots/later.json was written by a newer release");
+    let error = catalog::check_free(&store, &id("later")).await.expect_err("taken").to_string();
+    assert!(error.contains("a newer release wrote it"), "{error}");
+}
+
+#[tokio::test]
 async fn a24_a_snapshot_of_a_log_that_was_set_back_is_refused_by_its_manifest() {
     let store = Store::memory();
     let mut writer = log(&store).await;

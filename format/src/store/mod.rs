@@ -9,12 +9,14 @@
 //!                                           ├───────upload──────▶ segments, confirmed
 //!                                           └─────get_checked───▶ bytes of the expected digest
 //! ```
+//! Of a backup that is encrypted, [`sealed()`] makes a `Store` whose documents are plain above and sealed below.
+//!
 //!
 //! Invariants: nothing is overwritten that another could have written (P3); bytes leave here only if their size and digest
 //! are the expected ones; no secret is kept longer than its file says it, or printed.
 //!
-//! This is the only module that knows the `object_store` crate's builders, and with `manifest` and `snapshot` the only one that
-//! calls it.
+//! This is the only module that knows the `object_store` crate's builders, and with `manifest`, `snapshot` and `crypt::wraps` the
+//! only one that calls it.
 
 pub mod create_once;
 mod credentials;
@@ -22,6 +24,7 @@ mod error;
 mod metered;
 mod open;
 pub mod probe;
+mod sealed;
 mod transfer;
 
 #[cfg(any(test, feature = "testing"))]
@@ -37,13 +40,16 @@ use std::time::SystemTime;
 use object_store::path::Path;
 use object_store::{GetResult, ObjectStore, ObjectStoreExt as _};
 
+use crate::crypt::{self, FileOpener, FileSeal, KeyRing};
+use crate::ids::TopicName;
 use crate::job::Anchor;
-use crate::layout::ObjectKey;
+use crate::layout::{ObjectKey, TopicDir};
 
 pub(crate) use error::Mismatch;
 pub use error::{ErrorKind, StoreError};
 pub use metered::{Request, Tally};
 pub use open::{OpenError, open, open_to_write};
+pub use sealed::sealed;
 pub(crate) use transfer::{Meter, get_verified, has_digest};
 pub use transfer::{PART_BYTES, get_checked, upload};
 
@@ -60,6 +66,8 @@ pub struct Store {
     pub kind: Kind,
     /// What the log there must at least hold, as the job says. Whoever opens the log checks it.
     pub anchor: Option<Anchor>,
+    /// The keys of the backup, where it is encrypted: [`sealed()`] sets them.
+    pub keys: Option<Arc<KeyRing>>,
     /// The size of a part, and up to which an object is put in one request; [`PART_BYTES`] but in tests.
     pub part_bytes: usize,
 }
@@ -88,7 +96,30 @@ impl Store {
             description: "memory://".to_owned(),
             kind: Kind::Memory,
             anchor: None,
+            keys: None,
             part_bytes: PART_BYTES,
+        }
+    }
+
+    /// What a new file of that object is encrypted with; `None` where the backup is not.
+    ///
+    /// # Errors
+    /// As [`KeyRing::seal_file`].
+    pub fn seal_file(&self, object: &ObjectKey) -> Result<Option<FileSeal>, crypt::Error> {
+        self.keys.as_ref().map(|ring| ring.seal_file(object)).transpose()
+    }
+
+    /// What opens the file of that object; `None` where the backup is not encrypted.
+    pub fn opener(&self, object: &ObjectKey) -> Option<FileOpener> {
+        let ring = Arc::clone(self.keys.as_ref()?);
+        Some(FileOpener { ring, object: object.clone() })
+    }
+
+    /// What stands for a topic in the keys of its segments: its name, or, where the backup is encrypted, a digest of it.
+    pub fn topic_dir(&self, topic: &TopicName) -> TopicDir {
+        match &self.keys {
+            Some(ring) => TopicDir::Digest(ring.topic_digest(topic)),
+            None => TopicDir::Named(topic.clone()),
         }
     }
 

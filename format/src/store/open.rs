@@ -246,7 +246,7 @@ fn open_gcs(gcs: &job::Gcs) -> Result<Store, OpenError> {
 
 fn opened(store: impl ObjectStore, prefix: &str, description: String, kind: Kind) -> Store {
     let (inner, prefix) = (Arc::new(store), Path::from(prefix));
-    Store { inner, prefix, description, kind, anchor: None, part_bytes: PART_BYTES }
+    Store { inner, prefix, description, kind, anchor: None, keys: None, part_bytes: PART_BYTES }
 }
 
 fn place(scheme: &str, bucket: &str, prefix: &str) -> String {

@@ -20,7 +20,7 @@ use crate::manifest::{Claim, reader};
 fn local() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().expect("folder");
     let location = job::Location::Filesystem(job::Filesystem { path: folder.path().join("backup") });
-    let store = open_to_write(&job::Storage { location, anchor: None }).expect("opened");
+    let store = open_to_write(&job::Storage { location, anchor: None, encryption: None }).expect("opened");
     (folder, store)
 }
 
@@ -274,7 +274,7 @@ async fn leftovers_of_crashed_writes_are_swept_and_nothing_else() {
 fn a_directory_is_made_only_where_its_parent_exists() {
     let folder = tempfile::tempdir().expect("folder");
     let location = job::Location::Filesystem(job::Filesystem { path: folder.path().join("missing/backup") });
-    let error = open_to_write(&job::Storage { location, anchor: None }).expect_err("a missing mount");
+    let error = open_to_write(&job::Storage { location, anchor: None, encryption: None }).expect_err("a missing mount");
     assert!(error.to_string().contains("missing/backup"), "{error}");
 }
 
@@ -283,7 +283,7 @@ fn a_reader_makes_no_directory() {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("backup");
     let location = job::Location::Filesystem(job::Filesystem { path: path.clone() });
-    let error = open(&job::Storage { location, anchor: None }).expect_err("nothing there");
+    let error = open(&job::Storage { location, anchor: None, encryption: None }).expect_err("nothing there");
     assert!(matches!(error, OpenError::Missing { .. }), "{error}");
     assert!(!path.exists());
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{Authentication, ConsumerGroups, Duration, Quantity, StrimziClusterRef, Topics};
+use super::encryption::Encryption;
 use super::status::KafkaBackupStatus;
 use super::storage::{CredentialsSecret, Storage};
 use super::template::Template;
@@ -40,6 +41,9 @@ use super::template::Template;
 #[x_kube(validation = (
     "!has(self.retention) || !self.retention.pruneOnSchedule || has(self.schedule)",
     "retention.pruneOnSchedule needs a schedule to prune by: set schedule, or leave pruneOnSchedule out and run strimzi-backup prune yourself"
+), validation = (
+    "(has(self.backup) && has(self.backup.encryption) && self.backup.encryption.enabled) == (has(oldSelf.backup) && has(oldSelf.backup.encryption) && oldSelf.backup.encryption.enabled)",
+    "a backup is sealed from its first object on or never: backup.encryption.enabled cannot change; take another prefix, with another KafkaBackup"
 ))]
 pub struct KafkaBackupSpec {
     /// The Kafka cluster. Another one needs a KafkaBackup, and a prefix, of its own.
@@ -98,6 +102,11 @@ pub struct KafkaBackupSpec {
 }
 
 impl KafkaBackupSpec {
+    /// How the backup is sealed, where it is.
+    pub fn encryption(&self) -> Option<&Encryption> {
+        self.backup.as_ref()?.encryption.as_ref().filter(|encryption| encryption.enabled)
+    }
+
     /// Whether the schedule asks for prunes too.
     pub fn prunes(&self) -> bool {
         self.retention.as_ref().is_some_and(|retention| retention.prune_on_schedule)
@@ -137,7 +146,7 @@ pub struct BackupSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 19))]
     pub compression_level: Option<i32>,
-    /// Encryption by the streamer; not available yet.
+    /// With which keys the backup is sealed. Default: it is not. The keys may change, whether it is sealed may not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
     /// Where a cut brings more bytes than this, it makes another segment. Default 256Mi; 1Mi to 5Gi.
@@ -197,19 +206,6 @@ impl Compression {
             Self::Zstd => "zstd",
         }
     }
-}
-
-/// Encryption by the streamer.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Encryption {
-    /// Must be false.
-    #[serde(default)]
-    #[x_kube(validation = ("!self", "encryption is not available yet: set enabled to false, and use the encryption of the store"))]
-    pub enabled: bool,
-    /// Not used while `enabled` is false.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key_secret: Option<CredentialsSecret>,
 }
 
 /// A schedule as cron has it, without a time zone or seconds in it.

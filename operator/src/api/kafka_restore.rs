@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{Authentication, Quantity, StrimziClusterRef, Topics};
+use super::encryption::Encryption;
 use super::status::KafkaRestoreStatus;
 use super::storage::Storage;
 use super::template::Template;
@@ -39,6 +40,12 @@ use super::template::Template;
     "has(self.storage) != (has(self.backupRef) && has(self.backupRef.name))",
     "name either a KafkaBackup (backupRef.name) or, where it is gone, its storage"
 ), validation = (
+    "!has(self.encryption) || has(self.storage)",
+    "encryption belongs to storage: a restore of a KafkaBackup has the encryption of that"
+), validation = (
+    "has(self.encryption) == has(oldSelf.encryption) && (!has(self.encryption) || self.encryption == oldSelf.encryption)",
+    "a restore is carried out as it was written, only suspend may change: make another KafkaRestore with other keys"
+), validation = (
     "self.strimziClusterRef == oldSelf.strimziClusterRef && has(self.authentication) == has(oldSelf.authentication) && (!has(self.authentication) || self.authentication == oldSelf.authentication) && has(self.backupRef) == has(oldSelf.backupRef) && (!has(self.backupRef) || self.backupRef == oldSelf.backupRef) && has(self.storage) == has(oldSelf.storage) && (!has(self.storage) || self.storage == oldSelf.storage)",
     "a restore is carried out as it was written, only suspend may change: make another KafkaRestore for another cluster, user or backup"
 ), validation = (
@@ -60,6 +67,9 @@ pub struct KafkaRestoreSpec {
     /// Where the backup is kept, instead of `backupRef.name`: where that resource is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
+    /// With which keys that backup is sealed, beside `storage`. Default: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
     /// Where it stops. Default: at the newest instant that the backup holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point_in_time: Option<PointInTime>,
@@ -94,7 +104,7 @@ pub struct KafkaRestoreSpec {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupRef {
-    /// A KafkaBackup in the namespace of this resource; only its `storage` is used.
+    /// A KafkaBackup in the namespace of this resource; only its `storage` and `backup.encryption` are used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 42))]
     pub name: Option<String>,

@@ -9,6 +9,7 @@
 #![allow(unreachable_pub)]
 
 mod common;
+mod encryption;
 mod kafka_backup;
 mod kafka_restore;
 mod status;
@@ -21,9 +22,9 @@ use kube::CustomResourceExt as _;
 pub use common::{
     Authentication, AuthenticationType, ConsumerGroups, Duration, KafkaUserRef, Quantity, StrimziClusterRef, Topics,
 };
+pub use encryption::{Encryption, KeySecret, KubernetesAuth, SecretFile, Transit};
 pub use kafka_backup::{
-    BackupSpec, Compression, DeletionPolicy, Encryption, KafkaBackup, KafkaBackupSpec, Retention, Schedule,
-    VerificationSchedule,
+    BackupSpec, Compression, DeletionPolicy, KafkaBackup, KafkaBackupSpec, Retention, Schedule, VerificationSchedule,
 };
 pub use kafka_restore::{
     BackupRef, ExistingTopicPolicy, GroupMapping, KafkaRestore, KafkaRestoreSpec, OnGap, PointInTime,

@@ -78,8 +78,8 @@ pub struct Reported {
     /// How the offsets of consumer groups stand. Written by the streamer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumer_groups: Option<GroupsHeld>,
-    /// What keeps the streamer from going on for more than 15 seconds: `StoreFailing` or `KafkaUnreachable`. Written by the
-    /// streamer.
+    /// What keeps the streamer from going on for more than 15 seconds: `StoreFailing`, `KafkaUnreachable` or
+    /// `EncryptionKeyUnavailable`. Written by the streamer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
     /// Why nothing is retired although something is older than what `retention` keeps, or may be. Written by the streamer.

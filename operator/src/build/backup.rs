@@ -15,7 +15,7 @@ use kube::api::{DynamicObject, ObjectMeta};
 use super::names::{self, CONFIG_DIR, JOB_FILE, PRUNE_FILE, Part};
 use super::pod::{self, Mount, Work};
 use super::{Access, Parts, Settings, StoreKeys, Subject};
-use crate::api::{KafkaBackupSpec, Storage, VerificationSchedule};
+use crate::api::{Encryption, KafkaBackupSpec, Storage, VerificationSchedule};
 
 /// Snapshots, prunes and verifications that were made, and those that were not, as far back as their Jobs are kept.
 const HISTORY: i32 = 10;
@@ -111,7 +111,7 @@ pub fn backup(valid: &ValidBackup<'_>, settings: &Settings) -> BackupObjects {
         config_map.data.get_or_insert_default().insert(PRUNE_FILE.to_owned(), pruner.document.clone());
     }
     let (kafka, secrets) = super::kafka_mounts(subject, &valid.parts);
-    let storage = super::storage_mounts(&valid.spec.storage, valid.parts.keys);
+    let storage = super::storage_mounts(&valid.spec.storage, valid.parts.keys, valid.spec.encryption());
     let mounts: Vec<Mount> = kafka.into_iter().chain(storage).collect();
     BackupObjects {
         access: super::access::access(subject),
@@ -142,18 +142,16 @@ pub fn snapshot_job(valid: &ValidBackup<'_>, settings: &Settings, name: &str) ->
 }
 
 fn policies(valid: &ValidBackup<'_>) -> Vec<NetworkPolicy> {
-    let (subject, storage) = (&valid.subject, &valid.spec.storage);
+    let (storage, encryption) = (&valid.spec.storage, valid.spec.encryption());
+    let policy = |part, servers, storage| super::network::policy(&valid.subject, part, servers, storage, encryption);
     let servers = Some(valid.parts.kafka.bootstrap_servers.as_str());
-    let mut policies = vec![
-        super::network::policy(subject, Part::Streamer, servers, storage),
-        super::network::policy(subject, Part::Snapshot, None, storage),
-    ];
+    let mut policies = vec![policy(Part::Streamer, servers, storage), policy(Part::Snapshot, None, storage)];
     if valid.spec.prunes() {
         let storage = valid.pruner.as_ref().map_or(storage, |pruner| &pruner.storage);
-        policies.push(super::network::policy(subject, Part::Prune, None, storage));
+        policies.push(policy(Part::Prune, None, storage));
     }
     if valid.spec.verification.is_some() {
-        policies.push(super::network::policy(subject, Part::Verify, None, storage));
+        policies.push(policy(Part::Verify, None, storage));
     }
     policies
 }
@@ -176,6 +174,7 @@ fn deployment(valid: &ValidBackup<'_>, settings: &Settings, digest: String, moun
         restart: "Always",
         probed: true,
         reports: true,
+        shows_token: shows_token(valid),
         resources: valid.spec.resources.as_ref(),
     };
     Deployment {
@@ -234,7 +233,7 @@ fn cron_job(valid: &ValidBackup<'_>, part: Part, times: Times<'_>, work: JobSpec
 }
 
 fn snapshot(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
-    let mounts = super::storage_mounts(&valid.spec.storage, valid.parts.keys);
+    let mounts = super::storage_mounts(&valid.spec.storage, valid.parts.keys, valid.spec.encryption());
     let timeout = (valid.heartbeat + SNAPSHOT_PATIENCE).as_secs();
     let of_job = |name: &str, label: &str| EnvVar {
         name: name.to_owned(),
@@ -257,8 +256,10 @@ fn snapshot(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
 
 fn prune(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
     let (file, mounts) = match &valid.pruner {
-        Some(pruner) => (PRUNE_FILE, super::storage_mounts(&pruner.storage, Some(pruner.keys))),
-        None => (JOB_FILE, super::storage_mounts(&valid.spec.storage, valid.parts.keys)),
+        Some(pruner) => {
+            (PRUNE_FILE, super::storage_mounts(&pruner.storage, Some(pruner.keys), valid.spec.encryption()))
+        }
+        None => (JOB_FILE, super::storage_mounts(&valid.spec.storage, valid.parts.keys, valid.spec.encryption())),
     };
     let arguments = ["prune", "--config", &format!("{CONFIG_DIR}/{file}"), "--summary-file", pod::TERMINATION_LOG];
     job(valid, settings, on_store(valid, Part::Prune, arguments.map(str::to_owned).into(), &mounts))
@@ -266,7 +267,7 @@ fn prune(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
 
 /// Segments are as large as what the streamer may use lets them be, and are held whole: so verifications may use as much.
 fn verify(valid: &ValidBackup<'_>, settings: &Settings, level: i32) -> JobSpec {
-    let mounts = super::storage_mounts(&valid.spec.storage, valid.parts.keys);
+    let mounts = super::storage_mounts(&valid.spec.storage, valid.parts.keys, valid.spec.encryption());
     let (config, level) = (format!("{CONFIG_DIR}/{JOB_FILE}"), level.to_string());
     let arguments = ["verify", "--config", &config, "--level", &level, "--summary-file", pod::TERMINATION_LOG];
     let work = on_store(valid, Part::Verify, arguments.map(str::to_owned).into(), &mounts);
@@ -274,7 +275,7 @@ fn verify(valid: &ValidBackup<'_>, settings: &Settings, level: i32) -> JobSpec {
     JobSpec { pod_failure_policy: Some(pod::fails_for_good()), ..job(valid, settings, work) }
 }
 
-/// Work that needs neither brokers nor the API server: the store says all.
+/// Work that needs neither brokers nor the API server: the store says all, with the keys of what is sealed.
 fn on_store<'a>(valid: &ValidBackup<'_>, part: Part, arguments: Vec<String>, mounts: &'a [Mount]) -> Work<'a> {
     Work {
         part,
@@ -286,8 +287,14 @@ fn on_store<'a>(valid: &ValidBackup<'_>, part: Part, arguments: Vec<String>, mou
         restart: "Never",
         probed: false,
         reports: false,
+        shows_token: shows_token(valid),
         resources: None,
     }
+}
+
+/// Whether its pods show Vault the token of their service account.
+fn shows_token(valid: &ValidBackup<'_>) -> bool {
+    valid.spec.encryption().is_some_and(Encryption::shows_token)
 }
 
 /// Has work done by a pod, and by a few more where one fails.

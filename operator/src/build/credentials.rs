@@ -1,4 +1,4 @@
-//! Which keys of a Secret are which credentials of a store.
+//! Which keys of a Secret are which credentials of a store, and whether one holds a master key.
 
 use std::collections::BTreeMap;
 
@@ -68,7 +68,23 @@ pub enum Fault {
         /// The keys that there are.
         present: String,
     },
+    /// What is there is no master key.
+    #[error(
+        "key {key:?} of Secret {secret:?} has {bytes} bytes that are no master key: it is 32 bytes, as they are, as 64 hex digits, \
+         or as base64"
+    )]
+    NoMasterKey {
+        /// The Secret.
+        secret: String,
+        /// The key.
+        key: String,
+        /// How many bytes it has.
+        bytes: usize,
+    },
 }
+
+/// The bytes of a master key.
+const MASTER_KEY_BYTES: usize = 32;
 
 const S3_USUAL: &str = "AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or accessKey with secretKey";
 const AZURE_USUAL: &str = "AZURE_STORAGE_KEY, accountKey, AZURE_STORAGE_SAS_TOKEN or sasToken";
@@ -117,6 +133,31 @@ pub fn find(
 pub fn of_key<'a>(secret: &str, key: &str, data: &'a BTreeMap<String, ByteString>) -> Result<&'a ByteString, Fault> {
     let no_key = || Fault::NoKey { secret: secret.to_owned(), key: key.to_owned(), present: present(data) };
     data.get(key).ok_or_else(no_key)
+}
+
+/// Finds a master key in a Secret, in one of the forms that pods take.
+///
+/// # Errors
+/// [`Fault::NoKey`], [`Fault::NoMasterKey`].
+pub fn master_key(secret: &str, key: &str, data: &BTreeMap<String, ByteString>) -> Result<(), Fault> {
+    let content = &of_key(secret, key, data)?.0;
+    if is_master_key(content) {
+        return Ok(());
+    }
+    Err(Fault::NoMasterKey { secret: secret.to_owned(), key: key.to_owned(), bytes: content.len() })
+}
+
+fn is_master_key(content: &[u8]) -> bool {
+    let text = content.trim_ascii();
+    if !text.is_empty() && text.iter().all(u8::is_ascii_hexdigit) {
+        // 32 of them are half a key, and not one as it is.
+        return text.len() == 2 * MASTER_KEY_BYTES;
+    }
+    let digits = text.strip_suffix(b"=").unwrap_or(text);
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    // Six bits to a character.
+    let is_base64 = digits.len() == (8 * MASTER_KEY_BYTES).div_ceil(6) && digits.iter().all(is_base64);
+    content.len() == MASTER_KEY_BYTES || is_base64
 }
 
 /// The keys that there are, for messages.
@@ -184,6 +225,29 @@ mod tests {
         assert_eq!(found, Ok(StoreKeys::AzureSas("sas".to_owned())));
         let found = find(StorageType::Azure, &secret(Some("account")), &keys);
         assert_eq!(found, Ok(StoreKeys::AzureAccountKey("account".to_owned())));
+    }
+
+    #[test]
+    fn a_master_key_is_taken_in_each_of_its_forms_and_nothing_else_is() {
+        let judge = |content: &[u8]| {
+            let data = BTreeMap::from([("aes".to_owned(), ByteString(content.to_vec()))]);
+            master_key("sealing", "aes", &data)
+        };
+        let (hex, base64) = ("0f".repeat(32), "q".repeat(43));
+        for content in [&[0_u8; 32][..], &[b'\n'; 32][..], hex.as_bytes(), base64.as_bytes()] {
+            assert_eq!(judge(content), Ok(()));
+        }
+        assert_eq!(judge(format!(" {hex}\n").as_bytes()), Ok(()));
+        assert_eq!(judge(format!("{base64}=\n").as_bytes()), Ok(()));
+        let too_long = [format!("{base64}=="), format!("{base64}q"), "g".repeat(64)];
+        for content in ["", "hidden", &hex[1..], &hex[..32], &hex[..43], &too_long[0], &too_long[1], &too_long[2]] {
+            let told = judge(content.as_bytes()).unwrap_err().to_string();
+            let wanted =
+                format!("key \"aes\" of Secret \"sealing\" has {} bytes that are no master key", content.len());
+            assert!(told.starts_with(&wanted) && !told.contains("hidden"), "{told}");
+        }
+        let told = master_key("sealing", "other", &data(&[("aes", "hidden")])).unwrap_err().to_string();
+        assert!(told.contains("no key \"other\"; it has aes"), "{told}");
     }
 
     #[test]

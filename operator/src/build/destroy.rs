@@ -10,7 +10,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use super::names::{self, CONFIG_DIR, JOB_FILE, Part};
 use super::pod::{self, Work};
 use super::{Settings, StoreKeys, Subject};
-use crate::api::Storage;
+use crate::api::{Encryption, Storage};
 
 /// Pauses between starts double from ten seconds: more of them than the resource is held for.
 const STARTS: i32 = 6;
@@ -24,6 +24,8 @@ pub struct ValidDestroy<'a> {
     pub storage: Storage,
     /// Their keys.
     pub keys: Option<StoreKeys>,
+    /// How the backup is sealed, where it is.
+    pub encryption: Option<&'a Encryption>,
     /// The id of the backup: no other one is deleted.
     pub backup: &'a str,
     /// The job document, YAML.
@@ -33,7 +35,8 @@ pub struct ValidDestroy<'a> {
 /// What deletes a stored backup.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DestroyObjects {
-    /// Who the pod is: the streamer, whom a cloud may know by its name. It has no right here and no token.
+    /// Who the pod is: the streamer, whom a cloud may know by its name, and Vault. It has no right here, and no token where Vault
+    /// does not ask for one.
     pub service_account: ServiceAccount,
     /// The job document.
     pub config_map: ConfigMap,
@@ -46,7 +49,7 @@ pub struct DestroyObjects {
 /// Builds them.
 pub fn destroy(valid: &ValidDestroy<'_>, settings: &Settings) -> DestroyObjects {
     let subject = &valid.subject;
-    let policy = super::network::policy(subject, Part::Destroy, None, &valid.storage);
+    let policy = super::network::policy(subject, Part::Destroy, None, &valid.storage, valid.encryption);
     DestroyObjects {
         service_account: super::access::service_account(subject),
         config_map: ConfigMap {
@@ -60,7 +63,7 @@ pub fn destroy(valid: &ValidDestroy<'_>, settings: &Settings) -> DestroyObjects 
 }
 
 fn job(valid: &ValidDestroy<'_>, settings: &Settings) -> Job {
-    let mounts = super::storage_mounts(&valid.storage, valid.keys.as_ref());
+    let mounts = super::storage_mounts(&valid.storage, valid.keys.as_ref(), valid.encryption);
     let arguments = ["destroy", "--config", &format!("{CONFIG_DIR}/{JOB_FILE}"), "--backup", valid.backup, "--stopped"];
     let work = Work {
         part: Part::Destroy,
@@ -72,6 +75,7 @@ fn job(valid: &ValidDestroy<'_>, settings: &Settings) -> Job {
         restart: "Never",
         probed: false,
         reports: false,
+        shows_token: valid.encryption.is_some_and(Encryption::shows_token),
         resources: None,
     };
     Job {

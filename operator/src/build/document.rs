@@ -4,16 +4,20 @@ use std::path::PathBuf;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use strimzi_backup_format::job::{
-    RawAnchor, RawAuthentication, RawAzure, RawBackup, RawCluster, RawConsumerGroups, RawGcs, RawGroupMapping, RawHttp,
-    RawJob, RawPointInTime, RawRestore, RawRestoreGroups, RawRestoreJob, RawRetention, RawS3, RawStorage, RawTls,
-    RawTopicMapping, RawTopics, Scalar,
+    RawAnchor, RawAuthentication, RawAzure, RawBackup, RawCluster, RawConsumerGroups, RawEncryption, RawGcs,
+    RawGroupMapping, RawHttp, RawJob, RawKubernetesAuth, RawPointInTime, RawRestore, RawRestoreGroups, RawRestoreJob,
+    RawRetention, RawS3, RawStorage, RawTls, RawTopicMapping, RawTopics, RawTransit, Scalar,
 };
 
+use super::Source;
 use super::credentials::StoreKeys;
 use super::names::{
-    CERTIFICATES_FILE, CONFIG_DIR, HTTP_PORT, KAFKA_CA_DIR, KAFKA_USER_DIR, STORAGE_CA_DIR, STORAGE_DIR,
+    CERTIFICATES_FILE, CONFIG_DIR, ENCRYPTION_DIR, HTTP_PORT, KAFKA_CA_DIR, KAFKA_USER_DIR, STORAGE_CA_DIR, STORAGE_DIR,
 };
-use crate::api::{BackupSpec, KafkaBackupSpec, KafkaRestoreSpec, RestoreSpec, Retention, Storage, StorageType, Topics};
+use crate::api::{
+    BackupSpec, Encryption, KafkaBackupSpec, KafkaRestoreSpec, KeySecret, RestoreSpec, Retention, Storage, StorageType,
+    Topics, Transit,
+};
 use crate::strimzi::{Credentials, Discovered};
 
 /// The job document of a backup. `name` is recorded in the store as whose backup it is.
@@ -43,7 +47,9 @@ pub fn destroy(name: &str, spec: &KafkaBackupSpec, keys: Option<&StoreKeys>) -> 
         topics: None,
         consumer_groups: None,
         storage: Some(storage(&spec.storage, keys)),
-        backup: None,
+        backup: spec
+            .encryption()
+            .map(|sealed| RawBackup { encryption: Some(encryption(sealed)), ..RawBackup::default() }),
         retention: None,
         http: None,
     }
@@ -53,13 +59,14 @@ pub fn destroy(name: &str, spec: &KafkaBackupSpec, keys: Option<&StoreKeys>) -> 
 pub fn restore(
     id: &str,
     spec: &KafkaRestoreSpec,
-    from: &Storage,
+    from: &Source,
     kafka: &Discovered,
     keys: Option<&StoreKeys>,
 ) -> RawRestoreJob {
     RawRestoreJob {
         cluster: Some(cluster(kafka)),
-        storage: Some(storage(from, keys)),
+        storage: Some(storage(&from.storage, keys)),
+        encryption: from.encryption.as_ref().map(encryption),
         restore: Some(settings(id, spec)),
         http: Some(http()),
     }
@@ -182,7 +189,43 @@ fn backup(spec: &BackupSpec) -> RawBackup {
         metadata_interval: spec.metadata_interval.as_ref().map(Scalar::new),
         memory_budget: spec.memory_budget.as_ref().map(scalar),
         parallelism: spec.parallelism.map(|number| Scalar::new(number.to_string())),
+        encryption: spec.encryption.as_ref().filter(|encryption| encryption.enabled).map(encryption),
     }
+}
+
+/// With which keys a backup is sealed that is.
+fn encryption(encryption: &Encryption) -> RawEncryption {
+    let key_file = |secret: &KeySecret| encryption_file(&secret.name, &secret.key);
+    let previous = encryption.previous_key_secrets.as_ref();
+    RawEncryption {
+        enabled: Some(true),
+        key_file: encryption.key_secret.as_ref().map(key_file),
+        previous_key_files: previous.map(|secrets| secrets.iter().map(key_file).collect()),
+        transit: encryption.transit.as_ref().map(transit),
+    }
+}
+
+fn transit(transit: &Transit) -> RawTransit {
+    let Transit { address, mount, key, namespace, ca_secret, token_secret, kubernetes } = transit;
+    RawTransit {
+        address: Some(address.clone()),
+        mount: mount.clone(),
+        key: Some(key.clone()),
+        namespace: namespace.clone(),
+        ca_file: ca_secret.as_ref().map(|ca| encryption_file(&ca.name, &ca.key)),
+        token_file: token_secret.as_ref().map(|token| encryption_file(&token.name, &token.key)),
+        // The token is where pods have it.
+        kubernetes: kubernetes.as_ref().map(|auth| RawKubernetesAuth {
+            role: Some(auth.role.clone()),
+            mount: auth.mount.clone(),
+            token_file: None,
+        }),
+    }
+}
+
+/// Where a key of a Secret is in the pod. What the pod says of a file names the Secret, and another Secret is another document.
+fn encryption_file(secret: &str, key: &str) -> PathBuf {
+    [ENCRYPTION_DIR, secret, key].iter().collect()
 }
 
 /// When objects are deleted, and with whose rights, is not the streamer's.

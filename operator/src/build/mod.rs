@@ -29,13 +29,13 @@ use sha2::{Digest as _, Sha256};
 
 pub use access::Access;
 pub use backup::{BackupObjects, Pruner, ValidBackup, backup, snapshot_job};
-pub use credentials::{Fault as CredentialsFault, StoreKeys, find as find_credentials, of_key};
+pub use credentials::{Fault as CredentialsFault, StoreKeys, find as find_credentials, master_key, of_key};
 pub use destroy::{DestroyObjects, ValidDestroy, destroy};
 pub use document::{destroy as destroy_document, job as job_document, restore as restore_document};
-pub use pod::Mount;
+pub use pod::{Mount, Shown};
 pub use restore::{RestoreObjects, ValidRestore, restore};
 
-use crate::api::{Storage, Template};
+use crate::api::{Encryption, Storage, Template};
 use crate::strimzi::{Credentials, Discovered, SecretRef};
 use names::Part;
 
@@ -109,6 +109,15 @@ impl Subject<'_> {
     }
 }
 
+/// A stored backup, as a restore reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// Where it is kept.
+    pub storage: Storage,
+    /// How it is sealed, where it is.
+    pub encryption: Option<Encryption>,
+}
+
 /// What pods are made of beside the resource's own words.
 #[derive(Clone, Debug)]
 pub struct Parts<'a> {
@@ -145,15 +154,15 @@ fn digest(config_map: &ConfigMap) -> String {
     })
 }
 
-/// The secrets of the store.
-fn storage_mounts(storage: &Storage, keys: Option<&StoreKeys>) -> Vec<Mount> {
+/// The secrets of the store, and of what a backup is sealed with.
+fn storage_mounts(storage: &Storage, keys: Option<&StoreKeys>, encryption: Option<&Encryption>) -> Vec<Mount> {
     let secrets = storage.secrets();
     let credentials = secrets
         .credentials
         .zip(keys)
         .map(|(secret, keys)| Mount::storage(secret.name.clone(), keys.all().into_iter().map(str::to_owned).collect()));
     let ca = secrets.ca.map(|ca| Mount::storage_ca(ca.name.clone(), ca.key.clone()));
-    credentials.into_iter().chain(ca).collect()
+    credentials.into_iter().chain(ca).chain(encryption.and_then(Mount::encryption)).collect()
 }
 
 /// The secrets of the Kafka client, and copies of those that are in another namespace.

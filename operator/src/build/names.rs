@@ -30,6 +30,9 @@ pub const STORAGE_DIR: &str = "/etc/strimzi-backup/storage";
 /// Where the CA of the store is.
 pub const STORAGE_CA_DIR: &str = "/etc/strimzi-backup/storage-ca";
 
+/// Where the keys are that a backup is sealed with, and what Vault is asked with: each in a folder named after its Secret.
+pub const ENCRYPTION_DIR: &str = "/etc/strimzi-backup/encryption";
+
 /// The key of the job document.
 pub const JOB_FILE: &str = "job.yaml";
 /// The key of the job document of prunes that have credentials of their own.

@@ -1,4 +1,4 @@
-//! Whom the pods talk to: brokers, the store, DNS, the API server; and who may ask them for metrics.
+//! Whom the pods talk to: brokers, the store, Vault, DNS, the API server; and who may ask them for metrics.
 
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Subject;
 use super::names::{HTTP_PORT, Part};
-use crate::api::Storage;
+use crate::api::{Encryption, Storage};
 
 /// The ports of API servers: policies see the one behind the Service, and nothing tells it beforehand.
 const API_SERVER: [i32; 2] = [443, 6443];
@@ -23,12 +23,14 @@ pub(super) fn policy(
     part: Part,
     bootstrap_servers: Option<&str>,
     storage: &Storage,
+    encryption: Option<&Encryption>,
 ) -> NetworkPolicy {
     let dns = [("UDP", 53), ("TCP", 53), ("UDP", 5353), ("TCP", 5353)];
     let mut egress = vec![
         NetworkPolicyEgressRule { ports: Some(dns.map(|(protocol, number)| port(protocol, number)).into()), to: None },
         store(storage),
     ];
+    egress.extend(encryption.and_then(|encryption| encryption.transit.as_ref()).map(|vault| endpoint(&vault.address)));
     if let Some(servers) = bootstrap_servers {
         egress.push(brokers(servers));
         // Those that talk to brokers also tell how they stand.
@@ -73,18 +75,20 @@ fn brokers(bootstrap_servers: &str) -> NetworkPolicyEgressRule {
     NetworkPolicyEgressRule { ports: Some(ports.into_iter().map(|number| port("TCP", number)).collect()), to: None }
 }
 
-/// A Service may map its port to another one of its pods, and policies see the latter: inside the cluster any port is let
-/// through, outside the one of the endpoint.
 fn store(storage: &Storage) -> NetworkPolicyEgressRule {
-    let endpoint = [
+    let given = [
         storage.s3.as_ref().and_then(|s3| s3.endpoint.as_deref()),
         storage.azure.as_ref().and_then(|azure| azure.endpoint.as_deref()),
         storage.gcs.as_ref().and_then(|gcs| gcs.endpoint.as_deref()),
     ];
-    let Some(endpoint) = endpoint.into_iter().flatten().next() else {
-        return NetworkPolicyEgressRule { ports: Some(vec![port("TCP", 443)]), to: None };
-    };
-    let (scheme, address) = endpoint.split_once("://").unwrap_or(("https", endpoint));
+    let https = || NetworkPolicyEgressRule { ports: Some(vec![port("TCP", 443)]), to: None };
+    given.into_iter().flatten().next().map_or_else(https, endpoint)
+}
+
+/// A Service may map its port to another one of its pods, and policies see the latter: inside the cluster any port is let
+/// through, outside the one of the endpoint.
+fn endpoint(url: &str) -> NetworkPolicyEgressRule {
+    let (scheme, address) = url.split_once("://").unwrap_or(("https", url));
     let address = address.trim_end_matches('/');
     let (host, number) = match address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?))) {
         Some((host, number)) => (host, number),

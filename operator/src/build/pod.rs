@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::batch::v1::{PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule};
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, HTTPGetAction, KeyToPath,
-    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
-    SecurityContext, Volume, VolumeMount,
+    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource, ResourceRequirements, SeccompProfile,
+    SecretProjection, SecretVolumeSource, SecurityContext, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
 
-use super::names::{self, CONFIG_DIR, HTTP_PORT, KAFKA_CA_DIR, KAFKA_USER_DIR, Part, STORAGE_CA_DIR, STORAGE_DIR};
+use super::names::{
+    self, CONFIG_DIR, ENCRYPTION_DIR, HTTP_PORT, KAFKA_CA_DIR, KAFKA_USER_DIR, Part, STORAGE_CA_DIR, STORAGE_DIR,
+};
 use super::{Image, Subject};
-use crate::api::{ContainerTemplate, PodTemplate};
+use crate::api::{ContainerTemplate, Encryption, PodTemplate};
 
 /// What a container writes there is in the status of its pod when it has ended; Kubernetes takes 4 KiB.
 pub(super) const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -32,46 +34,86 @@ pub struct Mount {
     pub volume: &'static str,
     /// Where it is in the container.
     pub path: &'static str,
-    /// The Secret that it shows.
-    pub secret: String,
-    /// The keys of it; all where `None`, so that keys that come later are files too.
-    pub keys: Option<Vec<String>>,
+    /// What it shows.
+    pub shown: Shown,
+}
+
+/// What a directory shows of Secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Every key of one, so that keys that come later are files too.
+    All(String),
+    /// These keys of one.
+    Keys(String, Vec<String>),
+    /// Of each of several one key, in a folder named after the Secret.
+    Several(Vec<(String, String)>),
 }
 
 impl Mount {
     /// The certificates of the cluster's CAs.
     pub fn kafka_ca(secret: String) -> Self {
-        Self { volume: "kafka-ca", path: KAFKA_CA_DIR, secret, keys: None }
+        Self { volume: "kafka-ca", path: KAFKA_CA_DIR, shown: Shown::All(secret) }
     }
 
     /// The client's secrets.
     pub fn kafka_user(secret: String, keys: Vec<String>) -> Self {
-        Self { volume: "kafka-user", path: KAFKA_USER_DIR, secret, keys: Some(keys) }
+        Self { volume: "kafka-user", path: KAFKA_USER_DIR, shown: Shown::Keys(secret, keys) }
     }
 
     /// The credentials of the store.
     pub fn storage(secret: String, keys: Vec<String>) -> Self {
-        Self { volume: "storage", path: STORAGE_DIR, secret, keys: Some(keys) }
+        Self { volume: "storage", path: STORAGE_DIR, shown: Shown::Keys(secret, keys) }
     }
 
     /// The CA of the store.
     pub fn storage_ca(secret: String, key: String) -> Self {
-        Self { volume: "storage-ca", path: STORAGE_CA_DIR, secret, keys: Some(vec![key]) }
+        Self { volume: "storage-ca", path: STORAGE_CA_DIR, shown: Shown::Keys(secret, vec![key]) }
+    }
+
+    /// What a backup is sealed with, and what Vault is asked with; `None` where that is no file.
+    pub fn encryption(encryption: &Encryption) -> Option<Self> {
+        let mut files: Vec<(String, String)> = Vec::new();
+        for file in encryption.files() {
+            let file = (file.secret.to_owned(), file.key.to_owned());
+            // Kubernetes refuses a path that is named twice.
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+        (!files.is_empty()).then(|| Self { volume: "encryption", path: ENCRYPTION_DIR, shown: Shown::Several(files) })
     }
 
     fn volume(&self) -> Volume {
-        let item = |key: &String| KeyToPath { key: key.clone(), path: key.clone(), mode: None };
-        Volume {
-            name: self.volume.to_owned(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(self.secret.clone()),
-                items: self.keys.as_ref().map(|keys| keys.iter().map(item).collect()),
-                default_mode: Some(FILE_MODE),
-                optional: None,
-            }),
-            ..Volume::default()
+        let name = self.volume.to_owned();
+        match &self.shown {
+            Shown::All(secret) => Volume { name, secret: Some(of_secret(secret, None)), ..Volume::default() },
+            Shown::Keys(secret, keys) => {
+                let items = keys.iter().map(|key| item(key, key.clone())).collect();
+                Volume { name, secret: Some(of_secret(secret, Some(items))), ..Volume::default() }
+            }
+            Shown::Several(files) => Volume { name, projected: Some(of_several(files)), ..Volume::default() },
         }
     }
+}
+
+fn item(key: &str, path: String) -> KeyToPath {
+    KeyToPath { key: key.to_owned(), path, mode: None }
+}
+
+fn of_secret(secret: &str, items: Option<Vec<KeyToPath>>) -> SecretVolumeSource {
+    SecretVolumeSource { secret_name: Some(secret.to_owned()), items, default_mode: Some(FILE_MODE), optional: None }
+}
+
+fn of_several(files: &[(String, String)]) -> ProjectedVolumeSource {
+    let source = |(secret, key): &(String, String)| VolumeProjection {
+        secret: Some(SecretProjection {
+            name: secret.clone(),
+            items: Some(vec![item(key, format!("{secret}/{key}"))]),
+            optional: None,
+        }),
+        ..VolumeProjection::default()
+    };
+    ProjectedVolumeSource { default_mode: Some(FILE_MODE), sources: Some(files.iter().map(source).collect()) }
 }
 
 /// What a pod is for.
@@ -95,6 +137,8 @@ pub(super) struct Work<'a> {
     pub(super) probed: bool,
     /// Whether it tells the API server how it stands, for which it has a token.
     pub(super) reports: bool,
+    /// Whether it shows Vault the token of its service account.
+    pub(super) shows_token: bool,
     /// What it may use.
     pub(super) resources: Option<&'a ResourceRequirements>,
 }
@@ -146,7 +190,7 @@ fn spec(subject: &Subject<'_>, image: &Image, work: Work<'_>, pod: PodTemplate) 
     };
     PodSpec {
         service_account_name: Some(subject.service_account()),
-        automount_service_account_token: Some(work.reports),
+        automount_service_account_token: Some(work.reports || work.shows_token),
         enable_service_links: Some(false),
         restart_policy: Some(work.restart.to_owned()),
         termination_grace_period_seconds: Some(pod.termination_grace_period_seconds.unwrap_or(30)),

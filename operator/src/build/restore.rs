@@ -9,8 +9,8 @@ use kube::api::DynamicObject;
 
 use super::names::{self, CONFIG_DIR, Part, RESTORE_FILE};
 use super::pod::{self, Mount, Work};
-use super::{Access, Parts, Settings, Subject};
-use crate::api::{KafkaRestoreSpec, Storage};
+use super::{Access, Parts, Settings, Source, Subject};
+use crate::api::{Encryption, KafkaRestoreSpec};
 
 /// Pauses between starts double up to six minutes: about two hours.
 const STARTS: i32 = 24;
@@ -22,8 +22,8 @@ pub struct ValidRestore<'a> {
     pub subject: Subject<'a>,
     /// What is asked for.
     pub spec: &'a KafkaRestoreSpec,
-    /// Where the backup is.
-    pub storage: &'a Storage,
+    /// Where the backup is, and how it is sealed.
+    pub source: &'a Source,
     /// Cluster and secrets.
     pub parts: Parts<'a>,
     /// The restore document, YAML.
@@ -51,10 +51,11 @@ pub struct RestoreObjects {
 pub fn restore(valid: &ValidRestore<'_>, settings: &Settings) -> RestoreObjects {
     let subject = &valid.subject;
     let (kafka, secrets) = super::kafka_mounts(subject, &valid.parts);
-    let storage = super::storage_mounts(valid.storage, valid.parts.keys);
-    let mounts: Vec<Mount> = kafka.into_iter().chain(storage).collect();
+    let Source { storage, encryption } = valid.source;
+    let storage_mounts = super::storage_mounts(storage, valid.parts.keys, encryption.as_ref());
+    let mounts: Vec<Mount> = kafka.into_iter().chain(storage_mounts).collect();
     let servers = Some(valid.parts.kafka.bootstrap_servers.as_str());
-    let policy = super::network::policy(subject, Part::Restore, servers, valid.storage);
+    let policy = super::network::policy(subject, Part::Restore, servers, storage, encryption.as_ref());
     RestoreObjects {
         access: super::access::access(subject),
         config_map: super::config_map(subject, RESTORE_FILE, valid.document.clone(), valid.parts.kafka),
@@ -84,6 +85,7 @@ fn job(valid: &ValidRestore<'_>, settings: &Settings, mounts: &[Mount]) -> Job {
         // be killed for that.
         probed: !valid.spec.dry_run,
         reports: !valid.spec.dry_run,
+        shows_token: valid.source.encryption.as_ref().is_some_and(Encryption::shows_token),
         resources: valid.spec.resources.as_ref(),
     };
     Job {

@@ -1,3 +1,5 @@
+mod encryption;
+
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Volume;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -110,6 +112,7 @@ fn what_deletes_a_backup_is_as_agreed() {
         subject: subject("KafkaBackup", Part::Streamer, owner, resource.spec.template.as_ref()),
         storage: resource.spec.storage.with_credentials(secret),
         keys: Some(keys),
+        encryption: None,
         backup: "0d0c4b0e-7c43-4be0-8fd5-1ba7e0b4b6a5",
         document,
     };
@@ -130,8 +133,8 @@ fn the_objects_of_a_restore_are_as_agreed() {
     let source: KafkaBackup = serde_norway::from_str(BACKUP).unwrap();
     let (kafka, foreign) = (discovered("kafka"), BTreeMap::new());
     let keys = StoreKeys::S3File("aws-credentials".to_owned());
-    let raw =
-        restore_document("kafka.restore-to-dr.9d2b6c1a", &resource.spec, &source.spec.storage, &kafka, Some(&keys));
+    let source = Source { storage: source.spec.storage, encryption: None };
+    let raw = restore_document("kafka.restore-to-dr.9d2b6c1a", &resource.spec, &source, &kafka, Some(&keys));
     let document = serde_norway::to_string(&raw).unwrap();
     let now = TimestampMs::from_rfc3339("2026-02-14T00:00:00.000Z").unwrap();
     job::resolve_restore(raw, now).expect("the restore takes the document");
@@ -139,7 +142,7 @@ fn the_objects_of_a_restore_are_as_agreed() {
     let valid = ValidRestore {
         subject: subject("KafkaRestore", Part::Restore, owner, resource.spec.template.as_ref()),
         spec: &resource.spec,
-        storage: &source.spec.storage,
+        source: &source,
         parts: Parts { kafka: &kafka, keys: Some(&keys), foreign: &foreign },
         document,
     };

@@ -65,7 +65,7 @@ async fn carry_out(backup: &KafkaBackup, context: &Arc<Context>, applier: &Appli
     let namespace = backup.namespace().unwrap_or_default();
     let spec = &backup.spec;
     let request = request(&namespace, &spec.strimzi_cluster_ref, spec.authentication.as_ref(), Purpose::Backup);
-    let found = dereference(&context.client, &namespace, &request, &spec.storage).await?;
+    let found = dereference(&context.client, &namespace, &request, &spec.storage, spec.encryption()).await?;
     context.tell_expiries(backup, &found);
     let prune_keys = prune_keys(&context.client, &namespace, spec).await?;
     let valid = validate(backup, &found, prune_keys.as_ref())?;
@@ -349,6 +349,17 @@ mod tests {
         assert_eq!((error.reason(), error.is_retryable()), ("InvalidSpec", false));
         let told = error.told();
         assert!(told.contains("topics.include") && told.contains("commitInterval"), "{told}");
+    }
+
+    #[test]
+    fn faults_of_the_keys_that_seal_a_backup_are_told_with_the_others() {
+        let mut backup: KafkaBackup = serde_norway::from_str(BACKUP).unwrap();
+        backup.spec.topics.as_mut().unwrap().include = Some(vec!["(".to_owned()]);
+        let transit = json!({"address": "https://vault:8200", "key": "..", "tokenSecret": {"name": "t", "key": "t"}});
+        let encryption = json!({"enabled": true, "transit": transit});
+        backup.spec.backup.as_mut().unwrap().encryption = Some(serde_json::from_value(encryption).unwrap());
+        let told = validate(&backup, &found(), None).unwrap_err().told();
+        assert!(told.contains("topics.include") && told.contains("backup.encryption.transit.key"), "{told}");
     }
 
     #[test]

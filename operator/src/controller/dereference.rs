@@ -8,10 +8,10 @@ use kube::{Api, Client};
 
 use super::error::Error;
 use crate::api::{
-    Authentication, AuthenticationType, ExistingTopicPolicy, KafkaBackup, KafkaBackupSpec, KafkaRestoreSpec, Storage,
-    StrimziClusterRef,
+    Authentication, AuthenticationType, Encryption, ExistingTopicPolicy, KafkaBackup, KafkaBackupSpec,
+    KafkaRestoreSpec, Storage, StrimziClusterRef,
 };
-use crate::build::{self, Parts, StoreKeys};
+use crate::build::{self, Parts, Source, StoreKeys};
 use crate::strimzi::{self, Discovered, Purpose, Request, SecretRef, User};
 
 /// What a resource names, as it is now.
@@ -77,9 +77,11 @@ pub async fn dereference(
     namespace: &str,
     request: &Request,
     storage: &Storage,
+    encryption: Option<&Encryption>,
 ) -> Result<Dereferenced, Error> {
     let kafka = strimzi::discover(client, request).await.map_err(Box::new)?;
     let keys = store_keys(client, namespace, storage).await?;
+    sealed_by(client, namespace, encryption).await?;
     let foreign = foreign(client, namespace, &kafka).await?;
     let is_elsewhere = request.namespace != namespace || !foreign.is_empty();
     Ok(Dereferenced { kafka, keys, foreign, is_elsewhere })
@@ -97,6 +99,21 @@ async fn store_keys(client: &Client, namespace: &str, storage: &Storage) -> Resu
     Ok(Some(build::find_credentials(storage.r#type, credentials, &data)?))
 }
 
+/// Looks whether what a backup is sealed with is there: without it no pod would start, and none would say why. Nothing of it is
+/// kept.
+async fn sealed_by(client: &Client, namespace: &str, encryption: Option<&Encryption>) -> Result<(), Error> {
+    let files = encryption.map(Encryption::files).unwrap_or_default();
+    for file in files {
+        let data = secret(client, namespace, file.secret, file.field).await?;
+        if file.is_master_key {
+            build::master_key(file.secret, file.key, &data)?;
+        } else {
+            build::of_key(file.secret, file.key, &data)?;
+        }
+    }
+    Ok(())
+}
+
 /// The keys of the credentials that only prunes have, if the resource names any.
 ///
 /// # Errors
@@ -108,7 +125,7 @@ pub async fn prune_keys(client: &Client, namespace: &str, spec: &KafkaBackupSpec
 }
 
 /// Where a stored backup is deleted: with the credentials that only prunes have, or with those of the storage. And the keys of
-/// these.
+/// these. What it is sealed with is there then, too.
 ///
 /// # Errors
 /// [`Error::SecretMissing`], [`Error::Credentials`], [`Error::Api`].
@@ -117,6 +134,7 @@ pub async fn deleter(
     namespace: &str,
     spec: &KafkaBackupSpec,
 ) -> Result<(Storage, Option<StoreKeys>), Error> {
+    sealed_by(client, namespace, spec.encryption()).await?;
     match spec.prune_credentials() {
         Some(secret) => Ok((spec.storage.with_credentials(secret), prune_keys(client, namespace, spec).await?)),
         None => Ok((spec.storage.clone(), store_keys(client, namespace, &spec.storage).await?)),
@@ -153,17 +171,20 @@ async fn secret(
     Ok(found.ok_or_else(missing)?.data.unwrap_or_default())
 }
 
-/// Where the backup of a restore is kept.
+/// Where the backup of a restore is kept, and how it is sealed.
 ///
 /// # Errors
 /// [`Error::BackupMissing`], [`Error::Api`].
-pub async fn source(client: &Client, namespace: &str, spec: &KafkaRestoreSpec) -> Result<Storage, Error> {
+pub async fn source(client: &Client, namespace: &str, spec: &KafkaRestoreSpec) -> Result<Source, Error> {
     if let Some(storage) = &spec.storage {
-        return Ok(storage.clone());
+        let encryption = spec.encryption.clone().filter(|encryption| encryption.enabled);
+        return Ok(Source { storage: storage.clone(), encryption });
     }
     let name = spec.backup_ref.as_ref().and_then(|backup| backup.name.clone()).unwrap_or_default();
     let api: Api<KafkaBackup> = Api::namespaced(client.clone(), namespace);
     let found = api.get_opt(&name).await.map_err(|source| Error::api(format!("read KafkaBackup {name:?}"), source))?;
     let missing = || Error::BackupMissing { name: name.clone(), namespace: namespace.to_owned() };
-    Ok(found.ok_or_else(missing)?.spec.storage)
+    let spec = found.ok_or_else(missing)?.spec;
+    let encryption = spec.encryption().cloned();
+    Ok(Source { storage: spec.storage, encryption })
 }

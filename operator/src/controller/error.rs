@@ -108,6 +108,7 @@ impl Error {
         match self {
             Self::Discovery(error) => error.reason(),
             Self::Invalid(_) | Self::Refused { .. } => "InvalidSpec",
+            Self::Credentials(CredentialsFault::NoMasterKey { .. }) => "EncryptionKeyInvalid",
             Self::Credentials(_) | Self::SecretMissing { .. } => "SecretNotFound",
             Self::BackupMissing { .. } => "BackupNotFound",
             Self::JobOfAnother { .. } => "JobOfAnother",

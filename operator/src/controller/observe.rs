@@ -32,6 +32,12 @@ pub fn streaming(deployment: Option<&Deployment>, pods: &[Pod], suspended: bool,
         return Verdict::holds(STREAMING, "Streaming", "the streamer follows the topics");
     }
     let hindrance = trouble(pods).or_else(|| refused(deployment?));
+    // Without its keys a streamer reads no log, and so is not ready. What one has told that is gone says nothing.
+    let is_there = |pod: &Pod| pod.metadata.name.is_some() && pod.metadata.name == told.reported_by;
+    let locked_out = told.trouble.as_deref().filter(|trouble| *trouble == LOCKED_OUT && pods.iter().any(is_there));
+    if let (None, Some(trouble)) = (&hindrance, locked_out) {
+        return stuck(trouble);
+    }
     let (reason, message) = hindrance.unwrap_or(("Starting", "the streamer's pod is not ready yet".to_owned()));
     Verdict::fails(STREAMING, reason, message)
 }
@@ -44,10 +50,21 @@ fn refused(deployment: &Deployment) -> Option<(&'static str, String)> {
     Some(("PodRefused", format!("Kubernetes makes no pod of it: {why}")))
 }
 
+/// The streamer's word for that it does not get the key which the backup is sealed with.
+const LOCKED_OUT: &str = "EncryptionKeyUnavailable";
+
 /// A streamer that runs and cannot go on.
 fn stuck(trouble: &str) -> Verdict {
     let tries = "the streamer tries on, and its log says why";
     match trouble {
+        LOCKED_OUT => Verdict::fails(
+            STREAMING,
+            LOCKED_OUT,
+            format!(
+                "the key that the backup is sealed with cannot be had: {tries}; nothing is written meanwhile, and what Kafka \
+                 deletes is lost"
+            ),
+        ),
         "KafkaUnreachable" => Verdict::fails(
             STREAMING,
             "KafkaUnreachable",
@@ -354,6 +371,29 @@ mod tests {
         assert_eq!(streaming(Some(&deployment(1)), &[], false, &Reported::default()).reason, "Starting");
         assert_eq!(streaming(None, &[], false, &Reported::default()).reason, "Starting");
         assert_eq!(streaming(Some(&deployment(2)), &[], true, &Reported::default()).reason, "Suspended");
+    }
+
+    #[test]
+    fn a33_a_streamer_that_does_not_get_its_key_is_told_though_it_is_not_ready() {
+        let deployment = |available: i32| {
+            let status = json!({"observedGeneration": 2, "availableReplicas": available});
+            serde_json::from_value::<Deployment>(json!({"metadata": {"generation": 2}, "status": status})).unwrap()
+        };
+        let told = |by: &str| Reported {
+            trouble: Some("EncryptionKeyUnavailable".to_owned()),
+            reported_by: Some(by.to_owned()),
+            ..Reported::default()
+        };
+        let reason = |available, pods: &[Pod], by: &str| {
+            let verdict = streaming(Some(&deployment(available)), pods, false, &told(by));
+            assert!(!verdict.holds);
+            verdict.reason
+        };
+        assert_eq!(reason(1, &[], "p"), "EncryptionKeyUnavailable");
+        assert_eq!(reason(0, &[pod(json!({}))], "p"), "EncryptionKeyUnavailable");
+        assert_eq!(reason(0, &[pod(json!({}))], "before"), "Starting", "that pod is gone");
+        let unscheduled = json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]});
+        assert_eq!(reason(0, &[pod(unscheduled)], "p"), "Unschedulable", "what its pod says now goes before");
     }
 
     #[test]

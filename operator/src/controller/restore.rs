@@ -21,9 +21,9 @@ use super::error::Error;
 use super::observe::Plan;
 use super::tell::{self, Told};
 use super::{Context, observe};
-use crate::api::{KafkaRestore, KafkaRestoreStatus, Outcome, RestorePod, Storage};
+use crate::api::{KafkaRestore, KafkaRestoreStatus, Outcome, RestorePod};
 use crate::build::names::{self, Part};
-use crate::build::{self, Subject, ValidRestore};
+use crate::build::{self, Source, Subject, ValidRestore};
 
 /// The kind, as errors and labels have it.
 pub const KIND: &str = "KafkaRestore";
@@ -60,11 +60,12 @@ async fn carry_out(restore: &KafkaRestore, context: &Arc<Context>, applier: &App
         // Whatever became of the cluster and of the KafkaBackup.
         suspend(restore, applier).await?;
     }
-    let storage = source(&context.client, &namespace, spec).await?;
+    let source = source(&context.client, &namespace, spec).await?;
     let request = request(&namespace, &spec.strimzi_cluster_ref, spec.authentication.as_ref(), purpose(spec));
-    let found = dereference(&context.client, &namespace, &request, &storage).await?;
+    let encryption = source.encryption.as_ref();
+    let found = dereference(&context.client, &namespace, &request, &source.storage, encryption).await?;
     context.tell_expiries(restore, &found);
-    let objects = build::restore(&validate(restore, &storage, &found, Timestamp::now())?, &context.settings);
+    let objects = build::restore(&validate(restore, &source, &found, Timestamp::now())?, &context.settings);
     applier.apply_access(&objects.access).await?;
     applier.apply(&objects.config_map).await?;
     for secret in &objects.secrets {
@@ -114,11 +115,11 @@ fn id(restore: &KafkaRestore) -> String {
 /// Judges the resource with what was found, at the instant `now`; pure.
 fn validate<'a>(
     restore: &'a KafkaRestore,
-    storage: &'a Storage,
+    source: &'a Source,
     found: &'a Dereferenced,
     now: Timestamp,
 ) -> Result<ValidRestore<'a>, Error> {
-    let raw = build::restore_document(&id(restore), &restore.spec, storage, &found.kafka, found.keys.as_ref());
+    let raw = build::restore_document(&id(restore), &restore.spec, source, &found.kafka, found.keys.as_ref());
     let document = serde_norway::to_string(&raw)?;
     job::resolve_restore(raw, TimestampMs::new(now.as_millisecond()))?;
     Ok(ValidRestore {
@@ -132,7 +133,7 @@ fn validate<'a>(
             part: Part::Restore,
         },
         spec: &restore.spec,
-        storage,
+        source,
         parts: found.parts(),
         document,
     })
@@ -286,7 +287,8 @@ mod tests {
         let backup: KafkaBackup = serde_norway::from_str(include_str!("../api/testdata/kafka-backup.yaml")).unwrap();
         let kafka = crate::strimzi::Discovered { bootstrap_servers: "kafka.svc:9092".to_owned(), ..Default::default() };
         let found = Dereferenced { kafka, keys: None, foreign: Default::default(), is_elsewhere: false };
-        let judge = |now: &str| validate(&restore, &backup.spec.storage, &found, now.parse().unwrap()).map(drop);
+        let source = Source { storage: backup.spec.storage, encryption: None };
+        let judge = |now: &str| validate(&restore, &source, &found, now.parse().unwrap()).map(drop);
         let error = judge("2026-02-13T01:29:59Z").unwrap_err();
         assert!(error.told().contains("pointInTime.timestamp"), "{}", error.told());
         judge("2026-02-13T01:30:01Z").unwrap();

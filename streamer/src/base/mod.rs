@@ -49,7 +49,7 @@ pub async fn make<C: Clock>(
     shop: &Workshop<C>,
     aged: &Aged,
     horizon: TimestampMs,
-    (sequence, numbers): (Sequence, &AtomicUsize),
+    (sequence, numbers): (Sequence, &Arc<AtomicUsize>),
     limits: Limits,
 ) -> Result<Option<Made>, Error> {
     // A bit for each record, beside the records that wait.

@@ -86,8 +86,8 @@ fn ascends(pass: &Pass) -> bool {
 mod tests {
     use proptest::prelude::*;
     use strimzi_backup_format::bucket::Bucket;
-    use strimzi_backup_format::ids::{Epoch, Sequence, Shard, TopicName};
-    use strimzi_backup_format::layout::{self, Origin, SegmentName, SegmentPlace};
+    use strimzi_backup_format::ids::{Epoch, Sequence, Shard};
+    use strimzi_backup_format::layout::{self, Origin, SegmentName, SegmentPlace, TopicDir};
     use strimzi_backup_format::retention::AgedSegment;
     use strimzi_backup_format::sample::{at, key, range, run, segment, topic};
 
@@ -105,15 +105,10 @@ mod tests {
         filed(SegmentPlace::Topic, sequence, number, runs)
     }
 
-    fn filed(
-        place: fn(TopicName, Bucket) -> SegmentPlace,
-        sequence: u64,
-        number: usize,
-        runs: Vec<Run>,
-    ) -> AgedSegment {
+    fn filed(place: fn(TopicDir, Bucket) -> SegmentPlace, sequence: u64, number: usize, runs: Vec<Run>) -> AgedSegment {
         let (epoch, sequence) = (Epoch::new(1), Sequence::new(sequence));
         let name = SegmentName { shard: Shard::ONLY, epoch, sequence, number, origin: Origin::Refined };
-        let object = layout::segment(&place(topic("accounts"), runs[0].bucket), name);
+        let object = layout::segment(&place(topic("accounts").into(), runs[0].bucket), name);
         let segment = Segment { object, ..segment(runs.clone()) };
         AgedSegment { segment, aging: runs, going: Vec::new(), stays: false }
     }

@@ -138,7 +138,8 @@ Exit codes:
   1  failed or stopped; what was committed stays, and the same document goes on there
   2  bad configuration or usage, or something stands in the way: all of it is listed, and this start wrote nothing
   3  fenced: the same restore was started elsewhere
-  4  the backup is damaged where it is needed; what was committed before stays";
+  4  the backup is damaged where it is needed, or was written by a newer release;
+     what was committed before stays";
 
 /// Of `restores`.
 pub(super) const RESTORES: &str = "\
@@ -149,10 +150,11 @@ Examples:
     strimzi-backup restores --config job.yaml --output json
 
 Exit codes:
-  0  done
-  1  the store did not answer
+  0  done, also where no restore was begun
+  1  the store did not answer, or there is no backup yet
   2  bad configuration or usage: all faults are listed
-  4  what a restore kept is damaged";
+  4  what a restore kept is damaged, or was written by a newer release:
+     its row says so, the others are listed";
 
 /// Of `prune`.
 pub(super) const PRUNE: &str = "\

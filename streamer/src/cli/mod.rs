@@ -338,7 +338,7 @@ pub enum ExportFormat {
 
 impl JobFile {
     fn read(&self) -> Result<Job, Error> {
-        Ok(process::read_text(&self.config)?.parse()?)
+        Ok(process::read_text("job document", &self.config)?.parse()?)
     }
 }
 

@@ -7,9 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 
-/// The job document at `path`.
-pub(super) fn read_text(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::ReadJob { path: path.display().to_string(), source })
+/// The document at `path`; which one it is, an error says.
+pub(super) fn read_text(document: &'static str, path: &Path) -> Result<String, Error> {
+    let failed = |source| Error::ReadDocument { document, path: path.display().to_string(), source };
+    std::fs::read_to_string(path).map_err(failed)
 }
 
 /// A document of text keys and finite numbers, which is all that serde_json asks for.

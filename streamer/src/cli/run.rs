@@ -44,7 +44,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             let job = job.read()?;
             let store = keys::open(&job.storage).await?;
             let prices = Prices { put: price_put, get: price_get, storage: price_storage };
-            let found = inspect::run(&store, prices, job.backup.metadata_interval, SystemClock.now()).await?;
+            let found = inspect::run(&store, prices, job.backup.metadata_interval, SystemClock.now()).await;
+            let found = found.map_err(|error| error.of_store(&store))?;
             match output {
                 Output::Text => print(&found.to_string()),
                 Output::Json => print(&found.to_json()),
@@ -61,7 +62,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             let storage = job.read()?.storage;
             let store = keys::open(&storage).await?;
             let slice = Slice { topics: topic, from, to };
-            print(&segments::run(&store, &storage.location, &slice, format).await?)
+            let found = segments::run(&store, &storage.location, &slice, format).await;
+            print(&found.map_err(|error| error.of_store(&store))?)
         }
         Command::Export { job, topic, from, to, format, output } => {
             let store = keys::open(&job.read()?.storage).await?;
@@ -71,7 +73,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             };
             let output = Some(output).filter(|path| path.as_os_str() != "-");
             let request = export::Request { slice: Slice { topics: topic, from, to }, format, output };
-            let export::Exported { records } = export::run(&store, request).await?;
+            let done = export::run(&store, request).await;
+            let export::Exported { records } = done.map_err(|error| error.of_store(&store))?;
             tracing::info!(records, "exported");
             Ok(())
         }
@@ -84,7 +87,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
         }
         Command::Groups { job, group, at, output } => {
             let store = keys::open(&job.read()?.storage).await?;
-            let found = groups::run(&store, &group.into_iter().collect(), at).await?;
+            let found =
+                groups::run(&store, &group.into_iter().collect(), at).await.map_err(|error| error.of_store(&store))?;
             match output {
                 Output::Text => print(&found.to_string()),
                 Output::Json => print(&found.to_json()),
@@ -95,7 +99,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             let store = keys::open(&job.storage).await?;
             let (by, keep) = (request.map(Nonce::new), keep_forever.then_some(Keep::Forever));
             let request = snapshot::Request { id, by, keep, timeout };
-            let taken = snapshot::run(&store, &job, request, &SystemClock).await?;
+            let taken =
+                snapshot::run(&store, &job, request, &SystemClock).await.map_err(|error| error.of_store(&store))?;
             match output {
                 Output::Text => print(&taken.to_string())?,
                 Output::Json => print(&taken.to_json())?,
@@ -110,16 +115,18 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
         }
         Command::Restores { job, output } => {
             let store = keys::open(&job.read()?.storage).await?;
-            let restores = restore::list::restores(&store).await?;
+            let restores = restore::list::restores(&store).await.map_err(|error| error.of_store(&store))?;
             match output {
-                Output::Text => print(&restores.to_string()),
-                Output::Json => print(&restores.to_json()),
+                Output::Text => print(&restores.to_string())?,
+                Output::Json => print(&restores.to_json())?,
             }
+            restores.outcome()
         }
         Command::Prune { job, dry_run, output, summary_file } => {
             let job = job.read()?;
             let store = keys::open(&job.storage).await?;
-            let report = prune::run(&store, &job, dry_run, &SystemClock).await?;
+            let report =
+                prune::run(&store, &job, dry_run, &SystemClock).await.map_err(|error| error.of_store(&store))?;
             match output {
                 Output::Text => print(&report.to_string())?,
                 Output::Json => print(&report.to_json())?,
@@ -133,7 +140,9 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             let job = job.read()?;
             // It deletes by listing, and reads nothing that is sealed: a backup whose keys are lost can go, too.
             let store = store::open(&job.storage)?;
-            let report = destroy::run(&store, &job, backup, stopped, &SystemClock).await?;
+            let report = destroy::run(&store, &job, backup, stopped, &SystemClock)
+                .await
+                .map_err(|error| error.of_store(&store))?;
             match output {
                 Output::Text => print(&report.to_string())?,
                 Output::Json => print(&report.to_json())?,
@@ -142,7 +151,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
         }
         Command::Salvage { job, output } => {
             let store = keys::open(&job.read()?.storage).await?;
-            let found = salvage::run(&store).await?;
+            let found = salvage::run(&store).await.map_err(|error| error.of_store(&store))?;
             match output {
                 Output::Text => print(&found.to_string()),
                 Output::Json => print(&found.to_json()),
@@ -153,7 +162,9 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             let store = keys::open(&storage).await?;
             let current = keys::current(&storage).await?;
             let options = verify::Options { parallelism, current, ..verify::Options::default() };
-            let report = verify::run(&store, level, &options, &Progress::on_terminal()).await?;
+            let report = verify::run(&store, level, &options, &Progress::on_terminal())
+                .await
+                .map_err(|error| error.of_store(&store))?;
             match output {
                 Output::Text => print(&report.to_string())?,
                 Output::Json => print(&report.to_json())?,
@@ -167,7 +178,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
 }
 
 async fn restore_as(config: &Path, plan_only: bool, report_to: Option<Resource>, output: Output) -> Result<(), Error> {
-    let job = RestoreJob::parse(&read_text(config)?, SystemClock.now())?;
+    let job = RestoreJob::parse(&read_text("restore document", config)?, SystemClock.now())?;
     let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
     listen_for_signals(stop.clone(), abandon.clone())?;
     let outcome = tokio::select! {

@@ -5,8 +5,8 @@ use object_store::path::Path;
 use strimzi_backup_format::layout;
 
 /// What goes together. Killed anywhere, what is left says at the next start as much as it has to: plans of restores go before
-/// their reports, so that none seems to be under way; manifests go after what they name, and `backup.json`, which is none of
-/// these, after all.
+/// their reports, so that none seems to be under way; manifests go after what they name, the keys that open them after these, and
+/// `backup.json`, which is none of these, after all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Stage {
@@ -32,11 +32,13 @@ pub enum Stage {
     Probe,
     /// The log.
     Manifests,
+    /// What opens everything, where it is encrypted.
+    Keys,
 }
 
 impl Stage {
     /// All of them, in their order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Plans,
         Self::Reports,
         Self::Snapshots,
@@ -48,6 +50,7 @@ impl Stage {
         Self::Checkpoints,
         Self::Probe,
         Self::Manifests,
+        Self::Keys,
     ];
 
     /// The first part of their keys.
@@ -63,6 +66,7 @@ impl Stage {
             Self::Checkpoints => "checkpoints",
             Self::Probe => "probe",
             Self::Manifests => "manifests",
+            Self::Keys => "keys",
         }
     }
 
@@ -105,8 +109,10 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use strimzi_backup_format::bucket::Bucket;
-    use strimzi_backup_format::ids::{Epoch, RestoreId, Sequence, Shard, SnapshotId, TimestampMs, TopicName};
-    use strimzi_backup_format::layout::{Origin, SegmentName, SegmentPlace};
+    use strimzi_backup_format::ids::{
+        Epoch, RestoreId, Sequence, Shard, SnapshotId, TimestampMs, TopicDigest, TopicName,
+    };
+    use strimzi_backup_format::layout::{Origin, SegmentName, SegmentPlace, TopicDir};
 
     use super::*;
 
@@ -123,14 +129,16 @@ mod tests {
             (layout::snapshot(&snapshot), Stage::Snapshots),
             (layout::probe(), Stage::Probe),
             (layout::manifest(Shard::ONLY, Sequence::FIRST), Stage::Manifests),
+            (layout::key_wrap(1, 0), Stage::Keys),
         ] {
             assert_eq!(stages(key.as_str()), [stage], "{key}");
         }
         let (topic, bucket) = (TopicName::new("orders").expect("legal"), Bucket::of(TimestampMs::new(0)));
         for (place, origin, stage) in [
             (SegmentPlace::Intake(bucket), Origin::Cut, Stage::Intake),
-            (SegmentPlace::Topic(topic.clone(), bucket), Origin::Refined, Stage::Topics),
-            (SegmentPlace::Base(topic, bucket), Origin::Refined, Stage::Base),
+            (SegmentPlace::Topic(topic.clone().into(), bucket), Origin::Refined, Stage::Topics),
+            (SegmentPlace::Base(topic.into(), bucket), Origin::Refined, Stage::Base),
+            (SegmentPlace::Topic(TopicDir::Digest(TopicDigest::new([7; 16])), bucket), Origin::Cut, Stage::Topics),
             (SegmentPlace::Groups(bucket), Origin::Cut, Stage::Groups),
         ] {
             let (shard, epoch, sequence) = (Shard::ONLY, Epoch::new(1), Sequence::FIRST);
@@ -138,9 +146,13 @@ mod tests {
             let key = layout::segment(&place, name);
             assert_eq!(stages(key.as_str()), [stage], "{key}");
         }
-        for key in ["backup.json", "restores/r/notes.txt", "manifests/0000/notes", "notes.txt"] {
+        for key in ["backup.json", "restores/r/notes.txt", "manifests/0000/notes", "keys/notes.txt", "notes.txt"] {
             assert_eq!(stages(key), [], "{key}");
         }
-        assert_eq!(Stage::ALL.last(), Some(&Stage::Manifests), "what they name goes first");
+        let last = [Stage::Manifests, Stage::Keys];
+        assert!(
+            Stage::ALL.ends_with(&last),
+            "what they name goes first, and what they cannot be read without after them"
+        );
     }
 }

@@ -45,6 +45,7 @@ async fn scene() -> Store {
         layout::restore_plan(&restore),
         layout::restore_report(&restore),
         layout::probe(),
+        layout::key_wrap(0, 0),
     ] {
         put_key(&store, &key).await;
     }
@@ -73,7 +74,7 @@ async fn everything_of_the_backup_goes_and_nothing_else() {
     let store = scene().await;
     let report = destroy(&store).await.expect("destroyed");
     report.outcome().expect("nothing was refused");
-    assert!(report.gone && report.deleted.objects == 13, "{report}");
+    assert!(report.gone && report.deleted.objects == 14, "{report}");
     assert_eq!(report.by_folder["manifests"].objects, 3);
     assert_eq!((report.foreign.objects, report.first_foreign.len()), (3, 3), "{report}");
     assert_eq!(keys(&store).await, FOREIGN);
@@ -107,7 +108,7 @@ async fn a_backup_without_its_log_is_deleted_and_one_without_its_identity_is_lef
     let store = scene().await;
     store.inner.delete(&layout::identity().below(&store.prefix)).await.expect("deleted");
     let report = destroy(&store).await.expect("nothing to do");
-    assert!(report.gone && report.left.objects == 12 && report.deleted.objects == 0, "{report}");
+    assert!(report.gone && report.left.objects == 13 && report.deleted.objects == 0, "{report}");
 
     put_key(&store, &layout::identity()).await;
     let error = destroy(&store).await.expect_err("nobody knows whose it is");

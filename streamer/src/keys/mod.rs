@@ -40,9 +40,10 @@ const READS: u32 = 3;
 /// what is wrong, the store is as [`store::open`] gives it.
 ///
 /// # Errors
-/// [`Error::Open`], [`Error::NoBackup`], [`Error::Read`] where the store fails; [`Error::Keys`].
+/// [`Error::Open`], [`Error::NoBackup`], [`Error::NoStore`] where the store fails; [`Error::Read`] or [`Error::Keys`].
 pub async fn open(storage: &job::Storage) -> Result<Store, Error> {
-    unlocked(store::open(storage)?, source(storage)).await
+    let store = store::open(storage)?;
+    unlocked(store.clone(), source(storage)).await.map_err(|error| error.of_store(&store))
 }
 
 /// Where the master keys of a job are; `None` where it has none.

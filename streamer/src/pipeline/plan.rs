@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::groups::GroupRun;
 use strimzi_backup_format::ids::{LeaderEpoch, Offset, PartitionKey, TopicName};
-use strimzi_backup_format::layout::SegmentPlace;
+use strimzi_backup_format::layout::{SegmentPlace, TopicDir};
 use strimzi_backup_format::manifest::{Hole, PartitionPosition};
 use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::segment::batch::Batch;
@@ -67,8 +67,13 @@ struct Unit {
     batch: Batch,
 }
 
-/// Plans a cut made at `cut_bucket`. `parts` are sorted by partition.
-pub fn plan(parts: Vec<PartitionCut>, policy: Policy, cut_bucket: Bucket) -> CutPlan {
+/// Plans a cut made at `cut_bucket`. `parts` are sorted by partition; `dir` says where segments of a topic lie.
+pub fn plan(
+    parts: Vec<PartitionCut>,
+    policy: Policy,
+    cut_bucket: Bucket,
+    dir: impl Fn(&TopicName) -> TopicDir,
+) -> CutPlan {
     let mut plan = CutPlan::default();
     let mut weights: BTreeMap<(TopicName, Bucket), usize> = BTreeMap::new();
     let mut units = Vec::new();
@@ -94,7 +99,7 @@ pub fn plan(parts: Vec<PartitionCut>, policy: Policy, cut_bucket: Bucket) -> Cut
         }
     }
     for ((topic, bucket), units) in own {
-        plan.segments.extend(segments(&SegmentPlace::Topic(topic, bucket), units, policy.segment_bytes));
+        plan.segments.extend(segments(&SegmentPlace::Topic(dir(&topic), bucket), units, policy.segment_bytes));
     }
     plan.segments.extend(segments(&SegmentPlace::Intake(cut_bucket), shared, policy.segment_bytes));
     plan
@@ -212,7 +217,7 @@ fn add(group: &mut Vec<RunInput>, unit: Unit) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use strimzi_backup_format::ids::{LeaderEpoch, Lineage, PartitionId, TimestampMs};
+    use strimzi_backup_format::ids::{LeaderEpoch, Lineage, PartitionId, TimestampMs, TopicDigest};
     use strimzi_backup_format::record::{RecordRef, TimestampType};
     use strimzi_backup_format::segment::batch::BatchBuilder;
 
@@ -264,21 +269,28 @@ mod tests {
         }
     }
 
+    fn named(topic: &TopicName) -> TopicDir {
+        topic.clone().into()
+    }
+
     const POLICY: Policy = Policy { segment_bytes: 64 << 20, topic_segment_bytes: 1 << 20 };
 
     #[test]
     fn a_busy_topic_gets_its_own_segment_and_quiet_ones_share() {
-        let parts = vec![
-            part("busy", 0, 1 << 20, &[(1, 2)]),
-            part("quiet-a", 0, 10, &[(1, 2)]),
-            part("quiet-b", 0, 10, &[(1, 1), (2, 1)]),
-        ];
-        let plan = plan(parts, POLICY, Bucket::of(TimestampMs::new(0)));
-        let places: Vec<_> = plan.segments.iter().map(|segment| segment.place.clone()).collect();
+        let parts = || {
+            let (busy, quiet) = (part("busy", 0, 1 << 20, &[(1, 2)]), part("quiet-a", 0, 10, &[(1, 2)]));
+            vec![busy, quiet, part("quiet-b", 0, 10, &[(1, 1), (2, 1)])]
+        };
+        let planned = |dir: fn(&TopicName) -> TopicDir| plan(parts(), POLICY, Bucket::of(TimestampMs::new(0)), dir);
+        let plan = planned(named);
+        let places = |plan: &CutPlan| plan.segments.iter().map(|segment| segment.place.clone()).collect::<Vec<_>>();
         let bucket = Bucket::of(TimestampMs::new(3_600_000));
         let busy = TopicName::new("busy").expect("legal");
         let cut = Bucket::of(TimestampMs::new(0));
-        assert_eq!(places, [SegmentPlace::Topic(busy, bucket), SegmentPlace::Intake(cut)]);
+        assert_eq!(places(&plan), [SegmentPlace::Topic(busy.into(), bucket), SegmentPlace::Intake(cut)]);
+        let hidden = planned(|_| TopicDir::Digest(TopicDigest::new([7; 16])));
+        let digest = SegmentPlace::Topic(TopicDir::Digest(TopicDigest::new([7; 16])), bucket);
+        assert_eq!(places(&hidden), [digest, SegmentPlace::Intake(cut)]);
         assert_eq!(plan.segments[1].row_groups.len(), 1);
         assert_eq!(plan.segments[1].row_groups[0].len(), 3, "a run per partition and bucket");
     }
@@ -287,7 +299,7 @@ mod tests {
     fn a45_a_partition_that_only_skipped_markers_leaves_a_hole() {
         let mut skipped = part("t", 0, 1, &[]);
         skipped.next = Offset::new(13);
-        let plan = plan(vec![skipped], POLICY, Bucket::of(TimestampMs::new(0)));
+        let plan = plan(vec![skipped], POLICY, Bucket::of(TimestampMs::new(0)), named);
         assert!(plan.segments.is_empty());
         assert_eq!(plan.holes[0].range, OffsetRange::new(Offset::new(10), Offset::new(13)).expect("range"));
         assert_eq!(plan.positions[0].next_offset, Offset::new(13));
@@ -304,7 +316,7 @@ mod tests {
             parts.sort_by(|a, b| a.key.cmp(&b.key));
             let expected: Vec<_> = parts.iter().map(|p| (p.key.clone(), p.base, p.next)).collect();
             let policy = Policy { segment_bytes: 2 << 20, topic_segment_bytes: 600_000 };
-            let plan = plan(parts, policy, Bucket::of(TimestampMs::new(0)));
+            let plan = plan(parts, policy, Bucket::of(TimestampMs::new(0)), named);
             let mut tiles: BTreeMap<PartitionKey, Vec<OffsetRange>> = BTreeMap::new();
             for run in plan.segments.iter().flat_map(|segment| segment.row_groups.iter().flatten()) {
                 tiles.entry(run.key.clone()).or_default().push(run.range);

@@ -1,7 +1,8 @@
 //! Makes the segments of a cut and brings them into the store.
 //!
 //! Row groups are encoded side by side on the blocking pool, put together in order, and uploaded. A store that fails is
-//! tried again for as long as it takes: the records are held by the byte budget meanwhile.
+//! tried again for as long as it takes: the records are held by the byte budget meanwhile. Of an encrypted backup each is sealed under
+//! its own key in the store, which is known before it is begun.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use futures::stream::FuturesOrdered;
 use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::groups::{self, GroupRun};
 use strimzi_backup_format::ids::{Epoch, Sequence, Shard};
-use strimzi_backup_format::layout::{self, Origin, SegmentName, SegmentPlace};
+use strimzi_backup_format::layout::{self, ObjectKey, Origin, SegmentName, SegmentPlace};
 use strimzi_backup_format::manifest::{GroupImage, Segment};
 use strimzi_backup_format::segment;
 use strimzi_backup_format::segment::encode::{EncodeOptions, EncodedSegment, SegmentWriter, encode_row_group};
@@ -80,7 +81,7 @@ pub struct Produced {
 /// Cancel safe: what is dropped half-way leaves at most objects that no manifest names.
 ///
 /// # Errors
-/// Only where records cannot be encoded at all; the store is tried without end.
+/// Only where records cannot be encoded, or sealed, at all; the store is tried without end.
 pub async fn produce<C: Clock>(
     workshop: Arc<Workshop<C>>,
     order: Order,
@@ -89,43 +90,47 @@ pub async fn produce<C: Clock>(
 ) -> Result<(Produced, Charge), segment::Error> {
     let shop = workshop.as_ref();
     let Order { segments, offsets, image, bucket } = order;
-    let encoded = segments.into_iter().map(|planned| async {
-        let place = planned.place.clone();
-        encode(shop, planned).await.map(|segment| (place, segment))
+    let name = |number| SegmentName { shard: shop.shard, epoch: shop.epoch, sequence, number, origin: Origin::Cut };
+    let encoded = segments.into_iter().enumerate().map(|(number, planned)| {
+        let object = layout::segment(&planned.place, name(number));
+        encode(shop, object, planned)
     });
     let encoded: Vec<_> = encoded.collect::<FuturesOrdered<_>>().collect().await;
     let mut encoded = encoded.into_iter().collect::<Result<Vec<_>, _>>()?;
     for offsets in groups::file::in_files(offsets)? {
-        let segment = run_on(shop.pool, move || groups::file::encode(offsets, bucket)).await?;
-        encoded.push((SegmentPlace::Groups(bucket), segment));
+        let object = layout::segment(&SegmentPlace::Groups(bucket), name(encoded.len()));
+        let seal = shop.store.seal_file(&object)?;
+        let segment = run_on(shop.pool, move || groups::file::encode(offsets, bucket, seal)).await?;
+        encoded.push((object, segment));
     }
-    let name = |number| SegmentName { shard: shop.shard, epoch: shop.epoch, sequence, number, origin: Origin::Cut };
-    let image = make_image(shop, image, bucket, name(encoded.len()));
+    let image = make_image(shop, image, layout::segment(&SegmentPlace::Groups(bucket), name(encoded.len())));
     let bytes: u64 = encoded.iter().map(|(_, segment)| segment.bytes).sum();
     charge.shrink_to(usize::try_from(bytes).unwrap_or(usize::MAX));
-    let uploads = encoded
-        .into_iter()
-        .enumerate()
-        .map(|(number, (place, segment))| upload(shop, layout::segment(&place, name(number)), segment));
-    let segments = uploads.collect::<FuturesOrdered<_>>().collect();
+    let uploads = encoded.into_iter().map(|(object, segment)| upload(shop, object, segment));
+    let segments = uploads.collect::<FuturesOrdered<_>>().collect::<Vec<_>>();
     let (segments, group_image) = tokio::join!(segments, image);
+    let segments = segments.into_iter().collect::<Result<_, _>>()?;
     Ok((Produced { segments, group_image: group_image? }, charge))
 }
 
 async fn make_image<C: Clock>(
     shop: &Workshop<C>,
     image: Option<Image>,
-    bucket: Bucket,
-    name: SegmentName,
+    object: ObjectKey,
 ) -> Result<Option<GroupImage>, segment::Error> {
     let Some(Image { rows, newest, unreadable }) = image else { return Ok(None) };
-    let encoded = run_on(shop.pool, move || groups::file::encode_image(&rows)).await?;
-    let place = SegmentPlace::Groups(bucket);
-    let Segment { object, bytes, sha256, rows, .. } = upload(shop, layout::segment(&place, name), encoded).await;
+    let seal = shop.store.seal_file(&object)?;
+    let encoded = run_on(shop.pool, move || groups::file::encode_image(&rows, seal)).await?;
+    let Segment { object, bytes, sha256, rows, .. } = upload(shop, object, encoded).await?;
     Ok(Some(GroupImage { object, bytes, sha256, rows, newest, unreadable }))
 }
 
-async fn encode<C: Clock>(shop: &Workshop<C>, planned: PlannedSegment) -> Result<EncodedSegment, segment::Error> {
+/// Encodes a segment that will be stored as `object`; gives both.
+async fn encode<C: Clock>(
+    shop: &Workshop<C>,
+    object: ObjectKey,
+    planned: PlannedSegment,
+) -> Result<(ObjectKey, EncodedSegment), segment::Error> {
     let jobs = planned.row_groups.into_iter().map(|runs| async {
         let permit = shop.encoders.acquire().await;
         let options = shop.options.clone();
@@ -134,15 +139,15 @@ async fn encode<C: Clock>(shop: &Workshop<C>, planned: PlannedSegment) -> Result
         encoded
     });
     let groups: Vec<_> = jobs.collect::<FuturesOrdered<_>>().collect().await;
-    let options = shop.options.clone();
-    run_on(shop.pool, move || {
-        let mut writer = SegmentWriter::new(&options)?;
+    let (options, seal) = (shop.options.clone(), shop.store.seal_file(&object)?);
+    let segment = run_on(shop.pool, move || {
+        let mut writer = SegmentWriter::new(&options, seal)?;
         for group in groups {
             writer.append(group?)?;
         }
         writer.finish()
-    })
-    .await
+    });
+    Ok((object, segment.await?))
 }
 
 /// Runs CPU-heavy work.
@@ -163,11 +168,16 @@ pub(crate) async fn run_on<T: Send + 'static>(
     }
 }
 
+/// Brings a segment into the store, however often it takes.
+///
+/// # Errors
+/// Before anything is sent, where it is in the clear and its backup is encrypted, or the other way round.
 pub(crate) async fn upload<C: Clock>(
     shop: &Workshop<C>,
-    object: layout::ObjectKey,
+    object: ObjectKey,
     encoded: EncodedSegment,
-) -> Segment {
+) -> Result<Segment, segment::Error> {
+    encoded.check_encrypted(shop.store.keys.is_some())?;
     let EncodedSegment { parts, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs } = encoded;
     let key = object.below(&shop.store.prefix);
     let backoff = Backoff::new();
@@ -181,5 +191,119 @@ pub(crate) async fn upload<C: Clock>(
         }
     }
     shop.metrics.store_recovered();
-    Segment { object, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs }
+    Ok(Segment { object, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use futures::TryStreamExt as _;
+    use strimzi_backup_format::crypt::{KeyRing, SecretKey};
+    use strimzi_backup_format::groups::OffsetRow;
+    use strimzi_backup_format::groups::file::decode;
+    use strimzi_backup_format::ids::LeaderEpoch;
+    use strimzi_backup_format::record::{RecordRef, TimestampType};
+    use strimzi_backup_format::sample::{at, backup, key, range};
+    use strimzi_backup_format::segment::batch::BatchBuilder;
+    use strimzi_backup_format::segment::decode::SegmentReader;
+    use strimzi_backup_format::segment::encode::{Codec, RunInput};
+
+    use super::*;
+    use crate::budget::Budget;
+    use crate::clock::SystemClock;
+
+    const PLANTED: &str = "a value that nobody may see";
+
+    fn shop(keys: Option<Arc<KeyRing>>) -> Workshop<SystemClock> {
+        Workshop {
+            store: Store { keys, ..Store::memory() },
+            options: EncodeOptions::new(backup(), Codec::None).expect("a codec"),
+            shard: Shard::ONLY,
+            epoch: Epoch::new(1),
+            encoders: Semaphore::new(1),
+            pool: Pool::Inline,
+            clock: Arc::new(SystemClock),
+            metrics: Arc::new(Metrics::new()),
+        }
+    }
+
+    fn ring() -> Option<Arc<KeyRing>> {
+        let keys = BTreeMap::from([(0, SecretKey::new([7; 32]))]);
+        Some(Arc::new(KeyRing::new(backup(), keys).expect("a key")))
+    }
+
+    fn bucket() -> Bucket {
+        Bucket::of(at(0))
+    }
+
+    fn record(key: Option<&[u8]>) -> RecordRef<'_> {
+        RecordRef {
+            offset: range(4..5).base(),
+            timestamp: at(4),
+            timestamp_type: TimestampType::CreateTime,
+            leader_epoch: LeaderEpoch::new(1),
+            key,
+            value: Some(PLANTED.as_bytes()),
+            headers: &[],
+        }
+    }
+
+    fn run() -> RunInput {
+        let mut builder = BatchBuilder::new(false);
+        builder.append(&record(None));
+        RunInput { key: key("orders", 0, 0), range: range(4..5), bucket: bucket(), batches: vec![builder.finish()] }
+    }
+
+    /// Of a record of consumer groups that could not be read.
+    fn offsets() -> GroupRun {
+        let key = key("__consumer_offsets", 0, 0);
+        let row: Option<OffsetRow> = groups::of_record(key.lineage, key.partition, &record(Some(b"\0\x63key")));
+        GroupRun { key, range: range(4..5), leader_epoch: LeaderEpoch::new(1), rows: vec![row.expect("a row")] }
+    }
+
+    fn order() -> Order {
+        let planned = PlannedSegment { place: SegmentPlace::Intake(bucket()), row_groups: vec![vec![run()]] };
+        let image = Image { rows: Vec::new(), newest: None, unreadable: 0 };
+        Order { segments: vec![planned], offsets: vec![offsets()], image: Some(image), bucket: bucket() }
+    }
+
+    #[tokio::test]
+    async fn a35_each_file_of_an_encrypted_backup_is_sealed_under_its_own_key_in_the_store() {
+        let shop = Arc::new(shop(ring()));
+        let charge = Charge::adopt(Arc::new(Budget::new(1 << 20)), 0);
+        let (produced, _) = produce(Arc::clone(&shop), order(), Sequence::new(2), charge).await.expect("produced");
+        let stored: Vec<_> = shop.store.inner.list(None).try_collect().await.expect("listed");
+        assert_eq!((produced.segments.len(), stored.len()), (2, 3), "records, offsets, and an image");
+        let image = produced.group_image.expect("an image").object;
+        let objects = produced.segments.into_iter().map(|segment| segment.object).chain([image]);
+        for object in objects {
+            let found = shop.store.find(&object).await.expect("asked").expect("there");
+            let bytes = found.bytes().await.expect("read");
+            assert!(!bytes.windows(PLANTED.len()).any(|window| window == PLANTED.as_bytes()), "{object}");
+            let opener = shop.store.opener(&object);
+            if object.segment() == Some(SegmentPlace::Groups(bucket())) {
+                decode(bytes, opener.as_ref()).expect("opened");
+            } else {
+                let rows = SegmentReader::open(bytes, opener.as_ref()).expect("opened").rows();
+                let values: Vec<_> = rows.map(|row| row.expect("a row").1.value.expect("a value")).collect();
+                assert_eq!(values, [PLANTED]);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a33_nothing_in_the_clear_is_sent_into_an_encrypted_backup() {
+        let (shard, epoch, sequence, origin) = (Shard::ONLY, Epoch::new(1), Sequence::new(2), Origin::Cut);
+        let name = SegmentName { shard, epoch, sequence, number: 0, origin };
+        let object = || layout::segment(&SegmentPlace::Groups(bucket()), name);
+        let (open, encrypted) = (shop(None), shop(ring()));
+        let encoded = |seal| groups::file::encode_image(&[], seal).expect("encoded");
+        let refused = upload(&encrypted, object(), encoded(None)).await;
+        assert!(matches!(refused, Err(segment::Error::NotEncrypted)));
+        assert!(encrypted.store.find(&object()).await.expect("asked").is_none());
+        assert!(upload(&open, object(), encoded(None)).await.is_ok());
+        let seal = encrypted.store.seal_file(&object()).expect("a seal");
+        assert!(matches!(upload(&open, object(), encoded(seal)).await, Err(segment::Error::Encrypted)));
+    }
 }

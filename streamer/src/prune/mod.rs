@@ -10,7 +10,7 @@
 //! credentials need not allow it to delete.
 //!
 //! Invariants: whatever cannot be read, nothing is deleted; nor where it is not known any more what the log named a grace period ago;
-//! manifests, the identity and what restores keep are never deleted.
+//! manifests, the identity, the keys and what restores keep are never deleted.
 
 pub mod plan;
 pub mod report;
@@ -100,24 +100,27 @@ pub async fn run(store: &Store, job: &Job, dry_run: bool, clock: &impl Clock) ->
     let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
     log.identity.admits(&job.name, &log.identity.cluster)?;
     let now = clock.now();
-    let Some(head) = log.state.head else { return Ok(Report::new(store, dry_run, now, None)) };
+    let Some(head) = log.state.head else { return Ok(Report::new(store, dry_run, now, &log.state)) };
     if let Some(by) = retire::clock_differs(store, &log.state, head, now).await.map_err(PruneError::from)? {
         return Err(PruneError::Clock(by).into());
     }
     let grace = i64::try_from(job.retention.grace.as_millis()).unwrap_or(i64::MAX);
     let restores = retire::unfinished_restores(store, now).await.map_err(PruneError::from)?;
-    let pinned = restores.first().map(|restore| restore.since.plus_millis(-PLANNING_MILLIS));
-    let cutoff = pinned.into_iter().fold(now.plus_millis(-grace), TimestampMs::min);
-    let mut report = Report::new(store, dry_run, now, restores.into_iter().next());
+    let mut report = Report::new(store, dry_run, now, &log.state);
+    let mut cutoff = now.plus_millis(-grace);
+    if let Some(oldest) = restores.first() {
+        report.pinned_by(oldest);
+        cutoff = cutoff.min(oldest.since.plus_millis(-PLANNING_MILLIS));
+    }
     let Some(then) = reader::open_before(store, &log, cutoff).await? else { return Ok(report) };
     let keep = match keep(store, &log, &then).await? {
         Known::All(keep) => keep,
         Known::Forgotten(object) => {
-            report.forgotten(object, &log.state);
+            report.forgotten(object);
             return Ok(report);
         }
     };
-    report.as_of(&then.state, &log.state);
+    report.as_of(&then.state);
     let young = cutoff.min(now.plus_millis(-YOUNG_MILLIS));
     let plan = look(store, &keep, young, &mut report).await?;
     if dry_run {

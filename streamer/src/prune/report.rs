@@ -28,7 +28,8 @@ pub struct Report {
     /// From which instant on the backup is kept; absent where nothing was ever retired.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_since: Option<TimestampMs>,
-    /// The manifest a grace period ago: what it named, stays. Absent where the log is younger, or it is not known any more.
+    /// The manifest a grace period ago, or when the restore began: what it named, stays. Absent where no checkpoint is so old, or it
+    /// is not known any more what one named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Sequence>,
     /// A bucket manifest that the log named a grace period ago, or when the restore began, and that was pruned when less was kept:
@@ -97,15 +98,15 @@ impl fmt::Display for Refused {
 }
 
 impl Report {
-    pub(super) fn new(store: &Store, dry_run: bool, now: TimestampMs, pinned_by: Option<Unfinished>) -> Self {
+    pub(super) fn new(store: &Store, dry_run: bool, now: TimestampMs, newest: &State) -> Self {
         Self {
             storage: store.description.clone(),
             dry_run,
             now,
-            kept_since: None,
+            kept_since: newest.retired.map(|retired| retired.before),
             as_of: None,
             forgotten: None,
-            pinned_by: pinned_by.map(|restore| restore.id.to_string()),
+            pinned_by: None,
             deleted: Sums::default(),
             by_kind: BTreeMap::new(),
             young: Sums::default(),
@@ -116,14 +117,16 @@ impl Report {
         }
     }
 
-    pub(super) fn as_of(&mut self, then: &State, newest: &State) {
-        self.as_of = then.head.map(|head| head.sequence);
-        self.kept_since = newest.retired.map(|retired| retired.before);
+    pub(super) fn pinned_by(&mut self, restore: &Unfinished) {
+        self.pinned_by = Some(restore.id.to_string());
     }
 
-    pub(super) fn forgotten(&mut self, bucket_manifest: String, newest: &State) {
+    pub(super) fn as_of(&mut self, then: &State) {
+        self.as_of = then.head.map(|head| head.sequence);
+    }
+
+    pub(super) fn forgotten(&mut self, bucket_manifest: String) {
         self.forgotten = Some(bucket_manifest);
-        self.kept_since = newest.retired.map(|retired| retired.before);
     }
 
     pub(super) fn young(&mut self, listed: &Listed) {
@@ -197,7 +200,10 @@ impl fmt::Display for Report {
                 "looked at   nothing: {object} was pruned when less was kept, and the log named it when the grace period or the \
                  restore began: what else it named then is not known; this ends by itself as the log grows older"
             )?,
-            (None, None) => writeln!(f, "looked at   nothing: the log is younger than the grace period")?,
+            (None, None) => {
+                let and = if self.pinned_by.is_some() { " and the restore" } else { "" };
+                writeln!(f, "looked at   nothing: the log has no checkpoint from before the grace period{and}")?;
+            }
         }
         let verb = if self.dry_run { "would go" } else { "deleted" };
         writeln!(f, "{verb:<11} {}", self.deleted)?;

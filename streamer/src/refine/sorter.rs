@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::ids::{LeaderEpoch, PartitionKey, TopicName};
+use strimzi_backup_format::layout::ObjectKey;
 use strimzi_backup_format::manifest::Run;
 use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::record::{HeaderRef, Record, RecordRef};
@@ -18,6 +19,7 @@ use strimzi_backup_format::segment::encode::{
 };
 use strimzi_backup_format::segment::slice::{GroupPages, GroupRows};
 
+use super::files::Names;
 use super::{Error, Limits};
 use crate::base::Dropped;
 use crate::pipeline::plan::{ROW_GROUP_BYTES, ROW_GROUP_VALUES};
@@ -25,8 +27,8 @@ use crate::pipeline::plan::{ROW_GROUP_BYTES, ROW_GROUP_VALUES};
 /// A file, ready to be uploaded.
 #[derive(Debug)]
 pub(super) struct Finished {
-    pub(super) topic: TopicName,
-    pub(super) bucket: Bucket,
+    /// The key that it is sealed under, if it is: no other may be its own.
+    pub(super) object: ObjectKey,
     pub(super) encoded: EncodedSegment,
 }
 
@@ -70,6 +72,7 @@ impl Keep {
 #[derive(Debug)]
 pub(super) struct Sorter {
     options: EncodeOptions,
+    names: Names,
     limits: Limits,
     rest: Rest,
     files: BTreeMap<(TopicName, Bucket), File>,
@@ -86,7 +89,7 @@ struct File {
     waiting: BTreeMap<PartitionKey, Waiting>,
     held: usize,
     values: usize,
-    writer: Option<SegmentWriter>,
+    writer: Option<(ObjectKey, SegmentWriter)>,
     encoded: usize,
 }
 
@@ -100,8 +103,8 @@ struct Waiting {
 }
 
 impl Sorter {
-    pub(super) fn new(options: EncodeOptions, limits: Limits, rest: Rest) -> Self {
-        Self { options, limits, rest, files: BTreeMap::new(), held: 0, encoded: 0, copied: 0 }
+    pub(super) fn new(options: EncodeOptions, names: Names, limits: Limits, rest: Rest) -> Self {
+        Self { options, names, limits, rest, files: BTreeMap::new(), held: 0, encoded: 0, copied: 0 }
     }
 
     /// Stored bytes of the row groups that went into files as they were.
@@ -209,12 +212,12 @@ impl Sorter {
     fn append(&mut self, place: &(TopicName, Bucket), group: EncodedRowGroup) -> Result<(), Error> {
         let file = self.files.entry(place.clone()).or_default();
         let bytes = usize::try_from(group.bytes()).unwrap_or(usize::MAX);
-        let mut writer = match file.writer.take() {
-            Some(writer) => writer,
-            None => SegmentWriter::new(&self.options)?,
+        let (object, mut writer) = match file.writer.take() {
+            Some(begun) => begun,
+            None => self.names.begin(&self.options, place)?,
         };
         writer.append(group)?;
-        file.writer = Some(writer);
+        file.writer = Some((object, writer));
         file.encoded += bytes;
         self.encoded += bytes;
         Ok(())
@@ -252,9 +255,8 @@ impl Sorter {
         self.encode(place)?;
         let Some(file) = self.files.remove(place) else { return Ok(None) };
         self.encoded -= file.encoded;
-        let Some(writer) = file.writer else { return Ok(None) };
-        let (topic, bucket) = place.clone();
-        Ok(Some(Finished { topic, bucket, encoded: writer.finish()? }))
+        let Some((object, writer)) = file.writer else { return Ok(None) };
+        Ok(Some(Finished { object, encoded: writer.finish()? }))
     }
 }
 

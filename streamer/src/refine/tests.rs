@@ -1,6 +1,7 @@
 //! Which row groups are copied, and that nobody who reads the files can tell.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::ObjectStoreExt as _;
@@ -21,6 +22,7 @@ use strimzi_backup_format::segment::slice::{SliceReader, Wanted};
 use strimzi_backup_format::store::Store;
 
 use super::Limits;
+use super::files::{Names, Place};
 use super::sorter::{Finished, Rest, Sorter};
 use crate::pipeline::plan::ROW_GROUP_BYTES;
 
@@ -86,7 +88,7 @@ struct Intake {
 impl Intake {
     async fn new(groups: Vec<Vec<RunInput>>) -> Self {
         let options = options(Codec::Zstd(1));
-        let mut writer = SegmentWriter::new(&options).expect("writer");
+        let mut writer = SegmentWriter::new(&options, None).expect("writer");
         for group in groups {
             writer.append(encode_row_group(&options, group).expect("encode")).expect("append");
         }
@@ -101,12 +103,17 @@ impl Intake {
         Self { store, segment, bytes }
     }
 
+    fn names(&self) -> Names {
+        let (store, place, numbers) = (self.store.clone(), SegmentPlace::Topic as Place, Arc::default());
+        Names { store, place, shard: Shard::ONLY, epoch: Epoch::new(1), sequence: Sequence::FIRST, numbers }
+    }
+
     /// The files that its live runs make, and how many bytes of them were copied.
     async fn sorted(&self, codec: Codec, live: impl Fn(&Run) -> bool) -> (Vec<Finished>, u64) {
         let live: Vec<Run> = self.segment.runs.iter().filter(|run| live(run)).cloned().collect();
         let wanted = live.iter().cloned().map(Wanted::all).collect();
         let mut reader = SliceReader::open(&self.store, self.segment.clone(), wanted).await.expect("open");
-        let (mut sorter, mut files) = (Sorter::new(options(codec), LIMITS, Rest::new()), Vec::new());
+        let (mut sorter, mut files) = (Sorter::new(options(codec), self.names(), LIMITS, Rest::new()), Vec::new());
         let mut live = live.into_iter().peekable();
         while let Some(pages) = reader.next_pages().await.expect("read") {
             let group = live.peek().map(|run| run.row_group);
@@ -124,7 +131,7 @@ impl Intake {
 
     /// The records of its live runs, by partition and offset.
     fn rows(&self, live: impl Fn(&Run) -> bool) -> Vec<Row> {
-        let reader = SegmentReader::open(self.bytes.clone()).expect("open");
+        let reader = SegmentReader::open(self.bytes.clone(), None).expect("open");
         let runs = reader.runs().iter().filter(|run| live(run));
         sorted(runs.flat_map(|run| reader.records(run).expect("run").map(|row| row.expect("row"))).collect())
     }
@@ -136,7 +143,7 @@ fn sorted(mut rows: Vec<Row>) -> Vec<Row> {
 }
 
 fn open(file: &Finished) -> SegmentReader {
-    SegmentReader::open(file.encoded.parts.concat().into()).expect("a segment")
+    SegmentReader::open(file.encoded.parts.concat().into(), None).expect("a segment")
 }
 
 fn read(files: &[Finished]) -> Vec<Row> {
@@ -151,9 +158,10 @@ async fn a_large_row_group_of_one_topic_and_hour_is_copied_behind_what_comes_bef
     let (files, copied) = intake.sorted(Codec::Zstd(1), |_| true).await;
     assert_eq!(read(&files), intake.rows(|_| true));
     assert_eq!(files.len(), 2, "a file of each topic");
-    let range = SegmentReader::open(intake.bytes.clone()).expect("open").footer().row_group_range(1).expect("group");
+    let range =
+        SegmentReader::open(intake.bytes.clone(), None).expect("open").footer().row_group_range(1).expect("group");
     assert_eq!(copied, range.end - range.start, "neither a little nor what is of two topics");
-    let orders = files.iter().find(|file| file.topic.as_str() == "orders").expect("a file");
+    let orders = files.iter().find(|file| file.encoded.runs[0].topic.as_str() == "orders").expect("a file");
     let placed: Vec<_> = orders.encoded.runs.iter().map(|run| (run.row_group, run.partition.get(), run.rows)).collect();
     assert_eq!(placed, [(0, 0, 5), (1, 0, 295), (1, 1, 100), (2, 0, 3)]);
     let raw: i64 = intake.rows(|run| run.topic.as_str() == "orders").len().try_into().expect("few");

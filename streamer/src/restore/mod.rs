@@ -99,7 +99,8 @@ pub enum Outcome {
 /// Restores as the document says, or says only what that would be. Tells `resource` how far it is, where there is one.
 ///
 /// # Errors
-/// [`Error`], which knows its exit code. What was committed to the target stays, and the same document goes on there.
+/// [`Error`], which knows its exit code; [`Error::NoBroker`] where the target does not answer. What was committed to the target
+/// stays, and the same document goes on there.
 pub async fn run(
     job: RestoreJob,
     plan_only: bool,
@@ -112,11 +113,13 @@ pub async fn run(
         Some(http) => Some(metrics::serve(http, &tally).await?),
         None => None,
     };
-    let Some(resource) = resource else { return carry_out(job, plan_only, stop, tally).await };
+    let cluster = job.cluster.clone();
+    let named = |error: Error| error.of_cluster(&cluster);
+    let Some(resource) = resource else { return carry_out(job, plan_only, stop, tally).await.map_err(named) };
     let told = Arc::clone(&tally);
     let telling = crate::report::tell(resource.clone(), move || Restoring::of(&told));
     let telling = AbortOnDropHandle::new(tokio::spawn(telling));
-    let outcome = carry_out(job, plan_only, stop, Arc::clone(&tally)).await?;
+    let outcome = carry_out(job, plan_only, stop, Arc::clone(&tally)).await.map_err(named)?;
     drop(telling);
     if let Outcome::Done(report) = &outcome {
         crate::report::tell_last(resource, &Restoring::done(report)).await;
@@ -131,7 +134,7 @@ async fn carry_out(
     tally: Arc<Tally>,
 ) -> Result<Outcome, Error> {
     let store = keys::open(&job.storage).await?;
-    let log = reader::open(&store, Shard::ONLY).await?;
+    let log = reader::open(&store, Shard::ONLY).await.map_err(|error| Error::from(error).of_store(&store))?;
     let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
     let id = job.restore.id.clone();
     let kafka = Kafka::connect(&job.cluster, &Tuning::default())?;
@@ -139,7 +142,8 @@ async fn carry_out(
         let (plan, conflicts) = make_plan(&store, &log, &kafka, &job.restore).await?;
         return Ok(Outcome::Planned(Box::new(plan), conflicts));
     }
-    let plan = match documents::plan(&store, &id).await? {
+    let unread = |error: DocumentError| Error::from(error).of_store(&store);
+    let plan = match documents::plan(&store, &id).await.map_err(unread)? {
         Some(plan) => plan,
         None => {
             let (plan, mut conflicts) = make_plan(&store, &log, &kafka, &job.restore).await?;
@@ -150,7 +154,7 @@ async fn carry_out(
             documents::keep(&store, &layout::restore_plan(&id), &plan, &SystemClock).await?
         }
     };
-    if let Some(report) = documents::report(&store, &id).await? {
+    if let Some(report) = documents::report(&store, &id).await.map_err(unread)? {
         check_asked(&plan, &log, &job.restore)?;
         tracing::info!(restore = %id, "the restore came to its end before; nothing is written");
         return Ok(Outcome::Done(Box::new(report)));

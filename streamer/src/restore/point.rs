@@ -4,6 +4,7 @@
 //! the records ([`strimzi_backup_format::slice`]), or what becomes of them at the target ([`super::plan`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use strimzi_backup_format::coverage::{self, PartitionCoverage};
@@ -13,6 +14,9 @@ use strimzi_backup_format::manifest::{Frontier, Gap, TopicDescription};
 use strimzi_backup_format::slice::Ends;
 use strimzi_backup_format::snapshot::Snapshot;
 use strimzi_backup_format::state::{Head, State, TopicState};
+
+/// How many topics an error names.
+const SHOWN_TOPICS: usize = 5;
 
 /// The records of a restore: those of its partitions below their ends, with a timestamp in `[start, until]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +58,13 @@ pub struct Absent {
     pub because: Absence,
     /// Since when it was so; until when, where it was not seen yet.
     pub at: TimestampMs,
+}
+
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = if self.because == Absence::NotYet { "until" } else { "since" };
+        write!(f, "{}: {} {since} {}", self.topic, self.because.as_str(), self.at.to_rfc3339())
+    }
 }
 
 /// Why nothing of a topic is restored.
@@ -134,11 +145,17 @@ pub enum PointFault {
         /// The last.
         until: TimestampMs,
     },
-    /// Nothing is selected.
-    #[error("topics: none of the {held} topics of the backup existed at that moment and is selected")]
+    /// Nothing is selected that was there.
+    #[error("topics: {}", none_of(.include, .exclude, .held, .absent))]
     NoTopic {
-        /// How many topics the backup holds.
-        held: usize,
+        /// What selects topics.
+        include: Vec<String>,
+        /// What takes some of them out.
+        exclude: Vec<String>,
+        /// The topics that the backup holds.
+        held: Vec<TopicName>,
+        /// Those that are selected.
+        absent: Vec<Absent>,
     },
     /// Records in range are lost.
     #[error(
@@ -151,10 +168,39 @@ pub enum PointFault {
     FirstCopy(PartitionKey),
 }
 
+/// Why no topic is restored, and what could be.
+fn none_of(include: &[String], exclude: &[String], held: &[TopicName], absent: &[Absent]) -> String {
+    if held.is_empty() {
+        return "the backup holds none".to_owned();
+    }
+    if !absent.is_empty() {
+        let absent = some(absent);
+        return format!(
+            "none that is selected was there at that moment ({absent}); take another moment or other topics"
+        );
+    }
+    let exclude = if exclude.is_empty() { String::new() } else { format!(" without exclude {exclude:?}") };
+    let (count, held) = (held.len(), some(held));
+    format!(
+        "include {include:?}{exclude} selects none of the {count} of the backup ({held}); an entry must match a whole \
+         name"
+    )
+}
+
+/// The first of them, and how many more there are.
+fn some<T: fmt::Display>(all: &[T]) -> String {
+    let mut shown: Vec<String> = all.iter().take(SHOWN_TOPICS).map(ToString::to_string).collect();
+    let more = all.len() - shown.len();
+    if more > 0 {
+        shown.push(format!("{more} more"));
+    }
+    shown.join(", ")
+}
+
 struct PartitionOf<'a>(&'a Gap);
 
-impl std::fmt::Display for PartitionOf<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for PartitionOf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.0.topic, self.0.partition)
     }
 }
@@ -249,13 +295,17 @@ pub fn resolve(
         }
     }
     if point.topics.is_empty() {
-        return Err(vec![PointFault::NoTopic {
-            held: held.topics.keys().filter(|topic| !topic.is_consumer_offsets()).count(),
-        }]);
+        return Err(vec![no_topic(settings, &held, point.absent)]);
     }
     point.gaps = state.gaps.iter().filter(|gap| point.misses(gap)).cloned().collect();
     point.incomplete = point.ends.keys().filter(|key| held.copying.contains(key)).cloned().collect();
     point.accepted(settings.on_gap)
+}
+
+fn no_topic(settings: &RestoreSettings, held: &Held<'_>, absent: Vec<Absent>) -> PointFault {
+    let [include, exclude] = settings.topics.written().map(|entries| entries.into_iter().map(str::to_owned).collect());
+    let held = held.topics.keys().filter(|topic| !topic.is_consumer_offsets()).cloned().collect();
+    PointFault::NoTopic { include, exclude, held, absent }
 }
 
 /// Fails where retention has retired what the snapshot needs.

@@ -7,7 +7,6 @@ use bytesize::ByteSize;
 use strimzi_backup_format::ids::TimestampMs;
 
 use super::plan::{Plan, TopicPlan};
-use super::point::Absence;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,9 +29,7 @@ impl fmt::Display for Plan {
         self.topics.iter().try_for_each(|topic| topic.fmt(f))?;
         self.groups.iter().try_for_each(|group| group.fmt(f))?;
         for absent in &self.absent {
-            let (why, at) = (absent.because.as_str(), absent.at.to_rfc3339());
-            let since = if absent.because == Absence::NotYet { "until" } else { "since" };
-            writeln!(f, "left out    {}: {why} {since} {at}", absent.topic)?;
+            writeln!(f, "left out    {absent}")?;
         }
         for gap in &self.gaps {
             writeln!(f, "gap         {}-{} {}: {}", gap.topic, gap.partition, gap.range, gap.reason.as_str())?;

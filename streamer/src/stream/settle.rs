@@ -157,7 +157,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         for part in &mut parts {
             self.parts.groups.take(&mut part.offsets);
         }
-        let cut = plan(parts, self.policy, bucket);
+        let cut = plan(parts, self.policy, bucket, |topic| self.parts.workshop.store.topic_dir(topic));
         let unreadable = cut.offsets.iter().flat_map(|run| &run.rows).filter(|row| row.kind == RowKind::Raw);
         self.parts.metrics.group_unreadable.inc_by(unreadable.count() as u64);
         let mut draft = self.draft();

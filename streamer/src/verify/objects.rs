@@ -4,7 +4,6 @@
 //! ([`super::records`]). Each segment is judged for itself: one that is bad does not keep the next from being looked at.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use futures::StreamExt as _;
 use parking_lot::Mutex;
@@ -120,12 +119,12 @@ impl Inspector {
         if self.level < Level::Records {
             return Ok(());
         }
-        let (backup, segment) = (self.backup, Arc::new(segment.clone()));
+        let (backup, segment, opener) = (self.backup, segment.clone(), self.store.opener(&segment.object));
         let checked = tokio::task::spawn_blocking(move || {
             if is_of_groups(&segment) {
-                offsets::check(&segment, bytes)
+                offsets::check(&segment, bytes, opener.as_ref())
             } else {
-                records::check(backup, &segment, &bytes)
+                records::check(backup, &segment, &bytes, opener.as_ref())
             }
         })
         .await;

@@ -3,6 +3,7 @@
 //! Pure and blocking, as [`super::records`].
 
 use bytes::Bytes;
+use strimzi_backup_format::crypt::FileOpener;
 use strimzi_backup_format::groups::{self, OffsetRow, RowKind};
 use strimzi_backup_format::manifest::{GroupImage, Run, Segment};
 
@@ -15,12 +16,12 @@ pub(super) fn as_segment(image: &GroupImage) -> Segment {
     Segment { object, bytes, sha256, footer_bytes: 0, footer_sha256: sha256, rows, raw_bytes: 0, runs: Vec::new() }
 }
 
-/// Decodes every row and compares with the manifest.
+/// Decodes every row and compares with the manifest. A file of an encrypted backup is opened by `opener`.
 ///
 /// # Errors
 /// The first [`Flaw`].
-pub(super) fn check(segment: &Segment, bytes: Bytes) -> Result<(), Flaw> {
-    let rows = groups::file::decode(bytes).map_err(|error| Flaw::unreadable(&error, Vec::new()))?;
+pub(super) fn check(segment: &Segment, bytes: Bytes, opener: Option<&FileOpener>) -> Result<(), Flaw> {
+    let rows = groups::file::decode(bytes, opener).map_err(|error| Flaw::unreadable(&error, Vec::new()))?;
     if rows.len() as u64 != segment.rows {
         return Err(Flaw::of_all(format!("it has {} rows, its manifest says {}", rows.len(), segment.rows)));
     }

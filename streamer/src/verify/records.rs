@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use strimzi_backup_format::checksum::Sha256;
+use strimzi_backup_format::crypt::FileOpener;
 use strimzi_backup_format::ids::{BackupId, Offset, TimestampMs};
 use strimzi_backup_format::manifest::{Run, Segment};
 use strimzi_backup_format::record::Record;
@@ -46,18 +47,23 @@ impl Flaw {
     }
 }
 
-/// Decodes every record of a segment and compares with its manifest.
+/// Decodes every record of a segment and compares with its manifest. That of an encrypted backup is opened by `opener`.
 ///
 /// # Errors
 /// The first [`Flaw`]: what comes after it in the same segment is not to be judged.
-pub(super) fn check(backup: BackupId, segment: &Segment, bytes: &Bytes) -> Result<(), Flaw> {
+pub(super) fn check(
+    backup: BackupId,
+    segment: &Segment,
+    bytes: &Bytes,
+    opener: Option<&FileOpener>,
+) -> Result<(), Flaw> {
     let whole = |error| Flaw::unreadable(&error, Vec::new());
     let tail_at = bytes.len().checked_sub(usize::try_from(segment.footer_bytes).unwrap_or(usize::MAX));
     let tail = tail_at.and_then(|at| bytes.get(at..));
     let tail = tail.ok_or_else(|| Flaw::of_all("the manifest says that the footer is longer than the segment"))?;
     // A restore fetches no more than this for the footer, so it must suffice.
-    SegmentFooter::parse(tail, bytes.len() as u64).map_err(whole)?;
-    let reader = SegmentReader::open(bytes.clone()).map_err(whole)?;
+    SegmentFooter::parse(tail, bytes.len() as u64, opener).map_err(whole)?;
+    let reader = SegmentReader::open(bytes.clone(), opener).map_err(whole)?;
     if reader.footer().backup() != backup {
         return Err(Flaw::of_all(format!("it belongs to backup {}", reader.footer().backup())));
     }

@@ -34,7 +34,7 @@ use super::cluster::{Cluster, Fate, Life, Log};
 use super::broker::compacts;
 use honesty::{check_honesty, check_unknown};
 use snapshots::{Promise, check_forever};
-use upkeep::{Left, check_base, check_filing, check_retired, refine, take_one};
+use upkeep::{Left, check_base, check_filing, check_retired, drop_one, refine, take_one};
 
 /// What accounts for a range of offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,10 @@ pub struct Oracle {
     retirements: Vec<(Sequence, TimestampMs)>,
     /// A planted bug: one record of the bases is not there.
     pub misses_a_key: bool,
+    /// A planted bug: of what is refined one run is not there.
+    pub drops_a_run: bool,
+    /// The runs that are not there for that.
+    dropped: Vec<(PartitionKey, OffsetRange)>,
     /// The rows of the segments that were read already.
     read: BTreeMap<ObjectKey, Vec<(PartitionKey, Record)>>,
     /// What each writer selects; written by the writers.
@@ -104,6 +108,8 @@ impl Oracle {
             snapshots: Vec::new(),
             retirements: Vec::new(),
             misses_a_key: false,
+            drops_a_run: false,
+            dropped: Vec::new(),
             read: BTreeMap::new(),
             selections: Selections::default(),
             rows_by_epoch: BTreeMap::new(),
@@ -170,6 +176,7 @@ impl Oracle {
         if let Some(refined) = &manifest.refined {
             self.seen.insert("Refined".to_owned());
             refine(&mut self.segments, &mut self.tiles, refined)?;
+            self.dropped.extend(self.drops_a_run.then(|| drop_one(&mut self.tiles, refined)).flatten());
         }
         if let Some(retired) = &manifest.retired {
             self.seen.extend((!retired.starts.is_empty()).then(|| "Retired".to_owned()));
@@ -271,10 +278,12 @@ impl Oracle {
             }
             for (key, record) in &self.read[&segment.object] {
                 let held = self.state.as_ref().and_then(|state| state.position(key));
+                let is_dropped = || self.dropped.iter().any(|(of, range)| of == key && range.contains(record.offset));
                 let records = match segment.base() {
                     Some(base) if held.and_then(|held| held.base).is_some_and(|held| held.sequence == base) => {
                         &mut self.bases
                     }
+                    None if is_dropped() => continue,
                     None if Some(record.offset) >= held.map(|held| held.first_offset) => &mut self.records,
                     _ => continue,
                 };
@@ -334,15 +343,16 @@ impl Oracle {
             if key.as_str() == layout::identity().as_str() || key.starts_with("probe/") {
                 continue;
             }
-            let place = ObjectKey::try_from(key.clone()).ok().and_then(|key| key.segment());
-            if place.is_none() {
+            let segment = ObjectKey::try_from(key.clone()).ok().filter(|key| key.segment().is_some());
+            let Some(segment) = segment else {
                 let derived = layout::checkpoint_sequence(key).or_else(|| layout::bucket_manifest_sequence(key));
                 let known = layout::manifest_sequence(key).or(derived).is_some() || layout::snapshot_id(key).is_some();
                 ensure!(known, "{key} is no object of a backup");
                 continue;
-            }
+            };
             let bytes = self.store.inner.get(&Path::from(key.as_str())).await?.bytes().await?;
-            let whole = SegmentReader::open(bytes).and_then(|reader| reader.rows().try_for_each(|row| row.map(drop)));
+            let whole = SegmentReader::open(bytes, self.store.opener(&segment).as_ref());
+            let whole = whole.and_then(|reader| reader.rows().try_for_each(|row| row.map(drop)));
             whole.with_context(|| format!("{key} is visible, and not whole"))?;
         }
         Ok(())
@@ -394,7 +404,7 @@ async fn read(store: &Store, segment: &Segment) -> Result<Vec<(PartitionKey, Rec
     let bytes = found.bytes().await?;
     ensure!(bytes.len() as u64 == segment.bytes, "{} has another size", segment.object);
     ensure!(Sha256::of(&bytes) == segment.sha256, "{} has another digest", segment.object);
-    let reader = SegmentReader::open(bytes)?;
+    let reader = SegmentReader::open(bytes, store.opener(&segment.object).as_ref())?;
     ensure!(reader.runs() == segment.runs, "{} has other runs than its manifest says", segment.object);
     let rows: Vec<_> = reader.rows().collect::<Result<_, _>>()?;
     ensure!(rows.len() as u64 == segment.rows, "{} has {} rows", segment.object, rows.len());

@@ -36,6 +36,8 @@ pub enum Sabotage {
     DeleteAnother,
     /// A base misses a key: its first record is hidden from the oracle.
     BaseMissesKey,
+    /// Refining drops a run, and its own check makes the same mistake: the last run is hidden from the oracle, with its records.
+    RefineDropsRun,
     /// Retention does not look at where snapshots end.
     CutsIgnored,
     /// Retention does not look at which snapshots are kept for ever.

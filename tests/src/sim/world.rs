@@ -76,6 +76,7 @@ impl World {
         let cluster: Arc<Mutex<Cluster>> = Arc::default();
         let mut oracle = Oracle::new(Arc::clone(&store), Arc::clone(&cluster));
         oracle.misses_a_key = sabotage == Some(Sabotage::BaseMissesKey);
+        oracle.drops_a_run = sabotage == Some(Sabotage::RefineDropsRun);
         let selections = Arc::clone(&oracle.selections);
         let weather = Arc::default();
         let around = Surroundings { store, cluster, selections, weather, began, sabotage };

@@ -1,6 +1,6 @@
 //! Bad input: the exit code, a message that names the thing and the way out, and a store that nobody touched.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -68,8 +68,10 @@ fn a_missing_or_broken_document_and_wrong_usage_end_with_2() -> Result<()> {
     let broken = dir.path().join("broken.yaml");
     std::fs::write(&broken, "cluster: {bootstrapServers: [")?;
     let (broken, missing) = (broken.display().to_string(), dir.path().join("missing.yaml").display().to_string());
-    let cases: [(&[&str], &str); 5] = [
-        (&["stream", "--config", &missing], "missing.yaml"),
+    let cases: [(&[&str], &str); 7] = [
+        (&["stream", "--config", &missing], "read the job document"),
+        (&["restore", "--config", &missing], "read the restore document"),
+        (&["restore", "--config", &missing], "missing.yaml"),
         (&["stream", "--config", &broken], "line 1"),
         (&["stream"], "--config"),
         (&["strem"], "strem"),
@@ -81,6 +83,31 @@ fn a_missing_or_broken_document_and_wrong_usage_end_with_2() -> Result<()> {
         ensure!(output.status.code() == Some(2), "{arguments:?}: {:?}\n{text}", output.status);
         says(&text, &["error: ", word])?;
     }
+    Ok(())
+}
+
+/// Runs a command whose standard error nobody reads, and gives its exit code.
+fn unheard(command: &mut Command) -> Result<Option<i32>> {
+    let (reader, writer) = std::io::pipe()?;
+    drop(reader);
+    Ok(command.stdout(Stdio::null()).stderr(writer).status()?.code())
+}
+
+#[test]
+fn where_nobody_reads_standard_error_the_exit_codes_are_the_same() -> Result<()> {
+    let scenario = Scenario::shared("unheard")?;
+    scenario.client.create_topic("unheard", 1, &[])?;
+    scenario.client.produce("unheard", &numbered(0..10))?;
+    let code = unheard(&mut scenario.job.command(&["stream", "--until-caught-up"])?)?;
+    ensure!(code == Some(0), "what cannot be logged stops nothing: {code:?}");
+    scenario.job.verify()?;
+    let missing = scenario.dir().join("missing.yaml");
+    let code = unheard(Command::new(binary::strimzi_backup()?).args(["stream", "--config"]).arg(&missing))?;
+    ensure!(code == Some(2), "{code:?}");
+    let mut operator = Command::new(binary::strimzi_backup_operator()?);
+    operator.args(["run", "--operator-namespace", "backup", "--image", "backup"]);
+    let code = unheard(operator.env("KUBECONFIG", &missing).env_remove("KUBERNETES_SERVICE_HOST"))?;
+    ensure!(code == Some(1), "{code:?}");
     Ok(())
 }
 
@@ -128,10 +155,33 @@ fn a_key_file_or_directory_that_is_missing_is_named() -> Result<()> {
 fn readers_find_nothing_where_nothing_is_and_make_nothing() -> Result<()> {
     let dir = RunDir::new("nothing")?;
     let job = job(&dir)?;
-    for command in ["inspect", "segments", "verify"] {
+    let finds_nothing = |command: &str| -> Result<()> {
         let (code, out, err) = job.run(&[command])?;
         ensure!(code == 1 && out.is_empty() && err.contains("there is no backup"), "{command}: {code}\n{out}{err}");
+        Ok(())
+    };
+    let commands = ["inspect", "segments", "restores", "verify"];
+    for command in commands {
+        finds_nothing(command)?;
         ensure!(!job.backup_dir().exists(), "{command} made the directory");
+    }
+    std::fs::create_dir(job.backup_dir())?;
+    commands.into_iter().try_for_each(finds_nothing)?;
+    ensure!(tree(&job.backup_dir())?.is_empty(), "nothing is written");
+    Ok(())
+}
+
+#[test]
+fn a_store_that_refuses_is_named_with_the_way_out_by_every_command_that_reads_it() -> Result<()> {
+    let dir = RunDir::new("unreadable")?;
+    let server = S3Server::start()?;
+    let denying = Front::start(&server.address(), |_| Verdict::Refuse(403, "AccessDenied"))?;
+    let job = job(&dir)?.into_s3(&server, "x").set("/storage/s3/endpoint", json!(denying.endpoint()));
+    for command in ["inspect", "segments", "groups", "snapshot", "restores", "prune", "salvage", "verify"] {
+        let (code, out, err) = job.run(&[command])?;
+        ensure!(code == 1 && out.is_empty(), "{command} ended with {code}\n{out}{err}");
+        says(&err, &["error: the store s3://backup/x cannot be used; check", "credentials allow", "AccessDenied"])?;
+        shows_none_of(&err, &["test-secret-key"])?;
     }
     Ok(())
 }

@@ -18,6 +18,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("metrics: {podMonitor: {enable: true}}", "enable"),
     ("resources: {request: {}}", "request"),
     ("deletionTimeout: 300", "deletionTimeout"),
+    ("deletionTimeout: 0s", "deletionTimeout"),
+    ("backupImage: {pullPolicy: Sometimes}", "pullPolicy"),
 ];
 
 #[test]

@@ -93,8 +93,8 @@ fn a35_each_document_that_is_replaced_by_another_of_its_kind_is_named() -> Resul
     for name in ["plan.json", "report.json"] {
         let [first, second] = [0, 1].map(|number| dir.join(format!("restores/swapped-{number}/{name}")));
         replaced(&first, &std::fs::read(&second)?, || {
-            let (_, err) = ended(&scenario.job, &["restores"], 4)?;
-            ensure!(err.contains(&format!("restores/swapped-0/{name} is damaged")), "{err}");
+            let (out, _) = ended(&scenario.job, &["restores"], 4)?;
+            ensure!(out.contains(&format!("restores/swapped-0/{name} is damaged")), "{out}");
             Ok(())
         })?;
     }

@@ -50,6 +50,12 @@ fn without(mut object: Value, field: &str) -> Value {
     object
 }
 
+/// A backup that is sealed with a key of that Secret.
+pub(crate) fn sealed(object: Value, secret: &str) -> Value {
+    let key = json!({"name": secret, "key": "aes"});
+    with(object, "backup.encryption", json!({"enabled": true, "keySecret": key}))
+}
+
 /// The messages of all rules in all definitions.
 fn messages() -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
@@ -78,7 +84,6 @@ fn refused_at_once() -> Vec<Value> {
         backup(&long),
         with(backup("b"), "retention", json!({"maxAge": "30d", "pruneOnSchedule": true})),
         with(backup("b"), "retention", json!({"storageCredentials": {"name": "deleter"}})),
-        with(backup("b"), "backup.encryption", json!({"enabled": true})),
         with(backup("b"), "backup", compressed("snappy", 3)),
         with(backup("b"), "backup", compressed("gzip", 12)),
         with(backup("b"), "schedule", json!({"cron": "0 2 * * *", "timezone": "Local"})),
@@ -96,6 +101,31 @@ fn refused_at_once() -> Vec<Value> {
         with(restore("r"), "pointInTime.timestamp", json!("2026-02-13T01:30:00.0001Z")),
         with(restore("r"), "pointInTime.timestamp", json!("2026-02-13T01:30:00-00:00")),
         with(restore("r"), "restore.startTimestamp", json!("yesterday")),
+        with(restore("r"), "encryption", json!({"enabled": true, "keySecret": {"name": "k", "key": "aes"}})),
+    ]
+    .into_iter()
+    .chain(refused_encryption().into_iter().map(|block| with(backup("b"), "backup.encryption", block)))
+    .collect()
+}
+
+/// With which keys no backup can be sealed.
+fn refused_encryption() -> Vec<Value> {
+    let key = json!({"name": "k", "key": "aes"});
+    let transit = |auth: Value| {
+        let mut transit = json!({"address": "https://vault:8200", "key": "kafka"});
+        for (field, value) in auth.as_object().into_iter().flatten() {
+            transit[field] = value.clone();
+        }
+        transit
+    };
+    let by_token = transit(json!({"tokenSecret": key}));
+    let twice = transit(json!({"tokenSecret": key, "kubernetes": {"role": "backup"}}));
+    vec![
+        json!({"enabled": true}),
+        json!({"enabled": true, "keySecret": key, "transit": by_token}),
+        json!({"enabled": true, "previousKeySecrets": [key], "transit": by_token}),
+        json!({"enabled": true, "transit": transit(json!({}))}),
+        json!({"enabled": true, "transit": twice}),
     ]
 }
 
@@ -127,6 +157,14 @@ fn refused_as_a_change() -> Vec<(Value, Value)> {
     let mut all = changes(backup("changed"), &of_backup);
     all.extend(changes(restore("changed"), &of_restore));
     all.extend([(azure("one"), azure("two")), (gcs("one"), gcs("two"))]);
+    // Neither is an open backup closed later, nor a closed one opened.
+    let (open, closed) = (backup("open"), backup("closed"));
+    let off = with(closed.clone(), "backup.encryption", json!({"enabled": false}));
+    all.push((open.clone(), sealed(open, "k")));
+    all.extend([(sealed(closed.clone(), "k"), off), (sealed(closed.clone(), "k"), closed)]);
+    let stored = with(without(restore("stored"), "backupRef"), "storage", backup("b")["spec"]["storage"].clone());
+    let by = |secret: &str| json!({"enabled": true, "keySecret": {"name": secret, "key": "aes"}});
+    all.push((with(stored.clone(), "encryption", by("one")), with(stored, "encryption", by("two"))));
     all
 }
 
@@ -188,6 +226,36 @@ fn what_may_change_is_taken_and_defaults_are_filled_in() -> Result<()> {
     // The short names, and the columns that answer the first question.
     let listed = kubectl.run(&["get", "--namespace", &namespace, "kb,kr"])?;
     assert!(listed.contains("kafkabackup.kafkabackup.com/b") && listed.contains("CLUSTER"), "{listed}");
+    Ok(())
+}
+
+#[test]
+fn keys_of_a_sealed_backup_may_change_and_whether_it_is_sealed_has_to_be_said() -> Result<()> {
+    let plane = plane()?;
+    let (kubectl, namespace) = (plane.kubectl(), plane.namespace("keys")?);
+    for secret in ["first", "second"] {
+        kubectl.apply(&namespace, &sealed(backup("b"), secret).to_string())?;
+    }
+    let by_account =
+        json!({"address": "https://vault.vault.svc:8200", "key": "kafka", "kubernetes": {"role": "backup"}});
+    let transit = with(backup("b"), "backup.encryption", json!({"enabled": true, "transit": by_account}));
+    kubectl.apply(&namespace, &transit.to_string())?;
+    // What is kept for later means nothing.
+    let key = json!({"name": "k", "key": "aes"});
+    let kept = json!({"enabled": false, "keySecret": key, "transit": by_account});
+    kubectl.apply(&namespace, &with(backup("open"), "backup.encryption", kept).to_string())?;
+    kubectl.apply(&namespace, &backup("open").to_string())?;
+
+    let unsaid = with(backup("unsaid"), "backup.encryption", json!({"keySecret": key}));
+    let refusal = kubectl.refusal(&namespace, &unsaid.to_string())?;
+    ensure!(refusal.contains("spec.backup.encryption.enabled"), "{refusal}");
+    for address in ["vault:8200", "https://me:hunter2@vault", "ftp://vault"] {
+        let mut transit = by_account.clone();
+        transit["address"] = json!(address);
+        let object = with(backup("c"), "backup.encryption", json!({"enabled": true, "transit": transit}));
+        let refusal = kubectl.refusal(&namespace, &object.to_string())?;
+        ensure!(refusal.contains("spec.backup.encryption.transit.address"), "{refusal}");
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@ mod control_plane;
 mod definitions;
 mod deletion;
 mod discovery;
+mod encryption;
 mod faults;
 mod reconcile;
 mod reference;

@@ -1,8 +1,11 @@
 //! What a KafkaBackup becomes, with the operator as a process of its own. There is no node: its pods are admitted and
 //! wait for one.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_tests::kubernetes::Operator;
 use strimzi_backup_tests::wait;
 
@@ -204,6 +207,31 @@ fn a_restore_becomes_one_job_that_stands_still_when_asked_to() -> Result<()> {
     scene.gone("kafkarestore/again")?;
     scene.gone("job/again-restore")?;
     scene.wait("kafkabackup/daily", |_| true)?;
+    scene.end()
+}
+
+/// Nobody runs pods here: what the kubelet would say of one is written in its place.
+#[test]
+fn how_long_a_restore_took_is_told_once_it_is_complete() -> Result<()> {
+    let scene = Scene::new("took")?;
+    scene.strimzi.complete()?;
+    scene.apply(&daily())?;
+    let user = json!({"type": "tls", "kafkaUserRef": {"name": "backup"}});
+    scene.apply(&with(restore("again"), "authentication", user))?;
+    let pod = scene.pending_pod("batch.kubernetes.io/job-name=again-restore")?;
+    scene.counts("strimzi_restore_duration_seconds_count 0")?;
+    // So that it takes at least one: Kubernetes tells times in whole seconds.
+    std::thread::sleep(Duration::from_millis(1100));
+    scene.kubectl().set_status(scene.namespace(), &pod, &json!({"phase": "Succeeded"}))?;
+    let done = scene.wait("kafkarestore/again", |found| found["status"]["restore"]["status"] == "Completed")?;
+    let time = |name: &str| {
+        let told = done["status"]["restore"][name].as_str().context("a time")?;
+        anyhow::Ok(TimestampMs::from_rfc3339(told)?)
+    };
+    let took = time("completionTime")?.millis_since(time("startTime")?) / 1000;
+    ensure!(took > 0, "{}", done["status"]["restore"]);
+    scene.counts("strimzi_restore_duration_seconds_count 1")?;
+    scene.counts(&format!("strimzi_restore_duration_seconds_sum {took}.0"))?;
     scene.end()
 }
 

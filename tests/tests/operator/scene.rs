@@ -101,8 +101,12 @@ impl<'a> Scene<'a> {
 
     /// Waits until the operator tells this of the daily backup.
     pub(crate) fn metric(&self, name: &str, value: &str) -> Result<()> {
-        let line = format!("{} {value}", self.series(name));
-        wait::wait_until(&line, SOON, || Ok(self.metrics()?.lines().any(|told| told == line)))
+        self.counts(&format!("{} {value}", self.series(name)))
+    }
+
+    /// Waits until the metrics of the operator have this line.
+    pub(crate) fn counts(&self, line: &str) -> Result<()> {
+        wait::wait_until(line, SOON, || Ok(self.metrics()?.lines().any(|told| told == line)))
     }
 
     /// Waits until the operator tells nothing of the kind of the daily backup.

@@ -86,10 +86,10 @@ pub enum Error {
     /// The store did not give the file; trying again may help.
     #[error(transparent)]
     Store(StoreError),
-    /// It is gone, or not what was written.
+    /// It is gone, not what was written, or of a newer release.
     #[error(
-        "{object}, which holds offsets of consumer groups, is missing or damaged: bring it back, or go on without consumer groups; \
-         `strimzi-backup verify --level 2` names all that is"
+        "{object}, which holds offsets of consumer groups, cannot be read: bring it back where it is missing or damaged, or go on \
+         without consumer groups; `strimzi-backup verify --level 2` names all that cannot be read"
     )]
     Damaged {
         /// The file.
@@ -211,7 +211,8 @@ async fn rows(store: &Store, object: ObjectKey, size: u64, sha256: Sha256) -> Re
         }
         Err(error) => return Err(Error::Store(error)),
     };
-    file::decode(bytes).map_err(|error| Error::Damaged { object, source: error.into() })
+    let opener = store.opener(&object);
+    file::decode(bytes, opener.as_ref()).map_err(|error| Error::Damaged { object, source: error.into() })
 }
 
 #[cfg(test)]

@@ -102,11 +102,11 @@ impl History {
             (0..self.next.len()).filter(|home| runs.iter().any(|run| run.key == log(*home))).collect();
         let mut segments = Vec::new();
         if !runs.is_empty() {
-            segments.push(self.upload(file::encode(runs, Bucket::of(at(0))).expect("encoded"), 0).await);
+            segments.push(self.upload(file::encode(runs, Bucket::of(at(0)), None).expect("encoded"), 0).await);
         }
         let mut group_image = None;
         if image {
-            let encoded = file::encode_image(&self.table.image()).expect("encoded");
+            let encoded = file::encode_image(&self.table.image(), None).expect("encoded");
             let Segment { object, bytes, sha256, rows, .. } = self.upload(encoded, 1).await;
             group_image = Some(GroupImage { object, bytes, sha256, rows, newest: self.table.newest(), unreadable: 0 });
         }

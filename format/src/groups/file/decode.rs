@@ -16,34 +16,38 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, Parq
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData};
 
 use super::{COLUMNS, CONTENT, KEY_CONTENT, MAX_RAW_BYTES, MAX_ROWS, STORED, check_row};
+use crate::crypt::FileOpener;
 use crate::groups::CommittedOffset;
 use crate::groups::row::{OffsetRow, RowKind};
 use crate::ids::{GroupId, IllegalName, LeaderEpoch, Lineage, Offset, PartitionId, TimestampMs, TopicId, TopicName};
 use crate::schema::SCHEMA_VERSION;
+use crate::segment::decode::Pieces;
 use crate::segment::footer::{
-    KEY_SCHEMA_VERSION, MAX_ROW_GROUP_BYTES, check_limit, fact, parse_metadata, with_page_index,
+    KEY_SCHEMA_VERSION, MAX_ROW_GROUP_BYTES, check_limit, check_magic, fact, parse_metadata, with_page_index,
 };
-use crate::segment::page_map::ChunkPages;
-use crate::segment::{Error, pages};
+use crate::segment::modular::{FileCipher, PAGE_OVERHEAD};
+use crate::segment::page_map::{ChunkPages, ColumnPages, Page, PageMap};
+use crate::segment::{Error, pages, sealed};
 
 /// Rows decoded at a time.
 const BATCH_ROWS: usize = 1024;
 
-/// Reads all rows of a file, in order. Takes CPU time in proportion to the rows: call it on a blocking pool.
+/// Reads all rows of a file, in order; of an encrypted backup, with what opens it. Takes CPU time in proportion to the rows: call it
+/// on a blocking pool.
 ///
 /// # Errors
 /// [`Error::NewerSchema`] where a newer release wrote it, [`Error::TooLarge`] beyond [`MAX_ROWS`] and [`MAX_RAW_BYTES`],
-/// else [`Error::Damaged`] or [`Error::Decode`].
-pub fn decode(bytes: Bytes) -> Result<Vec<OffsetRow>, Error> {
-    let metadata = metadata(&bytes)?;
-    check_pages(&metadata, &bytes)?;
+/// [`Error::NotEncrypted`] or [`Error::Encrypted`] where it is not as its backup, [`Error::Key`] or [`Error::NotAuthentic`] where it
+/// does not open, else [`Error::Damaged`] or [`Error::Decode`].
+pub fn decode(bytes: Bytes, opener: Option<&FileOpener>) -> Result<Vec<OffsetRow>, Error> {
+    let (metadata, source) = open(bytes, opener)?;
     let options = ArrowReaderOptions::new()
         .with_skip_arrow_metadata(true)
         .with_page_index_policy(PageIndexPolicy::Skip)
         .with_schema(Arc::clone(&COLUMNS));
     let mut reader = pages::contain(|| {
         let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), options).map_err(Error::Decode)?;
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source, metadata);
         builder.with_batch_size(BATCH_ROWS).build().map_err(Error::Decode)
     })?;
     let (mut rows, mut names, mut raw_bytes) = (Vec::new(), Names::default(), 0);
@@ -59,13 +63,35 @@ pub fn decode(bytes: Bytes) -> Result<Vec<OffsetRow>, Error> {
     Ok(rows)
 }
 
-/// The footer, once it is that of such a file.
-fn metadata(bytes: &Bytes) -> Result<ParquetMetaData, Error> {
-    if !bytes.starts_with(b"PAR1") {
-        return Err(Error::damaged("it does not begin as a Parquet file does"));
-    }
+/// The file in the clear, once its footer and what its pages announce is that of such a file.
+pub(super) fn open(bytes: Bytes, opener: Option<&FileOpener>) -> Result<(ParquetMetaData, Pieces), Error> {
     let size = bytes.len() as u64;
-    let metadata = pages::contain(|| parse_metadata(bytes, size))?;
+    let (metadata, cipher) = metadata(&bytes, opener)?;
+    let pages = listed(&metadata, if cipher.is_some() { PAGE_OVERHEAD } else { 0 })?;
+    let stored = Pieces::new(size, vec![(0, bytes)]);
+    let (metadata, source) = match cipher {
+        None => (metadata, stored),
+        Some(cipher) => {
+            let mut opened = Vec::new();
+            for (number, group) in metadata.row_groups().iter().enumerate() {
+                let rows = 0..u64::try_from(group.num_rows()).map_err(Error::damaged)?;
+                let columns = (number, pages.group(number));
+                opened.extend(sealed::open_pages(&cipher, columns, &stored, std::slice::from_ref(&rows))?);
+            }
+            opened.sort_by_key(|(start, _)| *start);
+            (sealed::plain_view(metadata, &pages)?, Pieces::new(size, opened))
+        }
+    };
+    let columns = (0..metadata.num_row_groups()).flat_map(|number| pages.group(number));
+    check_pages(columns.flat_map(ColumnPages::all), &source)?;
+    Ok((metadata, source))
+}
+
+/// The footer, once it is that of such a file, and what opens its pages.
+fn metadata(bytes: &Bytes, opener: Option<&FileOpener>) -> Result<(ParquetMetaData, Option<FileCipher>), Error> {
+    check_magic(bytes.first_chunk(), opener, "begin")?;
+    let size = bytes.len() as u64;
+    let (metadata, cipher) = pages::contain(|| parse_metadata(bytes, size, opener))?;
     let version = fact(&metadata, KEY_SCHEMA_VERSION)?;
     let version: u32 = version.parse().map_err(|_| Error::damaged("the schema version is no number"))?;
     if version > SCHEMA_VERSION {
@@ -87,7 +113,7 @@ fn metadata(bytes: &Bytes) -> Result<ParquetMetaData, Error> {
     {
         return Err(Error::damaged("a column chunk is missing, or lies outside the file"));
     }
-    with_page_index(metadata, bytes, size)
+    Ok((with_page_index(metadata, bytes, size, cipher.as_ref())?, cipher))
 }
 
 /// First byte of a column chunk, and the first after it.
@@ -97,31 +123,36 @@ fn range(chunk: &ColumnChunkMetaData) -> Option<(u64, u64)> {
     Some((start, start.checked_add(u64::try_from(chunk.compressed_size()).ok()?)?))
 }
 
-/// Looks at what every page announces, since the Parquet reader believes it.
-fn check_pages(metadata: &ParquetMetaData, bytes: &Bytes) -> Result<(), Error> {
-    let mut unpacked = 0_u64;
+/// All pages, each of which has `overhead` bytes more than in the clear.
+fn listed(metadata: &ParquetMetaData, overhead: u64) -> Result<PageMap, Error> {
+    let mut groups = Vec::with_capacity(metadata.num_row_groups());
     for (number, group) in metadata.row_groups().iter().enumerate() {
+        let rows = u64::try_from(group.num_rows()).map_err(Error::damaged)?;
+        let mut columns = Vec::with_capacity(group.num_columns());
         for (leaf, chunk) in group.columns().iter().enumerate() {
             let locations = metadata.page_index().and_then(|index| index.page_locations(number, leaf));
             let locations = locations.ok_or_else(|| Error::damaged("a column has no page index"))?;
             let (start, end) = range(chunk).ok_or_else(|| Error::damaged("a column chunk lies outside the file"))?;
-            let rows = u64::try_from(group.num_rows()).map_err(Error::damaged)?;
-            let chunk = ChunkPages { leaf, bytes: start..end, rows };
+            let chunk = ChunkPages { leaf, bytes: start..end, rows, overhead };
             // The digest of the whole file was compared; pages have none of their own.
-            let listed = chunk.read(locations, &mut std::iter::repeat(0))?;
-            for page in listed.all() {
-                let at = |byte| usize::try_from(byte).unwrap_or(usize::MAX);
-                let stored = bytes.get(at(page.bytes.start)..at(page.bytes.end));
-                let stored = stored.ok_or_else(|| Error::damaged("a page lies outside the file"))?;
-                let announced = pages::check_page(stored)?;
-                let span = page.rows.end - page.rows.start;
-                if announced.dictionary != page.is_dictionary() || (!announced.dictionary && announced.values != span) {
-                    return Err(Error::damaged("a page does not hold as many values as the page index says"));
-                }
-                unpacked = unpacked.saturating_add(announced.unpacked);
-            }
-            check_limit("bytes of consumer groups, unpacked,", unpacked, MAX_ROW_GROUP_BYTES)?;
+            columns.push(chunk.read(locations, &mut std::iter::repeat(0))?);
         }
+        groups.push(columns);
+    }
+    Ok(PageMap::of(groups))
+}
+
+/// Looks at what every page announces, since the Parquet reader believes it.
+fn check_pages<'a>(listed: impl Iterator<Item = &'a Page>, source: &Pieces) -> Result<(), Error> {
+    let mut unpacked = 0_u64;
+    for page in listed {
+        let announced = pages::check_page(&source.page(page)?)?;
+        let span = page.rows.end - page.rows.start;
+        if announced.dictionary != page.is_dictionary() || (!announced.dictionary && announced.values != span) {
+            return Err(Error::damaged("a page does not hold as many values as the page index says"));
+        }
+        unpacked = unpacked.saturating_add(announced.unpacked);
+        check_limit("bytes of consumer groups, unpacked,", unpacked, MAX_ROW_GROUP_BYTES)?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! From rows to the bytes of a file.
 //!
-//! Owns: which rows share a row group, the runs, the digests. Does not own: the columns ([`super`]).
+//! Owns: which rows share a row group, the runs, the digests. Does not own: the columns ([`super`]). The Parquet crate writes all of
+//! the file, and so it seals all of it too.
 //!
 //! Invariants: runs are sorted and do not overlap; each row lies in its run and after the row before it; no run is in two
 //! row groups.
@@ -19,6 +20,7 @@ use parquet::schema::types::ColumnPath;
 use super::{COLUMNS, CONTENT, KEY_CONTENT, MAX_RAW_BYTES, MAX_ROWS, STORED, check_row, contradiction};
 use crate::bucket::Bucket;
 use crate::checksum::Sha256;
+use crate::crypt::FileSeal;
 use crate::groups::row::{OffsetRow, RowKind};
 use crate::ids::{GroupId, LeaderEpoch, PartitionKey, TimestampMs, TopicName};
 use crate::manifest::Run;
@@ -27,6 +29,7 @@ use crate::schema::SCHEMA_VERSION;
 use crate::segment::Error;
 use crate::segment::encode::{Codec, EncodedSegment};
 use crate::segment::footer::{KEY_SCHEMA_VERSION, MAX_FOOTER_BYTES, check_limit};
+use crate::segment::options::encryption;
 
 /// The most rows of a row group.
 pub(super) const MAX_GROUP_ROWS: usize = 1 << 20;
@@ -81,22 +84,28 @@ pub(super) fn in_files_of(runs: Vec<GroupRun>, limit: usize) -> Result<Vec<Vec<G
 }
 
 /// Encodes runs, all of which are filed under `bucket`. Takes CPU time in proportion to the rows: call it on a blocking
-/// pool. A run of more than 1 Mi rows becomes several, whose ranges follow each other.
+/// pool. A run of more than 1 Mi rows becomes several, whose ranges follow each other. The file of an encrypted backup has a `seal`,
+/// which is of the key that it will be stored under.
 ///
 /// # Errors
 /// [`Error::Unsorted`], [`Error::EmptyRun`] or [`Error::MisplacedOffset`] where the runs are not what a file may hold,
 /// [`Error::Damaged`] where a row contradicts itself, [`Error::TooLarge`] beyond what a reader accepts, [`Error::Encode`]
 /// where the Parquet writer fails.
-pub fn encode(runs: Vec<GroupRun>, bucket: Bucket) -> Result<EncodedSegment, Error> {
-    encode_limited(runs, bucket, MAX_GROUP_ROWS)
+pub fn encode(runs: Vec<GroupRun>, bucket: Bucket, seal: Option<FileSeal>) -> Result<EncodedSegment, Error> {
+    encode_limited(runs, bucket, seal, MAX_GROUP_ROWS)
 }
 
 /// The same with row groups of at most `limit` rows.
-pub(super) fn encode_limited(runs: Vec<GroupRun>, bucket: Bucket, limit: usize) -> Result<EncodedSegment, Error> {
+pub(super) fn encode_limited(
+    runs: Vec<GroupRun>,
+    bucket: Bucket,
+    seal: Option<FileSeal>,
+    limit: usize,
+) -> Result<EncodedSegment, Error> {
     for pair in runs.windows(2) {
         check_order(&pair[0], &pair[1])?;
     }
-    let mut file = File::new()?;
+    let mut file = File::new(seal.as_ref())?;
     let (mut described, mut row_group, mut first_row) = (Vec::new(), 0_u32, 0);
     for run in runs {
         check_run(&run)?;
@@ -114,18 +123,18 @@ pub(super) fn encode_limited(runs: Vec<GroupRun>, bucket: Bucket, limit: usize) 
 }
 
 /// Encodes what stood at one moment ([`crate::groups::Table::image`]), sorted by group, topic and partition, without
-/// runs: its rows repeat what runs of other files say.
+/// runs: its rows repeat what runs of other files say. A `seal` is as that of [`encode`].
 ///
 /// # Errors
 /// [`Error::Damaged`] where a row is no [`RowKind::Image`] or contradicts itself, else [`Error::TooLarge`] or
 /// [`Error::Encode`].
-pub fn encode_image(rows: &[OffsetRow]) -> Result<EncodedSegment, Error> {
+pub fn encode_image(rows: &[OffsetRow], seal: Option<FileSeal>) -> Result<EncodedSegment, Error> {
     let mut sorted: Vec<&OffsetRow> = rows.iter().collect();
     sorted.sort_by(|a, b| (&a.group, &a.topic, a.partition).cmp(&(&b.group, &b.topic, b.partition)));
     if let Some(other) = sorted.iter().find(|row| row.kind != RowKind::Image) {
         return Err(contradiction(other, "has no place in an image"));
     }
-    let mut file = File::new()?;
+    let mut file = File::new(seal.as_ref())?;
     for group in sorted.chunks(MAX_GROUP_ROWS) {
         file.write(group)?;
         file.end_row_group()?;
@@ -204,9 +213,9 @@ struct File {
 }
 
 impl File {
-    fn new() -> Result<Self, Error> {
+    fn new(seal: Option<&FileSeal>) -> Result<Self, Error> {
         let options = ArrowWriterOptions::new()
-            .with_properties(properties()?)
+            .with_properties(properties(seal)?)
             .with_skip_arrow_metadata(true)
             .with_parquet_schema(STORED.clone());
         let writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&COLUMNS), options);
@@ -255,7 +264,7 @@ impl File {
     }
 }
 
-fn properties() -> Result<WriterProperties, Error> {
+fn properties(seal: Option<&FileSeal>) -> Result<WriterProperties, Error> {
     let Compression::ZSTD(level) = Codec::Zstd(1).compression()? else {
         return Err(Error::IllegalCompression(Codec::Zstd(1)));
     };
@@ -271,6 +280,9 @@ fn properties() -> Result<WriterProperties, Error> {
     }
     for unbounded in ["metadata", "raw_key", "raw_value"] {
         properties = properties.set_column_statistics_enabled(ColumnPath::from(unbounded), EnabledStatistics::None);
+    }
+    if let Some(seal) = seal {
+        properties = properties.with_file_encryption_properties(encryption(seal)?);
     }
     Ok(properties.build())
 }

@@ -20,6 +20,8 @@ use crate::sample::{at, key, range, topic};
 use crate::segment::decode::SegmentReader;
 use crate::segment::encode::EncodedSegment;
 
+mod sealed;
+
 const LOG: &str = "__consumer_offsets";
 
 fn whole(file: &EncodedSegment) -> Bytes {
@@ -43,7 +45,7 @@ fn in_partition(partition: i32, rows: Vec<OffsetRow>) -> Vec<OffsetRow> {
 fn sample() -> EncodedSegment {
     let rows = vec![commit("g", "orders", 0, 5, 10), raw(12), delete("g", "orders", 0, 14)];
     let other = GroupRun { key: key(LOG, 0, 7), ..run(0..9, in_partition(7, commits(3..5))) };
-    encode(vec![run(10..20, rows), other], Bucket::of(at(0))).expect("encoded")
+    encode(vec![run(10..20, rows), other], Bucket::of(at(0)), None).expect("encoded")
 }
 
 fn image(rows: Vec<OffsetRow>) -> Vec<OffsetRow> {
@@ -61,7 +63,7 @@ fn what_encode_returns_is_what_the_file_holds() {
     let chunks = metadata.row_group(0).columns();
     let indexes = chunks.iter().flat_map(|chunk| [chunk.column_index_offset(), chunk.offset_index_offset()]).flatten();
     assert_eq!(indexes.min(), i64::try_from(file.bytes - file.footer_bytes).ok(), "the index begins the footer");
-    let rows = decode(bytes).expect("read");
+    let rows = decode(bytes, None).expect("read");
     assert_eq!((file.rows, file.raw_bytes), (5, rows.iter().map(|row| row.raw_bytes() as u64).sum()));
     let runs: Vec<_> = file.runs.iter().map(|run| (run.row_group, run.first_row, run.rows, run.range)).collect();
     assert_eq!(runs, [(0, 0, 3, range(10..20)), (0, 3, 2, range(0..9))]);
@@ -89,31 +91,31 @@ fn row_groups_end_between_runs_and_a_run_that_is_too_long_is_split() {
     let third = GroupRun { key: key(LOG, 0, 2), ..run(0..40, in_partition(2, commits(5..12))) };
     let runs = vec![run(0..2, commits(0..2)), second, third];
     let expected: Vec<_> = runs.iter().flat_map(|run| run.rows.clone()).collect();
-    let file = encode_limited(runs, Bucket::of(at(0)), 3).expect("encoded");
+    let file = encode_limited(runs, Bucket::of(at(0)), None, 3).expect("encoded");
     let found: Vec<_> = file.runs.iter().map(|run| (run.row_group, run.first_row, run.rows, run.range)).collect();
     let tiled = [(2, 0, 3, range(0..8)), (3, 0, 3, range(8..11)), (4, 0, 1, range(11..40))];
     assert_eq!(found[..2], [(0, 0, 2, range(0..2)), (1, 0, 2, range(0..4))]);
     assert_eq!(found[2..], tiled);
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&whole(&file)).expect("metadata");
     assert_eq!(metadata.row_groups().iter().map(|group| group.num_rows()).collect::<Vec<_>>(), [2, 2, 3, 3, 1]);
-    assert_eq!(decode(whole(&file)).expect("read"), expected);
+    assert_eq!(decode(whole(&file), None).expect("read"), expected);
 }
 
 #[test]
 fn images_are_sorted_and_may_be_empty() {
     let rows = image(vec![commit("h", "a", 0, 1, 9), commit("g", "b", 1, 2, 8), commit("g", "b", 0, 3, 7)]);
-    let file = encode_image(&rows).expect("encoded");
+    let file = encode_image(&rows, None).expect("encoded");
     assert!(file.runs.is_empty() && file.rows == 3);
-    assert!(decode(whole(&file)).expect("read").iter().eq(rows.iter().rev()));
-    let empty = encode_image(&[]).expect("encoded");
-    assert_eq!((empty.rows, decode(whole(&empty)).expect("read")), (0, Vec::new()));
-    let error = encode_image(&commits(0..1)).expect_err("a commit").to_string();
+    assert!(decode(whole(&file), None).expect("read").iter().eq(rows.iter().rev()));
+    let empty = encode_image(&[], None).expect("encoded");
+    assert_eq!((empty.rows, decode(whole(&empty), None).expect("read")), (0, Vec::new()));
+    let error = encode_image(&commits(0..1), None).expect_err("a commit").to_string();
     assert!(error.contains("the Commit row of offset 0 in partition 0") && error.contains("image"), "{error}");
 }
 
 #[test]
 fn what_contradicts_itself_is_not_written() {
-    let error = |runs| encode(runs, Bucket::of(at(0))).expect_err("refused");
+    let error = |runs| encode(runs, Bucket::of(at(0)), None).expect_err("refused");
     assert!(matches!(error(vec![run(0..4, commits(0..2)), run(3..6, commits(3..4))]), Error::Unsorted { .. }));
     assert!(matches!(error(vec![run(0..4, Vec::new())]), Error::EmptyRun { .. }));
     assert!(matches!(error(vec![run(0..4, commits(3..5))]), Error::MisplacedOffset { .. }));
@@ -154,30 +156,30 @@ const FACTS: [(&str, &str); 2] = [("strimzi_backup.schema_version", "1"), ("stri
 fn a57_rows_that_contradict_themselves_and_foreign_files_are_refused() {
     let forge = |row: OffsetRow| {
         let batch = RecordBatch::try_new(Arc::clone(&COLUMNS), columns(&[&row])).expect("batch");
-        decode(forged(&batch, &FACTS))
+        decode(forged(&batch, &FACTS), None)
     };
     let good = commit("g", "t", 0, 1, 0);
     assert_eq!(forge(good.clone()).expect("read"), std::slice::from_ref(&good));
     let error = forge(OffsetRow { committed: None, ..good.clone() }).expect_err("no offset").to_string();
     assert!(error.contains("the Commit row of offset 0 in partition 0 of __consumer_offsets"), "{error}");
     let batch = RecordBatch::try_new(Arc::clone(&COLUMNS), columns(&[&good])).expect("batch");
-    let error = |facts: &[(&str, &str)]| decode(forged(&batch, facts)).expect_err("refused");
+    let error = |facts: &[(&str, &str)]| decode(forged(&batch, facts), None).expect_err("refused");
     assert!(error(&[]).to_string().contains("schema_version"));
     assert!(error(&FACTS[..1]).to_string().contains("strimzi_backup.content"));
     assert!(error(&[FACTS[0], (FACTS[1].0, "orders")]).to_string().contains("orders"));
     assert!(matches!(error(&[(FACTS[0].0, "2"), FACTS[1]]), Error::NewerSchema { found: 2 }));
     let fewer = forged(&batch.project(&[0, 1]).expect("columns"), &FACTS);
-    assert!(decode(fewer).expect_err("refused").to_string().contains("columns"));
-    assert!(SegmentReader::open(whole(&sample())).is_err(), "it is no segment");
+    assert!(decode(fewer, None).expect_err("refused").to_string().contains("columns"));
+    assert!(SegmentReader::open(whole(&sample()), None).is_err(), "it is no segment");
 }
 
 #[test]
 fn a57_no_truncation_or_extension_is_taken_for_a_file() {
     let bytes = whole(&sample());
     for len in 0..bytes.len() {
-        assert!(decode(bytes.slice(..len)).is_err(), "cut to {len}");
+        assert!(decode(bytes.slice(..len), None).is_err(), "cut to {len}");
     }
-    assert!(decode([&bytes[..], b"x"].concat().into()).is_err());
+    assert!(decode([&bytes[..], b"x"].concat().into(), None).is_err());
 }
 
 #[test]
@@ -187,7 +189,7 @@ fn a60_no_changed_byte_makes_reading_panic() {
         for mask in [0x01, 0x80, 0xff] {
             let mut changed = bytes.to_vec();
             changed[at] ^= mask;
-            let _ = decode(changed.into());
+            let _ = decode(changed.into(), None);
         }
     }
 }
@@ -239,11 +241,11 @@ proptest! {
             OffsetRow { log_offset: Offset::new(next), ..row }
         };
         let rows: Vec<OffsetRow> = rows.into_iter().map(&mut place).collect();
-        let file = encode_limited(vec![run(0..next + 1, rows.clone())], Bucket::of(at(0)), limit).expect("encoded");
+        let file = encode_limited(vec![run(0..next + 1, rows.clone())], Bucket::of(at(0)), None, limit).expect("encoded");
         prop_assert_eq!(file.runs.iter().map(|run| run.range.span()).sum::<u64>(), u64::try_from(next + 1).expect("small"));
-        prop_assert_eq!(decode(whole(&file)).expect("read"), rows.clone());
+        prop_assert_eq!(decode(whole(&file), None).expect("read"), rows.clone());
         let images = image(rows.into_iter().filter(|row| row.kind == RowKind::Commit).collect());
-        let read = decode(whole(&encode_image(&images).expect("encoded"))).expect("read");
+        let read = decode(whole(&encode_image(&images, None).expect("encoded")), None).expect("read");
         prop_assert_eq!(read.len(), images.len());
         prop_assert!(images.iter().all(|row| read.contains(row)));
     }

@@ -184,13 +184,20 @@ fn user_and_password(raw: RawAuthentication, faults: &mut Faults) -> Option<(Use
 
 fn properties(raw: BTreeMap<String, Scalar>, faults: &mut Faults) -> BTreeMap<String, String> {
     let mut properties = BTreeMap::new();
+    // What is allowed is long: it is said once.
+    let mut first = None;
     for (name, value) in raw {
         if ALLOWED_PROPERTIES.contains(&name.as_str()) {
             properties.insert(name, value.as_str().to_owned());
             continue;
         }
-        let message = format!("may not be set here; allowed are {}", ALLOWED_PROPERTIES.join(", "));
-        faults.push(&format!("cluster.properties.{name}"), message);
+        let path = format!("cluster.properties.{name}");
+        let message = match &first {
+            None => format!("may not be set here; allowed are {}", ALLOWED_PROPERTIES.join(", ")),
+            Some(first) => format!("may not be set here; what may is said at {first}"),
+        };
+        faults.push(&path, message);
+        first = first.or(Some(path));
     }
     properties
 }

@@ -3,6 +3,7 @@
 //! Every fault names its field by path and says the way out, so that a document is put right in one round.
 
 mod cluster;
+mod encryption;
 mod restore;
 mod retention;
 mod storage;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::raw::{RawBackup, RawConsumerGroups, RawHttp, RawJob, RawTopics};
-use super::resolved::{BackupSettings, Compression, HttpSettings, Job, defaults};
+use super::resolved::{BackupSettings, Compression, HttpSettings, Job, Storage, defaults};
 use super::selection::Pattern;
 use super::{GroupSelection, Scalar, TopicSelection};
 
@@ -33,6 +34,14 @@ const REFINE_BYTES_RANGE: RangeInclusive<u64> = (64 << 10)..=64 * GIB;
 const MEMORY_BUDGET_RANGE: RangeInclusive<u64> = 64 * MIB..=1024 * GIB;
 const INTERVAL_RANGE: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(600);
 const METADATA_INTERVAL_RANGE: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(3600);
+/// Of every unit one; which of them a field takes, its range says.
+const DURATION_EXAMPLES: [Duration; 5] = [
+    Duration::from_millis(500),
+    Duration::from_secs(5),
+    Duration::from_secs(2 * 60),
+    Duration::from_secs(2 * 3600),
+    Duration::from_secs(30 * 86_400),
+];
 const PARALLELISM_RANGE: RangeInclusive<i64> = 1..=64;
 const ZSTD_LEVELS: RangeInclusive<i64> = 1..=19;
 const GZIP_LEVELS: RangeInclusive<i64> = 1..=9;
@@ -114,11 +123,15 @@ pub fn resolve(raw: RawJob) -> Result<Job, JobFaults> {
     let topics = topics("topics", raw.topics.unwrap_or_default(), &mut faults);
     let consumer_groups = consumer_groups(raw.consumer_groups.unwrap_or_default(), &mut faults);
     let storage = faults.required("storage", raw.storage).and_then(|raw| storage::resolve(raw, &mut faults));
-    let backup = backup(&raw.backup.unwrap_or_default(), &mut faults);
+    let mut raw_backup = raw.backup.unwrap_or_default();
+    let encryption = raw_backup.encryption.take();
+    let backup = backup(&raw_backup, &mut faults);
+    let encryption = encryption.and_then(|raw| encryption::resolve("backup.encryption", raw, &mut faults));
     let retention = retention::resolve(&raw.retention.unwrap_or_default(), &mut faults);
     let http = http(raw.http.unwrap_or_default(), &mut faults);
     match (cluster, storage, http) {
         (Some(cluster), Some(storage), Some(http)) if faults.0.is_empty() => {
+            let storage = Storage { encryption, ..storage };
             Ok(Job { name, cluster, topics, consumer_groups, storage, backup, retention, http })
         }
         _ => Err(JobFaults { document: Document::Job, faults: faults.0 }),
@@ -200,10 +213,11 @@ impl Faults {
     ) -> Duration {
         let Some(value) = value else { return default };
         let Some(duration) = value.duration() else {
-            self.push(path, format!("{value:?} is no duration; write a number and its unit, such as 500ms, 5s or 2m"));
+            let examples = examples(range);
+            self.push(path, format!("{value:?} is no duration; write a number and its unit, such as {examples}"));
             return default;
         };
-        self.in_range(path, duration, range, |duration| humantime::format_duration(duration).to_string());
+        self.in_range(path, duration, range, show_duration);
         duration
     }
 
@@ -226,6 +240,30 @@ fn show_bytes(bytes: u64) -> String {
         }
     }
     bytes.to_string()
+}
+
+/// A duration as documents write it: a whole number of the largest unit, of days and below, in which it is one.
+fn show_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if duration.subsec_nanos().is_multiple_of(1_000_000) {
+        for (unit, name) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")] {
+            if millis >= unit && millis.is_multiple_of(unit) {
+                return format!("{}{name}", millis / unit);
+            }
+        }
+    }
+    humantime::format_duration(duration).to_string()
+}
+
+/// Durations within the range, for people.
+fn examples(range: &RangeInclusive<Duration>) -> String {
+    let fitting: Vec<String> =
+        DURATION_EXAMPLES.into_iter().filter(|example| range.contains(example)).map(show_duration).collect();
+    match fitting.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => show_duration(*range.start()),
+    }
 }
 
 fn name(raw: Option<Scalar>, faults: &mut Faults) -> String {

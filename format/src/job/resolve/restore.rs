@@ -12,7 +12,7 @@ use super::super::restore::{
     ExistingTopicPolicy, OnGap, RestoreGroups, RestoreJob, RestoreSettings, Stop, TopicCreation, TopicTarget, Until,
 };
 use super::super::selection::RESTORE_GROUP_PREFIX;
-use super::super::{GroupSelection, Scalar, TopicSelection};
+use super::super::{GroupSelection, Scalar, Storage, TopicSelection};
 use super::{Document, Faults, GIB, JobFaults};
 use crate::ids::{GroupId, IllegalName, RestoreId, SnapshotId, TimestampMs, TopicName};
 use crate::manifest::invariants::MAX_PARTITIONS;
@@ -38,10 +38,12 @@ pub fn resolve_restore(raw: RawRestoreJob, now: TimestampMs) -> Result<RestoreJo
     let mut faults = Faults::default();
     let cluster = faults.required("cluster", raw.cluster).and_then(|raw| super::cluster::resolve(raw, &mut faults));
     let storage = faults.required("storage", raw.storage).and_then(|raw| super::storage::resolve(raw, &mut faults));
+    let encryption = raw.encryption.and_then(|raw| super::encryption::resolve("encryption", raw, &mut faults));
     let restore = faults.required("restore", raw.restore).and_then(|raw| restore(raw, now, &mut faults));
     let http = raw.http.and_then(|raw| super::http(raw, &mut faults));
     match (cluster, storage, restore) {
         (Some(cluster), Some(storage), Some(restore)) if faults.0.is_empty() => {
+            let storage = Storage { encryption, ..storage };
             Ok(RestoreJob { cluster, storage, restore, http })
         }
         _ => Err(JobFaults { document: Document::Restore, faults: faults.0 }),

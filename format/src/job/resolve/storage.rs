@@ -7,6 +7,7 @@ use super::super::resolved::{
 use super::Faults;
 use crate::ids::Sequence;
 
+/// The block alone: which keys seal the backup stands elsewhere, and the caller adds it.
 pub(super) fn resolve(raw: RawStorage, faults: &mut Faults) -> Option<Storage> {
     let kind = faults.required_text("storage.type", raw.r#type);
     if let Some(kind) = &kind {
@@ -38,7 +39,7 @@ pub(super) fn resolve(raw: RawStorage, faults: &mut Faults) -> Option<Storage> {
         None => None,
     };
     let anchor = raw.anchor.and_then(|raw| anchor(raw, faults));
-    Some(Storage { location: location?, anchor })
+    Some(Storage { location: location?, anchor, encryption: None })
 }
 
 fn filesystem(raw: RawFilesystem, faults: &mut Faults) -> Option<Filesystem> {
@@ -171,7 +172,8 @@ fn prefix(path: &str, raw: Option<String>, faults: &mut Faults) -> String {
     prefix
 }
 
-fn endpoint(path: &str, raw: String, faults: &mut Faults) -> Option<String> {
+/// An `http(s)://` URL, without credentials and query.
+pub(super) fn endpoint(path: &str, raw: String, faults: &mut Faults) -> Option<String> {
     let url = faults.required_text(path, Some(raw))?.trim_end_matches('/').to_owned();
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();

@@ -46,6 +46,16 @@ fn the_example_restore_document_means_what_it_says_and_reads_back() {
 }
 
 #[test]
+fn what_should_be_a_block_of_a_restore_is_told_without_words_of_the_program() {
+    let document = |restore: &str| MINIMAL.replace("{id: orders-dr-1}", restore);
+    let blocks = ["pointInTime: all", "topicMapping: [all]", "consumerGroups: all", "consumerGroups: {mapping: [all]}"];
+    for text in [vec!["all".to_owned(), document("all")], blocks.map(with).to_vec()].concat() {
+        let message = faults(&text);
+        assert!(message.contains("expected a block of fields") && !message.contains("Raw"), "{text}: {message}");
+    }
+}
+
+#[test]
 fn all_faults_of_a_restore_document_are_reported_at_once() {
     insta::assert_snapshot!(faults(
         r#"

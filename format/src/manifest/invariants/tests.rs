@@ -4,8 +4,8 @@ mod base;
 
 use super::*;
 use crate::bucket::Bucket;
-use crate::ids::PartitionId;
-use crate::layout::{self, Origin, SegmentName, SegmentPlace};
+use crate::ids::{PartitionId, TopicDigest};
+use crate::layout::{self, Origin, SegmentName, SegmentPlace, TopicDir};
 use crate::manifest::log::Draft;
 use crate::manifest::{Claim, Frontier, GapReason, Segment};
 use crate::sample::{
@@ -187,15 +187,7 @@ fn a_segment_sums_its_runs_and_lies_where_they_belong() {
         result.map_err(|violation| matches!(violation, Violation::Segment { .. }))
     };
     fn filed(topic: &str, millis: i64) -> layout::ObjectKey {
-        let place = SegmentPlace::Topic(TopicName::new(topic).expect("topic"), Bucket::of(at(0).plus_millis(millis)));
-        let name = SegmentName {
-            shard: Shard::ONLY,
-            epoch: Epoch::new(3),
-            sequence: Sequence::new(3),
-            number: 0,
-            origin: Origin::Cut,
-        };
-        layout::segment(&place, name)
+        below(TopicName::new(topic).expect("topic").into(), millis)
     }
     assert_eq!(with(|segment| segment.object = filed("orders", 0)), Ok(()));
     assert_eq!(with(|segment| segment.object = filed("payments", 0)), Err(true));
@@ -203,6 +195,32 @@ fn a_segment_sums_its_runs_and_lies_where_they_belong() {
     assert_eq!(with(|segment| segment.object = layout::identity()), Err(true));
     assert_eq!(with(|segment| segment.rows = 4), Err(true));
     assert_eq!(with(|segment| segment.bytes = u64::MAX), Err(true));
+}
+
+/// The key of a segment in the directory of a topic.
+fn below(dir: TopicDir, millis: i64) -> layout::ObjectKey {
+    let place = SegmentPlace::Topic(dir, Bucket::of(at(0).plus_millis(millis)));
+    let (epoch, sequence) = (Epoch::new(3), Sequence::new(3));
+    layout::segment(&place, SegmentName { shard: Shard::ONLY, epoch, sequence, number: 0, origin: Origin::Cut })
+}
+
+#[test]
+fn a33_a_segment_below_a_digest_is_of_one_topic_and_its_bucket() {
+    let judge = |millis, runs: Vec<Run>| {
+        let object = below(TopicDir::Digest(TopicDigest::new([7; 16])), millis);
+        let positions = runs.iter().map(|run| position(&run.key(), run.range.next_offset().get())).collect();
+        let segments = vec![Segment { object, ..segment(runs) }];
+        let topics = vec![event("payments", 0, TopicEventKind::Added)];
+        let judged = of(Draft { segments, positions, topics, ..Draft::default() });
+        judged.map_err(|violation| matches!(violation, Violation::Segment { .. }))
+    };
+    let (orders, payments) = (run(&key("orders", 0, 0), 10..15, 5), run(&key("payments", 0, 0), 10..15, 5));
+    let more = run(&key("orders", 0, 1), 10..15, 5);
+    assert_eq!(judge(0, vec![orders.clone(), more]), Ok(()));
+    assert_eq!(judge(0, vec![payments.clone()]), Ok(()), "which topic it is, the digest does not tell");
+    assert_eq!(judge(0, vec![orders.clone(), payments]), Err(true));
+    assert_eq!(judge(3_600_000, vec![orders]), Err(true));
+    assert_eq!(judge(0, vec![run(&key("__consumer_offsets", 0, 0), 10..15, 5)]), Err(true));
 }
 
 #[test]

@@ -55,6 +55,24 @@ async fn where_nothing_was_written_there_is_no_backup_and_before_the_claim_an_em
 }
 
 #[tokio::test]
+async fn a12_a_document_of_a_newer_release_is_told_as_that_with_the_way_out() {
+    let store = Store::memory();
+    history(&store, 1, &[]).await;
+    let manifest: Manifest = document::unpack(&stored(&store, &nth(2)).await).expect("a manifest");
+    let manifest = pack(&Manifest { format_version: 2, ..manifest }).expect("packed");
+    let identity = document::to_json(&Identity { format_version: 2, ..identity() }).expect("json");
+    for (key, bytes) in [(nth(2), manifest), (layout::identity(), identity.into())] {
+        put(&store, &key, bytes).await;
+        let error = refused(&store).await;
+        let told = errors::chain(&error);
+        let wanted =
+            format!("{key} was written by a newer release: format version 2 is newer than the 1 this release reads;");
+        assert!(told.starts_with(&wanted) && told.ends_with("use a newer release"), "{told}");
+        assert!(!error.is_retryable());
+    }
+}
+
+#[tokio::test]
 async fn a58_manifests_without_their_identity_are_named_as_its_witness() {
     let store = Store::memory();
     history(&store, 1, &[]).await;

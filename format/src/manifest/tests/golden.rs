@@ -52,6 +52,7 @@ fn identity() -> Identity {
         name: "orders-dr".to_owned(),
         cluster: ClusterId::new("Srl66qMmTGyPgAmP2t4qYA"),
         created_at: at(-10),
+        encryption: None,
     }
 }
 
@@ -125,7 +126,7 @@ fn intake() -> Segment {
 fn filed() -> Segment {
     let bucket = Bucket::of(at(3600));
     Segment {
-        object: layout::segment(&SegmentPlace::Topic(topic("payments"), bucket), place(1)),
+        object: layout::segment(&SegmentPlace::Topic(topic("payments").into(), bucket), place(1)),
         bytes: 9_000_000,
         sha256: Sha256::of(b"the topic segment"),
         footer_bytes: 2345,

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Wanted;
+use crate::crypt;
 use crate::ids::PartitionKey;
 use crate::layout::ObjectKey;
 use crate::offset_range::OffsetRange;
@@ -51,6 +52,8 @@ impl SliceError {
     pub fn is_damage(&self) -> bool {
         match &self.cause {
             Cause::Store(error) => matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound),
+            // Its key was made after the others were read: nothing is wrong with it.
+            Cause::Segment(segment::Error::Key(crypt::Error::NoKey { .. })) => false,
             Cause::Segment(_) => true,
         }
     }

@@ -8,8 +8,8 @@
 //! Owns: which bytes are fetched for which records, checking them before anything is made of them, and naming what cannot
 //! be read. Does not own: which segments and runs a slice touches ([`crate::slice`]), decoding ([`super::decode`]).
 //!
-//! Invariants: exactly the wanted records come out, in the order of the segment; nothing is decoded that was not checked;
-//! no more than one row group's pages are held, or one segment where all of it is wanted.
+//! Invariants: exactly the wanted records come out, in the order of the segment; nothing is decoded that was not checked, and of an
+//! encrypted backup opened; no more than one row group's pages are held, or one segment where all of it is wanted.
 
 mod error;
 mod plan;
@@ -176,7 +176,7 @@ fn open(
     pieces: Vec<(u64, Bytes)>,
     parts: &[Part],
 ) -> Result<RowGroupReader, Error> {
-    RowGroupReader::of_pieces(footer, group, Pieces::new(footer, pieces), &plan::rows_of(parts))
+    RowGroupReader::of_pieces(footer, group, Pieces::new(footer.file_size(), pieces), &plan::rows_of(parts))
 }
 
 /// The pieces of an object that is there as a whole.
@@ -232,7 +232,8 @@ impl Source {
     }
 
     fn plan(&self, footer: &[u8], wanted: Vec<Wanted>) -> Result<(SegmentFooter, Vec<GroupPlan>), Error> {
-        let footer = SegmentFooter::parse(footer, self.segment.bytes)?;
+        let opener = self.store.opener(&self.segment.object);
+        let footer = SegmentFooter::parse(footer, self.segment.bytes, opener.as_ref())?;
         let groups = plan::groups(&footer, wanted)?;
         Ok((footer, groups))
     }

@@ -222,9 +222,11 @@ mod tests {
 
     /// Pages that lie at these bytes, and a row each.
     fn column(leaf: usize, bytes: &[Range<u64>]) -> ColumnPages {
-        let page =
-            |(row, bytes): (u64, &Range<u64>)| Page { bytes: bytes.clone(), rows: row..row + 1, checksum: 0, leaf };
-        ColumnPages { dictionary: None, data: (0..).zip(bytes).map(page).collect() }
+        let page = |(number, bytes): (usize, &Range<u64>)| {
+            let row = number as u64;
+            Page { bytes: bytes.clone(), plain: bytes.clone(), rows: row..row + 1, checksum: 0, leaf, number }
+        };
+        ColumnPages { dictionary: None, data: bytes.iter().enumerate().map(page).collect() }
     }
 
     fn ranges(pieces: &[Piece]) -> Vec<Range<u64>> {

@@ -5,7 +5,7 @@ use super::super::decode::Pieces;
 use super::*;
 
 /// With everything that a footer says something of: nulls, headers, clamped timestamps, many pages.
-fn many(base: i64) -> Vec<Record> {
+pub(super) fn many(base: i64) -> Vec<Record> {
     let of = |at: i64| Record {
         key: (at % 7 != 0).then(|| Bytes::from(format!("key {at}"))),
         value: (at % 5 != 0).then(|| Bytes::from(format!("{{\"number\":{at},\"text\":\"{}\"}}", "x".repeat(90)))),
@@ -17,7 +17,7 @@ fn many(base: i64) -> Vec<Record> {
 }
 
 /// Row groups of a segment: a few records of one partition, many of two, two topics, a little.
-fn groups() -> Vec<Vec<RunInput>> {
+pub(super) fn groups() -> Vec<Vec<RunInput>> {
     let few = |name: &str, partition, base: i64| run(key(name, 0, partition), &[record(base), record(base + 2)], 1);
     vec![
         vec![few("orders", 0, 3)],
@@ -28,7 +28,7 @@ fn groups() -> Vec<Vec<RunInput>> {
 }
 
 fn reader(bytes: &Bytes, number: usize) -> Result<RowGroupReader, Error> {
-    let footer = SegmentFooter::parse(bytes, bytes.len() as u64)?;
+    let footer = SegmentFooter::parse(bytes, bytes.len() as u64, None)?;
     let range = footer.row_group_range(number).ok_or_else(|| Error::damaged("no such row group"))?;
     let at = |byte: u64| usize::try_from(byte).expect("small");
     RowGroupReader::new(&footer, number, bytes.slice(at(range.start)..at(range.end)))
@@ -39,7 +39,7 @@ fn copied(bytes: &Bytes, number: usize, codec: Codec) -> Result<EncodedRowGroup,
 }
 
 fn assembled(codec: Codec, groups: Vec<EncodedRowGroup>) -> Bytes {
-    let mut writer = SegmentWriter::new(&options(codec)).expect("writer");
+    let mut writer = SegmentWriter::new(&options(codec), None).expect("writer");
     groups.into_iter().for_each(|group| writer.append(group).expect("append"));
     whole(&writer.finish().expect("finish"))
 }
@@ -76,7 +76,7 @@ fn a_copied_row_group_is_as_large_as_it_was_and_its_records_are_the_same() {
 fn a_copied_row_group_keeps_the_order_of_offsets() {
     let codec = Codec::Zstd(1);
     let source = whole(&encode(codec, groups()));
-    let mut writer = SegmentWriter::new(&options(codec)).expect("writer");
+    let mut writer = SegmentWriter::new(&options(codec), None).expect("writer");
     writer.append(copied(&source, 1, codec).expect("copied")).expect("append");
     let again = writer.append(copied(&source, 1, codec).expect("copied"));
     assert!(matches!(again, Err(Error::Unsorted { .. })));
@@ -109,10 +109,10 @@ fn what_cannot_be_counted_without_decoding_is_not_copied() {
 #[test]
 fn a57_a_row_group_of_which_bytes_are_missing_is_not_copied() {
     let source = whole(&encode(Codec::None, groups()));
-    let footer = SegmentFooter::parse(&source, source.len() as u64).expect("footer");
+    let footer = SegmentFooter::parse(&source, source.len() as u64, None).expect("footer");
     let range = footer.row_group_range(1).expect("row group");
     let at = |byte: u64| usize::try_from(byte).expect("small");
-    let part = |end: u64| Pieces::new(&footer, vec![(range.start, source.slice(at(range.start)..at(end)))]);
+    let part = |end: u64| Pieces::new(footer.file_size(), vec![(range.start, source.slice(at(range.start)..at(end)))]);
     let copy = |number: usize, end: u64| copy_row_group(&options(Codec::None), &footer, number, &part(end));
     assert!(copy(1, range.end).is_ok());
     assert!(matches!(copy(1, range.end - 1), Err(NotCopied::Partly)));
@@ -136,7 +136,7 @@ fn a60_no_changed_byte_of_a_footer_makes_copying_panic() {
                 refused += 1;
                 continue;
             };
-            let mut writer = SegmentWriter::new(&options).expect("writer");
+            let mut writer = SegmentWriter::new(&options, None).expect("writer");
             let _ = writer.append(group).and_then(|()| writer.finish());
         }
     }

@@ -11,10 +11,10 @@ use super::*;
 fn a57_no_truncation_or_extension_is_taken_for_a_segment() {
     let bytes = whole(&sample());
     for len in 0..bytes.len() {
-        assert!(SegmentReader::open(bytes.slice(..len)).is_err(), "cut to {len}");
+        assert!(SegmentReader::open(bytes.slice(..len), None).is_err(), "cut to {len}");
     }
     for len in 0..bytes.len() {
-        match SegmentFooter::parse(&bytes[len..], bytes.len() as u64) {
+        match SegmentFooter::parse(&bytes[len..], bytes.len() as u64, None) {
             Ok(_) => assert!(len <= bytes.len() - 8),
             Err(error) => assert!(
                 matches!(error, Error::TailTooShort { needed } if needed > (bytes.len() - len) as u64),
@@ -22,12 +22,12 @@ fn a57_no_truncation_or_extension_is_taken_for_a_segment() {
             ),
         }
     }
-    assert!(SegmentReader::open([&bytes[..], b"x"].concat().into()).is_err());
+    assert!(SegmentReader::open([&bytes[..], b"x"].concat().into(), None).is_err());
 }
 
 /// Reads bytes as if their writer had made the page checksums for them.
 fn read_forged(bytes: Bytes) {
-    let _ = SegmentReader::open(bytes).map(|reader| reader.signed().rows().count());
+    let _ = SegmentReader::open(bytes, None).map(|reader| reader.signed().rows().count());
 }
 
 /// Nobody may panic or run away; that changed bytes are noticed is what digests and checksums are for.
@@ -46,7 +46,8 @@ fn a60_no_changed_byte_makes_reading_panic() {
 #[test]
 fn a57_every_changed_byte_of_a_page_is_found_by_its_checksum() {
     let bytes = whole(&sample());
-    let end = SegmentFooter::parse(&bytes, bytes.len() as u64).expect("footer").row_group_range(1).expect("group").end;
+    let end =
+        SegmentFooter::parse(&bytes, bytes.len() as u64, None).expect("footer").row_group_range(1).expect("group").end;
     for at in 4..usize::try_from(end).expect("small") {
         let mut changed = bytes.to_vec();
         changed[at] ^= 1;
@@ -58,14 +59,15 @@ fn a57_every_changed_byte_of_a_page_is_found_by_its_checksum() {
 #[test]
 fn a60_page_checksums_that_are_not_as_many_as_pages_and_bad_page_indexes_are_refused() {
     let bytes = whole(&sample());
-    let footer = SegmentFooter::parse(&bytes, bytes.len() as u64).expect("footer");
+    let footer = SegmentFooter::parse(&bytes, bytes.len() as u64, None).expect("footer");
     let pages = (0..2).flat_map(|group| footer.pages.group(group)).map(|column| column.all().count()).sum::<usize>();
-    let map = |checksums: usize| PageMap::new(footer.reader.metadata(), &vec![0; checksums]).map_err(|e| e.to_string());
+    let map =
+        |checksums: usize| PageMap::new(footer.reader.metadata(), &vec![0; checksums], 0).map_err(|e| e.to_string());
     assert!(map(pages).is_ok());
     assert!(map(pages - 1).is_err_and(|error| error.contains("fewer page checksums")));
     assert!(map(pages + 1).is_err_and(|error| error.contains("more page checksums")));
     let without = ParquetMetaData::clone(footer.reader.metadata()).into_builder().set_page_index(None).build();
-    assert!(PageMap::new(&without, &[]).is_err_and(|error| error.to_string().contains("no page index")));
+    assert!(PageMap::new(&without, &[], 0).is_err_and(|error| error.to_string().contains("no page index")));
     // A list of 2^31 − 1 page locations, none of which follows.
     let endless = [0x19, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07];
     assert!(pages::check_structure(&endless).is_err());
@@ -98,7 +100,7 @@ fn a12_a_newer_schema_is_refused_by_number() {
     let mut newer = bytes.to_vec();
     assert_eq!(newer[at + 31], b'1');
     newer[at + 31] = b'2';
-    assert!(matches!(SegmentReader::open(newer.into()), Err(Error::NewerSchema { found: 2 })));
+    assert!(matches!(SegmentReader::open(newer.into(), None), Err(Error::NewerSchema { found: 2 })));
 }
 
 proptest! {

@@ -57,7 +57,7 @@ proptest! {
         let segment = encode(CODECS[codec], groups);
         let expected: Vec<_> = inputs.iter().flat_map(|(key, records)| records.iter().map(|record| ((*key).clone(), record.clone()))).collect();
         prop_assert_eq!(segment.rows, expected.len() as u64);
-        let reader = SegmentReader::open(whole(&segment)).expect("open");
+        let reader = SegmentReader::open(whole(&segment), None).expect("open");
         prop_assert_eq!(reader.rows().collect::<Result<Vec<_>, _>>().expect("rows"), expected);
         for (at, run) in reader.runs().iter().enumerate() {
             let records: Vec<Record> = reader.records(run).expect("run").map(|row| row.expect("row").1).collect();

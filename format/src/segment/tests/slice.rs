@@ -10,7 +10,9 @@ use proptest::sample::Index;
 use super::super::copy::NotCopied;
 use super::super::decode::Row;
 use super::super::slice::{Cause, Fetched, SliceError, SliceReader, Wanted, estimated_bytes, planned};
+use super::sealed::ring;
 use super::*;
+use crate::crypt::KeyRing;
 use crate::manifest::Segment;
 use crate::sample;
 use crate::store::faulty::{Decision, FaultControl, Op};
@@ -43,8 +45,13 @@ struct Stored {
 
 impl Stored {
     async fn new(encoded: EncodedSegment) -> Self {
+        Self::with(encoded, None).await
+    }
+
+    /// In a backup with these keys, for which it was sealed.
+    async fn with(encoded: EncodedSegment, keys: Option<Arc<KeyRing>>) -> Self {
         let (store, control) = sample::faulty();
-        let bytes = whole(&encoded);
+        let (store, bytes) = (Store { keys, ..store }, whole(&encoded));
         let EncodedSegment { sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs, .. } = encoded;
         let object = sample::segment(Vec::new()).object;
         let size = bytes.len() as u64;
@@ -89,7 +96,8 @@ impl Stored {
 
     /// All its rows that are wanted, found the slow way.
     fn expected(&self, wanted: &[Wanted]) -> Vec<Row> {
-        let reader = SegmentReader::open(self.bytes.clone()).expect("open");
+        let opener = self.store.opener(&self.segment.object);
+        let reader = SegmentReader::open(self.bytes.clone(), opener.as_ref()).expect("open");
         let of = |wanted: &Wanted| {
             let rows: Vec<Row> = reader.records(&wanted.run).expect("run").collect::<Result<_, _>>().expect("rows");
             rows.into_iter()
@@ -107,7 +115,8 @@ impl Stored {
     }
 
     fn footer(&self) -> SegmentFooter {
-        SegmentFooter::parse(&self.bytes, self.segment.bytes).expect("footer")
+        let opener = self.store.opener(&self.segment.object);
+        SegmentFooter::parse(&self.bytes, self.segment.bytes, opener.as_ref()).expect("footer")
     }
 
     /// The bytes of the page that holds a row.
@@ -402,6 +411,7 @@ proptest! {
     #[test]
     fn a70_a_slice_is_what_the_filter_of_everything_is_and_no_other_byte_matters(
         partitions in vec((any_partition(), any_choice()), 1..6), per_group in 1..4usize, codec in 0..CODECS.len(),
+        is_sealed in any::<bool>(),
     ) {
         let records: Vec<Vec<Record>> = partitions.iter().map(|(partition, _)| partition.records()).collect();
         let inputs: Vec<RunInput> = (0..).zip(&records).map(|(at, records)| run(key("topic", 0, at), records, 300)).collect();
@@ -412,7 +422,9 @@ proptest! {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("runtime");
         runtime.block_on(async {
-            let stored = Stored::new(encode(CODECS[codec], groups)).await;
+            let keys = is_sealed.then(|| ring(1));
+            let seal = keys.as_ref().map(|ring| ring.seal_file(&sample::segment(Vec::new()).object).expect("a seal"));
+            let stored = Stored::with(encode_with(CODECS[codec], groups, seal), keys).await;
             let runs = stored.segment.runs.iter().skip(1).zip(&records).zip(&partitions);
             let wanted: Vec<Wanted> = runs.filter_map(|((run, records), (_, choice))| Some(chosen(run, records, choice.as_ref()?))).collect();
             let expected = stored.expected(&wanted);

@@ -172,7 +172,12 @@ fn a_first_copy_that_is_not_complete_matters_to_its_topic_alone() {
 fn nothing_selected_is_told_with_how_much_there_is() {
     let state = state(&[("orders", 1), ("payments", 1)]);
     let faults = resolve(&settings("topics: {include: [other]}"), &state, None).expect_err("nothing");
-    insta::assert_snapshot!(told(&faults), @"topics: none of the 2 topics of the backup existed at that moment and is selected");
+    insta::assert_snapshot!(told(&faults), @r#"topics: include ["other"] selects none of the 2 of the backup (orders, payments); an entry must match a whole name"#);
+    let state = self::state(&[("a", 1), ("b", 1), ("c", 1), ("d", 1), ("e", 1), ("f", 1), ("g", 1)]);
+    let faults = resolve(&settings("topics: {exclude: ['[a-g]']}"), &state, None).expect_err("nothing");
+    insta::assert_snapshot!(told(&faults), @r#"topics: include [".*"] without exclude ["[a-g]"] selects none of the 7 of the backup (a, b, c, d, e, 2 more); an entry must match a whole name"#);
+    let faults = resolve(&settings(""), &self::state(&[]), None).expect_err("nothing");
+    insta::assert_snapshot!(told(&faults), @"topics: the backup holds none");
 }
 
 /// What was lost lies after the highest timestamp captured before it, and before it was found missing.
@@ -269,7 +274,9 @@ fn a41_what_was_deleted_last_is_absent_from_the_newest() {
     assert_eq!(ends(&point), [("payments-0".to_owned(), 100)]);
     assert_eq!(point.absent, [Absent { topic: topic("orders"), because: Absence::Deleted, at: at(400) }]);
     let faults = resolve(&settings("topics: {include: [orders]}"), &state, None).expect_err("nothing left");
-    assert_eq!(faults, [PointFault::NoTopic { held: 2 }]);
+    let deleted = format!("orders: Deleted since {}", at(400).to_rfc3339());
+    let wanted = "topics: none that is selected was there at that moment";
+    assert_eq!(told(&faults), format!("{wanted} ({deleted}); take another moment or other topics"));
 }
 
 /// Partition 0 was cut back, found so at 500, and partition 1 at 600.

@@ -243,7 +243,7 @@ async fn a60_partitions_beyond_any_cluster_are_refused_before_they_fill_the_memo
 async fn a60_an_object_too_big_to_be_a_document_is_named_and_not_read() {
     let folder = tempfile::tempdir().expect("folder");
     let location = job::Location::Filesystem(job::Filesystem { path: folder.path().to_owned() });
-    let store = store::open_to_write(&job::Storage { location, anchor: None }).expect("opened");
+    let store = store::open_to_write(&job::Storage { location, anchor: None, encryption: None }).expect("opened");
     let backup = Backup::small_in(store, 1).await;
     // A file of holes: nothing is stored, and reading it would fill the memory.
     let file = std::fs::File::options().write(true).open(folder.path().join(Backup::manifest_key(4)));

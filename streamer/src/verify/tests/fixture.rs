@@ -294,7 +294,7 @@ impl document::Document for RawManifest {
 
 pub(super) fn encode(backup: BackupId, groups: Vec<Vec<RunInput>>) -> EncodedSegment {
     let options = EncodeOptions::new(backup, Codec::Zstd(1)).expect("options");
-    let mut writer = SegmentWriter::new(&options).expect("writer");
+    let mut writer = SegmentWriter::new(&options, None).expect("writer");
     for group in groups {
         writer.append(encode_row_group(&options, group).expect("encoded")).expect("appended");
     }
@@ -306,5 +306,5 @@ pub(super) fn intake() -> SegmentPlace {
 }
 
 pub(super) fn filed(topic: &str) -> SegmentPlace {
-    SegmentPlace::Topic(TopicName::new(topic).expect("topic"), Bucket::of(TimestampMs::new(START)))
+    SegmentPlace::Topic(TopicName::new(topic).expect("topic").into(), Bucket::of(TimestampMs::new(START)))
 }

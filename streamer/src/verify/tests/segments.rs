@@ -177,7 +177,7 @@ async fn a_manifest_that_tells_another_story_than_its_segment_is_found_by_level_
 async fn a48_the_largest_record_is_that_of_the_records() {
     let mut backup = Backup::claimed(Store::memory(), 1).await;
     let mut segment = backup.upload(filed("orders"), orders()).await;
-    let reader = SegmentReader::open(backup.get(segment.object.as_str()).await).expect("a segment");
+    let reader = SegmentReader::open(backup.get(segment.object.as_str()).await, None).expect("a segment");
     assert!(check_rows(&segment, &reader).is_ok());
     for wrong in [-1, 1] {
         let stated = segment.runs[0].largest_record;

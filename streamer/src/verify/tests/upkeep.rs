@@ -84,7 +84,7 @@ async fn what_is_retired_is_accounted_for_and_a_wrong_count_is_found() {
 /// Puts a base in the place of what both partitions held before offset 10, `rows` records of each. It has the first `kept` of them;
 /// `change` is what the manifest says otherwise of its segment.
 async fn base(backup: &mut Backup, rows: u64, kept: i64, freed: Totals, change: fn(&mut Segment)) -> Segment {
-    let place = SegmentPlace::Base(key("orders", 0).topic, Bucket::of(TimestampMs::new(START)));
+    let place = SegmentPlace::Base(key("orders", 0).topic.into(), Bucket::of(TimestampMs::new(START)));
     let runs = [0, 1].map(|partition| run("orders", partition, 0, kept));
     let mut segment = backup.upload(place, vec![runs.into()]).await;
     change(&mut segment);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result, ensure};
 use strimzi_backup_format::ids::{Lineage, PartitionKey, TimestampMs};
 use strimzi_backup_format::manifest::{PartitionStart, Refined, Run, Segment, TopicEventKind};
+use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::record::Record;
 use strimzi_backup_format::state::{Life, State};
 
@@ -95,6 +96,13 @@ pub(super) fn refine(segments: &mut Vec<Segment>, tiles: &mut Tiles, refined: &R
     }
     segments.extend(refined.segments.iter().cloned());
     Ok(())
+}
+
+/// Takes the last run out of what was refined; says which it was.
+pub(super) fn drop_one(tiles: &mut Tiles, refined: &Refined) -> Option<(PartitionKey, OffsetRange)> {
+    let run = refined.segments.iter().flat_map(|segment| &segment.runs).next_back()?;
+    tiles.get_mut(&run.key())?.retain(|tile| *tile != (run.range, Tile::Run));
+    Some((run.key(), run.range))
 }
 
 /// Whether what is held of a compacted partition makes, at each kept instant, the table that everything makes that was captured.

@@ -6,7 +6,7 @@ use crate::sample::topic;
 
 /// A base segment of these runs of `orders`, of a base that was begun after that manifest.
 fn base(begun_after: u64, number: usize, runs: Vec<Run>) -> Segment {
-    let place = SegmentPlace::Base(topic("orders"), Bucket::of(at(0)));
+    let place = SegmentPlace::Base(topic("orders").into(), Bucket::of(at(0)));
     let (epoch, sequence) = (Epoch::new(3), Sequence::new(begun_after));
     let name = SegmentName { shard: Shard::ONLY, epoch, sequence, number, origin: Origin::Refined };
     Segment { object: layout::segment(&place, name), ..segment(runs) }

@@ -6,7 +6,7 @@ use super::*;
 pub(super) fn refined() -> Segment {
     let run = Run { row_group: 1, first_row: 7, ..run(&key("orders", 0, 1), 0..40, 40) };
     let name = SegmentName { sequence: Sequence::new(2), origin: Origin::Refined, ..place(12) };
-    let object = layout::segment(&SegmentPlace::Topic(run.topic.clone(), run.bucket), name);
+    let object = layout::segment(&SegmentPlace::Topic(run.topic.clone().into(), run.bucket), name);
     Segment { object, bytes: 2500, raw_bytes: 8800, ..segment(vec![run]) }
 }
 
@@ -19,7 +19,7 @@ pub(super) fn replacing() -> Refined {
 pub(super) fn base() -> Segment {
     let run = run(&key("customers", 0, 0), 0..50, 3);
     let name = SegmentName { sequence: Sequence::new(2), origin: Origin::Refined, ..place(13) };
-    let object = layout::segment(&SegmentPlace::Base(run.topic.clone(), run.bucket), name);
+    let object = layout::segment(&SegmentPlace::Base(run.topic.clone().into(), run.bucket), name);
     Segment { object, bytes: 700, raw_bytes: 300, ..segment(vec![run]) }
 }
 

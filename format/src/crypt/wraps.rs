@@ -1,0 +1,372 @@
+//! Backup keys as they are stored: `keys/<number>-<wrap>.json`, each a backup key that a master key wrapped.
+//!
+//! ```text
+//! keys/0000-0000.json   backup key 0, wrapped by the first master key
+//! keys/0000-0001.json   the same key, wrapped by another: `rekey`
+//! keys/0001-0000.json   backup key 1: made by the first writer under the new master key; it seals from then on
+//! ```
+//! Owns: these documents, opening the keys in them, and making the next one. Does not own when that is done, or the loop around a store or
+//! a service that fails. Nothing has to agree with the log: a reader takes any wrap that its master keys open.
+//!
+//! Invariants: numbers begin at 0 and have no hole; a backup key is made only by who can open all that there are; what seals was
+//! opened again by its own wrap, as it is stored, before.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::ObjectStore as _;
+use serde::{Deserialize, Serialize};
+
+use super::keyring::{KeyRing, bound};
+use super::{KeyError, KeyProvider, MasterKeyId, SecretKey, Wrapped};
+use crate::document::{self, Document, FORMAT_VERSION, Kind};
+use crate::ids::{BackupId, TimestampMs};
+use crate::layout::{self, ObjectKey};
+use crate::store::Store;
+use crate::store::create_once::{CreateError, Outcome, create_once};
+
+/// Documents read at once.
+const AT_ONCE: usize = 16;
+
+/// How often a document that seems damaged is read before it counts as damaged: what flipped in transit does not come three times.
+const READS: u32 = 3;
+
+/// How often the next key is made while others make it as well.
+const TRIES: u32 = 4;
+
+/// The wrap that a backup key is made with.
+const FIRST_WRAP: u32 = 0;
+
+/// A backup key, wrapped by a master key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeyWrap {
+    /// Always 1 today.
+    pub format_version: u32,
+    /// Always `keyWrap`.
+    pub kind: Kind,
+    /// The backup whose key it is.
+    pub backup: BackupId,
+    /// Which of its keys, counted from 0.
+    pub number: u32,
+    /// Which wrap of that key, counted from 0.
+    pub wrap: u32,
+    /// The master key that wrapped it.
+    pub master_key: MasterKeyId,
+    /// What came of it.
+    pub wrapped: String,
+    /// When it was made.
+    pub created_at: TimestampMs,
+}
+
+impl Document for KeyWrap {
+    const KIND: Kind = Kind::KeyWrap;
+}
+
+impl KeyWrap {
+    /// The document of a wrapped key, with its place among those of the backup.
+    pub fn new(backup: BackupId, number: u32, wrap: u32, wrapped: Wrapped, created_at: TimestampMs) -> Self {
+        let (format_version, kind) = (FORMAT_VERSION, Kind::KeyWrap);
+        let Wrapped { master: master_key, text: wrapped } = wrapped;
+        Self { format_version, kind, backup, number, wrap, master_key, wrapped, created_at }
+    }
+
+    /// What a provider unwraps.
+    pub fn wrapped(&self) -> Wrapped {
+        Wrapped { master: self.master_key.clone(), text: self.wrapped.clone() }
+    }
+
+    /// Where it stands.
+    pub fn object(&self) -> ObjectKey {
+        layout::key_wrap(self.number, self.wrap)
+    }
+}
+
+/// What the wraps of a backup key are bound to: its backup and its number.
+pub fn context(backup: BackupId, number: u32) -> Vec<u8> {
+    bound("strimzi-backup backup key", backup, Some(number), "")
+}
+
+/// Why the backup keys cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store did not give the object; trying again may help.
+    #[error("read {object}")]
+    Store {
+        /// The object, or the folder that was to be listed.
+        object: String,
+        /// What the store said.
+        source: object_store::Error,
+    },
+    /// The object is not what was written.
+    #[error("{object} is damaged")]
+    Document {
+        /// The object.
+        object: String,
+        /// What is wrong with it.
+        source: document::Error,
+    },
+    /// All wraps of a backup key are gone: what it sealed is lost.
+    #[error("backup key {number} is missing below keys/, and {witness} proves that it existed; bring its object back")]
+    Missing {
+        /// The number of the key.
+        number: u32,
+        /// An object of a later one.
+        witness: String,
+    },
+    /// Not created yet, or not known: call again.
+    #[error("create {object}")]
+    NotYet {
+        /// The object.
+        object: String,
+        /// What the store said.
+        source: CreateError,
+    },
+    /// Others created it each time, and the listing does not show theirs: call again.
+    #[error("{object} was created by others, and is not listed yet")]
+    Raced {
+        /// The object.
+        object: String,
+    },
+    /// The keys that there are do not open.
+    #[error(transparent)]
+    Unlock(#[from] UnlockError),
+    /// No key can be made, or wrapped.
+    #[error("make a backup key")]
+    Make(#[source] KeyError),
+}
+
+impl Error {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Store { .. } | Self::Raced { .. } => true,
+            Self::NotYet { source, .. } => source.is_retryable(),
+            Self::Unlock(error) => error.is_retryable(),
+            Self::Make(error) => error.is_retryable(),
+            Self::Document { .. } | Self::Missing { .. } => false,
+        }
+    }
+
+    /// Whether what lies there is not what was written.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Document { .. } | Self::Missing { .. } | Self::Unlock(UnlockError::Foreign { .. }))
+    }
+}
+
+/// Why backup keys do not open.
+#[derive(Debug, thiserror::Error)]
+pub enum UnlockError {
+    /// A wrap of another backup stands among them.
+    #[error("{object} is of backup {found}, and this is {wanted}: somebody put it there")]
+    Foreign {
+        /// The object.
+        object: ObjectKey,
+        /// The backup it names.
+        found: BackupId,
+        /// The backup whose keys were to be opened.
+        wanted: BackupId,
+    },
+    /// Who has a master key does not answer.
+    #[error(transparent)]
+    Unavailable(KeyError),
+    /// No master key at hand opens them.
+    #[error("no master key at hand opens {}; give the one that is named, as the current one or as an earlier one", list(.0))]
+    Locked(Vec<Locked>),
+    /// They open, and no key can be derived.
+    #[error(transparent)]
+    Crypt(#[from] super::Error),
+}
+
+impl UnlockError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+/// A backup key that does not open.
+#[derive(Debug)]
+pub struct Locked {
+    /// Its number.
+    pub number: u32,
+    /// The master keys that wrapped it: any of these would do.
+    pub masters: Vec<MasterKeyId>,
+    /// Why the last one that was tried does not; `None` where none of them is at hand.
+    pub tried: Option<KeyError>,
+}
+
+impl fmt::Display for Locked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let masters: Vec<&str> = self.masters.iter().map(MasterKeyId::as_str).collect();
+        write!(f, "backup key {}, which {} opens", self.number, masters.join(" or "))?;
+        self.tried.as_ref().map_or(Ok(()), |tried| write!(f, " ({tried})"))
+    }
+}
+
+fn list(locked: &[Locked]) -> String {
+    locked.iter().map(Locked::to_string).collect::<Vec<_>>().join(", nor ")
+}
+
+/// All wraps below `keys/`, by number and wrap. Objects of other names are passed over.
+///
+/// # Errors
+/// [`Error::Store`]; [`Error::Document`], also where one says another place than its name; [`Error::Missing`].
+pub async fn read(store: &Store) -> Result<Vec<KeyWrap>, Error> {
+    let folder = layout::key_wraps();
+    let failed = |source| Error::Store { object: folder.to_string(), source };
+    let found: Vec<_> = store.inner.list(Some(&folder.below(&store.prefix))).try_collect().await.map_err(failed)?;
+    let key = |meta: &object_store::ObjectMeta| layout::key_wrap_number(layout::key_at(&meta.location, &store.prefix)?);
+    let mut places: Vec<(u32, u32)> = found.iter().filter_map(key).collect();
+    places.sort_unstable();
+    let loading = futures::stream::iter(places).map(|(number, wrap)| load(store, number, wrap)).buffered(AT_ONCE);
+    let wraps: Vec<KeyWrap> = loading.try_collect().await?;
+    let mut numbers: Vec<u32> = wraps.iter().map(|wrap| wrap.number).collect();
+    numbers.dedup();
+    match (0_u32..).zip(numbers).find(|(wanted, found)| wanted != found) {
+        Some((number, later)) => Err(Error::Missing { number, witness: format!("{folder}/{later:04}-…") }),
+        None => Ok(wraps),
+    }
+}
+
+async fn load(store: &Store, number: u32, wrap: u32) -> Result<KeyWrap, Error> {
+    let key = layout::key_wrap(number, wrap);
+    let object = || key.to_string();
+    let mut read = 1;
+    loop {
+        let failed = |source| Error::Store { object: object(), source };
+        let damaged = |source| Error::Document { object: object(), source };
+        let Some(found) = store.find(&key).await.map_err(failed)? else {
+            return Err(damaged(document::Error::Damaged("it was listed, and is gone".to_owned())));
+        };
+        document::check_size(found.meta.size).map_err(damaged)?;
+        let bytes = found.bytes().await.map_err(failed)?;
+        match decode(&bytes, number, wrap) {
+            Ok(wrap) => return Ok(wrap),
+            Err(_) if read < READS => read += 1,
+            Err(source) => return Err(damaged(source)),
+        }
+    }
+}
+
+fn decode(stored: &[u8], number: u32, wrap: u32) -> Result<KeyWrap, document::Error> {
+    let read: KeyWrap = document::unseal(stored)?;
+    if (read.number, read.wrap) != (number, wrap) {
+        let why = format!("it says that it is wrap {} of backup key {}", read.wrap, read.number);
+        return Err(document::Error::Damaged(why));
+    }
+    Ok(read)
+}
+
+/// One attempt to create the object of a wrap. Calling again with the same one finds out what became of a call that failed.
+///
+/// # Errors
+/// [`Error::NotYet`].
+pub async fn create(store: &Store, wrap: &KeyWrap) -> Result<Outcome, Error> {
+    let key = wrap.object();
+    let object = || key.to_string();
+    let bytes = document::seal(wrap).map_err(|source| Error::Document { object: object(), source })?;
+    let created = create_once(store.inner.as_ref(), &key.below(&store.prefix), &bytes).await;
+    created.map_err(|source| Error::NotYet { object: object(), source })
+}
+
+/// Opens every backup key of `wraps` with the master keys that `provider` knows, the newest wrap of each first.
+///
+/// # Errors
+/// [`UnlockError::Locked`] names every key that does not open, and who would open it; all others as they say.
+pub async fn unlock(backup: BackupId, wraps: &[KeyWrap], provider: &dyn KeyProvider) -> Result<KeyRing, UnlockError> {
+    Ok(KeyRing::new(backup, open_keys(backup, wraps, provider).await?)?)
+}
+
+/// The backup keys of [`unlock`] by number, for who wraps them anew.
+///
+/// # Errors
+/// As [`unlock`].
+pub async fn open_keys(
+    backup: BackupId,
+    wraps: &[KeyWrap],
+    provider: &dyn KeyProvider,
+) -> Result<BTreeMap<u32, SecretKey>, UnlockError> {
+    let mut by_number: BTreeMap<u32, Vec<&KeyWrap>> = BTreeMap::new();
+    for wrap in wraps {
+        if wrap.backup != backup {
+            return Err(UnlockError::Foreign { object: wrap.object(), found: wrap.backup, wanted: backup });
+        }
+        by_number.entry(wrap.number).or_default().push(wrap);
+    }
+    let (mut keys, mut locked) = (BTreeMap::new(), Vec::new());
+    for (number, mut of_key) in by_number {
+        of_key.sort_by_key(|wrap| Reverse(wrap.wrap));
+        match open_key(&of_key, provider).await? {
+            Ok(key) => drop(keys.insert(number, key)),
+            Err(tried) => {
+                let masters = of_key.iter().map(|wrap| wrap.master_key.clone()).collect();
+                locked.push(Locked { number, masters, tried });
+            }
+        }
+    }
+    if locked.is_empty() { Ok(keys) } else { Err(UnlockError::Locked(locked)) }
+}
+
+/// Opens one backup key by any of its wraps; else why the last one that was tried does not open.
+async fn open_key(
+    wraps: &[&KeyWrap],
+    provider: &dyn KeyProvider,
+) -> Result<Result<SecretKey, Option<KeyError>>, UnlockError> {
+    let mut tried = None;
+    for wrap in wraps.iter().filter(|wrap| provider.knows(&wrap.master_key)) {
+        match provider.unwrap(&wrap.wrapped(), &context(wrap.backup, wrap.number)).await {
+            Ok(key) => return Ok(Ok(key)),
+            Err(error) if error.is_retryable() => return Err(UnlockError::Unavailable(error)),
+            Err(error) => tried = Some(error),
+        }
+    }
+    Ok(Err(tried))
+}
+
+/// The keys for who writes: those that there are, of which the newest was made for the current master key. Where it was not, the next one
+/// is made: the first of a new backup, or, under a new master key, one that who has the old one cannot open.
+///
+/// Not cancel safe in one way only: a dropped call may have made a key; the next one finds it.
+///
+/// # Errors
+/// [`Error`]; nothing was written where keys that there are do not open.
+pub async fn found_or_rotate(
+    store: &Store,
+    backup: BackupId,
+    provider: &dyn KeyProvider,
+    now: TimestampMs,
+) -> Result<KeyRing, Error> {
+    let mut tries = 1;
+    loop {
+        let mut wraps = read(store).await?;
+        let current = provider.current().await.map_err(Error::Make)?;
+        let newest = wraps.last().map(|wrap| wrap.number);
+        // Its first wrap is by the master key that it was made for; later ones only let others read.
+        let is_current =
+            |wrap: &KeyWrap| Some(wrap.number) == newest && wrap.wrap == FIRST_WRAP && wrap.master_key == current;
+        if wraps.iter().any(is_current) {
+            return Ok(unlock(backup, &wraps, provider).await?);
+        }
+        let number = newest.map_or(0, |newest| newest.saturating_add(1));
+        // Who cannot read what there is writes nothing to it.
+        open_keys(backup, &wraps, provider).await?;
+        let key = SecretKey::generate().map_err(|error| Error::Make(error.into()))?;
+        let wrapped = provider.wrap(&key, &context(backup, number)).await.map_err(Error::Make)?;
+        let wrap = KeyWrap::new(backup, number, FIRST_WRAP, wrapped, now);
+        match create(store, &wrap).await? {
+            Outcome::Created => {
+                // Listed already or not, it is there. What it opens seals, and not the key that was drawn.
+                wraps.push(wrap);
+                return Ok(unlock(backup, &wraps, provider).await?);
+            }
+            Outcome::Occupied(_) if tries < TRIES => tries += 1,
+            Outcome::Occupied(_) => return Err(Error::Raced { object: wrap.object().to_string() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

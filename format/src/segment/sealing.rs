@@ -1,0 +1,207 @@
+//! Writing a file that is sealed: row groups that were encoded in the clear, and the end of the file.
+//!
+//! ```text
+//! chunks in the clear ──▶ pages ──▶ header and content sealed ──▶ chunks, appended as they are
+//! end of the file, as the Parquet crate sealed it ──▶ opened ──▶ sealed anew, in its place
+//! ```
+//!
+//! Owns: sealing pages that this project writes itself, and under which part of the AAD all of a file is sealed: the Parquet crate
+//! draws one and tells nobody before the end, so one that is drawn here takes its place. Does not own: one module
+//! ([`super::modular`]), encoding ([`super::row_group`]), where the bytes go ([`super::encode`]).
+//!
+//! Invariants: what is appended is what the Parquet crate would have written itself under this key, but for nonces; nothing of a row
+//! group gets into the file in the clear.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use parquet::column::writer::ColumnCloseResult;
+use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder, ParquetMetaData};
+use parquet::file::page_index::offset_index::PageLocation;
+
+use super::encode::EncodeOptions;
+use super::modular::{ChunkAt, FileCipher, MODULE_OVERHEAD, Module, PageAt, Sealer, UNIQUE_BYTES, random};
+use super::options::new_file;
+use super::plain::writer::PlainChunk;
+use super::row_group::Chunk;
+use super::sealed::CryptoMetadata;
+use super::{Error, pages};
+use crate::crypt::FileSeal;
+
+/// What a page may take more than its size in the clear: two modules, and a longer number in its header.
+const ROOM_PER_PAGE: usize = 2 * MODULE_OVERHEAD + 4;
+
+/// Footer length and magic, at the end of the file.
+const TAIL_BYTES: usize = 8;
+
+/// Seals one file.
+pub(crate) struct Sealing {
+    options: EncodeOptions,
+    seal: FileSeal,
+    unique: [u8; UNIQUE_BYTES],
+    sealer: Sealer,
+}
+
+impl Sealing {
+    /// Of a file of `options`, under its own key.
+    ///
+    /// # Errors
+    /// [`Error::Key`] where the operating system gives no random bytes, or [`Error::Damaged`] where the key is none.
+    pub(crate) fn new(options: &EncodeOptions, seal: FileSeal) -> Result<Self, Error> {
+        let unique: [u8; UNIQUE_BYTES] = random()?;
+        let sealer = Sealer::new(&seal.data_key, &seal.aad_prefix, &unique)?;
+        Ok(Self { options: options.clone(), seal, unique, sealer })
+    }
+
+    /// Seals row group `number`, whose chunks have `bytes` bytes.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] beyond what Parquet's encryption can count, [`Error::Encode`] where the Parquet writer fails.
+    pub(crate) fn row_group(&mut self, number: u32, chunks: Vec<Chunk>, bytes: u64) -> Result<Vec<Chunk>, Error> {
+        let closed: Vec<ColumnCloseResult> = chunks.iter().map(|chunk| chunk.close().clone()).collect();
+        // The Parquet crate gives the bytes of its chunks to no one but a file.
+        let room = usize::try_from(bytes).map_err(Error::damaged)?.saturating_add(TAIL_BYTES);
+        let mut file = new_file(Vec::<u8>::with_capacity(room), &self.options, None)?;
+        let mut group = file.next_row_group().map_err(Error::Encode)?;
+        chunks.into_iter().try_for_each(|chunk| chunk.append_to(&mut group)).map_err(Error::Encode)?;
+        let written = group.close().map_err(Error::Encode)?;
+        file.flush().map_err(|error| Error::Encode(error.into()))?;
+        let plain = std::mem::take(file.inner_mut());
+        let columns = written.columns().iter().zip(closed).enumerate();
+        let sealed = columns.map(|(leaf, (column, close))| {
+            let at = ChunkAt::new(number as usize, leaf)?;
+            self.chunk(at, &plain, column, close)
+        });
+        sealed.collect()
+    }
+
+    /// Seals one chunk, which lies in `plain` where `column` says.
+    fn chunk(
+        &mut self,
+        at: ChunkAt,
+        plain: &[u8],
+        column: &ColumnChunkMetaData,
+        close: ColumnCloseResult,
+    ) -> Result<Chunk, Error> {
+        let other = || Error::damaged("a column chunk has other pages than the Parquet writer said");
+        let index = close.offset_index.as_ref().ok_or_else(other)?;
+        let (locations, unencoded) = (index.page_locations(), index.unencoded_byte_array_data_bytes());
+        let (mut left, dictionary) = pages_of(plain, column, locations).ok_or_else(other)?;
+        let room = left.len() + dictionary.len() + ROOM_PER_PAGE * (locations.len() + 1);
+        let (mut sealed, mut grown) = (Vec::with_capacity(room), 0);
+        if !dictionary.is_empty() {
+            grown += self.page(PageAt::dictionary(at), dictionary, &mut sealed)?;
+        }
+        let data_at = sealed.len();
+        let mut pages = OffsetIndexBuilder::new();
+        for (number, location) in locations.iter().enumerate() {
+            let size = usize::try_from(location.compressed_page_size).map_err(|_| other())?;
+            let (page, rest) = left.split_at_checked(size).ok_or_else(other)?;
+            let begins = sealed.len();
+            grown += self.page(PageAt::data(at, number)?, page, &mut sealed)?;
+            left = rest;
+            let last_row =
+                locations.get(number + 1).map_or(as_i64(close.rows_written), |next| Ok(next.first_row_index));
+            pages.append_row_count(last_row? - location.first_row_index);
+            let size = i32::try_from(sealed.len() - begins).map_err(Error::damaged)?;
+            pages.append_offset_and_size(as_i64(begins as u64)?, size);
+            pages.append_unencoded_byte_array_data_bytes(unencoded.and_then(|bytes| bytes.get(number).copied()));
+        }
+        let metadata = column
+            .clone()
+            .into_builder()
+            .set_total_compressed_size(as_i64(sealed.len() as u64)?)
+            .set_total_uncompressed_size(column.uncompressed_size() + grown)
+            .set_dictionary_page_offset((data_at > 0).then_some(0))
+            .set_data_page_offset(as_i64(data_at as u64)?)
+            .build()
+            .map_err(Error::Encode)?;
+        let bytes_written = sealed.len() as u64;
+        let close = ColumnCloseResult { bytes_written, metadata, offset_index: Some(pages.build()), ..close };
+        Ok(Chunk::Plain(PlainChunk { bytes: Bytes::from(sealed), close }))
+    }
+
+    /// Seals one page to the end of `sealed`; gives by how much its header has grown, which counts as unpacked too.
+    fn page(&mut self, at: PageAt, page: &[u8], sealed: &mut Vec<u8>) -> Result<i64, Error> {
+        let (header, content) = pages::split(page)?;
+        let announced = pages::announcing(header, content.len() + MODULE_OVERHEAD)?;
+        self.sealer.seal(at.header(), &announced, sealed)?;
+        self.sealer.seal(at.content(), content, sealed)?;
+        Ok(as_i64((announced.len() + MODULE_OVERHEAD) as u64)? - as_i64(header.len() as u64)?)
+    }
+
+    /// Seals the end of the file anew: `tail`, from byte `at` on, which the Parquet writer describes by `metadata`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] or [`Error::NotAuthentic`] where the Parquet writer wrote something else than it says.
+    pub(crate) fn end(&mut self, tail: &mut [u8], at: u64, metadata: &ParquetMetaData) -> Result<(), Error> {
+        let other = || Error::damaged("the Parquet writer ended the file in another way than it said");
+        let footer = footer_of(tail).ok_or_else(other)?;
+        let crypto = CryptoMetadata::read(&tail[footer.clone()])?;
+        let theirs = FileCipher::new(&self.seal.data_key, &self.seal.aad_prefix, crypto.unique)?;
+        let unique_at = footer.start + crypto.unique_at;
+        let unique = unique_at..unique_at + crypto.unique.len();
+        let footer = footer.start + crypto.len..footer.end;
+        let within = |range: Range<u64>| {
+            let place = |position: u64| usize::try_from(position.checked_sub(at)?).ok();
+            Some(place(range.start)?..place(range.end)?)
+        };
+        for (number, group) in metadata.row_groups().iter().enumerate() {
+            for (leaf, column) in group.columns().iter().enumerate() {
+                let chunk = ChunkAt::new(number, leaf)?;
+                let indexes = [
+                    (Module::ColumnIndex(chunk), column.column_index_range()),
+                    (Module::OffsetIndex(chunk), column.offset_index_range()),
+                ];
+                for (module, range) in indexes {
+                    let Some(range) = range else { continue };
+                    let stored = within(range).and_then(|range| tail.get_mut(range)).ok_or_else(other)?;
+                    self.anew(&theirs, module, stored)?;
+                }
+            }
+        }
+        self.anew(&theirs, Module::Footer, &mut tail[footer])?;
+        let place = tail.get_mut(unique).filter(|place| place.len() == UNIQUE_BYTES).ok_or_else(other)?;
+        place.copy_from_slice(&self.unique);
+        Ok(())
+    }
+
+    /// Seals one module anew that `theirs` opens, in its place.
+    fn anew(&mut self, theirs: &FileCipher, module: Module, stored: &mut [u8]) -> Result<(), Error> {
+        let (mut plain, mut sealed) = (Vec::new(), Vec::with_capacity(stored.len()));
+        theirs.open(module, stored, &mut plain)?;
+        self.sealer.seal(module, &plain, &mut sealed)?;
+        if sealed.len() != stored.len() {
+            return Err(Error::Damaged(format!("bytes follow {module}")));
+        }
+        stored.copy_from_slice(&sealed);
+        Ok(())
+    }
+}
+
+/// The data pages of a chunk, and its dictionary before them, which is empty where it has none.
+fn pages_of<'a>(
+    plain: &'a [u8],
+    column: &ColumnChunkMetaData,
+    locations: &[PageLocation],
+) -> Option<(&'a [u8], &'a [u8])> {
+    let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+    let (start, len) = (usize::try_from(start).ok()?, usize::try_from(column.compressed_size()).ok()?);
+    let chunk = plain.get(start..start.checked_add(len)?)?;
+    let data = locations
+        .iter()
+        .try_fold(0_usize, |sum, page| sum.checked_add(usize::try_from(page.compressed_page_size).ok()?))?;
+    let (dictionary, data) = chunk.split_at_checked(len.checked_sub(data)?)?;
+    Some((data, dictionary))
+}
+
+/// Where the footer lies in the end of a file, with what stands before it.
+fn footer_of(tail: &[u8]) -> Option<Range<usize>> {
+    let (before, end) = tail.split_last_chunk::<TAIL_BYTES>()?;
+    let (len, _) = end.split_first_chunk()?;
+    Some(before.len().checked_sub(u32::from_le_bytes(*len) as usize)?..before.len())
+}
+
+fn as_i64(number: u64) -> Result<i64, Error> {
+    i64::try_from(number).map_err(Error::damaged)
+}
