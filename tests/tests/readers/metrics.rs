@@ -41,6 +41,7 @@ fn every_metric_moves() -> Result<()> {
     let address = hasty.http()?;
     seen.until(&address, "strimzi_backup_retention_held{kind=\"Shrinks\"}", |held| held == 1.0)?;
     hasty.stop()?;
+    locked_out(&scenario, &job, &mut seen)?;
     // Retention is at the heels of a partition that an open transaction holds.
     client.delete_records("metrics-tx", 0, 20)?;
     // A gap: what is deleted before it is read.
@@ -85,6 +86,19 @@ fn every_metric_moves() -> Result<()> {
     })?;
     println!("{} metrics", seen.registered());
     ensure!(seen.unmoved().is_empty(), "never set: {:?}", seen.unmoved());
+    streamer.stop()
+}
+
+/// Looks at a start of another backup whose master key nobody gives: nobody listens where it is asked for.
+fn locked_out(scenario: &Scenario, job: &Job, seen: &mut Seen) -> Result<()> {
+    let (away, token) = (Port::reserve()?, scenario.dir().join("token"));
+    std::fs::write(&token, "hvs.a-token")?;
+    let transit = json!({"address": format!("http://{}", away.address()), "key": "metrics", "tokenFile": token});
+    let job = job.clone().set("/storage/s3/prefix", json!("locked"));
+    let mut streamer = job.set("/backup/encryption", json!({"enabled": true, "transit": transit})).stream(&[])?;
+    let address = streamer.http()?;
+    seen.until(&address, "strimzi_backup_key_errors_total", |errors| errors > 1.0)?;
+    seen.until(&address, "strimzi_backup_key_unavailable", |waits| waits == 1.0)?;
     streamer.stop()
 }
 
