@@ -13,7 +13,7 @@ use crate::process::Process;
 use crate::run_dir::RunDir;
 use crate::wait;
 
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(60);
 
 /// The token that may do everything.
 const ROOT: &str = "root-token-of-the-tests";

@@ -89,7 +89,7 @@ fn empty(broker: &KafkaBroker, backlog: Backlog, is_sealed: bool) -> Result<Back
 /// A master key in a file: who has it is asked when a process starts, and never again.
 fn encryption(backup: &Backup) -> Result<Value> {
     let key = backup.dir.path().join("key");
-    std::fs::write(&key, [7; 32])?;
+    std::fs::write(&key, [7_u8; 32])?;
     Ok(json!({"enabled": true, "keyFile": key}))
 }
 
