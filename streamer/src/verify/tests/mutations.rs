@@ -117,7 +117,7 @@ impl Target {
 
     /// What was told of a change, where that names another object.
     fn unnamed(&self, mutation: &Mutation, told: &str) -> Option<String> {
-        let object = mutation.object.as_ref();
+        let object: &str = mutation.object.as_ref();
         // Where the two name two backups, it is the keys that are said to be another's.
         let is_either = |told: &str| object == "backup.json" && told.contains("keys/0000-0000.json is of backup");
         let is_named = told.contains(object) || (self.keys.is_some() && is_either(told));

@@ -91,9 +91,9 @@ struct Planted {
 impl Planted {
     fn of(cluster: &Cluster) -> Result<Self> {
         let topics: BTreeSet<String> = cluster.lives.iter().map(|life| life.topic.as_str().to_owned()).collect();
-        let names = topics.iter().map(String::as_bytes).filter(|name| name.len() >= LONG_NAME).collect();
-        let texts = cluster.lives.iter().flat_map(texts).collect();
-        Ok(Self { names: any_of(&names)?, texts: any_of(&texts)?, topics })
+        let names = any_of(topics.iter().map(String::as_bytes).filter(|name| name.len() >= LONG_NAME))?;
+        let texts = any_of(cluster.lives.iter().flat_map(texts))?;
+        Ok(Self { topics, names, texts })
     }
 
     /// What is seen of it in the object under that key.
@@ -114,7 +114,8 @@ fn texts(life: &Life) -> impl Iterator<Item = &[u8]> {
 }
 
 /// What finds any of some texts; `None` where there is none.
-fn any_of(texts: &BTreeSet<&[u8]>) -> Result<Option<Regex>> {
+fn any_of<'a>(texts: impl Iterator<Item = &'a [u8]>) -> Result<Option<Regex>> {
+    let texts: BTreeSet<&[u8]> = texts.collect();
     if texts.is_empty() {
         return Ok(None);
     }
