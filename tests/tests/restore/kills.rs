@@ -23,7 +23,7 @@ const KILLS_VARIABLE: &str = "STRIMZI_BACKUP_KILLS";
 const KILLS: usize = 100;
 
 /// The same where the backup is encrypted: what is killed is the same program.
-const KILLS_SEALED: usize = 20;
+const KILLS_SEALED: usize = 15;
 
 /// A restore is killed within this time, in milliseconds: half of them after their start, whatever they are at, and half after
 /// the first commit of that start.
