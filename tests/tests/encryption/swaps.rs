@@ -76,10 +76,16 @@ fn object(scenario: &Scenario, path: &Path) -> Result<String> {
 }
 
 #[test]
-fn a35_each_document_that_is_replaced_by_another_of_its_kind_is_named() -> Result<()> {
+fn a35_and_a59_each_document_replaced_by_another_of_its_kind_is_named_and_a_checkpoint_is_done_without() -> Result<()> {
     let (scenario, _) = scene("swapped")?;
     let dir = scenario.job.backup_dir();
     let before = tree(&dir)?;
+    let listed = || -> Result<BTreeSet<String>> {
+        let (out, _) = ended(&scenario.job, &["segments", "--output", "json"], 0)?;
+        let entries: Vec<Value> = serde_json::from_str(&out)?;
+        Ok(entries.iter().map(Value::to_string).collect())
+    };
+    let segments = listed()?;
     for folder in ["manifests/0000", "checkpoints/0000", "snapshots"] {
         let some = some(&dir.join(folder))?;
         let older = some.iter().zip(some.iter().skip(1)).map(|(older, place)| (place, older));
@@ -89,6 +95,8 @@ fn a35_each_document_that_is_replaced_by_another_of_its_kind_is_named() -> Resul
             replaced(place, &std::fs::read(other)?, || {
                 let report = verified(&scenario.job, "1", 4)?;
                 ensure!(found(&report).contains(&key), "{key} is not named: {report}");
+                // The log says without any of them which segments there are.
+                ensure!(!folder.starts_with("checkpoints") || listed()? == segments, "other segments without {key}");
                 Ok(())
             })?;
         }
