@@ -20,6 +20,7 @@ use strimzi_backup_format::state::TopicState;
 use strimzi_backup_format::store::{self, Kind, PART_BYTES, Store};
 
 use crate::client::{Header, KafkaClient, ReadRecord};
+use crate::streamer::Job;
 
 /// A backup opened for reading.
 #[derive(Debug)]
@@ -63,6 +64,17 @@ impl Backup {
         let store = store::sealed(&plain, Arc::new(ring));
         let log = block_on(reader::open(&store, Shard::ONLY))?.context("there is a backup")?;
         Ok(Self { store, log })
+    }
+
+    /// Opens the backup in a directory as commands with `job` do: with its current master key in a file, where it names one.
+    ///
+    /// # Errors
+    /// As [`Backup::open`] and [`Backup::open_with_key`].
+    pub fn of_job(dir: &Path, job: &Job) -> Result<Self> {
+        match job.document()["backup"]["encryption"]["keyFile"].as_str() {
+            Some(key) => Self::open_with_key(dir, Path::new(key)),
+            None => Self::open(dir),
+        }
     }
 
     /// Every record of a topic in one of its lives, in order of partition and offset.

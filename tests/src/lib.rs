@@ -21,6 +21,7 @@
 //! | [`duckdb`], [`python`] | second readers of what was written |
 //! | [`scenario`] | steps that many tests share, one broker for a test binary |
 //! | [`streamer`], [`backup`] | the streamer under test, and what it left in the store |
+//! | [`sealing`] | whether that is encrypted |
 //! | [`binary`] | the program under test |
 //! | [`http`], [`metrics`] | a minimal HTTP client for control and metrics endpoints, and which metrics moved |
 //! | [`demo`] | `make demo` |
@@ -49,6 +50,7 @@ pub mod restore;
 pub mod run_dir;
 pub mod s3;
 pub mod scenario;
+pub mod sealing;
 pub mod streamer;
 pub mod toxiproxy;
 pub mod vault;

@@ -12,6 +12,7 @@ use crate::backup::Backup;
 use crate::client::{KafkaClient, Record};
 use crate::kafka::KafkaBroker;
 use crate::run_dir::RunDir;
+use crate::sealing::Sealing;
 use crate::streamer::{Job, PATIENCE};
 use crate::wait;
 
@@ -54,6 +55,15 @@ impl Scenario {
         Ok(Self { client: broker.client(), job, dir })
     }
 
+    /// The same, whose backup is encrypted or not.
+    ///
+    /// # Errors
+    /// Where its key cannot be written.
+    pub fn sealed(mut self, sealing: Sealing) -> Result<Self> {
+        self.job = sealing.of(self.job, self.dir.path())?;
+        Ok(self)
+    }
+
     /// A directory of its own.
     pub fn dir(&self) -> &Path {
         self.dir.path()
@@ -64,7 +74,7 @@ impl Scenario {
     /// # Errors
     /// Where there is no backup.
     pub fn backup(&self) -> Result<Backup> {
-        Backup::open(&self.job.backup_dir())
+        Backup::of_job(&self.job.backup_dir(), &self.job)
     }
 
     /// Waits until the backup satisfies a condition. There may be none yet.
@@ -72,7 +82,7 @@ impl Scenario {
     /// # Errors
     /// Where it never does.
     pub fn wait_backup(&self, what: &str, condition: impl Fn(&Backup) -> Result<bool>) -> Result<()> {
-        wait_backup(&self.job.backup_dir(), what, condition)
+        wait_backup_of(&self.job, &self.job.backup_dir(), what, condition)
     }
 
     /// Waits until a life of a topic has as many records in the backup.
@@ -90,7 +100,23 @@ impl Scenario {
 /// # Errors
 /// Where it never does.
 pub fn wait_backup(dir: &Path, what: &str, condition: impl Fn(&Backup) -> Result<bool>) -> Result<()> {
-    wait::wait_until(what, PATIENCE, || match Backup::open(dir) {
+    wait_opened(what, || Backup::open(dir), condition)
+}
+
+/// The same where it is what `job` wrote there, encrypted or not.
+///
+/// # Errors
+/// Where it never does.
+pub fn wait_backup_of(job: &Job, dir: &Path, what: &str, condition: impl Fn(&Backup) -> Result<bool>) -> Result<()> {
+    wait_opened(what, || Backup::of_job(dir, job), condition)
+}
+
+fn wait_opened(
+    what: &str,
+    open: impl Fn() -> Result<Backup>,
+    condition: impl Fn(&Backup) -> Result<bool>,
+) -> Result<()> {
+    wait::wait_until(what, PATIENCE, || match open() {
         Ok(backup) => condition(&backup),
         Err(_) => Ok(false),
     })

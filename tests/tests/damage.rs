@@ -15,13 +15,13 @@ use strimzi_backup_streamer::verify::{self, Level, Options, Progress};
 use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::duckdb;
 use strimzi_backup_tests::scenario::Scenario;
+use strimzi_backup_tests::sealing::Sealing;
 
 const COUNT: usize = 300;
 
 /// A caught-up backup of one topic with a segment of its own and one that shares an intake segment.
-fn scenario(name: &str) -> Result<Scenario> {
-    let scenario = Scenario::shared(name)?;
-    let mut scenario = scenario;
+fn scenario(name: &str, sealing: Sealing) -> Result<Scenario> {
+    let mut scenario = Scenario::shared(name)?.sealed(sealing)?;
     scenario.job = scenario.job.set("/backup/topicSegmentBytes", "64Ki".into());
     for (topic, value) in [("big", "x".repeat(1000)), ("small", "y".to_owned())] {
         let topic = format!("{name}-{topic}");
@@ -64,9 +64,9 @@ fn report(scenario: &Scenario, level: &str, code: i32) -> Result<Value> {
     serde_json::from_str(&out).with_context(|| format!("the report of level {level}: {out}"))
 }
 
-#[test]
-fn a57_a_changed_byte_is_named_and_the_exit_code_is_4() -> Result<()> {
-    let scenario = scenario("a57")?;
+/// A byte that was changed, and then a segment that is missing.
+fn changed_and_missing(name: &str, sealing: Sealing) -> Result<()> {
+    let scenario = scenario(name, sealing)?;
     for level in ["1", "2", "3"] {
         assert_eq!(report(&scenario, level, 0)?["sound"], true);
     }
@@ -76,7 +76,8 @@ fn a57_a_changed_byte_is_named_and_the_exit_code_is_4() -> Result<()> {
     let damaged = report(&scenario, "2", 4)?;
     let object = damaged["findings"][0]["object"].as_str().context("an object")?;
     assert!(segment.ends_with(object), "{object}");
-    assert!(damaged["findings"][0]["affected"][0]["topic"].as_str().is_some_and(|topic| topic.starts_with("a57-")));
+    let topic = damaged["findings"][0]["affected"][0]["topic"].as_str().context("a topic")?;
+    assert!(topic.starts_with(&format!("{name}-")), "{topic}");
     std::fs::remove_file(&segment)?;
     let missing = report(&scenario, "1", 4)?;
     assert_eq!(missing["findings"][0]["kind"], "Missing");
@@ -84,8 +85,18 @@ fn a57_a_changed_byte_is_named_and_the_exit_code_is_4() -> Result<()> {
 }
 
 #[test]
-fn a58_a_broken_chain_ends_every_command_with_4() -> Result<()> {
-    let scenario = scenario("a58")?;
+fn a57_a_changed_byte_is_named_and_the_exit_code_is_4() -> Result<()> {
+    changed_and_missing("a57", Sealing::Open)
+}
+
+#[test]
+fn a57_a_changed_byte_of_an_encrypted_backup_is_named_and_the_exit_code_is_4() -> Result<()> {
+    changed_and_missing("sealed-a57", Sealing::Key)
+}
+
+/// The second manifest of several, changed.
+fn broken_chain(name: &str, sealing: Sealing) -> Result<()> {
+    let scenario = scenario(name, sealing)?;
     let manifests = files(&scenario.job.backup_dir().join("manifests"), ".json.zst")?;
     flip(manifests.get(1).context("a second manifest")?)?;
     let broken = report(&scenario, "3", 4)?;
@@ -101,8 +112,18 @@ fn a58_a_broken_chain_ends_every_command_with_4() -> Result<()> {
 }
 
 #[test]
+fn a58_a_broken_chain_ends_every_command_with_4() -> Result<()> {
+    broken_chain("a58", Sealing::Open)
+}
+
+#[test]
+fn a58_a_broken_chain_of_an_encrypted_backup_ends_every_command_with_4() -> Result<()> {
+    broken_chain("sealed-a58", Sealing::Key)
+}
+
+#[test]
 fn duckdb_reads_the_slice_that_segments_prints_from_intake_and_topic_segments_together() -> Result<()> {
-    let scenario = scenario("duck")?;
+    let scenario = scenario("duck", Sealing::Open)?;
     let sql = scenario.job.segments(&["--output", "duckdb"])?;
     ensure!(sql.contains("/intake/") && sql.contains("/topics/"), "both kinds of segment: {sql}");
     let count = |sql: &str, condition: &str| -> Result<Value> {
@@ -142,7 +163,7 @@ async fn verify(store: &Store) -> Result<verify::report::Report> {
 
 #[tokio::test]
 async fn a21_wrong_bytes_in_transit_are_read_again_before_they_are_reported() -> Result<()> {
-    let scenario = scenario("a21")?;
+    let scenario = scenario("a21", Sealing::Open)?;
     let (store, faulty) = faulty(&scenario)?;
     // Every object's first read lies.
     let mut seen = std::collections::BTreeSet::new();
@@ -164,7 +185,7 @@ async fn a21_wrong_bytes_in_transit_are_read_again_before_they_are_reported() ->
 
 #[tokio::test]
 async fn a_store_that_does_not_answer_is_told_apart_from_damage() -> Result<()> {
-    let scenario = scenario("silent")?;
+    let scenario = scenario("silent", Sealing::Open)?;
     let (store, faulty) = faulty(&scenario)?;
     faulty.control().set_plan(|call| {
         let fails = call.op == Op::Get && call.path.as_ref().ends_with(".parquet");

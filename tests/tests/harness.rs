@@ -13,6 +13,7 @@ use strimzi_backup_tests::ports::Port;
 use strimzi_backup_tests::process::{self, Process};
 use strimzi_backup_tests::run_dir::RunDir;
 use strimzi_backup_tests::s3::S3Server;
+use strimzi_backup_tests::sealing::Sealing;
 use strimzi_backup_tests::toxiproxy::{Direction, Toxiproxy};
 use strimzi_backup_tests::vault::Vault;
 use strimzi_backup_tests::{binary, duckdb, http, python, wait};
@@ -371,5 +372,29 @@ fn ports_reserved_at_the_same_time_differ() -> Result<()> {
     let ports = (0..50).map(|_| Port::reserve()).collect::<Result<Vec<_>>>()?;
     let numbers: std::collections::BTreeSet<u16> = ports.iter().map(Port::number).collect();
     assert_eq!(numbers.len(), 50);
+    Ok(())
+}
+
+#[test]
+fn what_is_not_sealed_is_told_and_so_is_a_second_backup_key() -> Result<()> {
+    let sealed = [
+        ("backup.json", "{}"),
+        ("keys/0000-0000.json", "{}"),
+        ("probe/create-once", "x"),
+        ("snapshots/daily.json", "SBE1 and more"),
+        ("intake/a.parquet", "PARE and more"),
+        ("restores/cut/plan.json", ""),
+    ];
+    let open = [("snapshots/other.json", "{}"), ("intake/b.parquet", "PAR1"), ("keys/0001-0000.json", "{}")];
+    for (number, other) in std::iter::once(None).chain(open.map(Some)).enumerate() {
+        let dir = RunDir::new("sealing")?;
+        for (object, content) in sealed.into_iter().chain(other) {
+            let path = dir.path().join(object);
+            std::fs::create_dir_all(path.parent().context("a folder")?)?;
+            std::fs::write(path, content)?;
+        }
+        Sealing::Open.check(dir.path())?;
+        ensure!(Sealing::Key.check(dir.path()).is_ok() == (number == 0), "{other:?}");
+    }
     Ok(())
 }

@@ -21,6 +21,7 @@ use strimzi_backup_tests::http;
 use strimzi_backup_tests::run_dir::RunDir;
 use strimzi_backup_tests::s3::S3Server;
 use strimzi_backup_tests::scenario::{Scenario, noise, numbered, shared_broker, tree, wait_backup};
+use strimzi_backup_tests::sealing::Sealing;
 use strimzi_backup_tests::streamer::Job;
 use strimzi_backup_tests::toxiproxy::{Direction, Toxiproxy};
 use strimzi_backup_tests::wait;
@@ -29,6 +30,9 @@ use strimzi_backup_tests::wait;
 const SEED_VARIABLE: &str = "STRIMZI_BACKUP_SEED";
 
 const KILLS: usize = 50;
+
+/// The same where the backup is encrypted: what is killed is the same program.
+const KILLS_SEALED: usize = 15;
 
 /// The longest a streamer lives before it is killed: long enough for a few commits after its start.
 const LONGEST_LIFE_MILLIS: u64 = 1_600;
@@ -44,15 +48,15 @@ fn seed() -> Result<u64> {
 
 type Work = JoinHandle<Result<()>>;
 
-/// Plain records, to all partitions, until told to stop.
-fn produce_plain(client: KafkaClient, stop: Arc<AtomicBool>) -> Work {
+/// Plain records, to all partitions of a topic, until told to stop.
+fn produce_plain(client: KafkaClient, topic: String, stop: Arc<AtomicBool>) -> Work {
     thread::spawn(move || {
         let producer = client.producer()?;
         let mut number = 0_u64;
         while !stop.load(Ordering::Relaxed) {
             for _ in 0..50 {
                 let size = usize::try_from(number % 900)?;
-                producer.send("a01-plain", &Record::new(format!("{number}"), noise(number, size)))?;
+                producer.send(&topic, &Record::new(format!("{number}"), noise(number, size)))?;
                 number += 1;
             }
             producer.flush()?;
@@ -64,16 +68,16 @@ fn produce_plain(client: KafkaClient, stop: Arc<AtomicBool>) -> Work {
 }
 
 /// Transactions, every third of them aborted, until told to stop.
-fn produce_transactions(client: KafkaClient, stop: Arc<AtomicBool>) -> Work {
+fn produce_transactions(client: KafkaClient, topic: String, stop: Arc<AtomicBool>) -> Work {
     thread::spawn(move || {
-        let producer = client.transactional_producer("a01")?;
+        let producer = client.transactional_producer(&topic)?;
         let mut number = 0;
         while !stop.load(Ordering::Relaxed) {
             producer.begin()?;
             for record in 0..10 {
                 let verdict = if number % 3 == 0 { "aborted" } else { "committed" };
                 let record = Record::new(format!("{number}-{record}"), verdict).header("n", Some(b"1"));
-                producer.send("a01-tx", &record)?;
+                producer.send(&topic, &record)?;
             }
             if number % 3 == 0 {
                 producer.abort()?
@@ -87,36 +91,40 @@ fn produce_transactions(client: KafkaClient, stop: Arc<AtomicBool>) -> Work {
     })
 }
 
-#[test]
-fn a01_fifty_kills_at_random_moments_lose_nothing_and_double_nothing() -> Result<()> {
+/// A streamer of two topics whose names begin with `name` that is killed so many times while they are written to.
+fn killed_again_and_again(name: &str, sealing: Sealing, kills: usize) -> Result<()> {
     let broker = shared_broker()?;
     let client = broker.client();
-    client.create_topic("a01-plain", 3, &[])?;
-    client.create_topic("a01-tx", 2, &[])?;
+    let [plain, transactions] = ["plain", "tx"].map(|kind| format!("{name}-{kind}"));
+    client.create_topic(&plain, 3, &[])?;
+    client.create_topic(&transactions, 2, &[])?;
     let server = S3Server::start()?;
     let toxiproxy = Toxiproxy::start()?;
     let proxy = toxiproxy.proxy("s3", &server.address())?;
     // Stretches the steps of a commit, so that kills fall between them.
     proxy.add_toxic("latency", "latency", Direction::Downstream, &json!({"latency": 15}))?;
-    let dir = RunDir::new("a01")?;
+    let dir = RunDir::new(name)?;
     let job = Job::new(dir.path(), &broker.bootstrap())
-        .into_s3(&server, "a01")
+        .into_s3(&server, name)
         .set("/storage/s3/endpoint", json!(format!("http://{}", proxy.address())))
-        .set("/topics/include", json!(["a01-.*"]))
+        .set("/topics/include", json!([format!("{name}-.*")]))
         .set("/backup/topicSegmentBytes", json!("64Ki"));
-    let root = server.root_dir().join(server.bucket()).join("a01");
+    let job = sealing.of(job, dir.path())?;
+    let root = server.root_dir().join(server.bucket()).join(name);
     let stop = Arc::new(AtomicBool::new(false));
-    let work =
-        [produce_plain(client.clone(), Arc::clone(&stop)), produce_transactions(client.clone(), Arc::clone(&stop))];
+    let work = [
+        produce_plain(client.clone(), plain.clone(), Arc::clone(&stop)),
+        produce_transactions(client.clone(), transactions.clone(), Arc::clone(&stop)),
+    ];
     let mut dice = StdRng::seed_from_u64(seed()?);
     let mut heads = BTreeSet::new();
-    for _ in 0..KILLS {
+    for _ in 0..kills {
         let mut streamer = job.stream(&[])?;
         // The random moment itself.
         thread::sleep(Duration::from_millis(dice.random_range(0..LONGEST_LIFE_MILLIS)));
         ensure!(streamer.process.is_running(), "the streamer ended by itself\n{}", streamer.process.tail());
         streamer.process.kill_9()?;
-        if let Ok(backup) = Backup::open(&root) {
+        if let Ok(backup) = Backup::of_job(&root, &job) {
             heads.insert(backup.log.state.head.map(|head| head.sequence));
         }
     }
@@ -125,15 +133,26 @@ fn a01_fifty_kills_at_random_moments_lose_nothing_and_double_nothing() -> Result
         work.join().map_err(|_| anyhow!("a producer panicked"))??;
     }
     job.catch_up()?;
-    let backup = Backup::open(&root)?;
-    let (plain, transactions) = (backup.equals_topic(&client, "a01-plain")?, backup.equals_topic(&client, "a01-tx")?);
-    println!("{plain} plain and {transactions} transactional records equal after {KILLS} kills");
-    ensure!(plain > 1000 && transactions > 100, "too few records to mean anything: {plain}, {transactions}");
-    ensure!(heads.len() > KILLS / 4, "kills hit a log that moved {} times only", heads.len());
+    let backup = Backup::of_job(&root, &job)?;
+    let equal = [backup.equals_topic(&client, &plain)?, backup.equals_topic(&client, &transactions)?];
+    println!("{equal:?} plain and transactional records equal after {kills} kills");
+    ensure!(equal[0] > 1000 && equal[1] > 100, "too few records to mean anything: {equal:?}");
+    ensure!(heads.len() > kills / 4, "kills hit a log that moved {} times only", heads.len());
     ensure!(backup.log.state.gaps.is_empty(), "no gap: {:?}", backup.log.state.gaps);
-    let aborted = backup.records("a01-tx", 0)?.iter().any(|record| record.value.as_deref() == Some(b"aborted"));
+    let aborted = backup.records(&transactions, 0)?.iter().any(|record| record.value.as_deref() == Some(b"aborted"));
     ensure!(!aborted, "no aborted record");
-    assert_few_orphans(&root, &backup, KILLS)
+    sealing.check(&root)?;
+    assert_few_orphans(&root, &backup, kills)
+}
+
+#[test]
+fn a01_fifty_kills_at_random_moments_lose_nothing_and_double_nothing() -> Result<()> {
+    killed_again_and_again("a01", Sealing::Open, KILLS)
+}
+
+#[test]
+fn a01_kills_at_random_moments_of_a_streamer_of_an_encrypted_backup_lose_nothing_and_double_nothing() -> Result<()> {
+    killed_again_and_again("sealed-a01", Sealing::Key, KILLS_SEALED)
 }
 
 /// A kill leaves at most the segments of the cuts in flight, of which there are three with a segment of each topic and

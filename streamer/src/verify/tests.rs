@@ -6,6 +6,7 @@ mod mutations;
 mod segments;
 mod snapshots;
 mod summary;
+mod swaps;
 mod upkeep;
 
 use strimzi_backup_format::ids::{Lineage, PartitionId, PartitionKey, TopicName};

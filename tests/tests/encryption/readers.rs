@@ -158,6 +158,8 @@ fn pyarrow_reads_the_files_with_the_keys_that_segments_prints_and_not_without() 
     scenario.job.catch_up()?;
     let (entries, err) = ended(&scenario.job, &["segments", "--topic", topic, "--output", "json", "--with-keys"], 0)?;
     ensure!(err.contains("opens these files"), "who asks is warned: {err}");
+    let (silent, _) = ended(&scenario.job, &["segments", "--topic", topic, "--output", "json"], 0)?;
+    ensure!(!silent.contains("dataKey"), "who does not ask is given none: {silent}");
     let list: Vec<Value> = serde_json::from_str(&entries)?;
     let keys: std::collections::BTreeSet<&str> = list.iter().filter_map(|entry| entry["dataKey"].as_str()).collect();
     ensure!(keys.len() == list.len() && !list.is_empty(), "a key for each file: {}", list.len());

@@ -1,14 +1,18 @@
 //! What is exchanged, set back or changed is found and named, and nothing is restored from it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use strimzi_backup_tests::backup::Backup;
 use strimzi_backup_tests::client::ReadRecord;
+use strimzi_backup_tests::kafka::KafkaBroker;
 use strimzi_backup_tests::restore::Restore;
 use strimzi_backup_tests::scenario::{Scenario, shared_broker, tree};
+use strimzi_backup_tests::sealing::Sealing;
+use strimzi_backup_tests::streamer::{Job, PATIENCE};
+use strimzi_backup_tests::wait::wait_until;
 
 use super::{encrypted, ended, files, records, refine, verified};
 
@@ -72,10 +76,16 @@ fn object(scenario: &Scenario, path: &Path) -> Result<String> {
 }
 
 #[test]
-fn a35_each_document_that_is_replaced_by_another_of_its_kind_is_named() -> Result<()> {
+fn a35_and_a59_each_document_replaced_by_another_of_its_kind_is_named_and_a_checkpoint_is_done_without() -> Result<()> {
     let (scenario, _) = scene("swapped")?;
     let dir = scenario.job.backup_dir();
     let before = tree(&dir)?;
+    let listed = || -> Result<BTreeSet<String>> {
+        let (out, _) = ended(&scenario.job, &["segments", "--output", "json"], 0)?;
+        let entries: Vec<Value> = serde_json::from_str(&out)?;
+        Ok(entries.iter().map(Value::to_string).collect())
+    };
+    let segments = listed()?;
     for folder in ["manifests/0000", "checkpoints/0000", "snapshots"] {
         let some = some(&dir.join(folder))?;
         let older = some.iter().zip(some.iter().skip(1)).map(|(older, place)| (place, older));
@@ -85,6 +95,8 @@ fn a35_each_document_that_is_replaced_by_another_of_its_kind_is_named() -> Resul
             replaced(place, &std::fs::read(other)?, || {
                 let report = verified(&scenario.job, "1", 4)?;
                 ensure!(found(&report).contains(&key), "{key} is not named: {report}");
+                // The log says without any of them which segments there are.
+                ensure!(!folder.starts_with("checkpoints") || listed()? == segments, "other segments without {key}");
                 Ok(())
             })?;
         }
@@ -95,9 +107,20 @@ fn a35_each_document_that_is_replaced_by_another_of_its_kind_is_named() -> Resul
         replaced(&first, &std::fs::read(&second)?, || {
             let (out, _) = ended(&scenario.job, &["restores"], 4)?;
             ensure!(out.contains(&format!("restores/swapped-0/{name} is damaged")), "{out}");
+            let (code, _, err) = restore(&scenario, "swapped-0", "again-swapped-0")?.run(&[])?;
+            ensure!(code == 4 && err.contains(&format!("restores/swapped-0/{name}")), "ended with {code}: {err}");
             Ok(())
         })?;
     }
+    // What a restore up to a snapshot goes by.
+    let [first, second] = [0, 1].map(|number| dir.join(format!("snapshots/daily-{number}.json")));
+    replaced(&first, &std::fs::read(&second)?, || {
+        let at_snapshot = restore(&scenario, "at-daily", "at-daily")?.set("backupId", json!("daily-0"));
+        let (code, _, err) = at_snapshot.run(&[])?;
+        ensure!(code == 4 && err.contains("snapshots/daily-0.json"), "ended with {code}: {err}");
+        ensure!(scenario.client.partition_count("at-daily")? == 0, "nothing is restored from it");
+        Ok(())
+    })?;
     ensure!(tree(&dir)? == before);
     scenario.job.verify()
 }
@@ -143,6 +166,50 @@ fn a35_a_document_of_another_backup_or_in_the_clear_or_with_another_byte_is_name
         ensure!(scenario.client.partition_count("never")? == 0, "nothing is restored from it");
         Ok(())
     })
+}
+
+/// All of a backup but what says that its store can be written to.
+fn backup_of(job: &Job) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut objects = tree(&job.backup_dir())?;
+    objects.retain(|path, _| !path.starts_with("probe"));
+    Ok(objects)
+}
+
+#[test]
+fn a35_an_identity_of_another_backup_or_of_one_in_the_clear_opens_nothing_and_nothing_is_written() -> Result<()> {
+    let named = |name: &str, sealing: Sealing| -> Result<Scenario> {
+        let scenario = Scenario::shared(name)?.sealed(sealing)?;
+        scenario.client.create_topic(name, 1, &[])?;
+        scenario.client.produce(name, &records(0..5))?;
+        scenario.job.catch_up()?;
+        Ok(scenario)
+    };
+    let scenario = named("renamed", Sealing::Key)?;
+    // Under the same master key.
+    let (other, open) = (named("other-identity", Sealing::Key)?, named("open-identity", Sealing::Open)?);
+    let identity = |scenario: &Scenario| scenario.job.backup_dir().join("backup.json");
+    let keyless = scenario.job.clone().set("/backup/encryption", json!({"enabled": false}));
+    let before = backup_of(&scenario.job)?;
+    replaced(&identity(&scenario), &std::fs::read(identity(&other))?, || {
+        for command in [&["stream", "--until-caught-up"][..], &["inspect"], &["verify"], &["segments"], &["prune"]] {
+            let (_, err) = ended(&scenario.job, command, 4)?;
+            ensure!(err.contains("keys/0000-0000.json is of backup"), "{command:?}: {err}");
+        }
+        Ok(())
+    })?;
+    replaced(&identity(&scenario), &std::fs::read(identity(&open))?, || {
+        let (_, err) = ended(&scenario.job, &["stream", "--until-caught-up"], 2)?;
+        ensure!(err.contains("is not encrypted"), "{err}");
+        for command in [&["stream", "--until-caught-up"][..], &["inspect"], &["segments"], &["prune"]] {
+            let (_, err) = ended(&keyless, command, 4)?;
+            ensure!(err.contains("read without a key"), "{command:?}: {err}");
+        }
+        let report = verified(&keyless, "1", 4)?;
+        ensure!(found(&report).iter().any(|object| object.starts_with("manifests/0000/")), "{report}");
+        Ok(())
+    })?;
+    ensure!(backup_of(&scenario.job)? == before, "something was written");
+    scenario.job.verify()
 }
 
 /// Exchanges two objects.
@@ -198,4 +265,39 @@ fn a35_each_segment_that_is_exchanged_with_another_is_named_and_nothing_is_resto
         exchange(&one, &other)?;
     }
     scenario.job.verify()
+}
+
+#[test]
+fn a35_files_of_consumer_groups_that_are_exchanged_are_named_and_no_offset_is_told_from_them() -> Result<()> {
+    let broker = KafkaBroker::start()?;
+    let scenario = Scenario::on(&broker, "billed")?.sealed(Sealing::Key)?;
+    let (job, dir) = (&scenario.job, scenario.job.backup_dir());
+    scenario.client.create_topic("billed", 1, &[])?;
+    scenario.client.produce("billed", &records(0..5))?;
+    // An image of the first offset, and the others in files behind it.
+    for offset in 1..=3 {
+        scenario.client.commit_offsets("billing", &[("billed", 0, offset)])?;
+        wait_until("the offset to be covered", PATIENCE, || {
+            job.catch_up()?;
+            let (code, out, _) = job.run(&["groups", "--group", "billing"])?;
+            Ok(code == 0 && out.contains(&format!("billed-0: {offset}")))
+        })?;
+    }
+    let backup = scenario.backup()?;
+    let image = backup.log.state.group_images.last().context("an image")?.image.object.to_string();
+    let mut others = backup.files()?;
+    others.retain(|object| object.starts_with("groups/") && *object != image);
+    ensure!(others.len() > 1, "{others:?}");
+    for other in others {
+        let pair = [image.clone(), other];
+        exchange(&dir.join(&pair[0]), &dir.join(&pair[1]))?;
+        for level in ["2", "3"] {
+            let named = found(&verified(job, level, 4)?);
+            ensure!(pair.iter().all(|object| named.contains(object)), "{pair:?}: {named:?}");
+        }
+        let (out, err) = ended(job, &["groups"], 4)?;
+        ensure!(err.contains(&image) && !out.contains("billed-0"), "{out}{err}");
+        exchange(&dir.join(&pair[0]), &dir.join(&pair[1]))?;
+    }
+    job.verify()
 }

@@ -1,13 +1,13 @@
 //! What goes wrong while a restore runs, or before it begins.
 
-use std::path::{Path, PathBuf};
-
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use strimzi_backup_format::manifest::Segment;
 use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::kafka::KafkaBroker;
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
-use strimzi_backup_tests::scenario::{Scenario, numbered, shared_broker, tree};
+use strimzi_backup_tests::scenario::{Scenario, numbered, shared_broker};
+use strimzi_backup_tests::sealing::Sealing;
 use strimzi_backup_tests::streamer::PATIENCE;
 use strimzi_backup_tests::wait;
 
@@ -17,36 +17,45 @@ fn bulky(count: usize) -> Vec<Record> {
     (0..count).map(|number| Record::new(format!("{number}"), vec![b'x'; 1000]).partition(0)).collect()
 }
 
-fn segments(dir: &Path) -> Result<Vec<PathBuf>> {
-    let files = tree(dir)?.into_keys().filter(|path| path.extension().is_some_and(|end| end == "parquet"));
-    Ok(files.map(|path| dir.join(path)).collect())
-}
-
-#[test]
-fn a57_a_damaged_segment_ends_a_restore_that_needs_it_and_no_other() -> Result<()> {
-    let mut scenario = Scenario::shared("a57r")?;
+/// A restore that needs a damaged segment, and one of the same backup that does not.
+fn damaged_segment(name: &str, sealing: Sealing) -> Result<()> {
+    let mut scenario = Scenario::shared(name)?.sealed(sealing)?;
     scenario.job = scenario.job.set("/backup/topicSegmentBytes", json!("64Ki"));
-    for topic in ["a57r-broken", "a57r-whole"] {
+    let [broken, whole] = ["broken", "whole"].map(|kind| format!("{name}-{kind}"));
+    for topic in [&broken, &whole] {
         scenario.client.create_topic(topic, 1, &[])?;
         scenario.client.produce(topic, &bulky(500))?;
     }
     scenario.job.catch_up()?;
-    let found = segments(&scenario.job.backup_dir())?;
-    let broken = found.iter().find(|path| path.to_string_lossy().contains("a57r-broken")).context("a topic segment")?;
-    let mut bytes = std::fs::read(broken)?;
+    let segments = scenario.backup()?.segments()?;
+    let is_of_topic =
+        |segment: &&Segment| !segment.is_intake() && segment.runs.iter().any(|run| run.topic.as_str() == broken);
+    let object = segments.iter().find(is_of_topic).context("a topic segment")?.object.to_string();
+    let file = scenario.job.backup_dir().join(&object);
+    let mut bytes = std::fs::read(&file)?;
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    std::fs::write(broken, bytes)?;
+    std::fs::write(file, bytes)?;
     let of = |id: &str, topic: &str| -> Result<Restore> {
         let restore = Restore::new(scenario.dir(), id, &scenario.job, &shared_broker()?.bootstrap());
         Ok(restore.set("topics", json!({"include": [topic]})).mapped(topic, &format!("{topic}-again")))
     };
-    let (code, _, err) = of("a57r-1", "a57r-broken")?.run(&[])?;
+    let (code, _, err) = of(&format!("{name}-1"), &broken)?.run(&[])?;
     ensure!(code == 4, "ended with {code}\n{err}");
-    ensure!(err.contains("topics/topic=a57r-broken/") && err.contains("a57r-broken-0"), "{err}");
-    of("a57r-2", "a57r-whole")?.done()?;
-    same_but_offsets(&scenario.client.read_all("a57r-whole")?, &scenario.client.read_all("a57r-whole-again")?)?;
+    ensure!(err.contains(&object) && err.contains(&format!("{broken}-0")), "{err}");
+    of(&format!("{name}-2"), &whole)?.done()?;
+    same_but_offsets(&scenario.client.read_all(&whole)?, &scenario.client.read_all(&format!("{whole}-again"))?)?;
     Ok(())
+}
+
+#[test]
+fn a57_a_damaged_segment_ends_a_restore_that_needs_it_and_no_other() -> Result<()> {
+    damaged_segment("a57r", Sealing::Open)
+}
+
+#[test]
+fn a57_a_damaged_segment_of_an_encrypted_backup_ends_a_restore_that_needs_it_and_no_other() -> Result<()> {
+    damaged_segment("sealed-a57r", Sealing::Key)
 }
 
 #[test]

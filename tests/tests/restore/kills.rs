@@ -11,6 +11,7 @@ use serde_json::json;
 use strimzi_backup_tests::client::{ReadRecord, Record};
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
 use strimzi_backup_tests::scenario::{Scenario, noise, shared_broker};
+use strimzi_backup_tests::sealing::Sealing;
 use strimzi_backup_tests::streamer::PATIENCE;
 use strimzi_backup_tests::wait::{wait_for, wait_until};
 
@@ -20,6 +21,9 @@ const SEED_VARIABLE: &str = "STRIMZI_BACKUP_SEED";
 /// How often to kill; `make soak` sets more.
 const KILLS_VARIABLE: &str = "STRIMZI_BACKUP_KILLS";
 const KILLS: usize = 100;
+
+/// The same where the backup is encrypted: what is killed is the same program.
+const KILLS_SEALED: usize = 15;
 
 /// A restore is killed within this time, in milliseconds: half of them after their start, whatever they are at, and half after
 /// the first commit of that start.
@@ -50,31 +54,42 @@ fn fill(scenario: &Scenario, plain: &str, transactions: &str) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a67_a_hundred_kills_at_random_moments_lose_nothing_and_double_nothing() -> Result<()> {
-    let mut scenario = Scenario::shared("a67")?;
+/// Restores of two topics whose names begin with `name`, until so many of them were killed.
+fn killed_at_random_moments(name: &str, sealing: Sealing, kills: usize) -> Result<()> {
+    let mut scenario = Scenario::shared(name)?.sealed(sealing)?;
     scenario.job = scenario.job.set("/backup/topicSegmentBytes", json!("64Ki"));
-    let (plain, transactions) = ("a67-plain", "a67-tx");
-    fill(&scenario, plain, transactions)?;
+    let topics = ["plain", "tx"].map(|kind| format!("{name}-{kind}"));
+    fill(&scenario, &topics[0], &topics[1])?;
     scenario.job.catch_up()?;
-    let source = [scenario.client.read_all(plain)?, scenario.client.read_all(transactions)?];
+    let source = [scenario.client.read_all(&topics[0])?, scenario.client.read_all(&topics[1])?];
     let seed = number(SEED_VARIABLE).unwrap_or(u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos()));
     println!("the moments of this run: {SEED_VARIABLE}={seed}");
     let mut dice = StdRng::seed_from_u64(seed);
-    let wanted = number(KILLS_VARIABLE).map_or(Ok(KILLS), usize::try_from)?;
-    let (mut kills, mut restores, mut killed_with) = (0, 0, BTreeSet::new());
-    while kills < wanted {
+    let (mut killed, mut restores, mut killed_with) = (0, 0, BTreeSet::new());
+    while killed < kills {
         restores += 1;
-        kills += killed_again_and_again(&scenario, restores, wanted - kills, &mut dice, &mut killed_with)?;
-        for (topic, source) in [plain, transactions].into_iter().zip(&source) {
+        let restore = Numbered { scenario: &scenario, name, topics: &topics, number: restores };
+        killed += restore.killed_again_and_again(kills - killed, &mut dice, &mut killed_with)?;
+        for (topic, source) in topics.iter().zip(&source) {
             let target = scenario.client.read_all(&format!("{topic}-{restores}"))?;
             same_but_offsets(source, &target).with_context(|| format!("{topic}, restore {restores}"))?;
         }
     }
     let records: usize = source.iter().map(Vec::len).sum();
-    println!("{records} records equal in each of {restores} restores after {kills} kills");
-    ensure!(killed_with.len() > wanted / 10, "kills hit {} states of progress only", killed_with.len());
-    Ok(())
+    println!("{records} records equal in each of {restores} restores after {killed} kills");
+    ensure!(killed_with.len() > kills / 10, "kills hit {} states of progress only", killed_with.len());
+    sealing.check(&scenario.job.backup_dir())
+}
+
+#[test]
+fn a67_a_hundred_kills_at_random_moments_lose_nothing_and_double_nothing() -> Result<()> {
+    let kills = number(KILLS_VARIABLE).map_or(Ok(KILLS), usize::try_from)?;
+    killed_at_random_moments("a67", Sealing::Open, kills)
+}
+
+#[test]
+fn a67_kills_at_random_moments_of_restores_of_an_encrypted_backup_lose_nothing_and_double_nothing() -> Result<()> {
+    killed_at_random_moments("sealed-a67", Sealing::Key, KILLS_SEALED)
 }
 
 /// How many offsets of a topic are committed; 0 where it is not there. Leaders of a topic that was created this moment may not
@@ -87,47 +102,57 @@ fn committed(scenario: &Scenario, topic: &str) -> Result<i64> {
     wait_for(&format!("the ends of {topic}"), PATIENCE, || Ok(ends().ok()))
 }
 
-/// One restore, started and killed until it comes to its end; not killed any more after `most` times. Gives the kills, and
-/// notes what was committed at the target when it was killed.
-fn killed_again_and_again(
-    scenario: &Scenario,
+/// One of several restores of the same topics.
+struct Numbered<'a> {
+    scenario: &'a Scenario,
+    name: &'a str,
+    topics: &'a [String; 2],
     number: usize,
-    most: usize,
-    dice: &mut StdRng,
-    killed_with: &mut BTreeSet<(usize, i64)>,
-) -> Result<usize> {
-    let mut restore =
-        Restore::new(scenario.dir(), &format!("a67-{number}"), &scenario.job, &shared_broker()?.bootstrap())
-            .set("throttle", json!("512Ki"))
-            .set("parallelism", json!(dice.random_range(1..5)));
-    for topic in ["a67-plain", "a67-tx"] {
-        restore = restore.mapped(topic, &format!("{topic}-{number}"));
-    }
-    // The documents of earlier restores of the same topics are theirs; only the source topics are backed up.
-    restore = restore.set("topics", json!({"include": ["a67-plain", "a67-tx"]}));
-    let target = format!("a67-plain-{number}");
-    let mut kills = 0;
-    loop {
-        let mut process = restore.start()?;
-        if kills < most {
-            if dice.random() {
-                let before = committed(scenario, &target)?;
-                wait_until("a commit, or the end", PATIENCE, || {
-                    Ok(!process.is_running() || committed(scenario, &target)? > before)
-                })?;
-            }
-            // The random moment itself.
-            thread::sleep(Duration::from_millis(dice.random_range(KILLED_WITHIN)));
-            if process.is_running() {
-                process.kill_9()?;
-                kills += 1;
-                killed_with.insert((number, committed(scenario, &target)?));
-                continue;
-            }
+}
+
+impl Numbered<'_> {
+    /// Starts it and kills it until it comes to its end; does not kill it any more after `most` times. Gives the kills, and notes what
+    /// was committed at the target when it was killed.
+    fn killed_again_and_again(
+        &self,
+        most: usize,
+        dice: &mut StdRng,
+        killed_with: &mut BTreeSet<(usize, i64)>,
+    ) -> Result<usize> {
+        let Self { scenario, name, topics, number } = self;
+        let mut restore =
+            Restore::new(scenario.dir(), &format!("{name}-{number}"), &scenario.job, &shared_broker()?.bootstrap())
+                .set("throttle", json!("512Ki"))
+                .set("parallelism", json!(dice.random_range(1..5)));
+        for topic in *topics {
+            restore = restore.mapped(topic, &format!("{topic}-{number}"));
         }
-        let status = process.wait(PATIENCE)?;
-        ensure!(status.success(), "the restore ended with {status}\n{}", process.tail());
-        return Ok(kills);
+        // The documents of earlier restores of the same topics are theirs; only the source topics are backed up.
+        restore = restore.set("topics", json!({"include": topics}));
+        let target = format!("{}-{number}", topics[0]);
+        let mut kills = 0;
+        loop {
+            let mut process = restore.start()?;
+            if kills < most {
+                if dice.random() {
+                    let before = committed(scenario, &target)?;
+                    wait_until("a commit, or the end", PATIENCE, || {
+                        Ok(!process.is_running() || committed(scenario, &target)? > before)
+                    })?;
+                }
+                // The random moment itself.
+                thread::sleep(Duration::from_millis(dice.random_range(KILLED_WITHIN)));
+                if process.is_running() {
+                    process.kill_9()?;
+                    kills += 1;
+                    killed_with.insert((*number, committed(scenario, &target)?));
+                    continue;
+                }
+            }
+            let status = process.wait(PATIENCE)?;
+            ensure!(status.success(), "the restore ended with {status}\n{}", process.tail());
+            return Ok(kills);
+        }
     }
 }
 
@@ -136,33 +161,43 @@ fn values(records: &[ReadRecord]) -> Vec<(i32, Option<Vec<u8>>)> {
     records.iter().map(|record| (record.partition, record.value.clone())).collect()
 }
 
-#[test]
-fn a67_a_restore_that_is_stopped_goes_on_and_one_that_is_done_is_not_repeated() -> Result<()> {
-    let scenario = Scenario::shared("stop")?;
-    fill(&scenario, "stop-plain", "stop-tx")?;
+/// A restore that is stopped, goes on, and is started once more when it is done.
+fn stopped_and_done(name: &str, sealing: Sealing) -> Result<()> {
+    let scenario = Scenario::shared(name)?.sealed(sealing)?;
+    let [plain, transactions] = ["plain", "tx"].map(|kind| format!("{name}-{kind}"));
+    fill(&scenario, &plain, &transactions)?;
     scenario.job.catch_up()?;
-    let restore = Restore::new(scenario.dir(), "stop", &scenario.job, &shared_broker()?.bootstrap())
+    let restored = format!("{name}-restored");
+    let restore = Restore::new(scenario.dir(), name, &scenario.job, &shared_broker()?.bootstrap())
         .set("throttle", json!("512Ki"))
-        .mapped("stop-plain", "stop-restored")
-        .mapped("stop-tx", "stop-tx-restored");
+        .mapped(&plain, &restored)
+        .mapped(&transactions, &format!("{name}-tx-restored"));
     let mut process = restore.start()?;
     wait_until("the first records", PATIENCE, || {
-        Ok(scenario.client.partition_count("stop-restored")? > 0
-            && !scenario.client.read_all("stop-restored")?.is_empty())
+        Ok(scenario.client.partition_count(&restored)? > 0 && !scenario.client.read_all(&restored)?.is_empty())
     })?;
     process.sigterm()?;
     let status = process.wait(PATIENCE)?;
     ensure!(status.code() == Some(1), "stopped: {status}\n{}", process.tail());
     let faster = restore.set("throttle", json!("1Ti"));
     let report = faster.done()?;
-    let source = scenario.client.read_all("stop-plain")?;
-    let target = scenario.client.read_all("stop-restored")?;
+    let (source, target) = (scenario.client.read_all(&plain)?, scenario.client.read_all(&restored)?);
     same_but_offsets(&source, &target)?;
     assert_eq!(values(&source), values(&target));
     // Once more: nothing is written, and the same report is shown.
     assert_eq!(faster.done()?, report);
-    assert_eq!(scenario.client.read_all("stop-restored")?, target);
-    Ok(())
+    assert_eq!(scenario.client.read_all(&restored)?, target);
+    sealing.check(&scenario.job.backup_dir())
+}
+
+#[test]
+fn a67_a_restore_that_is_stopped_goes_on_and_one_that_is_done_is_not_repeated() -> Result<()> {
+    stopped_and_done("stop", Sealing::Open)
+}
+
+#[test]
+fn a67_a_restore_of_an_encrypted_backup_that_is_stopped_goes_on_and_one_that_is_done_is_not_repeated() -> Result<()> {
+    stopped_and_done("sealed-stop", Sealing::Key)
 }
 
 #[test]

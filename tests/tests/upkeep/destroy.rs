@@ -4,17 +4,18 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use strimzi_backup_tests::backup::Backup;
 use strimzi_backup_tests::python::run_python;
 use strimzi_backup_tests::s3::S3Server;
 use strimzi_backup_tests::scenario::{Scenario, numbered, tree, wait_backup};
+use strimzi_backup_tests::sealing::Sealing;
 use strimzi_backup_tests::streamer::Job;
 
 use crate::prune::HOLD;
 
 /// The UUID of the backup in a directory.
 fn id(dir: &Path) -> Result<String> {
-    Ok(Backup::open(dir)?.log.identity.backup.to_string())
+    let identity: Value = serde_json::from_slice(&std::fs::read(dir.join("backup.json"))?)?;
+    Ok(identity["backup"].as_str().context("the id of a backup")?.to_owned())
 }
 
 /// Streams a topic of that name into a bucket of `server`, and returns the job and the folder of its objects.
@@ -26,12 +27,12 @@ fn stored(scenario: &Scenario, server: &S3Server, name: &str) -> Result<(Job, st
     Ok((job, server.root_dir().join(server.bucket()).join(name)))
 }
 
-#[test]
-fn the_backup_that_was_named_goes_whole_and_nothing_else_does() -> Result<()> {
+/// A backup that is destroyed while another one is beside it.
+fn destroyed(name: &str, sealing: Sealing) -> Result<()> {
     let server = S3Server::start()?;
-    let scenario = Scenario::shared("destroyed")?;
-    let (job, dir) = stored(&scenario, &server, "destroyed")?;
-    let (beside, other) = stored(&scenario, &server, "destroyed-not")?;
+    let scenario = Scenario::shared(name)?.sealed(sealing)?;
+    let (job, dir) = stored(&scenario, &server, name)?;
+    let (beside, other) = stored(&scenario, &server, &format!("{name}-not"))?;
     let (backup, kept) = (id(&dir)?, tree(&other)?);
 
     let mut streamer = job.stream(&[])?;
@@ -61,6 +62,16 @@ fn the_backup_that_was_named_goes_whole_and_nothing_else_does() -> Result<()> {
     job.catch_up()?;
     ensure!(id(&dir)? != backup);
     job.verify()
+}
+
+#[test]
+fn the_backup_that_was_named_goes_whole_and_nothing_else_does() -> Result<()> {
+    destroyed("destroyed", Sealing::Open)
+}
+
+#[test]
+fn a_backup_that_is_encrypted_goes_whole_with_its_keys_and_nothing_else_does() -> Result<()> {
+    destroyed("sealed-destroyed", Sealing::Key)
 }
 
 #[test]

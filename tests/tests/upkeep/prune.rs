@@ -9,12 +9,13 @@ use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::past;
 use strimzi_backup_tests::python::run_python;
 use strimzi_backup_tests::s3::S3Server;
-use strimzi_backup_tests::scenario::{Scenario, noise, tree, wait_backup};
+use strimzi_backup_tests::scenario::{Scenario, noise, tree, wait_backup_of};
+use strimzi_backup_tests::sealing::Sealing;
 use strimzi_backup_tests::streamer::Job;
 
 /// A backup of which everything was refined, and so something may be pruned.
-fn refined(name: &str) -> Result<Scenario> {
-    let scenario = Scenario::shared(name)?;
+fn refined(name: &str, sealing: Sealing) -> Result<Scenario> {
+    let scenario = Scenario::shared(name)?.sealed(sealing)?;
     let (job, dir) = (scenario.job.clone(), scenario.job.backup_dir());
     refine(&scenario, name, &job, &dir)?;
     Ok(scenario)
@@ -32,7 +33,7 @@ fn refine(scenario: &Scenario, name: &str, job: &Job, dir: &Path) -> Result<()> 
     streamer.stop()?;
     // What was refined is in a checkpoint soon after the next start, which seals what it finds.
     let streamer = job.stream(&[])?;
-    wait_backup(dir, "a checkpoint after refining", |backup| {
+    wait_backup_of(&job, dir, "a checkpoint after refining", |backup| {
         let refined = backup.log.state.refined.context("refined")?;
         let names = tree(&dir.join("checkpoints/0000"))?;
         let number = |name: &PathBuf| name.to_str()?.get(..20)?.parse::<u64>().ok();
@@ -47,9 +48,9 @@ fn first_file(dir: &Path) -> Result<PathBuf> {
     Ok(dir.join(files.keys().next().context("a file")?))
 }
 
-#[test]
-fn a02_what_no_manifest_names_is_collected_after_an_hour_and_not_before() -> Result<()> {
-    let scenario = refined("a02-prune")?;
+/// A segment that no manifest names, young and old, beside those that were refined.
+fn unnamed(name: &str, sealing: Sealing) -> Result<()> {
+    let scenario = refined(name, sealing)?;
     let job = scenario.job.clone().set("/retention/gracePeriod", json!("0s"));
     let dir = scenario.job.backup_dir();
     let segment = first_file(&dir.join("topics"))?;
@@ -69,13 +70,23 @@ fn a02_what_no_manifest_names_is_collected_after_an_hour_and_not_before() -> Res
     ensure!(!dir.join("intake").exists() || tree(&dir.join("intake"))?.is_empty(), "what was refined is collected");
     std::fs::remove_file(foreign)?;
     job.verify()?;
-    ensure!(scenario.backup()?.equals_topic(&scenario.client, "a02-prune")? == 40);
-    Ok(())
+    ensure!(scenario.backup()?.equals_topic(&scenario.client, name)? == 40);
+    sealing.check(&dir)
 }
 
 #[test]
-fn nothing_is_deleted_where_the_newest_manifest_cannot_be_read_or_the_job_is_anothers() -> Result<()> {
-    let scenario = refined("unread")?;
+fn a02_what_no_manifest_names_is_collected_after_an_hour_and_not_before() -> Result<()> {
+    unnamed("a02-prune", Sealing::Open)
+}
+
+#[test]
+fn a02_what_no_manifest_of_an_encrypted_backup_names_is_collected_after_an_hour_and_not_before() -> Result<()> {
+    unnamed("sealed-a02", Sealing::Key)
+}
+
+/// A newest manifest that cannot be read, a job of another name, and clocks that differ.
+fn unread(name: &str, sealing: Sealing) -> Result<()> {
+    let scenario = refined(name, sealing)?;
     let job = scenario.job.clone().set("/retention/gracePeriod", json!("0s"));
     let dir = scenario.job.backup_dir();
     past::grow_old(&dir, Duration::from_secs(7200))?;
@@ -101,8 +112,18 @@ fn nothing_is_deleted_where_the_newest_manifest_cannot_be_read_or_the_job_is_ano
 }
 
 #[test]
+fn nothing_is_deleted_where_the_newest_manifest_cannot_be_read_or_the_job_is_anothers() -> Result<()> {
+    unread("unread", Sealing::Open)
+}
+
+#[test]
+fn a58_nothing_of_an_encrypted_backup_is_deleted_where_the_newest_manifest_cannot_be_read() -> Result<()> {
+    unread("sealed-unread", Sealing::Key)
+}
+
+#[test]
 fn a_store_that_refuses_to_delete_is_named_and_the_backup_stays_whole() -> Result<()> {
-    let scenario = refined("refuses")?;
+    let scenario = refined("refuses", Sealing::Open)?;
     let job = scenario.job.clone().set("/retention/gracePeriod", json!("0s"));
     let dir = scenario.job.backup_dir();
     past::grow_old(&dir, Duration::from_secs(7200))?;

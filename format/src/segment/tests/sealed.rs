@@ -13,6 +13,7 @@ use super::*;
 use crate::crypt::{FileOpener, KeyRing, SecretKey};
 use crate::layout::ObjectKey;
 use crate::sample;
+use crate::segment::decode::Pieces;
 use crate::segment::modular::MODULE_OVERHEAD;
 use crate::segment::pages;
 
@@ -286,4 +287,22 @@ fn a57_no_truncation_or_extension_is_taken_for_a_sealed_segment() {
         }
     }
     assert!(SegmentReader::open([&bytes[..], b"x"].concat().into(), Some(&opener)).is_err());
+}
+
+#[test]
+fn a57_a_row_group_of_a_sealed_segment_of_which_bytes_are_missing_is_not_read() {
+    let bytes = sealed(Codec::None, groups());
+    let footer = footer(&bytes);
+    let range = footer.row_group_range(1).expect("a row group");
+    let of = |number: usize, part: Range<u64>| {
+        let at = |byte: u64| usize::try_from(byte).expect("small");
+        let pieces = Pieces::new(footer.file_size(), vec![(part.start, bytes.slice(at(part.start)..at(part.end)))]);
+        let rows = 0..footer.rows_of(number);
+        RowGroupReader::of_pieces(&footer, number, pieces, std::slice::from_ref(&rows))
+    };
+    assert!(of(1, range.clone()).is_ok());
+    for part in [range.start..range.end - 1, range.start + 1..range.end, range.start..range.start] {
+        assert!(of(1, part.clone()).is_err(), "{part:?} of {range:?}");
+    }
+    assert!(of(0, range.clone()).is_err() && of(2, range).is_err(), "other bytes");
 }

@@ -133,10 +133,21 @@ impl Stored {
 
 /// Two partitions whose records go up in offset and time, two to each millisecond, behind the ballast.
 async fn steady(rows: i64) -> Stored {
+    steady_in(rows, None).await
+}
+
+/// The same in a backup with these keys.
+async fn steady_in(rows: i64, keys: Option<Arc<KeyRing>>) -> Stored {
     let records: Vec<Record> =
         (0..rows).map(|at| Record { timestamp: TimestampMs::new(1000 + at / 2), ..record(at) }).collect();
     let runs = vec![run(key("orders", 0, 0), &records, 700), run(key("orders", 0, 1), &records, 700)];
-    Stored::new(encode(Codec::Zstd(1), vec![ballast(), runs])).await
+    let encoded = encode_with(Codec::Zstd(1), vec![ballast(), runs], keys.as_ref().map(seal));
+    Stored::with(encoded, keys).await
+}
+
+/// What the file of [`Stored`] is sealed with.
+fn seal(ring: &Arc<KeyRing>) -> FileSeal {
+    ring.seal_file(&sample::segment(Vec::new()).object).expect("a seal")
 }
 
 fn offsets(rows: &[Row]) -> Vec<i64> {
@@ -239,9 +250,7 @@ async fn runs_out_of_order_and_runs_of_another_segment_are_refused() {
     assert!(matches!(error.expect_err("refused").cause, Cause::Segment(Error::Damaged(_))));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a60_a_manifest_that_lies_about_the_footer_is_refused() {
-    let mut stored = steady(50).await;
+async fn lies_about_the_footer(mut stored: Stored) {
     let right = stored.segment.footer_bytes;
     for (lie, fetches) in [(0, false), (u64::MAX, false), (stored.segment.bytes + 1, false), (right - 1, true)] {
         stored.segment.footer_bytes = lie;
@@ -256,6 +265,16 @@ async fn a60_a_manifest_that_lies_about_the_footer_is_refused() {
     assert!(matches!(error.cause, Cause::Segment(Error::TailTooShort { needed }) if needed == right), "{error:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a60_a_manifest_that_lies_about_the_footer_is_refused() {
+    lies_about_the_footer(steady(50).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a60_a_manifest_of_an_encrypted_backup_that_lies_about_the_footer_is_refused() {
+    lies_about_the_footer(steady_in(50, Some(ring(1))).await).await;
+}
+
 /// Both run on any thread of the caller's runtime.
 #[test]
 fn reading_may_move_between_threads() {
@@ -266,9 +285,7 @@ fn reading_may_move_between_threads() {
     let _ = next;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a57_a_changed_byte_in_a_wanted_page_is_named_and_elsewhere_it_is_not_noticed() {
-    let stored = steady(5000).await;
+async fn changed_byte(stored: Stored) {
     let wanted = || vec![stored.wanted(2, 2048..2050)];
     for leaf in [column::OFFSET, column::TIMESTAMP, column::KEY, column::VALUE] {
         let row = 5000 + 2048;
@@ -287,6 +304,16 @@ async fn a57_a_changed_byte_in_a_wanted_page_is_named_and_elsewhere_it_is_not_no
     let untouched = stored.page(1, column::OFFSET, 0);
     stored.flip(untouched.start).await;
     assert_eq!(offsets(&stored.read(wanted()).await.expect("read").0), [2048, 2049]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a57_a_changed_byte_in_a_wanted_page_is_named_and_elsewhere_it_is_not_noticed() {
+    changed_byte(steady(5000).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a57_a_changed_byte_in_a_wanted_page_of_an_encrypted_backup_is_named_and_elsewhere_it_is_not_noticed() {
+    changed_byte(steady_in(5000, Some(ring(1))).await).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -314,9 +341,7 @@ async fn store_error(stored: &Stored) -> (ErrorKind, String) {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a57_a_missing_empty_cut_or_longer_segment_is_named_with_its_offsets() {
-    let stored = steady(50).await;
+async fn missing_empty_cut_or_longer(stored: Stored) {
     let longer = [&stored.bytes[..], b"x"].concat().into();
     for bytes in [Bytes::new(), stored.bytes.slice(..stored.bytes.len() - 1), longer] {
         stored.put(bytes).await;
@@ -327,6 +352,16 @@ async fn a57_a_missing_empty_cut_or_longer_segment_is_named_with_its_offsets() {
     let (kind, text) = store_error(&stored).await;
     assert_eq!(kind, ErrorKind::NotFound);
     assert!(text.contains("offsets [3, 5) of") && text.contains(stored.segment.object.as_str()), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a57_a_missing_empty_cut_or_longer_segment_is_named_with_its_offsets() {
+    missing_empty_cut_or_longer(steady(50).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a57_a_missing_empty_cut_or_longer_segment_of_an_encrypted_backup_is_named_with_its_offsets() {
+    missing_empty_cut_or_longer(steady_in(50, Some(ring(1))).await).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -423,8 +458,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("runtime");
         runtime.block_on(async {
             let keys = is_sealed.then(|| ring(1));
-            let seal = keys.as_ref().map(|ring| ring.seal_file(&sample::segment(Vec::new()).object).expect("a seal"));
-            let stored = Stored::with(encode_with(CODECS[codec], groups, seal), keys).await;
+            let stored = Stored::with(encode_with(CODECS[codec], groups, keys.as_ref().map(seal)), keys).await;
             let runs = stored.segment.runs.iter().skip(1).zip(&records).zip(&partitions);
             let wanted: Vec<Wanted> = runs.filter_map(|((run, records), (_, choice))| Some(chosen(run, records, choice.as_ref()?))).collect();
             let expected = stored.expected(&wanted);

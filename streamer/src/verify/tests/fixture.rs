@@ -10,13 +10,14 @@
 //! | 6 | a topic segment: `shipments-0` [140, 150) |
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use serde::{Deserialize, Serialize};
 use strimzi_backup_format::bucket::Bucket;
-use strimzi_backup_format::crypt::{FileSeal, wraps};
+use strimzi_backup_format::crypt::{FileSeal, KeyRing, SecretKey, wraps};
 use strimzi_backup_format::document;
 use strimzi_backup_format::identity::Identity;
 use strimzi_backup_format::ids::{
@@ -24,7 +25,7 @@ use strimzi_backup_format::ids::{
     TopicName,
 };
 use strimzi_backup_format::job::Anchor;
-use strimzi_backup_format::layout::{self, ObjectKey, Origin, SegmentName, SegmentPlace};
+use strimzi_backup_format::layout::{self, Origin, SegmentName, SegmentPlace, TopicDir};
 use strimzi_backup_format::manifest::log::{self, Draft, LogWriter};
 use strimzi_backup_format::manifest::reader;
 use strimzi_backup_format::manifest::{
@@ -38,7 +39,7 @@ use strimzi_backup_format::segment::encode::{
     Codec, EncodeOptions, EncodedSegment, RunInput, SegmentWriter, encode_row_group,
 };
 use strimzi_backup_format::snapshot::{Label, Snapshot, catalog};
-use strimzi_backup_format::store::Store;
+use strimzi_backup_format::store::{self, Store};
 
 use super::key;
 use crate::keys::tests::TestKeys;
@@ -47,8 +48,35 @@ use crate::keys::{Source as _, sealed_by};
 /// 2026-02-13T07:00:00Z; the record at offset n of a partition is n seconds later.
 pub(super) const START: i64 = 1_770_966_000_000;
 
+/// Whether a backup is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sealing {
+    /// In the clear.
+    Open,
+    /// By backup key 0, whose bytes are always the same.
+    Key,
+}
+
+impl Sealing {
+    /// What lies in `below`, as who has the keys of that backup sees it.
+    pub(super) fn over(self, below: &Store, backup: BackupId) -> Store {
+        if self == Self::Open {
+            return below.clone();
+        }
+        let ring = KeyRing::new(backup, [(0, SecretKey::new([7; 32]))].into()).expect("keys");
+        store::sealed(below, Arc::new(ring))
+    }
+}
+
+/// The identity of the backup of a number.
+pub(super) fn id(number: u128) -> BackupId {
+    BackupId::new(uuid::Uuid::from_u128(number))
+}
+
 pub(super) struct Backup {
     pub(super) store: Store,
+    /// What lies below a seal; where there is none, the same.
+    below: Store,
     pub(super) id: BackupId,
     writer: LogWriter,
     segments: Vec<Segment>,
@@ -108,7 +136,17 @@ pub(super) fn added(topic: &str, partitions: u32) -> TopicEvent {
 impl Backup {
     /// The backup of the table above, in memory.
     pub(super) async fn small() -> Self {
-        Self::small_in(Store::memory(), 1).await
+        Self::small_as(Sealing::Open, 1).await
+    }
+
+    /// The same, encrypted or not, with another identity for another number.
+    pub(super) async fn small_as(sealing: Sealing, number: u128) -> Self {
+        Self::small_over(sealing, Store::memory(), number).await
+    }
+
+    /// The same, which lies in `below`.
+    pub(super) async fn small_over(sealing: Sealing, below: Store, number: u128) -> Self {
+        Self { below: below.clone(), ..Self::small_in(sealing.over(&below, id(number)), number).await }
     }
 
     /// The same in that store, with another identity for another number.
@@ -136,8 +174,7 @@ impl Backup {
         self.commit(Draft { segments: vec![segment], topics, positions, ..Draft::default() }).await;
 
         let halves = vec![vec![run("orders", 0, 20, 40)], vec![run("orders", 0, 40, 60)]];
-        let place = self.filed("orders");
-        let segment = self.upload(place, halves).await;
+        let segment = self.upload(filed("orders"), halves).await;
         let PartitionKey { topic, lineage, partition } = key("orders", 1);
         let (reason, observed_at) = (GapReason::RetentionOverrun, TimestampMs::new(START));
         let gaps = vec![Gap { topic, lineage, partition, range: range(10, 15), reason, after: None, observed_at }];
@@ -155,8 +192,7 @@ impl Backup {
         self.commit(Draft::default()).await;
         self.writer.checkpoint().await.expect("checkpoint");
 
-        let place = self.filed("shipments");
-        let segment = self.upload(place, vec![vec![run("shipments", 0, 140, 150)]]).await;
+        let segment = self.upload(filed("shipments"), vec![vec![run("shipments", 0, 140, 150)]]).await;
         let positions = vec![position(key("shipments", 0), 150)];
         self.commit(Draft { segments: vec![segment], positions, ..Draft::default() }).await;
         self
@@ -173,7 +209,7 @@ impl Backup {
     async fn begun(store: Store, id: BackupId) -> Self {
         let empty = reader::open(&store, Shard::ONLY).await.expect("readable").expect("a backup");
         let writer = LogWriter::new(store.clone(), Shard::ONLY, empty);
-        let mut backup = Self { store, id, writer, segments: Vec::new(), drawn: 0 };
+        let mut backup = Self { below: store.clone(), store, id, writer, segments: Vec::new(), drawn: 0 };
         let claim = Claim { writer: "pod-0".to_owned(), software: "test".to_owned() };
         let nonce = backup.draw();
         let claim = backup.writer.prepare_claim(claim, nonce, TimestampMs::new(START)).expect("prepared");
@@ -188,28 +224,29 @@ impl Backup {
 
     /// Encodes and uploads a segment of the next manifest.
     pub(super) async fn upload(&mut self, place: SegmentPlace, groups: Vec<Vec<RunInput>>) -> Segment {
-        let seal = self.store.seal_file(&self.object(&place)).expect("a data key");
-        let encoded = encode_sealed(self.id, groups, seal);
-        self.upload_encoded(place, encoded).await
-    }
-
-    /// The key of a segment of the next manifest.
-    fn object(&self, place: &SegmentPlace) -> ObjectKey {
         let (epoch, sequence) = (self.writer.epoch(), self.writer.next_sequence());
-        layout::segment(place, SegmentName { shard: Shard::ONLY, epoch, sequence, number: 0, origin: Origin::Cut })
-    }
-
-    /// Where what is filed of a topic lies in this backup.
-    fn filed(&self, topic: &str) -> SegmentPlace {
-        let topic = self.store.topic_dir(&TopicName::new(topic).expect("topic"));
-        SegmentPlace::Topic(topic, Bucket::of(TimestampMs::new(START)))
-    }
-
-    pub(super) async fn upload_encoded(&mut self, place: SegmentPlace, encoded: EncodedSegment) -> Segment {
-        let object = self.object(&place);
+        let object = layout::segment(
+            &self.shown(place),
+            SegmentName { shard: Shard::ONLY, epoch, sequence, number: 0, origin: Origin::Cut },
+        );
+        let seal = self.store.seal_file(&object).expect("a key");
+        let encoded = encode_with(self.id, groups, seal);
         let EncodedSegment { parts, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs } = encoded;
         self.put(object.as_str(), parts.concat()).await;
         Segment { object, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs }
+    }
+
+    /// A place as keys of objects show it: where the backup is encrypted, without the topic's name.
+    fn shown(&self, place: SegmentPlace) -> SegmentPlace {
+        match place {
+            SegmentPlace::Topic(TopicDir::Named(topic), bucket) => {
+                SegmentPlace::Topic(self.store.topic_dir(&topic), bucket)
+            }
+            SegmentPlace::Base(TopicDir::Named(topic), bucket) => {
+                SegmentPlace::Base(self.store.topic_dir(&topic), bucket)
+            }
+            shown => shown,
+        }
     }
 
     /// Commits the next manifest, ten seconds after the one before.
@@ -286,11 +323,21 @@ impl Backup {
         self.store.inner.delete(&self.path(key)).await.expect("deleted");
     }
 
-    /// Changes one byte.
+    /// The bytes as they are stored, sealed or not.
+    pub(super) async fn stored(&self, key: &str) -> Bytes {
+        self.below.inner.get(&self.path(key)).await.expect("there").bytes().await.expect("bytes")
+    }
+
+    /// Puts bytes in the place of those that are stored, as who has no key does.
+    pub(super) async fn damage(&self, key: &str, bytes: Vec<u8>) {
+        self.below.inner.put(&self.path(key), bytes.into()).await.expect("put");
+    }
+
+    /// Changes one byte of those that are stored.
     pub(super) async fn flip(&self, key: &str, at: usize) {
-        let mut bytes = self.get(key).await.to_vec();
+        let mut bytes = self.stored(key).await.to_vec();
         bytes[at] ^= 0x10;
-        self.put(key, bytes).await;
+        self.damage(key, bytes).await;
     }
 
     /// Rewrites a stored document with its digest right.
@@ -325,15 +372,14 @@ impl document::Document for RawManifest {
 }
 
 fn identity(number: u128) -> Identity {
-    let id = BackupId::new(uuid::Uuid::from_u128(number));
-    Identity::new(id, "small", ClusterId::new("cluster"), TimestampMs::new(START))
+    Identity::new(id(number), "small", ClusterId::new("cluster"), TimestampMs::new(START))
 }
 
 pub(super) fn encode(backup: BackupId, groups: Vec<Vec<RunInput>>) -> EncodedSegment {
-    encode_sealed(backup, groups, None)
+    encode_with(backup, groups, None)
 }
 
-fn encode_sealed(backup: BackupId, groups: Vec<Vec<RunInput>>, seal: Option<FileSeal>) -> EncodedSegment {
+fn encode_with(backup: BackupId, groups: Vec<Vec<RunInput>>, seal: Option<FileSeal>) -> EncodedSegment {
     let options = EncodeOptions::new(backup, Codec::Zstd(1)).expect("options");
     let mut writer = SegmentWriter::new(&options, seal).expect("writer");
     for group in groups {

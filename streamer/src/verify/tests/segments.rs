@@ -10,14 +10,13 @@ use strimzi_backup_format::store::Store;
 use super::super::ledger::Ledger;
 use super::super::records::check_rows;
 use super::super::report::Affected;
-use super::fixture::{Backup, START, encode, filed, range, run};
+use super::fixture::{Backup, START, Sealing, encode, filed, id, range, run};
 use super::*;
 
-#[tokio::test]
-async fn a57_a_segment_missing_empty_truncated_or_longer_is_named_with_its_offsets() {
+async fn missing_empty_truncated_or_longer(sealing: Sealing) {
     for level in LEVELS {
         for case in ["missing", "empty", "truncated", "longer"] {
-            let backup = Backup::small().await;
+            let backup = Backup::small_as(sealing, 1).await;
             let segment = backup.segment(1);
             let (object, whole) = (segment.object.to_string(), backup.get(segment.object.as_str()).await);
             match case {
@@ -38,8 +37,12 @@ async fn a57_a_segment_missing_empty_truncated_or_longer_is_named_with_its_offse
 }
 
 #[tokio::test]
-async fn a57_a_changed_byte_is_named_from_level_2_on() {
-    let backup = Backup::small().await;
+async fn a57_a_segment_missing_empty_truncated_or_longer_is_named_with_its_offsets() {
+    missing_empty_truncated_or_longer(Sealing::Open).await;
+}
+
+async fn changed_byte(sealing: Sealing) {
+    let backup = Backup::small_as(sealing, 1).await;
     let object = backup.segment(2).object.to_string();
     backup.flip(&object, 50).await;
     assert!(verify(&backup.store, Level::Chain).await.sound);
@@ -49,6 +52,17 @@ async fn a57_a_changed_byte_is_named_from_level_2_on() {
         assert!(finding.problem.contains("expected sha256"), "{}", finding.problem);
         assert_eq!(finding.affected.len(), 2);
     }
+}
+
+#[tokio::test]
+async fn a57_a_changed_byte_is_named_from_level_2_on() {
+    changed_byte(Sealing::Open).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a57_a_damaged_segment_of_an_encrypted_backup_is_named_with_its_offsets() {
+    missing_empty_truncated_or_longer(Sealing::Key).await;
+    changed_byte(Sealing::Key).await;
 }
 
 #[tokio::test]
@@ -74,7 +88,16 @@ async fn assert_only_level_3_sees(
     change: impl FnOnce(&mut Segment, &Bytes) -> Option<Bytes>,
     words: &str,
 ) {
-    let mut backup = Backup::claimed(Store::memory(), 1).await;
+    assert_only_level_3_sees_as(Sealing::Open, groups, change, words).await;
+}
+
+async fn assert_only_level_3_sees_as(
+    sealing: Sealing,
+    groups: Vec<Vec<strimzi_backup_format::segment::encode::RunInput>>,
+    change: impl FnOnce(&mut Segment, &Bytes) -> Option<Bytes>,
+    words: &str,
+) {
+    let mut backup = Backup::claimed(sealing.over(&Store::memory(), id(1)), 1).await;
     let mut segment = backup.upload(filed("orders"), groups).await;
     let stored = backup.get(segment.object.as_str()).await;
     if let Some(bytes) = change(&mut segment, &stored) {
@@ -212,6 +235,30 @@ async fn a60_hostile_segments_under_a_right_digest_end_in_findings() {
         "damaged segment",
     )
     .await;
+}
+
+/// What is not sealed for its place, under a digest that says it is right: as who can write manifests, and has no key of the file.
+#[tokio::test]
+async fn a60_hostile_segments_of_an_encrypted_backup_under_a_right_digest_end_in_findings() {
+    let (other, open) = (Backup::small_as(Sealing::Key, 9).await, Backup::small().await);
+    let foreign = other.get(other.segment(1).object.as_str()).await;
+    let open = open.get(open.segment(1).object.as_str()).await;
+    let cases: [(&dyn Fn(&Bytes) -> Bytes, &str); 4] = [
+        (&|_| foreign.clone(), "does not open"),
+        (&|_| open.clone(), "it is not encrypted, and its backup is"),
+        (&|stored| vec![7; stored.len()].into(), "does not end as a Parquet file does"),
+        (&|stored| [&stored[..4], &[0xff; 200][..], &stored[204..]].concat().into(), "damaged segment"),
+    ];
+    for (forge, words) in cases {
+        let change = |segment: &mut Segment, stored: &Bytes| {
+            let forged = forge(stored);
+            // All of it is footer, so that its own digest is the only one.
+            segment.footer_bytes = forged.len() as u64;
+            segment.footer_sha256 = Sha256::of(&forged);
+            Some(forged)
+        };
+        assert_only_level_3_sees_as(Sealing::Key, orders(), change, words).await;
+    }
 }
 
 #[tokio::test]

@@ -4,12 +4,16 @@ use strimzi_backup_format::document;
 use strimzi_backup_format::ids::{Offset, Sequence, TimestampMs};
 use strimzi_backup_format::snapshot::Snapshot;
 
-use super::fixture::Backup;
+use super::fixture::{Backup, Sealing};
 use super::*;
 
 /// The small backup with snapshots of manifests 6 and 7.
 async fn backup() -> (Backup, Snapshot) {
-    let mut backup = Backup::small().await;
+    backup_as(Sealing::Open).await
+}
+
+async fn backup_as(sealing: Sealing) -> (Backup, Snapshot) {
+    let mut backup = Backup::small_as(sealing, 1).await;
     backup.snapshot("first").await;
     backup.commit(Default::default()).await;
     let second = backup.snapshot("second").await;
@@ -41,12 +45,12 @@ async fn snapshots_hold_and_are_no_orphans() {
     }
 }
 
-#[tokio::test]
-async fn a58_a_snapshot_that_is_damaged_or_of_another_backup_is_named() {
-    let (backup, second) = backup().await;
+/// The first case is what anybody can do, the others what who has the keys can, where there are some.
+async fn damaged_or_foreign(sealing: Sealing) {
+    let (backup, second) = backup_as(sealing).await;
     backup.flip("snapshots/second.json", 60).await;
     assert_named(&backup, FindingKind::Damaged, "damaged document").await;
-    let mut other = Backup::small_in(Store::memory(), 2).await;
+    let mut other = Backup::small_as(sealing, 2).await;
     put(&backup, &other.snapshot("second").await).await;
     assert_named(&backup, FindingKind::Damaged, "it is of backup").await;
     put(&backup, &Snapshot { format_version: 2, ..second }).await;
@@ -56,8 +60,12 @@ async fn a58_a_snapshot_that_is_damaged_or_of_another_backup_is_named() {
 }
 
 #[tokio::test]
-async fn a58_a_snapshot_that_the_manifests_contradict_is_named() {
-    let (backup, second) = backup().await;
+async fn a58_a_snapshot_that_is_damaged_or_of_another_backup_is_named() {
+    damaged_or_foreign(Sealing::Open).await;
+}
+
+async fn contradicted(sealing: Sealing) {
+    let (backup, second) = backup_as(sealing).await;
     let mut moved = second.clone();
     moved.positions[0].next_offset = Offset::new(1);
     put(&backup, &moved).await;
@@ -72,10 +80,26 @@ async fn a58_a_snapshot_that_the_manifests_contradict_is_named() {
 }
 
 #[tokio::test]
-async fn a58_the_newest_manifests_missing_are_betrayed_by_their_snapshot() {
-    let (backup, _) = backup().await;
+async fn a58_a_snapshot_that_the_manifests_contradict_is_named() {
+    contradicted(Sealing::Open).await;
+}
+
+async fn newest_missing(sealing: Sealing) {
+    let (backup, _) = backup_as(sealing).await;
     backup.delete(&Backup::manifest_key(7)).await;
     assert_named(&backup, FindingKind::Contradiction, "newer manifests were lost").await;
+}
+
+#[tokio::test]
+async fn a58_the_newest_manifests_missing_are_betrayed_by_their_snapshot() {
+    newest_missing(Sealing::Open).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a58_a_bad_snapshot_of_an_encrypted_backup_is_named() {
+    damaged_or_foreign(Sealing::Key).await;
+    contradicted(Sealing::Key).await;
+    newest_missing(Sealing::Key).await;
 }
 
 #[tokio::test]
