@@ -327,7 +327,8 @@ async fn open_key(
 }
 
 /// The keys for who writes: those that there are, of which the newest was made for the current master key. Where it was not, the next one
-/// is made: the first of a new backup, or, under a new master key, one that who has the old one cannot open.
+/// is made: the first of a new backup, or, under a new master key, one that who has the old one cannot open. The newest is opened by the
+/// wrap that it was made with and by no other: who has an earlier master key can wrap a key of his own, and is to bring in none that seals.
 ///
 /// Not cancel safe in one way only: a dropped call may have made a key; the next one finds it.
 ///
@@ -348,7 +349,7 @@ pub async fn found_or_rotate(
         let is_current =
             |wrap: &KeyWrap| Some(wrap.number) == newest && wrap.wrap == FIRST_WRAP && wrap.master_key == current;
         if wraps.iter().any(is_current) {
-            return Ok(unlock(backup, &wraps, provider).await?);
+            return Ok(unlock(backup, &by_first_wrap(wraps), provider).await?);
         }
         let number = newest.map_or(0, |newest| newest.saturating_add(1));
         // Who cannot read what there is writes nothing to it.
@@ -360,12 +361,19 @@ pub async fn found_or_rotate(
             Outcome::Created => {
                 // Listed already or not, it is there. What it opens seals, and not the key that was drawn.
                 wraps.push(wrap);
-                return Ok(unlock(backup, &wraps, provider).await?);
+                return Ok(unlock(backup, &by_first_wrap(wraps), provider).await?);
             }
             Outcome::Occupied(_) if tries < TRIES => tries += 1,
             Outcome::Occupied(_) => return Err(Error::Raced { object: wrap.object().to_string() }),
         }
     }
+}
+
+/// These wraps, of the newest backup key none but the first.
+fn by_first_wrap(mut wraps: Vec<KeyWrap>) -> Vec<KeyWrap> {
+    let newest = wraps.iter().map(|wrap| wrap.number).max();
+    wraps.retain(|wrap| Some(wrap.number) != newest || wrap.wrap == FIRST_WRAP);
+    wraps
 }
 
 #[cfg(test)]

@@ -88,6 +88,21 @@ async fn a34_a_key_that_was_only_wrapped_for_the_new_master_key_does_not_seal_an
 }
 
 #[tokio::test]
+async fn a34_who_has_an_earlier_master_key_brings_in_no_key_that_seals() {
+    let store = Store::memory();
+    founded(&store, &keys(1, &[])).await;
+    let rightful = founded(&store, &keys(2, &[1])).await;
+    let theirs = SecretKey::generate().expect("drawn");
+    let wrapped = keys(1, &[]).wrap(&theirs, &context(backup(), 1)).await.expect("wrapped");
+    create(&store, &KeyWrap::new(backup(), 1, 1, wrapped, at(1))).await.expect("created");
+    let writer = founded(&store, &keys(2, &[1])).await;
+    let sealed = writer.seal_document("snapshots/a.json", b"text").expect("sealed");
+    let opened = rightful.open_document("snapshots/a.json", &sealed);
+    assert_eq!(opened.expect("sealed by the key that the current master key wrapped").as_ref(), b"text");
+    assert_eq!(places(&store).await, [(0, 0), (1, 0), (1, 1)], "and no other was made");
+}
+
+#[tokio::test]
 async fn a34_who_lacks_a_master_key_is_told_which_and_writes_nothing() {
     let store = Store::memory();
     founded(&store, &keys(1, &[])).await;
