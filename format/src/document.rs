@@ -136,18 +136,24 @@ pub fn from_json<T: Document>(json: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(json).map_err(damaged)
 }
 
+/// The number of the backup key that stands where a document does which was sealed by a later one than the store has
+/// ([`crate::store::sealed()`]).
+pub(crate) fn sealed_later(stored: &[u8]) -> Option<u32> {
+    <[u8; 4]>::try_from(stored.strip_prefix(&DOCUMENT_MAGIC)?).ok().map(u32::from_le_bytes)
+}
+
 /// Tells what a seal of [`crate::crypt`] left that did not open, or that nobody opened.
 fn check_opened(stored: &[u8]) -> Result<(), Error> {
     let Some(rest) = stored.strip_prefix(&DOCUMENT_MAGIC) else { return Ok(()) };
-    let why = match <[u8; 4]>::try_from(rest).map(u32::from_le_bytes) {
+    let why = match sealed_later(stored) {
         _ if rest.is_empty() => {
             "its seal does not open: it was changed, moved, is of another backup, or was never sealed".to_owned()
         }
-        Ok(number) => format!(
-            "it is sealed by backup key {number}, which was not there when keys/ was read: the master key was changed since; start this \
-             again, with the new one"
+        Some(number) => format!(
+            "it is sealed by backup key {number}, which was not there when keys/ was read: the master key was changed since, and who starts \
+             anew, with the new one, opens it; or what lay below keys/{number:04}-… was taken away, and has to come back"
         ),
-        Err(_) => "it is sealed, and was read without a key: its backup is encrypted".to_owned(),
+        None => "it is sealed, and was read without a key: its backup is encrypted".to_owned(),
     };
     Err(Error::Damaged(why))
 }

@@ -213,7 +213,7 @@ impl<C: Clock> Claimant<'_, C> {
             match writer.commit(&prepared).await {
                 Ok(()) => break,
                 // Somebody else was faster: read what stands there now, and decide anew.
-                Err(log::Error::Fenced { .. }) => return Err(Error::Raced),
+                Err(log::Error::Fenced { .. } | log::Error::Rotated { .. }) => return Err(Error::Raced),
                 Err(error) => self.wait_out(error.into(), backoff).await?,
             }
         }
