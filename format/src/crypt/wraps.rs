@@ -116,6 +116,17 @@ pub enum Error {
         /// An object of a later one.
         witness: String,
     },
+    /// Two wraps of a backup key are of different keys.
+    #[error(
+        "{object} opens to another key than the other wraps of backup key {number}: one of them was put there by somebody else; take away \
+         the one that does not open what backup key {number} sealed"
+    )]
+    Differs {
+        /// The object of one of them.
+        object: ObjectKey,
+        /// The number of the key.
+        number: u32,
+    },
     /// Not created yet, or not known: call again.
     #[error("create {object}")]
     NotYet {
@@ -146,13 +157,17 @@ impl Error {
             Self::NotYet { source, .. } => source.is_retryable(),
             Self::Unlock(error) => error.is_retryable(),
             Self::Make(error) => error.is_retryable(),
-            Self::Document { .. } | Self::Missing { .. } => false,
+            Self::Document { .. } | Self::Missing { .. } | Self::Differs { .. } => false,
         }
     }
 
     /// Whether what lies there is not what was written.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Document { .. } | Self::Missing { .. } | Self::Unlock(UnlockError::Foreign { .. }))
+        match self {
+            Self::Document { .. } | Self::Missing { .. } | Self::Differs { .. } => true,
+            Self::Unlock(error) => matches!(error, UnlockError::Foreign { .. }),
+            _ => false,
+        }
     }
 }
 
