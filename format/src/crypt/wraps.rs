@@ -33,6 +33,9 @@ const AT_ONCE: usize = 16;
 /// How often a document that seems damaged is read before it counts as damaged: what flipped in transit does not come three times.
 const READS: u32 = 3;
 
+/// The most bytes of a wrap, which has some hundred: who starts reads all of them, before anything is known to be true.
+const MOST_BYTES: u64 = 64 << 10;
+
 /// How often the next key is made while others make it as well.
 const TRIES: u32 = 4;
 
@@ -256,7 +259,10 @@ async fn load(store: &Store, number: u32, wrap: u32) -> Result<KeyWrap, Error> {
         let Some(found) = store.find(&key).await.map_err(failed)? else {
             return Err(damaged(document::Error::Damaged("it was listed, and is gone".to_owned())));
         };
-        document::check_size(found.meta.size).map_err(damaged)?;
+        if found.meta.size > MOST_BYTES {
+            let why = format!("it has {} bytes, and no wrapped key has more than {MOST_BYTES}", found.meta.size);
+            return Err(damaged(document::Error::Damaged(why)));
+        }
         let bytes = found.bytes().await.map_err(failed)?;
         match decode(&bytes, number, wrap) {
             Ok(wrap) => return Ok(wrap),
