@@ -65,9 +65,9 @@ impl<C: Clock> Claimant<'_, C> {
     /// [`Error::Foreign`], [`Error::Read`], [`Error::Keys`] or [`Error::Log`] where this job must not write here; nothing is changed
     /// then. [`Error::NoStore`] where the store refuses, or fails too often.
     pub async fn claim(&self) -> Result<LogWriter, Error> {
-        let (mut backoff, keyless) = (Backoff::new(), Backoff::new());
+        let (mut backoff, keyless, mut known) = (Backoff::new(), Backoff::new(), None);
         loop {
-            match self.attempt(&backoff).await {
+            match self.attempt(&backoff, &mut known).await {
                 Ok(Some(writer)) => return Ok(writer),
                 Err(Error::Keys(error)) if error.is_unavailable() => {
                     self.metrics.key_failed(&error, self.clock.now());
@@ -95,18 +95,28 @@ impl<C: Clock> Claimant<'_, C> {
         Ok(())
     }
 
-    /// One attempt; `None` where another writer is to be left alone for now.
-    async fn attempt(&self, backoff: &Backoff) -> Result<Option<LogWriter>, Error> {
-        let shard = Shard::ONLY;
-        let opened = match keys::unlocked(self.store.clone(), self.keys).await {
-            // Its founder was cut off before it made the first key, or somebody deleted them all.
-            Err(Error::Keys(KeysError::NoWraps { .. })) => return self.create(backoff).await,
-            opened => opened?,
+    /// One attempt; `None` where another writer is to be left alone for now, with the store as it was opened in `known`: who stands by
+    /// looks again every few seconds, maybe for weeks, and who has the master key is not asked each time.
+    async fn attempt(&self, backoff: &Backoff, known: &mut Option<Store>) -> Result<Option<LogWriter>, Error> {
+        let (shard, looked) = (Shard::ONLY, known.take());
+        let is_known = looked.is_some();
+        let opened = match looked {
+            Some(opened) => opened,
+            None => match keys::unlocked(self.store.clone(), self.keys).await {
+                // Its founder was cut off before it made the first key, or somebody deleted them all.
+                Err(Error::Keys(KeysError::NoWraps { .. })) => return self.create(backoff).await,
+                opened => opened?,
+            },
         };
         if opened.keys.is_some() {
             self.metrics.key_answered();
         }
-        let Some(log) = reader::open(&opened, shard).await? else {
+        let log = match reader::open(&opened, shard).await {
+            // It may be sealed by a key that was made since, which the next attempt has.
+            Err(error) if is_known && !error.is_retryable() => return Err(Error::Raced),
+            log => log?,
+        };
+        let Some(log) = log else {
             return self.create(backoff).await;
         };
         log.identity.admits(&self.job.name, &self.cluster)?;
@@ -115,6 +125,7 @@ impl<C: Clock> Claimant<'_, C> {
         }
         if let Some(other) = fenced_by_living(&log.state, &self.writer, alive_for(&self.job.backup), self.clock.now()) {
             tracing::warn!(writer = other, "another writer took this backup over and is alive; standing by");
+            *known = Some(opened);
             return Ok(None);
         }
         // Only now, when this job may write here: a probe leaves an object.
@@ -271,14 +282,23 @@ mod tests {
         text.parse().expect("job")
     }
 
-    /// A claim of the backup in `store` by a writer of that name.
+    /// A claim of the backup in `store` by the writer `a`.
     async fn claim(store: &Store, keys: Option<&TestKeys>, metrics: &Arc<Metrics>) -> Result<LogWriter, Error> {
+        claim_as("a", store, keys, metrics).await
+    }
+
+    async fn claim_as(
+        writer: &str,
+        store: &Store,
+        keys: Option<&TestKeys>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<LogWriter, Error> {
         let claimant = Claimant {
             job: &a_job(),
             store: store.clone(),
             keys: keys.map(|keys| keys as &dyn keys::Source),
             cluster: ClusterId::new("of the test"),
-            writer: "a".to_owned(),
+            writer: writer.to_owned(),
             clock: Arc::new(SystemClock),
             metrics: Arc::clone(metrics),
             proven: false.into(),
@@ -323,6 +343,27 @@ mod tests {
         }
         claim(&store, Some(&both), &metrics).await.expect("still its writer's");
         assert_eq!(objects(&store).await.len(), before.len() + 1, "one more claim");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a33_who_stands_by_asks_for_the_master_key_once_and_again_where_a_key_was_made_since() {
+        let (store, metrics) = (Store::memory(), Arc::new(Metrics::new()));
+        let [old, ours, theirs] = [TestKeys::new(&[1]), TestKeys::new(&[2, 1]), TestKeys::new(&[2, 1])];
+        for writer in ["a", "b"] {
+            claim_as(writer, &store, Some(&old), &metrics).await.expect("claimed");
+        }
+        let others = async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            ours.be_away(u64::MAX);
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert_eq!((metrics.key_errors.get(), metrics.key_unavailable.get()), (0, 0), "nobody was asked");
+            ours.be_away(0);
+            claim_as("b", &store, Some(&theirs), &metrics).await.expect("under a new master key")
+        };
+        let standing_by = claim_as("a", &store, Some(&ours), &metrics);
+        let (stood_by, _) = tokio::join!(tokio::time::timeout(Duration::from_secs(300), standing_by), others);
+        assert!(stood_by.is_err(), "it reads on what the other one seals, and leaves the log to it");
+        assert!(objects(&store).await.contains(&"keys/0001-0000.json".to_owned()));
     }
 
     #[tokio::test]
