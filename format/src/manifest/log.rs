@@ -297,9 +297,6 @@ impl LogWriter {
     /// Another body stands in our slot: a higher epoch fences us, anything else cannot be. One that a later backup key sealed is of a
     /// writer that claimed the log after this one; were it not, the next start would tell, which reads the keys anew.
     fn occupied(&self, object: String, theirs: &Bytes) -> Error {
-        if let Some(number) = document::sealed_later(theirs) {
-            return Error::Rotated { object, number };
-        }
         match document::unpack::<Manifest>(theirs) {
             Ok(theirs) if theirs.backup == self.state.backup && theirs.epoch > self.epoch => {
                 Error::Fenced { object, theirs: theirs.epoch, ours: self.epoch }
@@ -313,6 +310,7 @@ impl LogWriter {
                 let why = format!("it has epoch {} of backup {}, ours is {}", theirs.epoch, theirs.backup, self.epoch);
                 Error::Corrupt { object, why }
             }
+            Err(document::Error::SealedLater { number }) => Error::Rotated { object, number },
             Err(error) => Error::Corrupt { object, why: error.to_string() },
         }
     }
