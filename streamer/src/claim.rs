@@ -165,6 +165,7 @@ impl<C: Clock> Claimant<'_, C> {
 
     /// Founds the backup. The log is then read and claimed by the next attempt, as any other.
     async fn create(&self, backoff: &Backoff) -> Result<Option<LogWriter>, Error> {
+        self.check_no_keys().await?;
         self.prove().await?;
         let identity = self.identity(BackupId::new(self.clock.uuid())).await?;
         log::create_identity(&self.store, &identity).await?;
@@ -200,6 +201,15 @@ impl<C: Clock> Claimant<'_, C> {
     fn check_closed_as(&self, identity: &Identity) -> Result<(), Error> {
         // The next attempt says what is wrong, in the words for a backup that was there before.
         if identity.encryption.is_some() == self.keys.is_some() { Ok(()) } else { Err(Error::Raced) }
+    }
+
+    /// Fails where there are keys and nothing says whose: under another identity nobody would open what they seal.
+    async fn check_no_keys(&self) -> Result<(), Error> {
+        let wraps = wraps::read(&self.store).await.map_err(KeysError::from)?;
+        // In this order: who founds a backup creates its identity before the first key.
+        let (Some(wrap), None) = (wraps.first(), keys::identity(&self.store).await?) else { return Ok(()) };
+        let (object, witness) = (layout::identity().to_string(), wrap.object().to_string());
+        Err(reader::Error::Missing { object, witness }.into())
     }
 
     /// Fails where there is a log and no key that it could be sealed by: making one would hide that they are gone.
@@ -374,6 +384,23 @@ mod tests {
         let error = claim(&store, Some(&TestKeys::new(&[1])), &metrics).await.expect_err("in the clear");
         assert!(chain(&error).contains("is not encrypted; take another prefix"), "{}", chain(&error));
         assert_eq!((error.exit_code(), objects(&store).await), (exit::USAGE, before));
+    }
+
+    #[tokio::test]
+    async fn a35_keys_without_an_identity_get_no_other_one() {
+        let (store, metrics) = (Store::memory(), Arc::new(Metrics::new()));
+        let keys = TestKeys::new(&[1]);
+        claim(&store, Some(&keys), &metrics).await.expect("founded");
+        for gone in [layout::identity(), layout::manifest(Shard::ONLY, Sequence::FIRST)] {
+            store.inner.delete(&gone.below(&store.prefix)).await.expect("deleted");
+        }
+        let before = objects(&store).await;
+        for keys in [Some(&keys), None] {
+            let error = claim(&store, keys, &metrics).await.expect_err("whose keys are these?");
+            let told = chain(&error);
+            assert!(told.contains("backup.json is missing, and keys/0000-0000.json proves"), "{told}");
+            assert_eq!((error.exit_code(), objects(&store).await), (exit::DAMAGED, before.clone()));
+        }
     }
 
     #[tokio::test]
