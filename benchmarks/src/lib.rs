@@ -2,6 +2,7 @@
 //!
 //! No number here passes or fails: these machines are noisy, so numbers are read as ratios within one run.
 
+pub mod backup;
 pub mod counting;
 pub mod history;
 pub mod limit;

@@ -23,6 +23,11 @@ impl Cost {
         mib(bytes) / self.cpu.as_secs_f64()
     }
 
+    /// CPU seconds per GiB of `bytes`.
+    pub fn cpu_seconds_per_gib(&self, bytes: u64) -> f64 {
+        1024.0 / self.mib_per_cpu_second(bytes)
+    }
+
     /// MiB of `bytes` per second of wall time.
     pub fn mib_per_second(&self, bytes: u64) -> f64 {
         mib(bytes) / self.wall.as_secs_f64()

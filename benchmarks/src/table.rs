@@ -18,3 +18,9 @@ pub fn median(mut numbers: Vec<f64>) -> f64 {
     let half = numbers.len() / 2;
     if numbers.len() % 2 == 1 { at(half) } else { f64::midpoint(at(half.wrapping_sub(1)), at(half)) }
 }
+
+/// The least and the most of some numbers; NaN of none.
+pub fn spread(numbers: &[f64]) -> (f64, f64) {
+    let of = |other: fn(f64, f64) -> f64| numbers.iter().copied().fold(f64::NAN, other);
+    (of(f64::min), of(f64::max))
+}

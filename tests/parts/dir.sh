@@ -14,7 +14,7 @@ fi
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here"
 case ${1:-} in
-  kubernetes | node | helm | promtool) name=$1 pins=$(cat "$1"/* | sha256sum) ;;
+  kubernetes | node | helm | promtool | vault) name=$1 pins=$(cat "$1"/* | sha256sum) ;;
   *)
     name=parts
     pins=$(cat kafka/* versitygw/* toxiproxy/* azurite/package.json azurite/package-lock.json \

@@ -1,14 +1,14 @@
 #!/bin/bash
 # Installs the real servers and readers that the tests run against, pinned, into the directory that dir.sh prints.
 #
-#   install.sh [part...]    parts: kafka versitygw python azurite toxiproxy kubernetes node helm promtool; none = all; demo = kafka
+#   install.sh [part...]    parts: kafka versitygw python azurite toxiproxy kubernetes node helm promtool vault; none = all; demo = kafka
 #
 # A part is whole if, and only if, its stamp file holds the hash of its pins: the stamp is written last. One lock
 # per part makes concurrent runs wait for each other instead of installing twice.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-all_parts=(kafka versitygw python azurite toxiproxy kubernetes node helm promtool)
+all_parts=(kafka versitygw python azurite toxiproxy kubernetes node helm promtool vault)
 
 # Sets parts_dir, which the functions below work in, to where a part lies.
 enter_dir_of() { parts_dir=$("$here/dir.sh" "$1"); }
@@ -98,6 +98,26 @@ fill_helm() {
 
 # Without the many clients that look for servers to scrape: rules are checked and tested without them.
 fill_promtool() { build_go promtool github.com/prometheus/prometheus/cmd/promtool "$1/promtool" '' remove_all_sd; }
+
+# Vault's go.mod takes some of its modules from folders beside it, which the archive of a module never holds, and so `go
+# install` refuses it. It is built in a copy that takes these as they were released, in the versions that it asks for
+# itself. What it is pinned by is the checksum database for these archives, and its own go.sum for all others. `minimal`
+# leaves out the many services that it can have for storage, logins and secrets; transit and tokens stay.
+fill_vault() {
+  local module answer source replaced
+  module=$(<"$here/vault/module")
+  work=$(mktemp -d "$parts_dir/.vault-archive.XXXXXX")
+  answer=$(cd "$work" && go mod download -json "$module") || { printf '%s\n' "$answer" >&2; return 1; }
+  source=$(sed -nE 's/^[[:space:]]*"Dir": "(.*)",?$/\1/p' <<<"$answer")
+  cp -r --no-preserve=mode -- "$source/." "$work"
+  for replaced in $(sed -nE 's/^(replace)?[[:space:]]*([^[:space:]]+) => \.\/.*$/\2/p' "$work/go.mod"); do
+    (cd "$work" && go mod edit -dropreplace="$replaced")
+  done
+  (cd "$work" && CGO_ENABLED=0 GOFLAGS='-mod=mod -trimpath -buildvcs=false' \
+    quietly go build -p 2 -tags=minimal -ldflags='-s -w' -o "$1/vault" .)
+  rm -rf -- "$work"
+  work=
+}
 
 fill_azurite() {
   cp "$here/azurite/package.json" "$here/azurite/package-lock.json" "$1/"

@@ -82,7 +82,7 @@ check_part() { # part, whether it has to be installed
         need_version go "$(version_of go version)" 1.24 "not in Debian 12: the Go project's own release"
       fi
       ;;
-    versitygw | toxiproxy)
+    versitygw | toxiproxy | vault)
       ! "$installing" || need_version go "$(version_of go version)" 1.26 "not in Debian 12: the Go project's own release"
       ;;
     python)
@@ -123,7 +123,7 @@ report() {
 install=false
 [[ ${1:-} != --install ]] || { install=true; shift; }
 groups=("$@")
-((${#groups[@]})) || groups=(build kafka versitygw python azurite toxiproxy kubernetes node helm promtool)
+((${#groups[@]})) || groups=(build kafka versitygw python azurite toxiproxy kubernetes node helm promtool vault)
 
 check "${groups[@]}"
 if "$install" && ((${#packages[@]})); then

@@ -14,6 +14,7 @@
 //! | [`chart`] | the Helm chart, and what is made of it |
 //! | [`s3`], [`azure`] | object stores |
 //! | [`far_store`] | an S3 server that can be cut off |
+//! | [`vault`] | a key service |
 //! | [`toxiproxy`], [`front`] | network faults between any two of them, refused requests before an S3 server |
 //! | [`certs`] | a CA, broker and client certificates |
 //! | [`client`] | fills, reads and changes topics and groups |
@@ -50,4 +51,5 @@ pub mod s3;
 pub mod scenario;
 pub mod streamer;
 pub mod toxiproxy;
+pub mod vault;
 pub mod wait;

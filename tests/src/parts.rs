@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail, ensure};
 static DIR: OnceLock<PathBuf> = OnceLock::new();
 
 /// The parts that lie in a directory of their own each.
-const APART: &[&str] = &["kubernetes", "node", "helm", "promtool"];
+const APART: &[&str] = &["kubernetes", "node", "helm", "promtool", "vault"];
 
-/// The directory of an installed part: `kafka`, `versitygw`, `python`, `azurite`, `toxiproxy`, `kubernetes`, `node`, `helm`
-/// or `promtool`.
+/// The directory of an installed part: `kafka`, `versitygw`, `python`, `azurite`, `toxiproxy`, `kubernetes`, `node`, `helm`,
+/// `promtool` or `vault`.
 pub fn part(name: &str) -> Result<PathBuf> {
     let dir = if APART.contains(&name) { find_dir(&[name])? } else { dir()?.to_owned() };
     ensure!(

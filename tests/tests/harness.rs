@@ -14,6 +14,7 @@ use strimzi_backup_tests::process::{self, Process};
 use strimzi_backup_tests::run_dir::RunDir;
 use strimzi_backup_tests::s3::S3Server;
 use strimzi_backup_tests::toxiproxy::{Direction, Toxiproxy};
+use strimzi_backup_tests::vault::Vault;
 use strimzi_backup_tests::{binary, duckdb, http, python, wait};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -227,6 +228,32 @@ fn azure_server_starts_serves_and_leaves_nothing() -> Result<()> {
     server.restart()?;
     assert!(server.create_container("second").is_err(), "containers outlive a restart");
     drop(server);
+    assert!(!process::exists(id));
+    Ok(())
+}
+
+#[test]
+fn vault_starts_does_nothing_while_it_is_sealed_and_leaves_nothing() -> Result<()> {
+    let mut vault = Vault::start()?;
+    let id = vault.process().id();
+    vault.create_key("k")?;
+    vault.rotate("k")?;
+    vault.allow("k", &["keys"])?;
+    let (address, token) = (vault.address(), vault.token()?);
+    let address = address.strip_prefix("http://").context("an address")?;
+    let read = |token: &str| http::request(address, "GET", "/v1/transit/keys/k", &[("X-Vault-Token", token)], "");
+    let key: serde_json::Value = serde_json::from_str(&read(&token)?.body)?;
+    assert_eq!(key["data"]["latest_version"], json!(2), "{key}");
+    vault.allow("k", &["encrypt"])?;
+    assert_eq!(read(&token)?.status, 403);
+    vault.allow("k", &["keys"])?;
+    vault.seal()?;
+    assert_eq!(read(&token)?.status, 503);
+    vault.unseal()?;
+    assert_eq!(read(&token)?.status, 200);
+    vault.revoke(&token)?;
+    assert_eq!(read(&token)?.status, 403);
+    drop(vault);
     assert!(!process::exists(id));
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! What encoding a segment costs, against what it cannot do without: zstd over the same bytes.
 //!
-//! An argument measures only the loads whose names contain it. Each round does every step once, one after the other, so that a noisy machine disturbs all alike; times are CPU time of
-//! this thread, medians of the rounds. The ratio is the time of raw zstd over the time of the whole encode with SHA-256.
+//! An argument measures only the loads whose names contain it. Each round does every step once, one after the other, so that a noisy
+//! machine disturbs all alike; times are CPU time of this thread, medians of the rounds. The ratio is the time of raw zstd over the time
+//! of the whole encode with SHA-256; "sealed" is the same encode for an encrypted backup, and "more" what that takes beyond the other.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use anyhow::Context as _;
@@ -10,13 +12,17 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
 use strimzi_backup_format::bucket::Bucket;
+use strimzi_backup_format::crypt::{FileSeal, KeyRing, SecretKey};
 use strimzi_backup_format::ids::{
     BackupId, LeaderEpoch, Lineage, Offset, PartitionId, PartitionKey, TimestampMs, TopicName,
 };
+use strimzi_backup_format::layout::ObjectKey;
 use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::record::{HeaderRef, RecordRef, TimestampType};
 use strimzi_backup_format::segment::batch::{Batch, BatchBuilder};
-use strimzi_backup_format::segment::encode::{Codec, EncodeOptions, RunInput, SegmentWriter, encode_row_group};
+use strimzi_backup_format::segment::encode::{
+    Codec, EncodeOptions, EncodedSegment, RunInput, SegmentWriter, encode_row_group,
+};
 
 const ROUNDS: usize = 7;
 const ROW_GROUP_BYTES: usize = 16 << 20;
@@ -53,7 +59,10 @@ struct Input {
 
 fn main() -> anyhow::Result<()> {
     println!("CPU time of one thread, median of {ROUNDS} rounds; MB/s of key + value + headers");
-    println!("{:<30}{:>9}{:>9}{:>9}{:>9}{:>8}{:>9}", "load", "zstd", "append", "encode", "sha256", "ratio", "size");
+    println!(
+        "{:<30}{:>9}{:>9}{:>9}{:>9}{:>8}{:>9}{:>9}{:>8}",
+        "load", "zstd", "append", "encode", "sha256", "ratio", "size", "sealed", "more"
+    );
     let wanted = std::env::args().nth(1).unwrap_or_default();
     for load in LOADS.iter().filter(|load| load.name.contains(&wanted)) {
         measure(load)?;
@@ -67,8 +76,8 @@ fn measure(load: &Load) -> anyhow::Result<()> {
     let options = EncodeOptions::new(BackupId::new(uuid::Uuid::nil()), Codec::Zstd(1))?;
     let mut zstd = zstd::bulk::Compressor::new(1)?;
     let mut block = vec![0; zstd::zstd_safe::compress_bound(BLOCK_BYTES)];
-    let mut times: [Vec<f64>; 4] = Default::default();
-    let (mut raw, mut size) = (0, 0);
+    let mut times: [Vec<f64>; 5] = Default::default();
+    let (mut raw, mut size, mut more) = (0, 0, Vec::new());
     for _ in 0..ROUNDS {
         let started = cpu_seconds()?;
         for bytes in plain.chunks(BLOCK_BYTES) {
@@ -77,26 +86,27 @@ fn measure(load: &Load) -> anyhow::Result<()> {
         let compressed = cpu_seconds()?;
         let groups = append(&inputs, load);
         let appended = cpu_seconds()?;
-        let mut writer = SegmentWriter::new(&options, None)?;
-        for group in groups {
-            writer.append(encode_row_group(&options, runs(group, load)?)?)?;
-        }
-        let segment = writer.finish()?;
+        let segment = encode(&options, groups, load, None)?;
         let encoded = cpu_seconds()?;
         for part in &segment.parts {
             black_box(strimzi_backup_format::checksum::Sha256::of(part));
         }
         let hashed = cpu_seconds()?;
         (raw, size) = (segment.raw_bytes, segment.bytes);
-        let spans = [compressed - started, appended - compressed, encoded - appended, hashed - encoded];
+        let groups = append(&inputs, load);
+        let begun = cpu_seconds()?;
+        encode(&options, groups, load, Some(seal()?))?;
+        let sealed = cpu_seconds()? - begun;
+        more.push((sealed / (encoded - appended) - 1.0) * 100.0);
+        let spans = [compressed - started, appended - compressed, encoded - appended, hashed - encoded, sealed];
         times.iter_mut().zip(spans).for_each(|(times, span)| times.push(span));
     }
-    let [zstd, append, encode, sha] = times.map(median);
+    let [zstd, append, encode, sha, sealed] = times.map(median);
     #[expect(clippy::cast_precision_loss, reason = "a table for people")]
     let (raw, size) = (raw as f64, size as f64);
     let rate = |seconds: f64| raw / 1e6 / seconds;
     println!(
-        "{:<30}{:>9.0}{:>9.0}{:>9.0}{:>9.0}{:>8.3}{:>9.3}",
+        "{:<30}{:>9.0}{:>9.0}{:>9.0}{:>9.0}{:>8.3}{:>9.3}{:>9.0}{:>+7.1}%",
         load.name,
         rate(zstd),
         rate(append),
@@ -104,8 +114,31 @@ fn measure(load: &Load) -> anyhow::Result<()> {
         rate(sha),
         zstd / encode,
         size / raw,
+        rate(sealed),
+        median(more),
     );
     Ok(())
+}
+
+/// All row groups of a segment, which is sealed where there is a seal.
+fn encode(
+    options: &EncodeOptions,
+    groups: Vec<Vec<Vec<Batch>>>,
+    load: &Load,
+    seal: Option<FileSeal>,
+) -> anyhow::Result<EncodedSegment> {
+    let mut writer = SegmentWriter::new(options, seal)?;
+    for group in groups {
+        writer.append(encode_row_group(options, runs(group, load)?)?)?;
+    }
+    Ok(writer.finish()?)
+}
+
+/// A seal as a streamer of an encrypted backup makes one for each of its files.
+fn seal() -> anyhow::Result<FileSeal> {
+    let keys = BTreeMap::from([(0, SecretKey::generate()?)]);
+    let object = "intake/2026-02-13/07/0000-0000000001-00000000000000000002-0000.parquet".to_owned();
+    Ok(KeyRing::new(BackupId::new(uuid::Uuid::nil()), keys)?.seal_file(&ObjectKey::try_from(object)?)?)
 }
 
 fn inputs(load: &Load) -> Vec<Input> {

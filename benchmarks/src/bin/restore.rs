@@ -7,20 +7,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use serde_json::json;
-use strimzi_backup_benchmarks::measure::{Cost, mib, run};
+use strimzi_backup_benchmarks::backup::{Backlog, Backup, PARTITIONS};
+use strimzi_backup_benchmarks::measure::{Cost, mib};
 use strimzi_backup_benchmarks::perf_test::{self, PerfTest};
-use strimzi_backup_benchmarks::{payload, table};
+use strimzi_backup_benchmarks::table;
 use strimzi_backup_tests::kafka::{BrokerOptions, KafkaBroker};
-use strimzi_backup_tests::restore::Restore;
-use strimzi_backup_tests::run_dir::RunDir;
-use strimzi_backup_tests::streamer::Job;
 
 /// Name, bytes of a value, how many.
 const RECORDS: [(&str, usize, usize); 3] =
     [("size-1k", 1024, 1_500_000), ("size-200", 200, 4_000_000), ("size-10k", 10_240, 120_000)];
-
-const PARTITIONS: i32 = 6;
 
 /// The batching of a restore, for the other producer.
 const AS_A_RESTORE: [&str; 4] =
@@ -28,16 +23,6 @@ const AS_A_RESTORE: [&str; 4] =
 
 /// Longer than a start takes.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A backup of one topic, which is not in Kafka any more.
-struct Backup {
-    name: &'static str,
-    dir: RunDir,
-    job: Job,
-    count: usize,
-    /// Bytes of keys and values.
-    bytes: u64,
-}
 
 /// One round.
 struct Round {
@@ -69,7 +54,7 @@ fn main() -> Result<()> {
         let values = perf_test::write_values(backup.dir.path(), size)?;
         let mut done = Vec::new();
         for number in 0..rounds {
-            let restore = restore(&broker, &backup, number)?;
+            let restore = backup.restore(&broker, &format!("round-{number}"))?;
             let perf = |properties| {
                 let topic = format!("{name}-perf");
                 broker.client().create_topic(&topic, PARTITIONS, &[])?;
@@ -85,38 +70,17 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// A backup of a topic, which is not in Kafka any more.
 fn back_up(broker: &KafkaBroker, name: &'static str, size: usize, count: usize) -> Result<Backup> {
-    broker.client().create_topic(name, PARTITIONS, &[])?;
-    let bytes = payload::fill(&broker.bootstrap(), name, count, size)?;
-    let dir = RunDir::new("restore")?;
-    let job = Job::new(dir.path(), &broker.bootstrap()).set("/topics", json!({"include": [name]}));
-    run(&mut job.command(&["stream", "--until-caught-up"])?)?;
+    let backup = Backup::new(broker, Backlog::produce(broker, name, size, count)?)?;
+    backup.stream()?;
     broker.client().delete_topic(name)?;
-    Ok(Backup { name, dir, job, count, bytes })
-}
-
-/// A restore of everything under another name, and that name.
-fn prepared(broker: &KafkaBroker, backup: &Backup, id: &str) -> (Restore, String) {
-    let target = format!("{}-{id}", backup.name);
-    let restore = Restore::new(backup.dir.path(), id, &backup.job, &broker.bootstrap());
-    (restore.mapped(backup.name, &target), target)
-}
-
-fn restore(broker: &KafkaBroker, backup: &Backup, number: usize) -> Result<Cost> {
-    let (restore, target) = prepared(broker, backup, &format!("round-{number}"));
-    let cost = run(&mut restore.command(&[])?)?;
-    let mut offsets = 0;
-    for partition in 0..PARTITIONS {
-        offsets += broker.client().watermarks(&target, partition)?.1;
-    }
-    ensure!(usize::try_from(offsets)? > backup.count, "{offsets} offsets for {} records and markers", backup.count);
-    broker.client().delete_topic(&target)?;
-    Ok(cost)
+    Ok(backup)
 }
 
 /// Seconds from the start of the process until a reader of committed records is given one; the restore ends there.
 fn first_record(broker: &KafkaBroker, backup: &Backup, number: usize) -> Result<f64> {
-    let (restore, target) = prepared(broker, backup, &format!("first-{number}"));
+    let (restore, target) = backup.prepared(broker, &format!("first-{number}"));
     let started = Instant::now();
     let mut process = restore.start()?;
     while !is_readable(broker, &target)? {
@@ -147,12 +111,13 @@ fn is_readable(broker: &KafkaBroker, topic: &str) -> Result<bool> {
 
 fn print(backup: &Backup, rounds: &[Round], first: f64) {
     let middle = |of: &dyn Fn(&Round) -> f64| table::median(rounds.iter().map(of).collect());
-    let rate = |perf: &PerfTest| perf.records_per_second * mib(backup.bytes) / backup.count as f64;
-    let restored = |round: &Round| round.restore.mib_per_second(backup.bytes);
+    let Backlog { topic, count, bytes } = backup.backlog;
+    let rate = |perf: &PerfTest| perf.records_per_second * mib(bytes) / count as f64;
+    let restored = |round: &Round| round.restore.mib_per_second(bytes);
     table::row(&[
-        backup.name.to_owned(),
+        topic.to_owned(),
         format!("{:.0}", middle(&restored)),
-        format!("{:.0}", middle(&|round| round.restore.mib_per_cpu_second(backup.bytes))),
+        format!("{:.0}", middle(&|round| round.restore.mib_per_cpu_second(bytes))),
         format!("{:.0}", middle(&|round| mib(round.restore.peak_bytes))),
         format!("{:.0}", middle(&|round| rate(&round.plain))),
         format!("{:.2}", middle(&|round| restored(round) / rate(&round.plain))),

@@ -80,7 +80,7 @@ impl Mount {
                 files.push(file);
             }
         }
-        (!files.is_empty()).then(|| Self { volume: "encryption", path: ENCRYPTION_DIR, shown: Shown::Several(files) })
+        (!files.is_empty()).then_some(Self { volume: "encryption", path: ENCRYPTION_DIR, shown: Shown::Several(files) })
     }
 
     fn volume(&self) -> Volume {

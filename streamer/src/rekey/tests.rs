@@ -19,7 +19,7 @@ async fn a34_after_it_the_new_master_key_opens_what_the_old_one_did_and_alone() 
     let report = done(&store, &both).await;
     let [old_id, new_id] = [old.id().await, new.id().await];
     assert_eq!((report.added.as_slice(), &report.current), (&[0][..], &new_id));
-    assert_eq!(report.not_needed, [old_id.clone()]);
+    assert_eq!(report.not_needed, std::slice::from_ref(&old_id));
     assert_eq!(report.backup_keys, [BackupKey { number: 0, master_keys: vec![old_id.clone(), new_id] }]);
     assert_eq!(objects(&store).await, ["backup.json", "keys/0000-0000.json", "keys/0000-0001.json"]);
     for keys in [&new, &old] {

@@ -4,6 +4,7 @@ mod readers;
 mod rotation;
 mod secrecy;
 mod swaps;
+mod vault;
 
 use std::path::{Path, PathBuf};
 

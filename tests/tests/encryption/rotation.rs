@@ -17,13 +17,14 @@ fn id(job: &Job) -> Result<String> {
     Ok(identity["encryption"]["masterKey"].as_str().context("a master key")?.to_owned())
 }
 
-fn rekey(job: &Job, code: i32) -> Result<(Value, String)> {
+/// The report of a rekey that must end with a code, and what it said beside.
+pub(super) fn rekey(job: &Job, code: i32) -> Result<(Value, String)> {
     let (out, err) = ended(job, &["rekey", "--output", "json"], code)?;
     Ok((serde_json::from_str(&out).unwrap_or_default(), err))
 }
 
 /// Nothing is changed in the store by a command that ends with 2 and names a key.
-fn refused(job: &Job, command: &[&str], names: &str) -> Result<()> {
+pub(super) fn refused(job: &Job, command: &[&str], names: &str) -> Result<()> {
     let before = tree(&job.backup_dir())?;
     let (_, err) = ended(job, command, 2)?;
     ensure!(err.contains(names), "{command:?} does not name {names}: {err}");

@@ -94,11 +94,12 @@ impl StandIn {
 
 /// Answers as it is scripted, then as a server that is well: version 3 wraps, and what it wraps is `<context>:<key>`.
 async fn answer(State(script): State<Shared>, request: Request<Body>) -> Response {
-    let header = |name: &str| request.headers().get(name).map(|value| value.to_str().expect("text").to_owned());
-    let (token, namespace) = (header("X-Vault-Token"), header("X-Vault-Namespace"));
-    let path = request.uri().path().to_owned();
-    let line = format!("{} {path}", request.method());
-    let body = to_bytes(request.into_body(), 1 << 20).await.expect("a body");
+    let (head, body) = request.into_parts();
+    let [token, namespace] = ["X-Vault-Token", "X-Vault-Namespace"]
+        .map(|name| head.headers.get(name).map(|value| value.to_str().expect("text").to_owned()));
+    let path = head.uri.path().to_owned();
+    let line = format!("{} {path}", head.method);
+    let body = to_bytes(body, 1 << 20).await.expect("a body");
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let (is_silent, scripted, is_refused) = {
         let mut script = script.lock();
