@@ -81,6 +81,15 @@ pub enum Error {
     /// The bytes are not what was written: cut short, changed, or no document at all.
     #[error("damaged document: {0}")]
     Damaged(String),
+    /// Sealed by a backup key that the store does not have ([`crate::store::sealed()`]).
+    #[error(
+        "it is sealed by backup key {number}, which was not there when keys/ was read: the master key was changed since, and who starts \
+         anew, with the new one, opens it; or what lay below keys/{number:04}-… was taken away, and has to come back"
+    )]
+    SealedLater {
+        /// The number of the backup key.
+        number: u32,
+    },
     /// Nobody could read it: it was not written.
     #[error(
         "a {kind} document has {bytes} bytes, and no reader takes more than {MAX_DOCUMENT_BYTES}: it was not written; back fewer \
@@ -100,6 +109,7 @@ impl Error {
         match self {
             Self::NewerFormat { .. } => "was written by a newer release",
             Self::Damaged(_) => "is damaged",
+            Self::SealedLater { .. } => "does not open",
             Self::TooLarge { .. } => "is too large to be written",
         }
     }
@@ -139,17 +149,13 @@ pub fn from_json<T: Document>(json: &[u8]) -> Result<T, Error> {
 /// Tells what a seal of [`crate::crypt`] left that did not open, or that nobody opened.
 fn check_opened(stored: &[u8]) -> Result<(), Error> {
     let Some(rest) = stored.strip_prefix(&DOCUMENT_MAGIC) else { return Ok(()) };
-    let why = match <[u8; 4]>::try_from(rest).map(u32::from_le_bytes) {
+    match <[u8; 4]>::try_from(rest).map(u32::from_le_bytes) {
+        Ok(number) => Err(Error::SealedLater { number }),
         _ if rest.is_empty() => {
-            "its seal does not open: it was changed, moved, is of another backup, or was never sealed".to_owned()
+            Err(damaged("its seal does not open: it was changed, moved, is of another backup, or was never sealed"))
         }
-        Ok(number) => format!(
-            "it is sealed by backup key {number}, which was not there when keys/ was read: the master key was changed since; start this \
-             again, with the new one"
-        ),
-        Err(_) => "it is sealed, and was read without a key: its backup is encrypted".to_owned(),
-    };
-    Err(Error::Damaged(why))
+        Err(_) => Err(damaged("it is sealed, and was read without a key: its backup is encrypted")),
+    }
 }
 
 /// Looks at version and kind alone, since a newer format may be otherwise in everything else.
@@ -315,16 +321,19 @@ mod tests {
 
     #[test]
     fn a35_what_a_seal_left_is_told_whatever_the_form() {
-        for (stored, told) in [
-            (&b"SBE1"[..], "its seal does not open"),
-            (&b"SBE1\x07\0\0\0"[..], "sealed by backup key 7"),
-            (&b"SBE1\x07\0\0\0 and more"[..], "read without a key"),
-        ] {
+        for (stored, told) in
+            [(&b"SBE1"[..], "its seal does not open"), (&b"SBE1\x07\0\0\0 and more"[..], "read without a key")]
+        {
             let errors =
                 [unpack::<Text>(stored), unseal(stored), from_json(stored)].map(|read| read.expect_err("sealed"));
             for error in errors {
                 assert!(matches!(&error, Error::Damaged(why) if why.contains(told)), "{error}");
             }
+        }
+        let later = b"SBE1\x07\0\0\0";
+        for error in [unpack::<Text>(later), unseal(later), from_json(later)].map(|read| read.expect_err("sealed")) {
+            assert!(matches!(error, Error::SealedLater { number: 7 }), "{error}");
+            assert!(error.to_string().contains("sealed by backup key 7") && error.to_string().contains("keys/0007-"));
         }
     }
 

@@ -65,9 +65,9 @@ impl<C: Clock> Claimant<'_, C> {
     /// [`Error::Foreign`], [`Error::Read`], [`Error::Keys`] or [`Error::Log`] where this job must not write here; nothing is changed
     /// then. [`Error::NoStore`] where the store refuses, or fails too often.
     pub async fn claim(&self) -> Result<LogWriter, Error> {
-        let (mut backoff, keyless) = (Backoff::new(), Backoff::new());
+        let (mut backoff, keyless, mut known) = (Backoff::new(), Backoff::new(), None);
         loop {
-            match self.attempt(&backoff).await {
+            match self.attempt(&backoff, &mut known).await {
                 Ok(Some(writer)) => return Ok(writer),
                 Err(Error::Keys(error)) if error.is_unavailable() => {
                     self.metrics.key_failed(&error, self.clock.now());
@@ -95,18 +95,28 @@ impl<C: Clock> Claimant<'_, C> {
         Ok(())
     }
 
-    /// One attempt; `None` where another writer is to be left alone for now.
-    async fn attempt(&self, backoff: &Backoff) -> Result<Option<LogWriter>, Error> {
-        let shard = Shard::ONLY;
-        let opened = match keys::unlocked(self.store.clone(), self.keys).await {
-            // Its founder was cut off before it made the first key, or somebody deleted them all.
-            Err(Error::Keys(KeysError::NoWraps { .. })) => return self.create(backoff).await,
-            opened => opened?,
+    /// One attempt; `None` where another writer is to be left alone for now, with the store as it was opened in `known`: who stands by
+    /// looks again every few seconds, maybe for weeks, and who has the master key is not asked each time.
+    async fn attempt(&self, backoff: &Backoff, known: &mut Option<Store>) -> Result<Option<LogWriter>, Error> {
+        let (shard, looked) = (Shard::ONLY, known.take());
+        let is_known = looked.is_some();
+        let opened = match looked {
+            Some(opened) => opened,
+            None => match keys::unlocked(self.store.clone(), self.keys).await {
+                // Its founder was cut off before it made the first key, or somebody deleted them all.
+                Err(Error::Keys(KeysError::NoWraps { .. })) => return self.create(backoff).await,
+                opened => opened?,
+            },
         };
         if opened.keys.is_some() {
             self.metrics.key_answered();
         }
-        let Some(log) = reader::open(&opened, shard).await? else {
+        let log = match reader::open(&opened, shard).await {
+            // It may be sealed by a key that was made since: the next look asks for the keys again, and tells what is wrong if it is not.
+            Err(error) if is_known && !error.is_retryable() => return Ok(None),
+            log => log?,
+        };
+        let Some(log) = log else {
             return self.create(backoff).await;
         };
         log.identity.admits(&self.job.name, &self.cluster)?;
@@ -115,6 +125,7 @@ impl<C: Clock> Claimant<'_, C> {
         }
         if let Some(other) = fenced_by_living(&log.state, &self.writer, alive_for(&self.job.backup), self.clock.now()) {
             tracing::warn!(writer = other, "another writer took this backup over and is alive; standing by");
+            *known = Some(opened);
             return Ok(None);
         }
         // Only now, when this job may write here: a probe leaves an object.
@@ -154,6 +165,7 @@ impl<C: Clock> Claimant<'_, C> {
 
     /// Founds the backup. The log is then read and claimed by the next attempt, as any other.
     async fn create(&self, backoff: &Backoff) -> Result<Option<LogWriter>, Error> {
+        self.check_no_keys().await?;
         self.prove().await?;
         let identity = self.identity(BackupId::new(self.clock.uuid())).await?;
         log::create_identity(&self.store, &identity).await?;
@@ -191,6 +203,15 @@ impl<C: Clock> Claimant<'_, C> {
         if identity.encryption.is_some() == self.keys.is_some() { Ok(()) } else { Err(Error::Raced) }
     }
 
+    /// Fails where there are keys and nothing says whose: under another identity nobody would open what they seal.
+    async fn check_no_keys(&self) -> Result<(), Error> {
+        let wraps = wraps::read(&self.store).await.map_err(KeysError::from)?;
+        // In this order: who founds a backup creates its identity before the first key.
+        let (Some(wrap), None) = (wraps.first(), keys::identity(&self.store).await?) else { return Ok(()) };
+        let (object, witness) = (layout::identity().to_string(), wrap.object().to_string());
+        Err(reader::Error::Missing { object, witness }.into())
+    }
+
     /// Fails where there is a log and no key that it could be sealed by: making one would hide that they are gone.
     async fn check_no_log(&self) -> Result<(), Error> {
         let first = layout::manifest(Shard::ONLY, Sequence::FIRST);
@@ -213,7 +234,7 @@ impl<C: Clock> Claimant<'_, C> {
             match writer.commit(&prepared).await {
                 Ok(()) => break,
                 // Somebody else was faster: read what stands there now, and decide anew.
-                Err(log::Error::Fenced { .. }) => return Err(Error::Raced),
+                Err(log::Error::Fenced { .. } | log::Error::Rotated { .. }) => return Err(Error::Raced),
                 Err(error) => self.wait_out(error.into(), backoff).await?,
             }
         }
@@ -271,14 +292,23 @@ mod tests {
         text.parse().expect("job")
     }
 
-    /// A claim of the backup in `store` by a writer of that name.
+    /// A claim of the backup in `store` by the writer `a`.
     async fn claim(store: &Store, keys: Option<&TestKeys>, metrics: &Arc<Metrics>) -> Result<LogWriter, Error> {
+        claim_as("a", store, keys, metrics).await
+    }
+
+    async fn claim_as(
+        writer: &str,
+        store: &Store,
+        keys: Option<&TestKeys>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<LogWriter, Error> {
         let claimant = Claimant {
             job: &a_job(),
             store: store.clone(),
             keys: keys.map(|keys| keys as &dyn keys::Source),
             cluster: ClusterId::new("of the test"),
-            writer: "a".to_owned(),
+            writer: writer.to_owned(),
             clock: Arc::new(SystemClock),
             metrics: Arc::clone(metrics),
             proven: false.into(),
@@ -325,6 +355,28 @@ mod tests {
         assert_eq!(objects(&store).await.len(), before.len() + 1, "one more claim");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a33_who_stands_by_asks_for_the_master_key_once_and_again_where_a_key_was_made_since() {
+        let (store, metrics) = (Store::memory(), Arc::new(Metrics::new()));
+        let [old, ours, theirs] = [TestKeys::new(&[1]), TestKeys::new(&[2, 1]), TestKeys::new(&[2, 1])];
+        for writer in ["a", "b"] {
+            claim_as(writer, &store, Some(&old), &metrics).await.expect("claimed");
+        }
+        let others = async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            ours.be_away(u64::MAX);
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert_eq!((metrics.key_errors.get(), metrics.key_unavailable.get()), (0, 0), "nobody was asked");
+            ours.be_away(0);
+            claim_as("b", &store, Some(&theirs), &metrics).await.expect("under a new master key")
+        };
+        let standing_by = claim_as("a", &store, Some(&ours), &metrics);
+        let (stood_by, _) = tokio::join!(tokio::time::timeout(Duration::from_secs(300), standing_by), others);
+        assert!(stood_by.is_err(), "it reads on what the other one seals, and leaves the log to it");
+        assert_eq!(metrics.trouble(), None);
+        assert!(objects(&store).await.contains(&"keys/0001-0000.json".to_owned()));
+    }
+
     #[tokio::test]
     async fn a_backup_in_the_clear_is_not_closed_later() {
         let (store, metrics) = (Store::memory(), Arc::new(Metrics::new()));
@@ -333,6 +385,23 @@ mod tests {
         let error = claim(&store, Some(&TestKeys::new(&[1])), &metrics).await.expect_err("in the clear");
         assert!(chain(&error).contains("is not encrypted; take another prefix"), "{}", chain(&error));
         assert_eq!((error.exit_code(), objects(&store).await), (exit::USAGE, before));
+    }
+
+    #[tokio::test]
+    async fn a35_keys_without_an_identity_get_no_other_one() {
+        let (store, metrics) = (Store::memory(), Arc::new(Metrics::new()));
+        let keys = TestKeys::new(&[1]);
+        claim(&store, Some(&keys), &metrics).await.expect("founded");
+        for gone in [layout::identity(), layout::manifest(Shard::ONLY, Sequence::FIRST)] {
+            store.inner.delete(&gone.below(&store.prefix)).await.expect("deleted");
+        }
+        let before = objects(&store).await;
+        for keys in [Some(&keys), None] {
+            let error = claim(&store, keys, &metrics).await.expect_err("whose keys are these?");
+            let told = chain(&error);
+            assert!(told.contains("backup.json is missing, and keys/0000-0000.json proves"), "{told}");
+            assert_eq!((error.exit_code(), objects(&store).await), (exit::DAMAGED, before.clone()));
+        }
     }
 
     #[tokio::test]

@@ -253,7 +253,7 @@ impl Error {
             Self::Kafka(crate::kafka::Error::Configuration(_)) | Self::Several(_) => exit::USAGE,
             // Another store is needed: trying again would end the same.
             Self::Probe(ProbeError::IgnoresCreate { .. } | ProbeError::Unsupported { .. }) => exit::USAGE,
-            Self::Log(log::Error::Fenced { .. }) => exit::FENCED,
+            Self::Log(log::Error::Fenced { .. } | log::Error::Rotated { .. }) => exit::FENCED,
             Self::Log(log::Error::Corrupt { .. }) | Self::Foreign(_) => exit::DAMAGED,
             Self::Keys(error) => error.exit_code(),
             Self::Segment { .. } => exit::DAMAGED,

@@ -7,7 +7,8 @@
 //! key, which the next writer does ([`crate::claim`]).
 //!
 //! Invariants: nothing but `keys/` is written, and nothing there is changed: a wrap is created once, under the next number, beside the
-//! log, so a streamer may run meanwhile, and so may another `rekey`. Before the first one is written, every backup key was opened.
+//! log, so a streamer may run meanwhile, and so may another `rekey`. Before the first one is written, every backup key was opened; a master
+//! key is said to open one that it did open.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -105,13 +106,53 @@ impl Work<'_> {
         }
         // All of them, although the first may do: who cannot open the rest learns of it before anything is written.
         let opened = wraps::open_keys(self.backup, &wraps, self.provider).await?;
-        for (number, key) in left(&current, &wraps, opened) {
+        for (number, key) in self.left(&current, &wraps, opened).await? {
             let wrap = self.add(number, &key, &wraps).await?;
             added.insert(number);
             wraps.push(wrap);
         }
         wraps.sort_by_key(|wrap| (wrap.number, wrap.wrap));
         Ok(Pass { current, wraps })
+    }
+
+    /// The backup keys that the current master key does not open.
+    async fn left(
+        &self,
+        current: &MasterKeyId,
+        wraps: &[KeyWrap],
+        opened: BTreeMap<u32, SecretKey>,
+    ) -> Result<BTreeMap<u32, SecretKey>, KeysError> {
+        let mut left = BTreeMap::new();
+        for (number, key) in opened {
+            if !self.is_opened_by(current, number, &key, wraps).await? {
+                left.insert(number, key);
+            }
+        }
+        Ok(left)
+    }
+
+    /// Whether that master key opens a backup key. That a wrap names it proves nothing, and an earlier one is let go by what is said
+    /// here: each wrap is opened that can be, and all must be of the one key, so that none is wrapped anew that somebody brought in.
+    async fn is_opened_by(
+        &self,
+        master: &MasterKeyId,
+        number: u32,
+        key: &SecretKey,
+        wraps: &[KeyWrap],
+    ) -> Result<bool, KeysError> {
+        let (context, mut is_opened) = (wraps::context(self.backup, number), false);
+        for wrap in wraps.iter().filter(|wrap| wrap.number == number && self.provider.knows(&wrap.master_key)) {
+            match self.provider.unwrap(&wrap.wrapped(), &context).await {
+                Ok(found) if found.as_bytes() != key.as_bytes() => {
+                    return Err(wraps::Error::Differs { object: wrap.object(), number }.into());
+                }
+                Ok(_) => is_opened |= wrap.master_key == *master,
+                Err(error) if error.is_retryable() => return Err(error.into()),
+                // One of a version that is gone, or that was changed; another wrap has opened.
+                Err(_) => {}
+            }
+        }
+        Ok(is_opened)
     }
 
     /// Creates the next wrap of a backup key, whichever number is free.
@@ -141,12 +182,6 @@ impl Work<'_> {
             not_needed: others.into_iter().collect(),
         }
     }
-}
-
-/// The backup keys that the current master key does not open.
-fn left(current: &MasterKeyId, wraps: &[KeyWrap], mut opened: BTreeMap<u32, SecretKey>) -> BTreeMap<u32, SecretKey> {
-    opened.retain(|number, _| !wraps.iter().any(|wrap| wrap.number == *number && wrap.master_key == *current));
-    opened
 }
 
 impl Rekeyed {

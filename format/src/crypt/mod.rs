@@ -36,8 +36,8 @@ pub enum Error {
     },
     /// No such backup key was read.
     #[error(
-        "{object} is sealed by backup key {number}, and the newest one read from keys/ is {newest}: the master key was changed since; \
-         start this again, with the new one"
+        "{object} is sealed by backup key {number}, and the newest one read from keys/ is {newest}: the master key was changed since, and \
+         who starts anew, with the new one, opens it; or what lay below keys/{number:04}-… was taken away, and has to come back"
     )]
     NoKey {
         /// Its key below the prefix.

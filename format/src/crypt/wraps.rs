@@ -33,6 +33,9 @@ const AT_ONCE: usize = 16;
 /// How often a document that seems damaged is read before it counts as damaged: what flipped in transit does not come three times.
 const READS: u32 = 3;
 
+/// The most bytes of a wrap, which has some hundred: who starts reads all of them, before anything is known to be true.
+const MOST_BYTES: u64 = 64 << 10;
+
 /// How often the next key is made while others make it as well.
 const TRIES: u32 = 4;
 
@@ -116,6 +119,17 @@ pub enum Error {
         /// An object of a later one.
         witness: String,
     },
+    /// Two wraps of a backup key are of different keys.
+    #[error(
+        "{object} opens to another key than the other wraps of backup key {number}: one of them was put there by somebody else; take away \
+         the one that does not open what backup key {number} sealed"
+    )]
+    Differs {
+        /// The object of one of them.
+        object: ObjectKey,
+        /// The number of the key.
+        number: u32,
+    },
     /// Not created yet, or not known: call again.
     #[error("create {object}")]
     NotYet {
@@ -146,13 +160,17 @@ impl Error {
             Self::NotYet { source, .. } => source.is_retryable(),
             Self::Unlock(error) => error.is_retryable(),
             Self::Make(error) => error.is_retryable(),
-            Self::Document { .. } | Self::Missing { .. } => false,
+            Self::Document { .. } | Self::Missing { .. } | Self::Differs { .. } => false,
         }
     }
 
     /// Whether what lies there is not what was written.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Document { .. } | Self::Missing { .. } | Self::Unlock(UnlockError::Foreign { .. }))
+        match self {
+            Self::Document { .. } | Self::Missing { .. } | Self::Differs { .. } => true,
+            Self::Unlock(error) => matches!(error, UnlockError::Foreign { .. }),
+            _ => false,
+        }
     }
 }
 
@@ -249,7 +267,10 @@ async fn load_once(store: &Store, number: u32, wrap: u32) -> Result<KeyWrap, Err
     let damaged = |source| Error::Document { object: object(), source };
     let gone = || document::Error::Damaged("it was listed, and is gone".to_owned());
     let found = store.find(&key).await.map_err(failed)?.ok_or_else(|| damaged(gone()))?;
-    document::check_size(found.meta.size).map_err(damaged)?;
+    if found.meta.size > MOST_BYTES {
+        let why = format!("it has {} bytes, and no wrapped key has more than {MOST_BYTES}", found.meta.size);
+        return Err(damaged(document::Error::Damaged(why)));
+    }
     let bytes = found.bytes().await.map_err(failed)?;
     decode(&bytes, number, wrap).map_err(damaged)
 }
@@ -330,7 +351,8 @@ async fn open_key(
 }
 
 /// The keys for who writes: those that there are, of which the newest was made for the current master key. Where it was not, the next one
-/// is made: the first of a new backup, or, under a new master key, one that who has the old one cannot open.
+/// is made: the first of a new backup, or, under a new master key, one that who has the old one cannot open. The newest is opened by the
+/// wrap that it was made with and by no other: who has an earlier master key can wrap a key of his own, and is to bring in none that seals.
 ///
 /// Not cancel safe in one way only: a dropped call may have made a key; the next one finds it.
 ///
@@ -351,7 +373,7 @@ pub async fn found_or_rotate(
         let is_current =
             |wrap: &KeyWrap| Some(wrap.number) == newest && wrap.wrap == FIRST_WRAP && wrap.master_key == current;
         if wraps.iter().any(is_current) {
-            return Ok(unlock(backup, &wraps, provider).await?);
+            return Ok(unlock(backup, &by_first_wrap(wraps), provider).await?);
         }
         let number = newest.map_or(0, |newest| newest.saturating_add(1));
         // Who cannot read what there is writes nothing to it.
@@ -363,12 +385,19 @@ pub async fn found_or_rotate(
             Outcome::Created => {
                 // Listed already or not, it is there. What it opens seals, and not the key that was drawn.
                 wraps.push(wrap);
-                return Ok(unlock(backup, &wraps, provider).await?);
+                return Ok(unlock(backup, &by_first_wrap(wraps), provider).await?);
             }
             Outcome::Occupied(_) if tries < TRIES => tries += 1,
             Outcome::Occupied(_) => return Err(Error::Raced { object: wrap.object().to_string() }),
         }
     }
+}
+
+/// These wraps, of the newest backup key none but the first.
+fn by_first_wrap(mut wraps: Vec<KeyWrap>) -> Vec<KeyWrap> {
+    let newest = wraps.iter().map(|wrap| wrap.number).max();
+    wraps.retain(|wrap| Some(wrap.number) != newest || wrap.wrap == FIRST_WRAP);
+    wraps
 }
 
 #[cfg(test)]

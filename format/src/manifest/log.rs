@@ -47,6 +47,17 @@ pub enum Error {
         /// Ours.
         ours: Epoch,
     },
+    /// Another writer claimed the log under a backup key that this one does not have: stop for good.
+    #[error(
+        "fenced: {object} is sealed by backup key {number}, which this writer does not have: another one took the log over under a new \
+         master key"
+    )]
+    Rotated {
+        /// The manifest that stands there.
+        object: String,
+        /// The number of the backup key.
+        number: u32,
+    },
     /// Something stands there that no rightful writer can have put there.
     #[error("{object} stands where this writer's next manifest belongs: {why}")]
     Corrupt {
@@ -283,7 +294,8 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Another body stands in our slot: a higher epoch fences us, anything else cannot be.
+    /// Another body stands in our slot: a higher epoch fences us, anything else cannot be. One that a later backup key sealed is of a
+    /// writer that claimed the log after this one; were it not, the next start would tell, which reads the keys anew.
     fn occupied(&self, object: String, theirs: &Bytes) -> Error {
         match document::unpack::<Manifest>(theirs) {
             Ok(theirs) if theirs.backup == self.state.backup && theirs.epoch > self.epoch => {
@@ -298,6 +310,7 @@ impl LogWriter {
                 let why = format!("it has epoch {} of backup {}, ours is {}", theirs.epoch, theirs.backup, self.epoch);
                 Error::Corrupt { object, why }
             }
+            Err(document::Error::SealedLater { number }) => Error::Rotated { object, number },
             Err(error) => Error::Corrupt { object, why: error.to_string() },
         }
     }

@@ -50,8 +50,8 @@ const MAGIC: &[u8; 4] = b"PAR1";
 /// The same of one whose footer is encrypted.
 pub(crate) const SEALED_MAGIC: &[u8; 4] = b"PARE";
 
-/// The footer's length and the magic.
-const TAIL_BYTES: usize = 8;
+/// The footer's length and the magic, at the end of a file.
+pub(crate) const TAIL_BYTES: usize = 8;
 
 pub(crate) const KEY_SCHEMA_VERSION: &str = "strimzi_backup.schema_version";
 const KEY_BACKUP: &str = "strimzi_backup.backup";

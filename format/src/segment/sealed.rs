@@ -24,7 +24,7 @@ use parquet::file::page_index::offset_index::OffsetIndexMetaData;
 
 use super::Error;
 use super::decode::Pieces;
-use super::modular::{ChunkAt, FileCipher, MODULE_OVERHEAD, Module, PageAt};
+use super::modular::{ChunkAt, FileCipher, MODULE_OVERHEAD, Module, PageAt, UNIQUE_BYTES};
 use super::page_map::{ColumnPages, Page, PageMap};
 use super::pages::{self, MAX_DEPTH, Thrift};
 use crate::crypt::FileOpener;
@@ -62,6 +62,8 @@ impl<'a> CryptoMetadata<'a> {
             }
         }
         let len = bytes.len() - thrift.left();
+        // One of another length would let the AAD of one part of the file be read as that of another.
+        let unique = unique.filter(|unique| unique.bytes.len() == UNIQUE_BYTES);
         let Unique { bytes: unique, at: unique_at } = unique.ok_or_else(|| lacks("identifier of the file"))?;
         Ok(Self { key_metadata: key_metadata.ok_or_else(|| lacks("wrapped key"))?, unique, unique_at, len })
     }
@@ -314,6 +316,10 @@ mod tests {
         assert!(error(&metadata(&[&[0x18, 1, b'p'][..], &[0x18, 8], &[1; 8]].concat())).contains("AAD prefix"));
         assert!(error(&[&[0x1c, 0x2c][..], UNIQUE, &[0, 0, 0]].concat()).contains("AES_GCM_V1"));
         assert!(error(&metadata(&[])).contains("identifier"));
+        for len in [0, 7, 9, 14] {
+            let other = metadata(&[&[0x28, len][..], &vec![1; usize::from(len)]].concat());
+            assert!(error(&other).contains("identifier"), "{len} bytes");
+        }
         assert!(error(&[&[0x1c, 0x1c][..], UNIQUE, &[0, 0, 0]].concat()).contains("wrapped key"));
         assert!(error(&[0x1c, 0x1c, 0x28, 0xff, 0xff, 0xff, 0xff, 0x7f]).contains("cut short"));
     }

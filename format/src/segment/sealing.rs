@@ -20,6 +20,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder, ParquetMe
 use parquet::file::page_index::offset_index::PageLocation;
 
 use super::encode::EncodeOptions;
+use super::footer::TAIL_BYTES;
 use super::modular::{ChunkAt, FileCipher, MODULE_OVERHEAD, Module, PageAt, Sealer, UNIQUE_BYTES, random};
 use super::options::new_file;
 use super::plain::writer::PlainChunk;
@@ -30,9 +31,6 @@ use crate::crypt::FileSeal;
 
 /// What a page may take more than its size in the clear: two modules, and a longer number in its header.
 const ROOM_PER_PAGE: usize = 2 * MODULE_OVERHEAD + 4;
-
-/// Footer length and magic, at the end of the file.
-const TAIL_BYTES: usize = 8;
 
 /// Seals one file.
 pub(crate) struct Sealing {

@@ -4,14 +4,8 @@
 //! key by itself ([`super::footer`]).
 
 use super::Error;
-use super::footer::{MAX_FOOTER_BYTES, check_limit};
+use super::footer::{MAX_FOOTER_BYTES, SEALED_MAGIC, TAIL_BYTES, check_limit};
 use super::sealed::CryptoMetadata;
-
-/// What a Parquet file ends with whose footer is encrypted.
-const MAGIC: &[u8; 4] = b"PARE";
-
-/// The footer's length and the magic.
-const TAIL_BYTES: usize = 8;
 
 /// The key metadata in the last bytes of an encrypted file, as [`crate::crypt::KeyRing::open_file`] takes it.
 ///
@@ -23,7 +17,7 @@ pub fn key_metadata(tail: &[u8]) -> Result<Vec<u8>, Error> {
         return Err(Error::TailTooShort { needed: TAIL_BYTES as u64 });
     };
     let [a, b, c, d, magic @ ..] = end;
-    if magic != MAGIC {
+    if magic != SEALED_MAGIC {
         return Err(Error::NotEncrypted);
     }
     let len = u32::from_le_bytes([*a, *b, *c, *d]);

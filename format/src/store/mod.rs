@@ -11,7 +11,6 @@
 //! ```
 //! Of a backup that is encrypted, [`sealed()`] makes a `Store` whose documents are plain above and sealed below.
 //!
-//!
 //! Invariants: nothing is overwritten that another could have written (P3); bytes leave here only if their size and digest
 //! are the expected ones; no secret is kept longer than its file says it, or printed.
 //!

@@ -10,7 +10,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use super::names::{self, CONFIG_DIR, JOB_FILE, Part};
 use super::pod::{self, Work};
 use super::{Settings, StoreKeys, Subject};
-use crate::api::{Encryption, Storage};
+use crate::api::Storage;
 
 /// Pauses between starts double from ten seconds: more of them than the resource is held for.
 const STARTS: i32 = 6;
@@ -24,8 +24,6 @@ pub struct ValidDestroy<'a> {
     pub storage: Storage,
     /// Their keys.
     pub keys: Option<StoreKeys>,
-    /// How the backup is sealed, where it is.
-    pub encryption: Option<&'a Encryption>,
     /// The id of the backup: no other one is deleted.
     pub backup: &'a str,
     /// The job document, YAML.
@@ -35,8 +33,7 @@ pub struct ValidDestroy<'a> {
 /// What deletes a stored backup.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DestroyObjects {
-    /// Who the pod is: the streamer, whom a cloud may know by its name, and Vault. It has no right here, and no token where Vault
-    /// does not ask for one.
+    /// Who the pod is: the streamer, whom a cloud may know by its name. It has no right here and no token.
     pub service_account: ServiceAccount,
     /// The job document.
     pub config_map: ConfigMap,
@@ -49,7 +46,7 @@ pub struct DestroyObjects {
 /// Builds them.
 pub fn destroy(valid: &ValidDestroy<'_>, settings: &Settings) -> DestroyObjects {
     let subject = &valid.subject;
-    let policy = super::network::policy(subject, Part::Destroy, None, &valid.storage, valid.encryption);
+    let policy = super::network::policy(subject, Part::Destroy, None, &valid.storage, None);
     DestroyObjects {
         service_account: super::access::service_account(subject),
         config_map: ConfigMap {
@@ -63,7 +60,8 @@ pub fn destroy(valid: &ValidDestroy<'_>, settings: &Settings) -> DestroyObjects 
 }
 
 fn job(valid: &ValidDestroy<'_>, settings: &Settings) -> Job {
-    let mounts = super::storage_mounts(&valid.storage, valid.keys.as_ref(), valid.encryption);
+    // What is sealed is deleted and not read: a backup whose keys are gone can go, too, and no pod gets them for nothing.
+    let mounts = super::storage_mounts(&valid.storage, valid.keys.as_ref(), None);
     let arguments = ["destroy", "--config", &format!("{CONFIG_DIR}/{JOB_FILE}"), "--backup", valid.backup, "--stopped"];
     let work = Work {
         part: Part::Destroy,
@@ -75,7 +73,7 @@ fn job(valid: &ValidDestroy<'_>, settings: &Settings) -> Job {
         restart: "Never",
         probed: false,
         reports: false,
-        shows_token: valid.encryption.is_some_and(Encryption::shows_token),
+        shows_token: false,
         resources: None,
     };
     Job {

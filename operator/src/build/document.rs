@@ -47,9 +47,7 @@ pub fn destroy(name: &str, spec: &KafkaBackupSpec, keys: Option<&StoreKeys>) -> 
         topics: None,
         consumer_groups: None,
         storage: Some(storage(&spec.storage, keys)),
-        backup: spec
-            .encryption()
-            .map(|sealed| RawBackup { encryption: Some(encryption(sealed)), ..RawBackup::default() }),
+        backup: None,
         retention: None,
         http: None,
     }

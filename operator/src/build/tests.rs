@@ -112,7 +112,6 @@ fn what_deletes_a_backup_is_as_agreed() {
         subject: subject("KafkaBackup", Part::Streamer, owner, resource.spec.template.as_ref()),
         storage: resource.spec.storage.with_credentials(secret),
         keys: Some(keys),
-        encryption: None,
         backup: "0d0c4b0e-7c43-4be0-8fd5-1ba7e0b4b6a5",
         document,
     };

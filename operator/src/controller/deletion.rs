@@ -202,7 +202,7 @@ fn validate<'a>(
     let raw = build::destroy_document(&identity(&subject), &backup.spec, keys.as_ref());
     let document = serde_norway::to_string(&raw)?;
     job::resolve(raw)?;
-    Ok(ValidDestroy { subject, storage, keys, encryption: backup.spec.encryption(), backup: id, document })
+    Ok(ValidDestroy { subject, storage, keys, backup: id, document })
 }
 
 fn selector(backup: &KafkaBackup, part: Part) -> String {

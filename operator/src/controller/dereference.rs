@@ -125,7 +125,7 @@ pub async fn prune_keys(client: &Client, namespace: &str, spec: &KafkaBackupSpec
 }
 
 /// Where a stored backup is deleted: with the credentials that only prunes have, or with those of the storage. And the keys of
-/// these. What it is sealed with is there then, too.
+/// these. What it is sealed with may be gone: deleting reads nothing.
 ///
 /// # Errors
 /// [`Error::SecretMissing`], [`Error::Credentials`], [`Error::Api`].
@@ -134,7 +134,6 @@ pub async fn deleter(
     namespace: &str,
     spec: &KafkaBackupSpec,
 ) -> Result<(Storage, Option<StoreKeys>), Error> {
-    sealed_by(client, namespace, spec.encryption()).await?;
     match spec.prune_credentials() {
         Some(secret) => Ok((spec.storage.with_credentials(secret), prune_keys(client, namespace, spec).await?)),
         None => Ok((spec.storage.clone(), store_keys(client, namespace, &spec.storage).await?)),

@@ -160,7 +160,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Verify { job, level, output, parallelism, summary_file } => {
             let storage = job.read()?.storage;
             let store = keys::open(&storage).await?;
-            let current = keys::current(&storage).await?;
+            let current = keys::current(&storage, &store).await?;
             let options = verify::Options { parallelism, current, ..verify::Options::default() };
             let report = verify::run(&store, level, &options, &Progress::on_terminal())
                 .await

@@ -17,6 +17,7 @@ mod provider;
 pub mod transit;
 mod vault;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -51,14 +52,38 @@ pub fn source(storage: &job::Storage) -> Option<&dyn Source> {
     storage.encryption.as_ref().map(|encryption| &encryption.provider as &dyn Source)
 }
 
-/// The master key that would wrap now; `None` where a job has none.
+/// The master key that would wrap now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Current {
+    /// Its id.
+    pub master: MasterKeyId,
+    /// The numbers of the backup keys that it has opened.
+    pub opens: BTreeSet<u32>,
+}
+
+/// The current master key of a job, and which backup keys in its store it opens; `None` where a job has none.
 ///
 /// # Errors
-/// [`Error::Keys`], where who has it does not say.
-pub async fn current(storage: &job::Storage) -> Result<Option<MasterKeyId>, Error> {
+/// [`Error::Keys`], where who has it does not say, or wraps cannot be read.
+pub async fn current(storage: &job::Storage, store: &Store) -> Result<Option<Current>, Error> {
     let Some(source) = source(storage) else { return Ok(None) };
-    let provider = source.provider().map_err(KeysError::from)?;
-    Ok(Some(provider.current().await.map_err(KeysError::from)?))
+    Ok(Some(tried(source, store).await?))
+}
+
+/// Tries what the current master key opens: that a wrap names it proves nothing, and an earlier one is let go by what is said of it.
+async fn tried(source: &dyn Source, store: &Store) -> Result<Current, KeysError> {
+    let provider = source.provider()?;
+    let (master, mut opens) = (provider.current().await?, BTreeSet::new());
+    for wrap in wraps::read(store).await?.iter().filter(|wrap| wrap.master_key == master) {
+        match provider.unwrap(&wrap.wrapped(), &wraps::context(wrap.backup, wrap.number)).await {
+            Ok(_) => {
+                opens.insert(wrap.number);
+            }
+            Err(error) if error.is_retryable() => return Err(error.into()),
+            Err(_) => {}
+        }
+    }
+    Ok(Current { master, opens })
 }
 
 /// Whose backup lies under a prefix, as far as keys go.

@@ -161,6 +161,21 @@ async fn a34_a_wrong_key_is_told_with_the_id_of_the_right_one() {
 }
 
 #[tokio::test]
+async fn a34_what_the_current_master_key_opens_is_tried_and_not_believed() {
+    let (old, both) = (TestKeys::new(&[1]), TestKeys::new(&[2, 1]));
+    let store = founded(&old).await;
+    let wrapped = Wrapped { master: both.id().await, text: "A".repeat(80) };
+    let lying = KeyWrap::new(sample_identity().backup, 0, 1, wrapped, TimestampMs::new(0));
+    wraps::create(&store, &lying).await.expect("created");
+    let opened = tried(&old, &store).await.expect("tried");
+    assert_eq!(opened, Current { master: old.id().await, opens: BTreeSet::from([0]) });
+    let opened = tried(&both, &store).await.expect("tried");
+    assert_eq!(opened, Current { master: both.id().await, opens: BTreeSet::new() }, "the old one opens it");
+    both.be_away(1);
+    assert!(tried(&both, &store).await.expect_err("away").is_unavailable());
+}
+
+#[tokio::test]
 async fn a33_a_key_service_that_is_away_is_told_apart_from_a_wrong_key() {
     let keys = TestKeys::new(&[1]);
     let store = founded(&keys).await;

@@ -110,8 +110,8 @@ impl TransitKeys {
         let plaintext = Secret::new(BASE64.encode(key.as_bytes()));
         let fields = Encrypt { plaintext: &plaintext, associated_data: BASE64.encode(context) };
         let Answer { data: Encrypted { ciphertext } } = self.vault.post(&path, &fields, &plaintext).await?;
-        let version = ciphertext.strip_prefix("vault:v").and_then(|rest| rest.split_once(':'));
-        let (version, _) = version.ok_or_else(|| Fault::Away("its ciphertext does not name a version".to_owned()))?;
+        let version = version_of(&ciphertext);
+        let version = version.ok_or_else(|| Fault::Away("its ciphertext does not name a version".to_owned()))?;
         Ok(Wrapped { master: self.version(version)?, text: ciphertext })
     }
 
@@ -138,12 +138,23 @@ impl KeyProvider for TransitKeys {
     }
 
     async fn unwrap(&self, wrapped: &Wrapped, context: &[u8]) -> Result<SecretKey, KeyError> {
+        // Vault goes by the version in the ciphertext, all else by the id beside it, and nothing else binds the two.
+        let named = version_of(&wrapped.text).and_then(|version| self.version(version).ok());
+        if named.as_ref() != Some(&wrapped.master) {
+            return Err(KeyError::Wrong { key: wrapped.master.to_string() });
+        }
         self.decrypt(&wrapped.text, context).await.map_err(self.failed(wrapped.master.to_string()))
     }
 
     fn knows(&self, master: &MasterKeyId) -> bool {
         master.as_str().rsplit_once(":v").is_some_and(|(key, _)| key == self.all_versions())
     }
+}
+
+/// The version of the key that a ciphertext names.
+fn version_of(ciphertext: &str) -> Option<&str> {
+    let (version, _) = ciphertext.strip_prefix("vault:v")?.split_once(':')?;
+    Some(version)
 }
 
 /// A fault as whoever asked for the key is told of it.

@@ -1,5 +1,6 @@
 //! Real wraps on memory, by master keys of the test.
 
+use strimzi_backup_format::crypt::Wrapped;
 use strimzi_backup_format::store::Store;
 
 use super::*;
@@ -47,6 +48,37 @@ async fn a34_who_cannot_open_a_key_wraps_none_and_is_told_who_could() {
     let error = rekey(&store, &TestKeys::new(&[2]), &SystemClock).await.expect_err("it opens nothing");
     assert!(chain(&error).contains(old.id().await.as_str()), "{}", chain(&error));
     assert_eq!((error.exit_code(), objects(&store).await.len()), (exit::USAGE, 2));
+}
+
+/// One more wrap of backup key 0.
+async fn plant(store: &Store, wrapped: Wrapped) {
+    let backup = strimzi_backup_format::sample::identity().backup;
+    let planted = KeyWrap::new(backup, 0, 1, wrapped, TimestampMs::new(0));
+    wraps::create(store, &planted).await.expect("created");
+}
+
+#[tokio::test]
+async fn a34_a_wrap_that_names_the_new_master_key_and_does_not_open_counts_for_nothing() {
+    let (old, both, new) = (TestKeys::new(&[1]), TestKeys::new(&[2, 1]), TestKeys::new(&[2]));
+    let store = founded(&old).await;
+    plant(&store, Wrapped { master: new.id().await, text: "A".repeat(80) }).await;
+    assert_eq!(done(&store, &both).await.added, [0], "the old one would be let go");
+    assert!(keys::unlocked(store.clone(), Some(&new)).await.is_ok());
+    assert_eq!(done(&store, &both).await.added, [0_u32; 0], "once");
+}
+
+#[tokio::test]
+async fn a34_a_key_that_somebody_brought_in_is_not_wrapped_anew() {
+    let (old, both) = (TestKeys::new(&[1]), TestKeys::new(&[2, 1]));
+    let store = founded(&old).await;
+    let backup = strimzi_backup_format::sample::identity().backup;
+    let theirs = SecretKey::generate().expect("drawn");
+    let provider = old.provider().expect("keys");
+    plant(&store, provider.wrap(&theirs, &wraps::context(backup, 0)).await.expect("wrapped")).await;
+    let before = objects(&store).await;
+    let error = rekey(&store, &both, &SystemClock).await.expect_err("which of the two?");
+    assert!(chain(&error).contains("opens to another key than the other wraps of backup key 0"), "{}", chain(&error));
+    assert_eq!((error.exit_code(), objects(&store).await), (exit::DAMAGED, before));
 }
 
 #[tokio::test(start_paused = true)]

@@ -97,6 +97,10 @@ impl Chain {
                 let problem = format!("the chain breaks here: it is not there, and manifest {} is", self.listed);
                 report.find_object(FindingKind::Missing, &object, problem);
             }
+            // The writer started anew meanwhile, under a new master key: what was there before was walked to its end.
+            Ok(Found::Damaged(document::Error::SealedLater { .. })) if sequence.get() > self.listed => {
+                self.whole = true
+            }
             Ok(Found::Damaged(error)) => report.find_document(&object, &error),
             Err(error) => report.find_object(FindingKind::Unanswered, &object, with_causes(&error)),
         }

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::Serialize;
 use strimzi_backup_format::crypt::MasterKeyId;
 
-use crate::keys::{self, BackupKey};
+use crate::keys::{self, BackupKey, Current};
 
 /// Who opens an encrypted backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,18 +38,19 @@ pub struct KeyUse {
 
 impl Keys {
     /// What is told of these keys. `files` are those that each wraps, where they were read.
-    pub(super) fn of(
-        backup_keys: Vec<BackupKey>,
-        current: Option<MasterKeyId>,
-        files: Option<BTreeMap<u32, u64>>,
-    ) -> Self {
-        let is_left = |key: &&BackupKey| current.as_ref().is_some_and(|current| !key.master_keys.contains(current));
-        let rekey = backup_keys.iter().filter(is_left).map(|key| key.number).collect();
-        let of_key = |key: BackupKey| {
+    pub(super) fn of(backup_keys: Vec<BackupKey>, current: Option<Current>, files: Option<BTreeMap<u32, u64>>) -> Self {
+        let is_left = |key: &BackupKey| current.as_ref().is_some_and(|current| !current.opens.contains(&key.number));
+        let rekey = backup_keys.iter().filter(|key| is_left(key)).map(|key| key.number).collect();
+        let of_key = |mut key: BackupKey| {
+            if is_left(&key) {
+                // A wrap may name the current one, and not open.
+                key.master_keys.retain(|master| current.as_ref().is_none_or(|current| current.master != *master));
+            }
             let files = files.as_ref().map(|files| files.get(&key.number).copied().unwrap_or(0));
             KeyUse { key, files }
         };
-        Self { current, rekey, backup_keys: backup_keys.into_iter().map(of_key).collect() }
+        let backup_keys = backup_keys.into_iter().map(of_key).collect();
+        Self { current: current.map(|current| current.master), rekey, backup_keys }
     }
 }
 
@@ -90,9 +91,11 @@ mod tests {
 
     #[test]
     fn a34_a_backup_key_that_the_current_master_key_does_not_open_is_told_with_what_opens_it() {
+        let current =
+            |letter, opens: &[u32]| Some(Current { master: id(letter), opens: opens.iter().copied().collect() });
         let keys = [(0, vec![id("a"), id("b")]), (1, vec![id("b")])];
         let keys = keys.map(|(number, master_keys)| BackupKey { number, master_keys }).to_vec();
-        let told = Keys::of(keys.clone(), Some(id("a")), Some(BTreeMap::from([(1, 7)])));
+        let told = Keys::of(keys.clone(), current("a", &[0]), Some(BTreeMap::from([(1, 7)])));
         insta::assert_snapshot!(told, @"
         keys         backup key 0, opened by file:aaaaaaaaaaaaaaaa or file:bbbbbbbbbbbbbbbb: 0 live files, and documents
         keys         backup key 1, opened by file:bbbbbbbbbbbbbbbb: 7 live files, and documents
@@ -100,7 +103,14 @@ mod tests {
         ");
         let json = serde_json::to_value(&told).expect("JSON");
         assert_eq!((&json["rekey"], &json["backupKeys"][1]["files"]), (&serde_json::json!([1]), &7.into()));
-        let told = Keys::of(keys, Some(id("b")), None);
+        // What names it and does not open is no reason to let another one go.
+        let told = Keys::of(keys.clone(), current("a", &[]), None);
+        assert_eq!(
+            (told.rekey.as_slice(), &told.backup_keys[0].key.master_keys),
+            (&[0, 1][..], &vec![id("b")]),
+            "{told}"
+        );
+        let told = Keys::of(keys, current("b", &[0, 1]), None);
         assert!(told.rekey.is_empty() && !told.to_string().contains("attention"), "{told}");
         assert!(!told.to_string().contains("live files"), "level 1 reads none");
     }

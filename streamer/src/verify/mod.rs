@@ -41,7 +41,6 @@ use std::str::FromStr;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use strimzi_backup_format::coverage::{Recoverable, recoverable_until};
-use strimzi_backup_format::crypt::MasterKeyId;
 use strimzi_backup_format::ids::{Sequence, Shard, TimestampMs};
 use strimzi_backup_format::job::Anchor;
 use strimzi_backup_format::layout;
@@ -59,6 +58,7 @@ use self::objects::{Inspector, Named};
 use self::report::{Finding, FindingKind, Report};
 use self::snapshots::Snapshots;
 use crate::error::{Error, chain as with_causes};
+use crate::keys::Current;
 
 /// How deep a verification looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -112,8 +112,8 @@ pub struct Options {
     pub parallelism: NonZeroUsize,
     /// The most bytes of segments held at once. Default 512 MiB; a segment that is bigger is read alone.
     pub memory_bytes: u64,
-    /// The master key that is to open all of an encrypted backup. Default: none; then nothing is said of that.
-    pub current: Option<MasterKeyId>,
+    /// The master key that is to open all of an encrypted backup, and what it opens. Default: none; then nothing is said of that.
+    pub current: Option<Current>,
 }
 
 impl Default for Options {
@@ -220,7 +220,7 @@ struct Walk<'a> {
     /// What the log must hold, and whether it was met.
     anchor: Option<(Anchor, bool)>,
     /// The master key that is to open all.
-    current: Option<MasterKeyId>,
+    current: Option<Current>,
     report: Report,
     progress: &'a Progress,
 }

@@ -263,7 +263,9 @@ impl Report {
                 self.newer.get_or_insert((object.to_string(), *found));
                 FindingKind::NewerFormat
             }
-            document::Error::Damaged(_) | document::Error::TooLarge { .. } => FindingKind::Damaged,
+            document::Error::Damaged(_) | document::Error::SealedLater { .. } | document::Error::TooLarge { .. } => {
+                FindingKind::Damaged
+            }
         };
         self.find_object(kind, object, error.to_string());
     }

@@ -88,6 +88,21 @@ async fn a34_a_key_that_was_only_wrapped_for_the_new_master_key_does_not_seal_an
 }
 
 #[tokio::test]
+async fn a34_who_has_an_earlier_master_key_brings_in_no_key_that_seals() {
+    let store = Store::memory();
+    founded(&store, &keys(1, &[])).await;
+    let rightful = founded(&store, &keys(2, &[1])).await;
+    let theirs = SecretKey::generate().expect("drawn");
+    let wrapped = keys(1, &[]).wrap(&theirs, &context(backup(), 1)).await.expect("wrapped");
+    create(&store, &KeyWrap::new(backup(), 1, 1, wrapped, at(1))).await.expect("created");
+    let writer = founded(&store, &keys(2, &[1])).await;
+    let sealed = writer.seal_document("snapshots/a.json", b"text").expect("sealed");
+    let opened = rightful.open_document("snapshots/a.json", &sealed);
+    assert_eq!(opened.expect("sealed by the key that the current master key wrapped").as_ref(), b"text");
+    assert_eq!(places(&store).await, [(0, 0), (1, 0), (1, 1)], "and no other was made");
+}
+
+#[tokio::test]
 async fn a34_who_lacks_a_master_key_is_told_which_and_writes_nothing() {
     let store = Store::memory();
     founded(&store, &keys(1, &[])).await;
@@ -150,6 +165,19 @@ async fn a35_documents_below_keys_are_checked_against_their_names_and_each_other
     put(&store, &layout::key_wrap(2, 0), document::seal(&second).expect("sealed")).await;
     let error = read(&store).await.expect_err("a hole");
     assert!(matches!(&error, Error::Missing { number: 1, witness } if witness.contains("0002")), "{error}");
+}
+
+#[tokio::test]
+async fn a60_what_is_too_large_for_a_wrapped_key_is_not_read() {
+    let (store, control) = faulty();
+    let provider = keys(1, &[]);
+    founded(&store, &provider).await;
+    put(&store, &layout::key_wrap(0, 0), Bytes::from(vec![b' '; 70_000])).await;
+    let before = control.count(Op::Get);
+    let error = read(&store).await.expect_err("too large");
+    let said = crate::errors::chain(&error);
+    assert!(error.is_damage() && said.contains("keys/0000-0000.json") && said.contains("70000 bytes"), "{said}");
+    assert_eq!(control.count(Op::Get), before + 1, "and is not asked for again");
 }
 
 fn read_one(stored: &Bytes) -> KeyWrap {

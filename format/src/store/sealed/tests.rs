@@ -9,9 +9,9 @@ use crate::crypt::SecretKey;
 use crate::document;
 use crate::ids::{Sequence, Shard, SnapshotId};
 use crate::layout::{self, ObjectKey};
-use crate::manifest::log::{Draft, LogWriter};
+use crate::manifest::log::{self, Draft, LogWriter};
 use crate::manifest::reader;
-use crate::sample::{at, backup, captured, claimed, commit, identity, intake, key, run, segment, topic};
+use crate::sample::{at, backup, captured, claimed, commit, identity, intake, key, prepare, run, segment, topic};
 use crate::store::conformance;
 use crate::store::create_once::{Outcome, create_once};
 use crate::store::faulty::{Decision, Fault, FaultyStore, Op};
@@ -173,6 +173,23 @@ async fn a34_a_document_of_a_later_backup_key_says_so_and_one_without_a_layer_to
         let said = crate::errors::chain(&error);
         assert!(said.contains(told), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a34_a_writer_whose_log_was_taken_over_under_a_later_backup_key_is_fenced_and_finds_no_damage() {
+    let (below, above) = scene();
+    let orders = key("orders", 0, 0);
+    let mut before = claimed(&above).await;
+    claimed(&sealed(&below, ring(2))).await;
+    let prepared = prepare(&before, captured(&orders, 0..5));
+    let error = before.commit(&prepared).await.expect_err("taken over");
+    assert!(matches!(&error, log::Error::Rotated { number: 1, object } if object.contains("manifests/")), "{error}");
+    assert!(!error.is_retryable() && error.to_string().starts_with("fenced: "), "{error}");
+    // What does not open at all is damage as ever.
+    let slot = layout::manifest(Shard::ONLY, prepared.manifest().sequence).below(&below.prefix);
+    below.inner.put(&slot, PutPayload::from_static(b"SBE1 and no seal")).await.expect("put");
+    let error = before.commit(&prepared).await.expect_err("damaged");
+    assert!(matches!(error, log::Error::Corrupt { .. }), "{error}");
 }
 
 #[tokio::test]

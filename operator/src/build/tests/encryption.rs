@@ -165,12 +165,12 @@ fn vault_is_reached_wherever_it_is() {
 }
 
 #[test]
-fn a_restore_and_the_end_of_a_backup_have_its_keys() {
-    let mut backup: KafkaBackup = serde_norway::from_str(BACKUP).unwrap();
+fn a_restore_has_the_keys_of_its_backup() {
+    let backup: KafkaBackup = serde_norway::from_str(BACKUP).unwrap();
     let resource: KafkaRestore = serde_norway::from_str(RESTORE).unwrap();
     let by = vault(json!({"kubernetes": {"role": "backup"}}));
     let (kafka, foreign) = (discovered("kafka"), BTreeMap::new());
-    let source = Source { storage: backup.spec.storage.clone(), encryption: Some(by.clone()) };
+    let source = Source { storage: backup.spec.storage.clone(), encryption: Some(by) };
     let raw = restore_document("r", &resource.spec, &source, &kafka, None);
     let document = serde_norway::to_string(&raw).unwrap();
     let now = TimestampMs::from_rfc3339("2026-02-14T00:00:00.000Z").unwrap();
@@ -185,21 +185,26 @@ fn a_restore_and_the_end_of_a_backup_have_its_keys() {
     };
     let restoring = restore(&valid, &settings()).job.spec.unwrap().template.spec.unwrap();
 
-    backup.spec.backup.as_mut().unwrap().encryption = Some(by);
+    assert!(keys(&restoring).is_some() && sees_keys(&restoring), "{restoring:?}");
+    assert_eq!(restoring.automount_service_account_token, Some(true), "Vault asks who it is");
+}
+
+#[test]
+fn the_end_of_a_backup_needs_none_of_its_keys() {
+    let mut backup: KafkaBackup = serde_norway::from_str(BACKUP).unwrap();
+    backup.spec.backup.as_mut().unwrap().encryption = Some(vault(json!({"kubernetes": {"role": "backup"}})));
+    assert!(backup.spec.encryption().is_some());
     let raw = destroy_document("kafka.daily-backup", &backup.spec, None);
     let document = serde_norway::to_string(&raw).unwrap();
-    assert!(job::resolve(raw).expect("the command takes the document").storage.encryption.is_some());
+    assert!(job::resolve(raw).expect("the command takes the document").storage.encryption.is_none());
     let valid = ValidDestroy {
         subject: subject("KafkaBackup", Part::Streamer, backup.controller_owner_ref(&()).unwrap(), None),
         storage: backup.spec.storage.clone(),
         keys: None,
-        encryption: backup.spec.encryption(),
         backup: "0d0c4b0e-7c43-4be0-8fd5-1ba7e0b4b6a5",
         document,
     };
     let destroying = destroy(&valid, &settings()).job.spec.unwrap().template.spec.unwrap();
-    for pod in [restoring, destroying] {
-        assert!(keys(&pod).is_some() && sees_keys(&pod), "{pod:?}");
-        assert_eq!(pod.automount_service_account_token, Some(true), "Vault asks who it is");
-    }
+    assert!(keys(&destroying).is_none() && !sees_keys(&destroying), "{destroying:?}");
+    assert_eq!(destroying.automount_service_account_token, Some(false), "nobody asks who it is");
 }

@@ -189,6 +189,23 @@ async fn a34_what_does_not_open_or_is_gone_is_told_with_the_version_of_the_key()
 }
 
 #[tokio::test]
+async fn a34_a_wrap_that_names_another_version_than_its_ciphertext_does_not_open() {
+    let server = StandIn::start().await;
+    let keys = server.keys();
+    let wrapped = keys.wrap(&key(), b"backup 1").await.expect("wrapped");
+    server.seen();
+    let newer: MasterKeyId = "transit:kms/transit/orders:v4".parse().expect("legal");
+    let claimed = Wrapped { master: newer.clone(), ..wrapped.clone() };
+    let unnamed = Wrapped { text: "no ciphertext".to_owned(), ..wrapped.clone() };
+    for (wrong, id) in [(claimed, newer), (unnamed, wrapped.master.clone())] {
+        let error = keys.unwrap(&wrong, b"backup 1").await.expect_err("of another version");
+        assert!(matches!(&error, KeyError::Wrong { key } if *key == id.to_string()), "{error}");
+    }
+    assert!(server.seen().is_empty(), "nobody is asked for that");
+    assert!(keys.unwrap(&wrapped, b"backup 1").await.is_ok());
+}
+
+#[tokio::test]
 async fn a33_a_server_that_is_sealed_slow_or_away_may_be_asked_again() {
     let server = StandIn::start().await;
     let keys = server.keys();

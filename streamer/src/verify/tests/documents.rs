@@ -8,6 +8,7 @@ use strimzi_backup_format::layout;
 use strimzi_backup_format::manifest::reader;
 use strimzi_backup_format::store;
 
+use super::super::chain::Chain;
 use super::fixture::{Backup, Sealing, id};
 use super::*;
 
@@ -142,6 +143,27 @@ async fn a58_what_breaks_the_log_of_an_encrypted_backup_is_named() {
     wrong_link(Sealing::Key).await;
     exchanged_identity(Sealing::Key).await;
     newest_missing(Sealing::Key).await;
+}
+
+/// Where the walk ends that saw manifests up to `listed` before it began, whether it takes that for the end of the log, and what it found.
+async fn walked(backup: &Backup, listed: u64) -> (u64, bool, Report) {
+    let mut report = Report::new(Level::Chain, "memory");
+    let chain = Chain::start(&backup.store, Shard::ONLY, listed, &mut report).await;
+    let mut chain = chain.expect("a chain");
+    while chain.next(&backup.store, &mut report).await.is_some() {}
+    (chain.state.head.expect("a manifest").sequence.get(), chain.whole, report)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a34_what_a_writer_under_a_new_master_key_adds_meanwhile_is_no_damage_and_what_was_there_is() {
+    let backup = Backup::small().await;
+    // What the layer below gives in the place of a document whose key it does not have.
+    backup.put(&Backup::manifest_key(6), b"SBE1\x01\0\0\0".to_vec()).await;
+    let (head, is_whole, report) = walked(&backup, 5).await;
+    assert_eq!((head, is_whole, report.finding_count), (5, true, 0), "{report}");
+    let (head, is_whole, report) = walked(&backup, 6).await;
+    assert_eq!((head, is_whole, report.finding_count), (5, false, 1), "{report}");
+    assert!(report.findings[0].problem.contains("sealed by backup key 1"), "{report}");
 }
 
 /// The reader goes on without the checkpoint, and a verification names it.
