@@ -88,7 +88,7 @@ impl SabotagedStore {
 
     /// What is stored instead of a document that is sealed as it should be; itself where that cannot be made.
     async fn misseal(&self, location: &Path, stored: Bytes) -> Bytes {
-        let key = location.as_ref();
+        let key: &str = location.as_ref();
         let Some(plain) = self.open(key, &stored).await else { return stored };
         let instead = match self.sabotage {
             Sabotage::SealedForItsFolder => self.seal(folder_of(key), &plain).await,
@@ -99,7 +99,7 @@ impl SabotagedStore {
 
     /// What the planted mistake makes of a document that is read; itself where it cannot be read.
     async fn misread(&self, location: &Path, stored: Bytes) -> Bytes {
-        let key = location.as_ref();
+        let key: &str = location.as_ref();
         let plain = match self.sabotage {
             Sabotage::CheckpointInTheClear => Some(stored.clone()),
             Sabotage::SealedForItsFolder => self.open(folder_of(key), &stored).await,
