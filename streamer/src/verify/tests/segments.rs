@@ -243,7 +243,8 @@ async fn a60_hostile_segments_of_an_encrypted_backup_under_a_right_digest_end_in
     let (other, open) = (Backup::small_as(Sealing::Key, 9).await, Backup::small().await);
     let foreign = other.get(other.segment(1).object.as_str()).await;
     let open = open.get(open.segment(1).object.as_str()).await;
-    let cases: [(&dyn Fn(&Bytes) -> Bytes, &str); 4] = [
+    type Forge<'a> = &'a dyn Fn(&Bytes) -> Bytes;
+    let cases: [(Forge<'_>, &str); 4] = [
         (&|_| foreign.clone(), "does not open"),
         (&|_| open.clone(), "it is not encrypted, and its backup is"),
         (&|stored| vec![7; stored.len()].into(), "does not end as a Parquet file does"),
