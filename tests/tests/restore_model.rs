@@ -1,4 +1,5 @@
-//! Restores of random histories against a model of what they must bring: to moments, snapshots and windows, whole and killed.
+//! Restores of random histories against a model of what they must bring: to moments, snapshots and windows, whole and killed. Half of
+//! the backups are encrypted.
 //!
 //! ```text
 //!  seed ─▶ simulation of the streamer ─▶ backup ─▶ point ─▶ plan ─▶ slice ─▶ source ─▶ target, killed at any record
@@ -18,7 +19,6 @@ mod sim;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use ask::{Asked, Moment};
@@ -42,7 +42,7 @@ const SEEDS: u64 = 240;
 const RESTORES: usize = 16;
 
 /// What the histories and their restores must have had in them, or they prove less than they seem to.
-const WANTED: [&str; 36] = [
+const WANTED: [&str; 37] = [
     "Aborted",
     "AfterWindow",
     "AtMoment",
@@ -54,6 +54,7 @@ const WANTED: [&str; 36] = [
     "Disorder",
     "EarlierManifest",
     "EmptyWindow",
+    "Encrypted",
     "EqualAtMoment",
     "Excluded",
     "FarFuture",
@@ -93,7 +94,9 @@ impl Trial {
     async fn new(seed: u64) -> Result<Self> {
         let mut world = World::new(seed, None);
         world.run().await.context("the history itself")?;
-        let store = Store::memory().with_inner(Arc::clone(&world.around.store));
+        let store = world.store().await?;
+        let is_closed = store.keys.is_some();
+        ensure!(is_closed == seed.is_multiple_of(2), "a backup that is encrypted: {is_closed}");
         let log = reader::open(&store, Shard::ONLY).await?.context("no log")?;
         let captured = |key: &PartitionKey| Some((key.clone(), world.oracle.captured(key)?.clone()));
         let states = states(&store, &log).await?;
@@ -101,7 +104,7 @@ impl Trial {
             lives: world.around.cluster.lock().lives.clone(),
             states,
             captured: log.state.positions.keys().filter_map(captured).collect(),
-            seen: BTreeSet::new(),
+            seen: is_closed.then_some("Encrypted").into_iter().collect(),
         };
         Ok(Self { store, log, model, dice: Dice::new(!seed) })
     }

@@ -1,21 +1,22 @@
-//! The simulation of the streamer: thousands of random histories, and the cases of the acceptance list one by one.
+//! The simulation of the streamer: thousands of random histories, half of them encrypted, and the bugs that it must find.
 
 #![allow(clippy::panic, dead_code, unreachable_pub)]
 
 #[path = "../src/sim/mod.rs"]
 mod sim;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
-use sim::run_seed;
 use sim::sabotage::Sabotage;
 use sim::seeds::{self, number};
+use sim::world::World;
+use sim::{run_seed, simulate};
 
 const SEEDS: u64 = 2_000;
 
 /// What two thousand histories must have in them, or they prove less than they seem to.
-const WANTED: [&str; 24] = [
+const WANTED: [&str; 27] = [
     "Create",
     "Put",
     "MultipartStart",
@@ -40,6 +41,9 @@ const WANTED: [&str; 24] = [
     "SnapshotPruned",
     "RetentionOverrun",
     "TopicDeleted",
+    "Encrypted",
+    "KeyRotated",
+    "KeyWaitedFor",
 ];
 
 /// Runs a seed; a panic is a failure like any other. Gives back what happened.
@@ -66,7 +70,7 @@ fn simulation_of_two_thousand_seeds() {
 
 #[test]
 fn the_same_seed_is_the_same_history() -> Result<()> {
-    for seed in [3, 17, 99] {
+    for seed in [3, 4, 17, 18, 99, 100] {
         let (first, second) = (run_seed(seed, None)?, run_seed(seed, None)?);
         ensure!(first == second, "seed {seed} gave two histories");
     }
@@ -76,7 +80,16 @@ fn the_same_seed_is_the_same_history() -> Result<()> {
 /// How many seeds it takes until the simulation finds a planted bug. What it finds first must be what that bug does, told in
 /// one of these ways.
 fn seeds_to_find(sabotage: Sabotage, at_most: u64, told: &[&str]) {
-    let found = (0..at_most).find_map(|seed| Some((seed, try_seed(seed, Some(sabotage)).err()?)));
+    seed_of(sabotage, 0..at_most, told);
+}
+
+/// The same with encrypted seeds alone.
+fn encrypted_seeds_to_find(sabotage: Sabotage, at_most: u64, told: &[&str]) {
+    seed_of(sabotage, (0..at_most).step_by(2), told);
+}
+
+fn seed_of(sabotage: Sabotage, mut seeds: impl Iterator<Item = u64>, told: &[&str]) {
+    let found = seeds.find_map(|seed| Some((seed, try_seed(seed, Some(sabotage)).err()?)));
     let (seed, error) = found.expect("the planted bug is found within the seeds");
     println!("{sabotage:?} was found by seed {seed}: {error}");
     assert!(told.iter().any(|text| error.contains(text)), "seed {seed} found something else than {told:?}: {error}");
@@ -121,15 +134,45 @@ fn a78_finds_a_planted_base_that_misses_a_key() {
 
 #[test]
 fn a78_finds_a_planted_base_that_takes_in_what_came_behind_a_snapshot() {
-    seeds_to_find(Sabotage::CutsIgnored, 400, &["a restore to the snapshot"]);
+    let told = ["a restore to the snapshot"];
+    seed_of(Sabotage::CutsIgnored, (1..800).step_by(2), &told);
+    encrypted_seeds_to_find(Sabotage::CutsIgnored, 800, &told);
 }
 
 #[test]
 fn a80_finds_a_planted_retention_that_forgets_what_is_kept_for_ever() {
-    seeds_to_find(Sabotage::ForeverForgotten, 200, &["is kept for ever"]);
+    let told = ["is kept for ever"];
+    seed_of(Sabotage::ForeverForgotten, (1..400).step_by(2), &told);
+    encrypted_seeds_to_find(Sabotage::ForeverForgotten, 400, &told);
 }
 
 #[test]
 fn finds_a_planted_resume_from_the_wrong_offset() {
     seeds_to_find(Sabotage::ResumeElsewhere, 200, &["is not captured, and is a record in Kafka"]);
+}
+
+#[test]
+fn a33_finds_a_planted_document_in_the_clear() {
+    encrypted_seeds_to_find(Sabotage::CheckpointInTheClear, 200, &["it lies there in the clear"]);
+}
+
+#[test]
+fn a35_finds_planted_documents_that_are_not_bound_to_their_place() {
+    encrypted_seeds_to_find(Sabotage::SealedForItsFolder, 200, &["its seal does not open"]);
+}
+
+#[test]
+fn a33_what_must_not_be_seen_is_seen_in_a_store_in_the_clear() -> Result<()> {
+    let mut shown = BTreeMap::new();
+    for seed in [1, 3, 5, 7, 9] {
+        shown.extend(simulate(|| async move {
+            let mut world = World::new(seed, None);
+            world.run().await?;
+            world.oracle.shown().await
+        })?);
+    }
+    for kind in ["the topic in a path", "the name of a topic", "a key or a value"] {
+        ensure!(shown.contains_key(kind), "{kind} is not looked for as it should be: {shown:?}");
+    }
+    Ok(())
 }

@@ -26,7 +26,16 @@ use strimzi_backup_streamer::stream::Until;
 
 /// A world with two topics and some records.
 fn world() -> World {
-    let mut world = World::new(7, None);
+    world_of(7)
+}
+
+/// The same with an encrypted backup.
+fn encrypted() -> World {
+    world_of(8)
+}
+
+fn world_of(seed: u64) -> World {
+    let mut world = World::new(seed, None);
     let now = world.now().plus_millis(-3_600_000);
     world.around.cluster.lock().create("orders", 2, now);
     world.around.cluster.lock().create("payments", 1, now);

@@ -231,24 +231,27 @@ pub async fn read(store: &Store) -> Result<Vec<KeyWrap>, Error> {
     }
 }
 
+/// Reads one wrap. What seems damaged, or was listed and is not there, is read again before that is believed.
 async fn load(store: &Store, number: u32, wrap: u32) -> Result<KeyWrap, Error> {
-    let key = layout::key_wrap(number, wrap);
-    let object = || key.to_string();
     let mut read = 1;
     loop {
-        let failed = |source| Error::Store { object: object(), source };
-        let damaged = |source| Error::Document { object: object(), source };
-        let Some(found) = store.find(&key).await.map_err(failed)? else {
-            return Err(damaged(document::Error::Damaged("it was listed, and is gone".to_owned())));
-        };
-        document::check_size(found.meta.size).map_err(damaged)?;
-        let bytes = found.bytes().await.map_err(failed)?;
-        match decode(&bytes, number, wrap) {
-            Ok(wrap) => return Ok(wrap),
-            Err(_) if read < READS => read += 1,
-            Err(source) => return Err(damaged(source)),
+        match load_once(store, number, wrap).await {
+            Err(Error::Document { .. }) if read < READS => read += 1,
+            done => return done,
         }
     }
+}
+
+async fn load_once(store: &Store, number: u32, wrap: u32) -> Result<KeyWrap, Error> {
+    let key = layout::key_wrap(number, wrap);
+    let object = || key.to_string();
+    let failed = |source| Error::Store { object: object(), source };
+    let damaged = |source| Error::Document { object: object(), source };
+    let gone = || document::Error::Damaged("it was listed, and is gone".to_owned());
+    let found = store.find(&key).await.map_err(failed)?.ok_or_else(|| damaged(gone()))?;
+    document::check_size(found.meta.size).map_err(damaged)?;
+    let bytes = found.bytes().await.map_err(failed)?;
+    decode(&bytes, number, wrap).map_err(damaged)
 }
 
 fn decode(stored: &[u8], number: u32, wrap: u32) -> Result<KeyWrap, document::Error> {

@@ -390,11 +390,6 @@ impl LogWriter {
     pub fn next_sequence(&self) -> Sequence {
         self.state.next_sequence()
     }
-
-    /// The store written to.
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
 }
 
 #[cfg(test)]

@@ -9,11 +9,15 @@
 //! ```
 //! Everything runs on one thread with tokio's clock paused, and each actor has dice of its own: the same seed gives the
 //! same history, byte for byte. A seed that fails prints itself.
+//!
+//! Even seeds are encrypted: the writers claim with the master keys of [`keys`], and the oracle opens what they sealed. There the
+//! history is the same but for what is drawn for each seal, and nothing of the schedule depends on that.
 
 pub mod broker;
 pub mod clock;
 pub mod cluster;
 pub mod dice;
+pub mod keys;
 pub mod oracle;
 pub mod sabotage;
 pub mod schedule;
@@ -41,7 +45,7 @@ pub fn simulate<T, F: Future<Output = Result<T>>>(scenario: impl FnOnce() -> F) 
 /// What came of a seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
-    /// The digest of the store's content.
+    /// The digest of what the seed decides of the store's content, which is all of it where nothing is sealed.
     pub digest: Sha256,
     /// What happened in it: the calls that writers made, what became of topics, why offsets are missing.
     pub seen: BTreeSet<String>,

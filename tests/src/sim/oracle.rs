@@ -3,8 +3,9 @@
 //! It checks the log link by link (I3), every offset between first capture and position (I1, P5), every record byte for
 //! byte (P6), every gap for what it claims, and `recoverable.until` of every single manifest (P10). Whatever stands in the
 //! store is whole, also where no manifest names it (A02). A snapshot that is kept brings all that it did when it was taken and Kafka
-//! held then.
+//! held then. Of an encrypted backup it reads what its keys open, and what lies in the store shows nothing (A33).
 
+mod closed;
 mod honesty;
 mod snapshots;
 mod upkeep;
@@ -29,9 +30,9 @@ use strimzi_backup_format::state::{Life as HeldLife, State};
 use strimzi_backup_format::store::Store;
 use strimzi_backup_streamer::prune::report::Report;
 
-use super::cluster::{Cluster, Fate, Life, Log};
-
 use super::broker::compacts;
+use super::cluster::{Cluster, Fate, Life, Log};
+use super::keys::Keys;
 use honesty::{check_honesty, check_unknown};
 use snapshots::{Promise, check_forever};
 use upkeep::{Left, check_base, check_filing, check_retired, drop_one, refine, take_one};
@@ -53,6 +54,11 @@ type Records = BTreeMap<PartitionKey, BTreeMap<i64, Record>>;
 /// What the oracle has seen so far of one backup.
 #[derive(Debug)]
 pub struct Oracle {
+    /// The store as it is.
+    raw: Arc<dyn ObjectStore>,
+    /// Who has the master keys; `None` where nothing is encrypted.
+    keys: Option<Keys>,
+    /// The store as who has the keys sees it.
     store: Store,
     cluster: Arc<Mutex<Cluster>>,
     /// The log folded by the oracle itself, from its first link.
@@ -93,9 +99,11 @@ pub struct Oracle {
 
 impl Oracle {
     /// An oracle of the backup in `store`, which has no faults.
-    pub fn new(inner: Arc<dyn ObjectStore>, cluster: Arc<Mutex<Cluster>>) -> Self {
+    pub fn new(raw: Arc<dyn ObjectStore>, cluster: Arc<Mutex<Cluster>>, keys: Option<Keys>) -> Self {
         Self {
-            store: Store::memory().with_inner(inner),
+            store: Store::memory().with_inner(Arc::clone(&raw)),
+            raw,
+            keys,
             cluster,
             state: None,
             segments: Vec::new(),
@@ -131,6 +139,7 @@ impl Oracle {
 
     /// Reads the log on from where the last look ended, and checks each link.
     pub async fn follow(&mut self) -> Result<()> {
+        self.unlock().await?;
         if self.state.is_none() {
             let Some(log) = reader::open(&self.store, Shard::ONLY).await? else { return Ok(()) };
             self.state = Some(State::empty(log.state.backup, Shard::ONLY, log.state.identity));
@@ -246,7 +255,7 @@ impl Oracle {
 
     /// A prune has told this. Whatever is gone must not be needed.
     pub async fn pruned(&mut self, report: &Report) -> Result<()> {
-        let objects = listing(&self.store.inner).await?;
+        let objects = listing(&self.raw).await?;
         let named: BTreeSet<&str> = self.segments.iter().map(|segment| segment.object.as_str()).collect();
         let gone: BTreeSet<String> = self.objects.keys().filter(|key| !objects.contains_key(*key)).cloned().collect();
         for key in &gone {
@@ -260,7 +269,7 @@ impl Oracle {
     }
 
     async fn check_objects(&mut self) -> Result<()> {
-        let objects = listing(&self.store.inner).await?;
+        let objects = listing(&self.raw).await?;
         for (key, digest) in &self.objects {
             ensure!(objects.get(key) == Some(digest), "{key} was changed or removed");
         }
@@ -346,8 +355,9 @@ impl Oracle {
             let segment = ObjectKey::try_from(key.clone()).ok().filter(|key| key.segment().is_some());
             let Some(segment) = segment else {
                 let derived = layout::checkpoint_sequence(key).or_else(|| layout::bucket_manifest_sequence(key));
+                let is_key = self.keys.is_some() && layout::key_wrap_number(key).is_some();
                 let known = layout::manifest_sequence(key).or(derived).is_some() || layout::snapshot_id(key).is_some();
-                ensure!(known, "{key} is no object of a backup");
+                ensure!(known || is_key, "{key} is no object of a backup");
                 continue;
             };
             let bytes = self.store.inner.get(&Path::from(key.as_str())).await?.bytes().await?;

@@ -21,6 +21,8 @@ use parking_lot::Mutex;
 use strimzi_backup_format::document;
 use strimzi_backup_format::snapshot::Snapshot;
 
+use super::keys::Keys;
+
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sabotage {
@@ -42,20 +44,26 @@ pub enum Sabotage {
     CutsIgnored,
     /// Retention does not look at which snapshots are kept for ever.
     ForeverForgotten,
+    /// Of an encrypted backup, checkpoints go down in the clear; who reads them with the same mistake notices nothing.
+    CheckpointInTheClear,
+    /// Of an encrypted backup, manifests are sealed, and opened, for the folder that they lie in, so that any may stand for any other.
+    SealedForItsFolder,
 }
 
 /// A store with a planted bug before it.
 pub struct SabotagedStore {
     inner: Arc<dyn ObjectStore>,
     sabotage: Sabotage,
+    /// Who has the master keys; `None` where nothing is encrypted.
+    keys: Option<Keys>,
     /// What the writer is made to believe stands there.
     pretended: Mutex<BTreeMap<Path, Bytes>>,
 }
 
 impl SabotagedStore {
     /// Plants `sabotage` before `inner`.
-    pub fn new(inner: Arc<dyn ObjectStore>, sabotage: Sabotage) -> Self {
-        Self { inner, sabotage, pretended: Mutex::default() }
+    pub fn new(inner: Arc<dyn ObjectStore>, sabotage: Sabotage, keys: Option<Keys>) -> Self {
+        Self { inner, sabotage, keys, pretended: Mutex::default() }
     }
 
     fn pretend(&self, location: &Path, payload: PutPayload) {
@@ -63,19 +71,71 @@ impl SabotagedStore {
     }
 
     fn misreads(&self, location: &Path) -> bool {
-        let is_planted = matches!(self.sabotage, Sabotage::CutsIgnored | Sabotage::ForeverForgotten);
-        is_planted && location.as_ref().starts_with("snapshots/")
+        match self.sabotage {
+            Sabotage::CutsIgnored | Sabotage::ForeverForgotten => location.as_ref().starts_with("snapshots/"),
+            _ => self.seals_wrongly(location),
+        }
+    }
+
+    fn seals_wrongly(&self, location: &Path) -> bool {
+        let folder = match self.sabotage {
+            Sabotage::CheckpointInTheClear => "checkpoints/",
+            Sabotage::SealedForItsFolder => "manifests/",
+            _ => return false,
+        };
+        self.keys.is_some() && location.as_ref().starts_with(folder)
+    }
+
+    /// What is stored instead of a document that is sealed as it should be; itself where that cannot be made.
+    async fn misseal(&self, location: &Path, stored: Bytes) -> Bytes {
+        let key: &str = location.as_ref();
+        let Some(plain) = self.open(key, &stored).await else { return stored };
+        let instead = match self.sabotage {
+            Sabotage::SealedForItsFolder => self.seal(folder_of(key), &plain).await,
+            _ => Some(plain),
+        };
+        instead.unwrap_or(stored)
+    }
+
+    /// What the planted mistake makes of a document that is read; itself where it cannot be read.
+    async fn misread(&self, location: &Path, stored: Bytes) -> Bytes {
+        let key: &str = location.as_ref();
+        let plain = match self.sabotage {
+            Sabotage::CheckpointInTheClear => Some(stored.clone()),
+            Sabotage::SealedForItsFolder => self.open(folder_of(key), &stored).await,
+            _ => self.open(key, &stored).await.and_then(|plain| self.overlook(&plain)),
+        };
+        match plain {
+            Some(plain) => self.seal(key, &plain).await.unwrap_or(stored),
+            None => stored,
+        }
     }
 
     /// A snapshot without what the planted mistake does not look at.
-    fn misread(&self, stored: Bytes) -> Bytes {
-        let Ok(mut snapshot) = document::unseal::<Snapshot>(&stored) else { return stored };
+    fn overlook(&self, plain: &[u8]) -> Option<Bytes> {
+        let mut snapshot: Snapshot = document::unseal(plain).ok()?;
         match self.sabotage {
             Sabotage::CutsIgnored => snapshot.positions.clear(),
             _ => snapshot.keep = None,
         }
-        document::seal(&snapshot).unwrap_or(stored)
+        document::seal(&snapshot).ok()
     }
+
+    /// The bytes of a document as the layers above have them; `None` where they do not open.
+    async fn open(&self, key: &str, stored: &Bytes) -> Option<Bytes> {
+        let Some(keys) = &self.keys else { return Some(stored.clone()) };
+        keys.ring().await.ok()??.open_document(key, stored).ok()
+    }
+
+    /// The same as they are stored.
+    async fn seal(&self, key: &str, plain: &Bytes) -> Option<Bytes> {
+        let Some(keys) = &self.keys else { return Some(plain.clone()) };
+        keys.ring().await.ok()??.seal_document(key, plain).ok()
+    }
+}
+
+fn folder_of(key: &str) -> &str {
+    key.rsplit_once('/').map_or(key, |(folder, _)| folder)
 }
 
 fn done() -> PutResult {
@@ -119,6 +179,10 @@ impl ObjectStore for SabotagedStore {
                 return answer;
             }
             Sabotage::NoFence if is_manifest(location) => options.mode = PutMode::Overwrite,
+            _ if self.seals_wrongly(location) => {
+                let instead = self.misseal(location, payload.into()).await;
+                return self.inner.put_opts(location, instead.into(), options).await;
+            }
             _ => {}
         }
         self.inner.put_opts(location, payload, options).await
@@ -133,10 +197,10 @@ impl ObjectStore for SabotagedStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        if self.misreads(location) {
+        if self.misreads(location) && !options.head {
             let found = self.inner.get_opts(location, options).await?;
             let meta = found.meta.clone();
-            return Ok(answer(self.misread(found.bytes().await?), meta));
+            return Ok(answer(self.misread(location, found.bytes().await?).await, meta));
         }
         let pretended = self.pretended.lock().get(location).cloned();
         let Some(bytes) = pretended else { return self.inner.get_opts(location, options).await };

@@ -39,7 +39,7 @@ impl World {
             self.grow_old().await?;
             self.grow_old().await?;
         }
-        Ok(())
+        self.oracle.check_closed().await
     }
 
     fn prepare(&mut self) -> Result<()> {
@@ -104,6 +104,7 @@ impl World {
             2 => (weather.faults, weather.misleads) = (15, true),
             3 => weather.faults = 50,
             4 => (weather.faults, weather.misleads) = (3, true),
+            5 => weather.keyless = true,
             _ => {}
         }
         tracing::debug!(?weather, "the weather changes");

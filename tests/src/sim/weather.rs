@@ -11,10 +11,14 @@ use parking_lot::Mutex;
 use strimzi_backup_format::store::faulty::{Call, Decision, Fault, FaultControl, Op};
 
 use super::dice::Dice;
+use super::keys::is_document;
 
 /// A read is never misled more often than this in a row about one object: a store that shows its objects late, or flips
 /// bits, does both in passing, and the product's patience is made for that.
 const MISLED_IN_A_ROW: u32 = 2;
+
+/// Every sealed document has more bytes than this.
+const SURE_BYTES: usize = 40;
 
 /// The store's weather, the same for all writers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,6 +33,8 @@ pub struct Weather {
     pub full: bool,
     /// Every call takes up to so many milliseconds.
     pub latency: u64,
+    /// Who has the master keys does not answer.
+    pub keyless: bool,
 }
 
 /// When and how a writer is killed by its store.
@@ -40,15 +46,15 @@ pub struct Kill {
     pub after: bool,
 }
 
-/// Gives `control` its plan.
-pub fn plan(control: &FaultControl, weather: Arc<Mutex<Weather>>, kill: Option<Kill>, mut dice: Dice) {
+/// Gives `control` its plan, for a store in which documents are sealed or not.
+pub fn plan(control: &FaultControl, weather: Arc<Mutex<Weather>>, kill: Option<Kill>, is_sealed: bool, mut dice: Dice) {
     let mut misled: BTreeMap<Path, u32> = BTreeMap::new();
     control.set_plan(move |call| {
         if let Some(kill) = kill.filter(|kill| kill.at_call == call.number) {
             return if kill.after { Decision::KillAfter } else { Decision::KillBefore };
         }
         let weather = *weather.lock();
-        let decision = decide(call, weather, &mut dice);
+        let decision = decide(call, weather, is_sealed, &mut dice);
         let misleads = misleading(&decision);
         let in_a_row = misled.entry(call.path.clone()).or_default();
         *in_a_row = if misleads { *in_a_row + 1 } else { 0 };
@@ -68,7 +74,7 @@ fn misleading(decision: &Decision) -> bool {
     }
 }
 
-fn decide(call: &Call, weather: Weather, dice: &mut Dice) -> Decision {
+fn decide(call: &Call, weather: Weather, is_sealed: bool, dice: &mut Dice) -> Decision {
     let adds = matches!(call.op, Op::Put | Op::Create | Op::MultipartStart | Op::Part | Op::Complete);
     if weather.outage {
         return Decision::FailBefore([Fault::Unavailable, Fault::Timeout][dice.index(2)]);
@@ -79,7 +85,7 @@ fn decide(call: &Call, weather: Weather, dice: &mut Dice) -> Decision {
     if !dice.percent(weather.faults) {
         return Decision::Pass;
     }
-    let place = usize::try_from(dice.below(600)).unwrap_or(0);
+    let place = place(call, is_sealed, dice);
     match (call.op, dice.below(10)) {
         (Op::Create, 0 | 1) => Decision::FailBefore(Fault::AlreadyExists),
         (Op::Create, 2) => Decision::FailBefore(Fault::Precondition),
@@ -95,4 +101,12 @@ fn decide(call: &Call, weather: Weather, dice: &mut Dice) -> Decision {
         (_, 8) => Decision::FailBefore(Fault::Timeout),
         _ => Decision::FailBefore(Fault::Unavailable),
     }
+}
+
+/// Where a body is spoilt. What is drawn for seals decides how well a document packs, and so how many bytes it has: it is spoilt within
+/// those that it has in any case, and the same happens in each run.
+fn place(call: &Call, is_sealed: bool, dice: &mut Dice) -> usize {
+    let place = usize::try_from(dice.below(600)).unwrap_or(0);
+    let is_drawn = is_sealed && is_document(call.path.as_ref());
+    if is_drawn { place % SURE_BYTES } else { place }
 }

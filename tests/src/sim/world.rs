@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use futures::TryStreamExt as _;
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 use strimzi_backup_format::checksum::Sha256;
@@ -23,8 +24,9 @@ use tokio::time::Instant;
 use super::clock::{self, SimClock};
 use super::cluster::{Cluster, Life};
 use super::dice::Dice;
+use super::keys::{Keys, is_document, of_seed};
 use super::oracle::{self, Oracle};
-use super::sabotage::{Sabotage, SabotagedStore};
+use super::sabotage::Sabotage;
 use super::timed::TimedStore;
 use super::weather::{Kill, Weather};
 use super::writer::{Ending, Plan, Surroundings, Writer};
@@ -69,17 +71,18 @@ pub const PARTS: usize = 1_000;
 pub const WHOLE: usize = 1 << 20;
 
 impl World {
-    /// An empty world.
+    /// An empty world, which is encrypted where the seed is even.
     pub fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
         let began = Instant::now();
         let store: Arc<dyn ObjectStore> = Arc::new(TimedStore::new(began));
         let cluster: Arc<Mutex<Cluster>> = Arc::default();
-        let mut oracle = Oracle::new(Arc::clone(&store), Arc::clone(&cluster));
+        let weather: Arc<Mutex<Weather>> = Arc::default();
+        let keys = seed.is_multiple_of(2).then(|| Keys::new(seed, Arc::clone(&weather), Arc::clone(&store)));
+        let mut oracle = Oracle::new(Arc::clone(&store), Arc::clone(&cluster), keys.clone());
         oracle.misses_a_key = sabotage == Some(Sabotage::BaseMissesKey);
         oracle.drops_a_run = sabotage == Some(Sabotage::RefineDropsRun);
         let selections = Arc::clone(&oracle.selections);
-        let weather = Arc::default();
-        let around = Surroundings { store, cluster, selections, weather, began, sabotage };
+        let around = Surroundings { store, cluster, selections, weather, began, keys, sabotage };
         let (writers, excluded, until) = (Vec::new(), Vec::new(), Until::Stopped);
         let (metadata_millis, heartbeat_millis) = (3_000, 5_000);
         let retention = Retention { max_age: None, max_backups: None, acknowledged: None, grace: Duration::ZERO };
@@ -151,7 +154,7 @@ impl World {
         let (job, keep) = (self.job()?, self.dice.once_in(5).then_some(Keep::Forever));
         let request = snapshot::Request { id: None, by: None, keep, timeout: snapshot::TIMEOUT };
         let clock = SimClock::new(self.around.began, self.dice.fork());
-        let store = Store::memory().with_inner(Arc::clone(&self.around.store));
+        let store = self.store().await?;
         match snapshot::run(&store, &job, request, &clock).await {
             Ok(taken) => self.oracle.taken(taken.snapshot).await,
             // It says itself that it may lack something.
@@ -160,8 +163,19 @@ impl World {
         }
     }
 
-    /// Starts a writer, as Kubernetes starts a pod.
+    /// The store without faults, as who has the keys sees it.
+    ///
+    /// # Errors
+    /// Where they cannot be had.
+    pub async fn store(&self) -> Result<Store> {
+        self.around.opened(Arc::clone(&self.around.store)).await
+    }
+
+    /// Starts a writer, as Kubernetes starts a pod, now and then with a new master key.
     pub fn start(&mut self, name: &str, kill: Option<Kill>) -> Result<()> {
+        if let Some(keys) = self.around.keys.as_ref().filter(|_| self.dice.clone().once_in(4)) {
+            keys.renew();
+        }
         let (name, job, until) = (name.to_owned(), self.job()?, self.until);
         let plan = Plan { name, job, budget: self.budget, part_bytes: self.part_bytes, kill, until };
         let dice = self.dice.fork();
@@ -235,12 +249,9 @@ impl World {
         }
         self.settle().await?;
         self.oracle.read_compacted().await?;
-        let inner = match self.around.sabotage {
-            Some(sabotage) => Arc::new(SabotagedStore::new(Arc::clone(&self.around.store), sabotage)) as _,
-            None => Arc::clone(&self.around.store),
-        };
+        let store = self.around.opened(self.around.sabotaged(Arc::clone(&self.around.store))).await?;
         let clock = SimClock::new(self.around.began, self.dice.fork());
-        let report = prune::run(&Store::memory().with_inner(inner), &self.job()?, false, &clock).await?;
+        let report = prune::run(&store, &self.job()?, false, &clock).await?;
         self.oracle.pruned(&report).await?;
         self.oracle.check().await
     }
@@ -285,17 +296,38 @@ impl World {
         Ok(())
     }
 
-    /// A digest of everything in the store: the same seed gives the same.
+    /// A digest of everything in the store that the seed decides: the same seed gives the same.
     pub async fn digest(&self) -> Result<Sha256> {
+        if self.around.keys.is_some() {
+            return self.digest_of_sealed().await;
+        }
         let objects = oracle::listing(&self.around.store).await?;
         let text: Vec<String> = objects.into_iter().map(|(key, digest)| format!("{key} {digest}")).collect();
+        Ok(Sha256::of(text.join("\n").as_bytes()))
+    }
+
+    /// The same of an encrypted one, where bytes are drawn for each seal: which objects there are and how large the files, which calls were
+    /// made, and what the log came to, of which the oracle has held every record against Kafka's.
+    async fn digest_of_sealed(&self) -> Result<Sha256> {
+        let listed: Vec<_> = self.around.store.list(None).try_collect().await?;
+        let objects = listed.iter().map(|meta| {
+            let key = meta.location.as_ref();
+            format!("{} {:?}", of_seed(key), (!is_document(key)).then_some(meta.size))
+        });
+        let calls = self.writers.iter().flat_map(|writer| writer.control.calls());
+        let calls = calls.map(|call| format!("{:?} {}", call.op, of_seed(call.path.as_ref())));
+        let state = self.state()?;
+        let log = format!("{:?} {:?} {:?}", state.positions, state.gaps, state.frontier);
+        let text: Vec<String> = objects.chain(calls).chain([log]).collect();
         Ok(Sha256::of(text.join("\n").as_bytes()))
     }
 
     /// What happened in it.
     pub fn seen(&self) -> BTreeSet<String> {
         let calls = self.writers.iter().flat_map(|writer| writer.control.calls());
-        calls.map(|call| format!("{:?}", call.op)).chain(self.oracle.seen.iter().cloned()).collect()
+        let waited = self.writers.iter().any(|writer| writer.metrics.key_errors.get() > 0);
+        let waited = waited.then(|| "KeyWaitedFor".to_owned());
+        calls.map(|call| format!("{:?}", call.op)).chain(waited).chain(self.oracle.seen.iter().cloned()).collect()
     }
 
     /// The digest of the newest manifest's state, which there must be.

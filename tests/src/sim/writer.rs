@@ -20,6 +20,7 @@ use strimzi_backup_streamer::budget::Budget;
 use strimzi_backup_streamer::claim::Claimant;
 use strimzi_backup_streamer::clock::Clock as _;
 use strimzi_backup_streamer::error::{self, Error, exit};
+use strimzi_backup_streamer::keys::Source;
 use strimzi_backup_streamer::metrics::Metrics;
 use strimzi_backup_streamer::pipeline::produce::{Pool, Workshop};
 use strimzi_backup_streamer::source::buffers::Buffers;
@@ -35,6 +36,7 @@ use super::broker::{SimBroker, Sink};
 use super::clock::SimClock;
 use super::cluster::Cluster;
 use super::dice::Dice;
+use super::keys::{AtHand, Keys};
 use super::oracle::Selections;
 use super::sabotage::{Sabotage, SabotagedStore};
 use super::weather::{self, Kill, Weather};
@@ -69,8 +71,31 @@ pub struct Surroundings {
     pub weather: Arc<Mutex<Weather>>,
     /// When the world began.
     pub began: Instant,
+    /// Who has the master keys; `None` where nothing is encrypted.
+    pub keys: Option<Keys>,
     /// A planted bug.
     pub sabotage: Option<Sabotage>,
+}
+
+impl Surroundings {
+    /// What lies below `inner`, as who has the keys sees it.
+    ///
+    /// # Errors
+    /// Where they cannot be had.
+    pub async fn opened(&self, inner: Arc<dyn ObjectStore>) -> Result<Store> {
+        match &self.keys {
+            Some(keys) => keys.opened(inner).await,
+            None => Ok(Store::memory().with_inner(inner)),
+        }
+    }
+
+    /// The planted bug before `inner`, where there is one.
+    pub fn sabotaged(&self, inner: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
+        match self.sabotage {
+            Some(sabotage) => Arc::new(SabotagedStore::new(inner, sabotage, self.keys.clone())),
+            None => inner,
+        }
+    }
 }
 
 /// How a writer ended.
@@ -105,6 +130,8 @@ pub struct Writer {
     pub ending: Option<Ending>,
     /// Whether it was told to stop.
     pub stopped: bool,
+    /// The master keys of the world, and how many of them it has.
+    keys: Option<(Keys, u64)>,
     broker: Arc<Mutex<Option<Arc<SimBroker>>>>,
     task: Option<JoinHandle<Ending>>,
 }
@@ -147,11 +174,9 @@ impl Writer {
     pub fn start(around: &Surroundings, plan: Plan, mut dice: Dice) -> Self {
         let faulty = FaultyStore::new(Arc::clone(&around.store));
         let control = faulty.control().clone();
-        weather::plan(&control, Arc::clone(&around.weather), plan.kill, dice.fork());
-        let store: Arc<dyn ObjectStore> = match around.sabotage {
-            Some(sabotage) => Arc::new(SabotagedStore::new(Arc::new(faulty), sabotage)),
-            None => Arc::new(faulty),
-        };
+        weather::plan(&control, Arc::clone(&around.weather), plan.kill, around.keys.is_some(), dice.fork());
+        let store = around.sabotaged(Arc::new(faulty));
+        let at_hand = around.keys.as_ref().map(Keys::at_hand);
         let this = Self {
             name: plan.name.clone(),
             control: control.clone(),
@@ -163,12 +188,14 @@ impl Writer {
             freezer: Arc::default(),
             ending: None,
             stopped: false,
+            keys: around.keys.clone().zip(at_hand.as_ref().map(AtHand::number)),
             broker: Arc::default(),
             task: None,
         };
         let world = Process {
             clock: Arc::new(SimClock::new(around.began, dice.fork())),
             store: Store::memory().with_inner(store).with_part_bytes(plan.part_bytes),
+            keys: at_hand,
             cluster: Arc::clone(&around.cluster),
             selections: Arc::clone(&around.selections),
             late_by: i64::from(around.sabotage == Some(Sabotage::ResumeElsewhere)),
@@ -224,10 +251,22 @@ impl Writer {
             }
             // Before the claim a store that fails ends the process in the end; after a stop that was cut short, too.
             Some(Ending::Returned(Err((exit::FAILED, _)))) if !claimed || self.stopped => {}
+            Some(Ending::Returned(Err((code, text)))) if self.is_outdated(claimed, *code, text) => {}
             Some(Ending::Returned(Err((code, text)))) => bail!("writer {} ended with {code}: {text}", self.name),
             Some(Ending::Killed) | None => {}
         }
         Ok(())
+    }
+
+    /// Whether a new master key came while it was under way, and it says that it must start again.
+    fn is_outdated(&self, claimed: bool, code: u8, text: &str) -> bool {
+        let Some((keys, number)) = &self.keys else { return false };
+        match code {
+            // Another one began to seal by a key that it cannot open, or had not read yet.
+            exit::USAGE => !claimed && *number < keys.newest() && text.contains("no master key at hand opens"),
+            exit::DAMAGED => keys.newest() > 0 && text.contains("which was not there when keys/ was read"),
+            _ => false,
+        }
     }
 
     /// Checks that it holds no more bytes than it may (I8).
@@ -242,7 +281,9 @@ impl Writer {
 /// What the task of a writer owns.
 struct Process {
     clock: Arc<SimClock>,
+    /// Not sealed.
     store: Store,
+    keys: Option<AtHand>,
     cluster: Arc<Mutex<Cluster>>,
     selections: Selections,
     late_by: i64,
@@ -259,7 +300,7 @@ impl Process {
         let claimant = Claimant {
             job: &plan.job,
             store: self.store.clone(),
-            keys: None,
+            keys: self.keys.as_ref().map(|keys| keys as &dyn Source),
             cluster: ClusterId::new("sim"),
             writer: plan.name.clone(),
             clock: Arc::clone(&self.clock),
@@ -273,6 +314,8 @@ impl Process {
         };
         self.epoch.store(writer.epoch().get(), Ordering::Relaxed);
         self.selections.lock().insert(writer.epoch().get(), (self.clock.now(), plan.job.topics.clone()));
+        // As the claim has it: what is written from here on is sealed, where the backup is.
+        let store = writer.store().clone();
         let options = EncodeOptions::new(writer.state().backup, Codec::None)?;
         let buffers: Arc<Mutex<Buffers>> = Arc::default();
         let sink =
@@ -281,15 +324,14 @@ impl Process {
         *self.broker.lock() = Some(Arc::clone(&broker));
         let poller = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&broker).poll()));
         let (chosen, state) = (plan.job.consumer_groups.clone(), writer.state());
-        let groups =
-            strimzi_backup_streamer::source::groups::load(&self.store, chosen, state, &self.clock, &self.metrics);
+        let groups = strimzi_backup_streamer::source::groups::load(&store, chosen, state, &self.clock, &self.metrics);
         let groups = tokio::select! {
             biased;
             groups = groups => groups?,
             () = self.stop.cancelled() => return Ok(()),
         };
         let workshop = Workshop {
-            store: self.store,
+            store,
             options,
             shard: Shard::ONLY,
             epoch: writer.epoch(),

@@ -176,6 +176,22 @@ async fn a34_a_lost_answer_of_a_create_makes_no_second_key() {
 }
 
 #[tokio::test]
+async fn a34_a_wrap_that_is_not_shown_or_read_wrong_in_passing_is_read_again() {
+    let (store, control) = faulty();
+    let provider = keys(1, &[]);
+    founded(&store, &provider).await;
+    for passing in [Decision::Stale, Decision::FlipBit(60), Decision::Truncate(20)] {
+        control.script([(); 2].map(|()| (Op::Get, passing.clone())));
+        founded(&store, &provider).await;
+        assert!(control.unused().is_empty(), "{passing:?}");
+        control.script([(); 3].map(|()| (Op::Get, passing.clone())));
+        let error = read(&store).await.expect_err("it stays so");
+        assert!(error.is_damage() && error.to_string().contains("keys/0000-0000.json"), "{passing:?}: {error}");
+    }
+    assert_eq!(places(&store).await, [(0, 0)]);
+}
+
+#[tokio::test]
 async fn a34_of_two_that_make_a_key_at_once_both_use_that_of_one() {
     let (store, control) = faulty();
     let (provider, twin) = (keys(1, &[]), keys(1, &[]));

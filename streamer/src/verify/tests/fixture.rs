@@ -10,14 +10,13 @@
 //! | 6 | a topic segment: `shipments-0` [140, 150) |
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use serde::{Deserialize, Serialize};
 use strimzi_backup_format::bucket::Bucket;
-use strimzi_backup_format::crypt::{FileSeal, KeyRing, SecretKey};
+use strimzi_backup_format::crypt::{FileSeal, KeyRing, SecretKey, wraps};
 use strimzi_backup_format::document;
 use strimzi_backup_format::identity::Identity;
 use strimzi_backup_format::ids::{
@@ -25,7 +24,7 @@ use strimzi_backup_format::ids::{
     TopicName,
 };
 use strimzi_backup_format::job::Anchor;
-use strimzi_backup_format::layout::{self, Origin, SegmentName, SegmentPlace, TopicDir};
+use strimzi_backup_format::layout::{self, ObjectKey, Origin, SegmentName, SegmentPlace};
 use strimzi_backup_format::manifest::log::{self, Draft, LogWriter};
 use strimzi_backup_format::manifest::reader;
 use strimzi_backup_format::manifest::{
@@ -39,9 +38,11 @@ use strimzi_backup_format::segment::encode::{
     Codec, EncodeOptions, EncodedSegment, RunInput, SegmentWriter, encode_row_group,
 };
 use strimzi_backup_format::snapshot::{Label, Snapshot, catalog};
-use strimzi_backup_format::store::{self, Store};
+use strimzi_backup_format::store::Store;
 
 use super::key;
+use crate::keys::tests::TestKeys;
+use crate::keys::{Source as _, sealed_by};
 
 /// 2026-02-13T07:00:00Z; the record at offset n of a partition is n seconds later.
 pub(super) const START: i64 = 1_770_966_000_000;
@@ -61,14 +62,8 @@ impl Sealing {
         if self == Self::Open {
             return below.clone();
         }
-        let ring = KeyRing::new(backup, [(0, SecretKey::new([7; 32]))].into()).expect("keys");
-        store::sealed(below, Arc::new(ring))
+        sealed_by(below, KeyRing::new(backup, [(0, SecretKey::new([7; 32]))].into()).expect("keys"))
     }
-}
-
-/// The identity of the backup of a number.
-pub(super) fn id(number: u128) -> BackupId {
-    BackupId::new(uuid::Uuid::from_u128(number))
 }
 
 pub(super) struct Backup {
@@ -149,16 +144,31 @@ impl Backup {
 
     /// The same in that store, with another identity for another number.
     pub(super) async fn small_in(store: Store, number: u128) -> Self {
-        let mut backup = Self::claimed(store, number).await;
+        Self::claimed(store, number).await.filled().await
+    }
+
+    /// The same, encrypted from its first object on.
+    pub(super) async fn small_encrypted_in(store: Store, keys: &TestKeys) -> Self {
+        let identity = identity(1).with_encryption(keys.id().await);
+        log::create_identity(&store, &identity).await.expect("identity");
+        let provider = keys.provider().expect("keys");
+        let ring = wraps::found_or_rotate(&store, identity.backup, provider.as_ref(), TimestampMs::new(START)).await;
+        let store = sealed_by(&store, ring.expect("the first key"));
+        Self::begun(store, identity.backup).await.filled().await
+    }
+
+    /// What the table has after the claim.
+    async fn filled(mut self) -> Self {
         let first = vec![run("orders", 0, 0, 20), run("orders", 1, 0, 10), run("shipments", 0, 100, 130)];
-        let segment = backup.upload(intake(), vec![first]).await;
+        let segment = self.upload(intake(), vec![first]).await;
         let topics = vec![added("orders", 2), added("shipments", 1)];
         let positions =
             vec![position(key("orders", 0), 20), position(key("orders", 1), 10), position(key("shipments", 0), 130)];
-        backup.commit(Draft { segments: vec![segment], topics, positions, ..Draft::default() }).await;
+        self.commit(Draft { segments: vec![segment], topics, positions, ..Draft::default() }).await;
 
         let halves = vec![vec![run("orders", 0, 20, 40)], vec![run("orders", 0, 40, 60)]];
-        let segment = backup.upload(filed("orders"), halves).await;
+        let place = self.filed("orders");
+        let segment = self.upload(place, halves).await;
         let PartitionKey { topic, lineage, partition } = key("orders", 1);
         let (reason, observed_at) = (GapReason::RetentionOverrun, TimestampMs::new(START));
         let gaps = vec![Gap { topic, lineage, partition, range: range(10, 15), reason, after: None, observed_at }];
@@ -166,27 +176,32 @@ impl Backup {
         let holes = vec![Hole { topic, lineage, partition, range: range(130, 132) }];
         let positions =
             vec![position(key("orders", 0), 60), position(key("orders", 1), 15), position(key("shipments", 0), 132)];
-        backup.commit(Draft { segments: vec![segment], gaps, holes, positions, ..Draft::default() }).await;
-        backup.writer.checkpoint().await.expect("checkpoint");
+        self.commit(Draft { segments: vec![segment], gaps, holes, positions, ..Draft::default() }).await;
+        self.writer.checkpoint().await.expect("checkpoint");
 
         let third = vec![run("orders", 1, 15, 25), run("shipments", 0, 132, 140)];
-        let segment = backup.upload(intake(), vec![third]).await;
+        let segment = self.upload(intake(), vec![third]).await;
         let positions = vec![position(key("orders", 1), 25), position(key("shipments", 0), 140)];
-        backup.commit(Draft { segments: vec![segment], positions, ..Draft::default() }).await;
-        backup.commit(Draft::default()).await;
-        backup.writer.checkpoint().await.expect("checkpoint");
+        self.commit(Draft { segments: vec![segment], positions, ..Draft::default() }).await;
+        self.commit(Draft::default()).await;
+        self.writer.checkpoint().await.expect("checkpoint");
 
-        let segment = backup.upload(filed("shipments"), vec![vec![run("shipments", 0, 140, 150)]]).await;
+        let place = self.filed("shipments");
+        let segment = self.upload(place, vec![vec![run("shipments", 0, 140, 150)]]).await;
         let positions = vec![position(key("shipments", 0), 150)];
-        backup.commit(Draft { segments: vec![segment], positions, ..Draft::default() }).await;
-        backup
+        self.commit(Draft { segments: vec![segment], positions, ..Draft::default() }).await;
+        self
     }
 
     /// An identity and a claim.
     pub(super) async fn claimed(store: Store, number: u128) -> Self {
-        let id = id(number);
-        let identity = Identity::new(id, "small", ClusterId::new("cluster"), TimestampMs::new(START));
+        let identity = identity(number);
         log::create_identity(&store, &identity).await.expect("identity");
+        Self::begun(store, identity.backup).await
+    }
+
+    /// A claim, below an identity that is there.
+    async fn begun(store: Store, id: BackupId) -> Self {
         let empty = reader::open(&store, Shard::ONLY).await.expect("readable").expect("a backup");
         let writer = LogWriter::new(store.clone(), Shard::ONLY, empty);
         let mut backup = Self { below: store.clone(), store, id, writer, segments: Vec::new(), drawn: 0 };
@@ -204,29 +219,28 @@ impl Backup {
 
     /// Encodes and uploads a segment of the next manifest.
     pub(super) async fn upload(&mut self, place: SegmentPlace, groups: Vec<Vec<RunInput>>) -> Segment {
+        let seal = self.store.seal_file(&self.object(&place)).expect("a data key");
+        let encoded = encode_sealed(self.id, groups, seal);
+        self.upload_encoded(place, encoded).await
+    }
+
+    /// The key of a segment of the next manifest.
+    fn object(&self, place: &SegmentPlace) -> ObjectKey {
         let (epoch, sequence) = (self.writer.epoch(), self.writer.next_sequence());
-        let object = layout::segment(
-            &self.shown(place),
-            SegmentName { shard: Shard::ONLY, epoch, sequence, number: 0, origin: Origin::Cut },
-        );
-        let seal = self.store.seal_file(&object).expect("a key");
-        let encoded = encode_with(self.id, groups, seal);
+        layout::segment(place, SegmentName { shard: Shard::ONLY, epoch, sequence, number: 0, origin: Origin::Cut })
+    }
+
+    /// Where what is filed of a topic lies in this backup.
+    fn filed(&self, topic: &str) -> SegmentPlace {
+        let topic = self.store.topic_dir(&TopicName::new(topic).expect("topic"));
+        SegmentPlace::Topic(topic, Bucket::of(TimestampMs::new(START)))
+    }
+
+    pub(super) async fn upload_encoded(&mut self, place: SegmentPlace, encoded: EncodedSegment) -> Segment {
+        let object = self.object(&place);
         let EncodedSegment { parts, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs } = encoded;
         self.put(object.as_str(), parts.concat()).await;
         Segment { object, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs }
-    }
-
-    /// A place as keys of objects show it: where the backup is encrypted, without the topic's name.
-    fn shown(&self, place: SegmentPlace) -> SegmentPlace {
-        match place {
-            SegmentPlace::Topic(TopicDir::Named(topic), bucket) => {
-                SegmentPlace::Topic(self.store.topic_dir(&topic), bucket)
-            }
-            SegmentPlace::Base(TopicDir::Named(topic), bucket) => {
-                SegmentPlace::Base(self.store.topic_dir(&topic), bucket)
-            }
-            shown => shown,
-        }
     }
 
     /// Commits the next manifest, ten seconds after the one before.
@@ -351,11 +365,20 @@ impl document::Document for RawManifest {
     const KIND: document::Kind = document::Kind::Manifest;
 }
 
-pub(super) fn encode(backup: BackupId, groups: Vec<Vec<RunInput>>) -> EncodedSegment {
-    encode_with(backup, groups, None)
+/// The id of the backup of a number.
+pub(super) fn id(number: u128) -> BackupId {
+    BackupId::new(uuid::Uuid::from_u128(number))
 }
 
-fn encode_with(backup: BackupId, groups: Vec<Vec<RunInput>>, seal: Option<FileSeal>) -> EncodedSegment {
+fn identity(number: u128) -> Identity {
+    Identity::new(id(number), "small", ClusterId::new("cluster"), TimestampMs::new(START))
+}
+
+pub(super) fn encode(backup: BackupId, groups: Vec<Vec<RunInput>>) -> EncodedSegment {
+    encode_sealed(backup, groups, None)
+}
+
+fn encode_sealed(backup: BackupId, groups: Vec<Vec<RunInput>>, seal: Option<FileSeal>) -> EncodedSegment {
     let options = EncodeOptions::new(backup, Codec::Zstd(1)).expect("options");
     let mut writer = SegmentWriter::new(&options, seal).expect("writer");
     for group in groups {
