@@ -10,7 +10,6 @@
 //! | 6 | a topic segment: `shipments-0` [140, 150) |
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -25,7 +24,7 @@ use strimzi_backup_format::ids::{
     TopicName,
 };
 use strimzi_backup_format::job::Anchor;
-use strimzi_backup_format::layout::{self, Origin, SegmentName, SegmentPlace, TopicDir};
+use strimzi_backup_format::layout::{self, ObjectKey, Origin, SegmentName, SegmentPlace};
 use strimzi_backup_format::manifest::log::{self, Draft, LogWriter};
 use strimzi_backup_format::manifest::reader;
 use strimzi_backup_format::manifest::{
@@ -39,7 +38,7 @@ use strimzi_backup_format::segment::encode::{
     Codec, EncodeOptions, EncodedSegment, RunInput, SegmentWriter, encode_row_group,
 };
 use strimzi_backup_format::snapshot::{Label, Snapshot, catalog};
-use strimzi_backup_format::store::{self, Store};
+use strimzi_backup_format::store::Store;
 
 use super::key;
 use crate::keys::tests::TestKeys;
@@ -63,14 +62,8 @@ impl Sealing {
         if self == Self::Open {
             return below.clone();
         }
-        let ring = KeyRing::new(backup, [(0, SecretKey::new([7; 32]))].into()).expect("keys");
-        store::sealed(below, Arc::new(ring))
+        sealed_by(below, KeyRing::new(backup, [(0, SecretKey::new([7; 32]))].into()).expect("keys"))
     }
-}
-
-/// The identity of the backup of a number.
-pub(super) fn id(number: u128) -> BackupId {
-    BackupId::new(uuid::Uuid::from_u128(number))
 }
 
 pub(super) struct Backup {
@@ -174,7 +167,8 @@ impl Backup {
         self.commit(Draft { segments: vec![segment], topics, positions, ..Draft::default() }).await;
 
         let halves = vec![vec![run("orders", 0, 20, 40)], vec![run("orders", 0, 40, 60)]];
-        let segment = self.upload(filed("orders"), halves).await;
+        let place = self.filed("orders");
+        let segment = self.upload(place, halves).await;
         let PartitionKey { topic, lineage, partition } = key("orders", 1);
         let (reason, observed_at) = (GapReason::RetentionOverrun, TimestampMs::new(START));
         let gaps = vec![Gap { topic, lineage, partition, range: range(10, 15), reason, after: None, observed_at }];
@@ -192,7 +186,8 @@ impl Backup {
         self.commit(Draft::default()).await;
         self.writer.checkpoint().await.expect("checkpoint");
 
-        let segment = self.upload(filed("shipments"), vec![vec![run("shipments", 0, 140, 150)]]).await;
+        let place = self.filed("shipments");
+        let segment = self.upload(place, vec![vec![run("shipments", 0, 140, 150)]]).await;
         let positions = vec![position(key("shipments", 0), 150)];
         self.commit(Draft { segments: vec![segment], positions, ..Draft::default() }).await;
         self
@@ -224,29 +219,28 @@ impl Backup {
 
     /// Encodes and uploads a segment of the next manifest.
     pub(super) async fn upload(&mut self, place: SegmentPlace, groups: Vec<Vec<RunInput>>) -> Segment {
+        let seal = self.store.seal_file(&self.object(&place)).expect("a data key");
+        let encoded = encode_sealed(self.id, groups, seal);
+        self.upload_encoded(place, encoded).await
+    }
+
+    /// The key of a segment of the next manifest.
+    fn object(&self, place: &SegmentPlace) -> ObjectKey {
         let (epoch, sequence) = (self.writer.epoch(), self.writer.next_sequence());
-        let object = layout::segment(
-            &self.shown(place),
-            SegmentName { shard: Shard::ONLY, epoch, sequence, number: 0, origin: Origin::Cut },
-        );
-        let seal = self.store.seal_file(&object).expect("a key");
-        let encoded = encode_with(self.id, groups, seal);
+        layout::segment(place, SegmentName { shard: Shard::ONLY, epoch, sequence, number: 0, origin: Origin::Cut })
+    }
+
+    /// Where what is filed of a topic lies in this backup.
+    fn filed(&self, topic: &str) -> SegmentPlace {
+        let topic = self.store.topic_dir(&TopicName::new(topic).expect("topic"));
+        SegmentPlace::Topic(topic, Bucket::of(TimestampMs::new(START)))
+    }
+
+    pub(super) async fn upload_encoded(&mut self, place: SegmentPlace, encoded: EncodedSegment) -> Segment {
+        let object = self.object(&place);
         let EncodedSegment { parts, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs } = encoded;
         self.put(object.as_str(), parts.concat()).await;
         Segment { object, bytes, sha256, footer_bytes, footer_sha256, rows, raw_bytes, runs }
-    }
-
-    /// A place as keys of objects show it: where the backup is encrypted, without the topic's name.
-    fn shown(&self, place: SegmentPlace) -> SegmentPlace {
-        match place {
-            SegmentPlace::Topic(TopicDir::Named(topic), bucket) => {
-                SegmentPlace::Topic(self.store.topic_dir(&topic), bucket)
-            }
-            SegmentPlace::Base(TopicDir::Named(topic), bucket) => {
-                SegmentPlace::Base(self.store.topic_dir(&topic), bucket)
-            }
-            shown => shown,
-        }
     }
 
     /// Commits the next manifest, ten seconds after the one before.
@@ -371,15 +365,20 @@ impl document::Document for RawManifest {
     const KIND: document::Kind = document::Kind::Manifest;
 }
 
+/// The id of the backup of a number.
+pub(super) fn id(number: u128) -> BackupId {
+    BackupId::new(uuid::Uuid::from_u128(number))
+}
+
 fn identity(number: u128) -> Identity {
     Identity::new(id(number), "small", ClusterId::new("cluster"), TimestampMs::new(START))
 }
 
 pub(super) fn encode(backup: BackupId, groups: Vec<Vec<RunInput>>) -> EncodedSegment {
-    encode_with(backup, groups, None)
+    encode_sealed(backup, groups, None)
 }
 
-fn encode_with(backup: BackupId, groups: Vec<Vec<RunInput>>, seal: Option<FileSeal>) -> EncodedSegment {
+fn encode_sealed(backup: BackupId, groups: Vec<Vec<RunInput>>, seal: Option<FileSeal>) -> EncodedSegment {
     let options = EncodeOptions::new(backup, Codec::Zstd(1)).expect("options");
     let mut writer = SegmentWriter::new(&options, seal).expect("writer");
     for group in groups {
