@@ -323,10 +323,10 @@ fn a55_what_an_excluded_topic_lost_meanwhile_is_a_gap_that_says_so() -> Result<(
     })
 }
 
-#[test]
-fn a59_checkpoints_that_are_damaged_or_from_the_future_are_ignored() -> Result<()> {
-    simulate(|| async {
-        let mut world = world();
+/// A checkpoint that is cut, and one beyond the end of the log.
+fn bad_checkpoints(new: fn() -> World) -> Result<()> {
+    simulate(|| async move {
+        let mut world = new();
         world.start("a", None)?;
         for _ in 0..300 {
             world.produce(1);
@@ -342,6 +342,16 @@ fn a59_checkpoints_that_are_damaged_or_from_the_future_are_ignored() -> Result<(
         world.around.store.put(&standing, bytes.slice(..bytes.len() / 2).into()).await?;
         world.settle().await
     })
+}
+
+#[test]
+fn a59_checkpoints_that_are_damaged_or_from_the_future_are_ignored() -> Result<()> {
+    bad_checkpoints(world)
+}
+
+#[test]
+fn a59_checkpoints_of_an_encrypted_backup_that_are_damaged_or_from_the_future_are_ignored() -> Result<()> {
+    bad_checkpoints(encrypted)
 }
 
 #[test]
