@@ -97,11 +97,12 @@ impl SealedStore {
 
 const NAME: &str = "sealed";
 
-/// A part of plain bytes, whose size was taken from the store; what does not open is shorter, and is given as it is.
-fn cut(plain: &Bytes, range: &Range<u64>) -> Bytes {
+/// A part of the plain bytes of a document, of which there are so many by the store; what does not open has another size, and is given as
+/// it is.
+fn cut(plain: &Bytes, size: u64, range: &Range<u64>) -> Bytes {
     let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX);
     let (from, to) = (at(range.start), at(range.end));
-    if to <= plain.len() { plain.slice(from..to) } else { plain.clone() }
+    if plain.len() as u64 == size && to <= plain.len() { plain.slice(from..to) } else { plain.clone() }
 }
 
 fn out_of_range(source: impl std::error::Error + Send + Sync + 'static) -> Error {
@@ -147,7 +148,7 @@ impl ObjectStore for SealedStore {
         let (this, part) = (self.clone(), range.clone());
         let body = async move {
             let stored = found.bytes().await?;
-            Ok::<_, Error>(cut(&this.open(&key, &stored), &part))
+            Ok::<_, Error>(cut(&this.open(&key, &stored), size, &part))
         };
         let payload = GetResultPayload::Stream(stream::once(body.boxed()).boxed());
         Ok(GetResult { payload, meta, range, attributes, extensions })
@@ -164,7 +165,7 @@ impl ObjectStore for SealedStore {
             .map(|range| object_store::GetRange::Bounded(range.clone()).as_range(size).map_err(out_of_range));
         let ranges = ranges.collect::<Result<Vec<_>>>()?;
         let plain = found.bytes().await?;
-        Ok(ranges.iter().map(|range| cut(&plain, range)).collect())
+        Ok(ranges.iter().map(|range| cut(&plain, size, range)).collect())
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
