@@ -111,7 +111,11 @@ impl<C: Clock> Claimant<'_, C> {
         if opened.keys.is_some() {
             self.metrics.key_answered();
         }
-        let log = match reader::open(&opened, shard).await {
+        let read = reader::open(&opened, shard).await;
+        if !matches!(read, Ok(None)) && self.is_founded_since(&opened).await? {
+            return Err(Error::Raced);
+        }
+        let log = match read {
             // It may be sealed by a key that was made since: the next look asks for the keys again, and tells what is wrong if it is not.
             Err(error) if is_known && !error.is_retryable() => return Ok(None),
             log => log?,
@@ -153,6 +157,11 @@ impl<C: Clock> Claimant<'_, C> {
         let ring = ring.map_err(KeysError::from)?;
         self.metrics.key_answered();
         Ok(keys::sealed_by(&self.store, ring))
+    }
+
+    /// Whether there was no backup whose keys could have been asked for when the store was opened, and there is one now.
+    async fn is_founded_since(&self, opened: &Store) -> Result<bool, Error> {
+        Ok(self.keys.is_some() && opened.keys.is_none() && keys::identity(&self.store).await?.is_some())
     }
 
     async fn prove(&self) -> Result<(), Error> {

@@ -11,6 +11,7 @@ use object_store::ObjectStore;
 use parking_lot::Mutex;
 use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::coverage::recoverable_until;
+use strimzi_backup_format::errors::chain;
 use strimzi_backup_format::ids::{PartitionKey, TimestampMs};
 use strimzi_backup_format::job::{Job, Retention};
 use strimzi_backup_format::snapshot::Keep;
@@ -24,7 +25,7 @@ use tokio::time::Instant;
 use super::clock::{self, SimClock};
 use super::cluster::{Cluster, Life};
 use super::dice::Dice;
-use super::keys::{Keys, is_document, of_seed};
+use super::keys::{KEY_CAME_LATER, Keys, is_document, of_seed};
 use super::oracle::{self, Oracle};
 use super::sabotage::Sabotage;
 use super::timed::TimedStore;
@@ -154,12 +155,16 @@ impl World {
         let (job, keep) = (self.job()?, self.dice.once_in(5).then_some(Keep::Forever));
         let request = snapshot::Request { id: None, by: None, keep, timeout: snapshot::TIMEOUT };
         let clock = SimClock::new(self.around.began, self.dice.fork());
-        let store = self.store().await?;
-        match snapshot::run(&store, &job, request, &clock).await {
-            Ok(taken) => self.oracle.taken(taken.snapshot).await,
-            // It says itself that it may lack something.
-            Err(Error::LateSnapshot { .. }) => Ok(()),
-            Err(error) => Err(error).context("take a snapshot"),
+        loop {
+            let store = self.store().await?;
+            match snapshot::run(&store, &job, request.clone(), &clock).await {
+                Ok(taken) => return self.oracle.taken(taken.snapshot).await,
+                // It says itself that it may lack something.
+                Err(Error::LateSnapshot { .. }) => return Ok(()),
+                // Its Job starts it again, which reads the keys that are there by then.
+                Err(error) if chain(&error).contains(KEY_CAME_LATER) => {}
+                Err(error) => return Err(error).context("take a snapshot"),
+            }
         }
     }
 

@@ -36,7 +36,7 @@ use super::broker::{SimBroker, Sink};
 use super::clock::SimClock;
 use super::cluster::Cluster;
 use super::dice::Dice;
-use super::keys::{AtHand, Keys};
+use super::keys::{AtHand, KEY_CAME_LATER, Keys};
 use super::oracle::Selections;
 use super::sabotage::{Sabotage, SabotagedStore};
 use super::weather::{self, Kill, Weather};
@@ -264,7 +264,7 @@ impl Writer {
         match code {
             // Another one began to seal by a key that it cannot open, or had not read yet.
             exit::USAGE => !claimed && *number < keys.newest() && text.contains("no master key at hand opens"),
-            exit::DAMAGED => keys.newest() > 0 && text.contains("which was not there when keys/ was read"),
+            exit::DAMAGED => keys.newest() > 0 && text.contains(KEY_CAME_LATER),
             _ => false,
         }
     }
