@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lane-1 test-lane-2 lint generate bench parts soak prerequisites
+.PHONY: help demo test test-lane-1 test-lane-2 lint generate bench parts soak vault prerequisites
 
 # One profile for everything but benchmarks, so that nothing is compiled twice (docs/adr/0009-dev-profile-for-tests.md).
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -76,6 +76,13 @@ soak: ## What takes hours: every single-byte mutation, SEEDS histories (200000),
 	STRIMZI_BACKUP_SEEDS=$(or $(SEEDS),200000) cargo test --locked --workspace --test sim simulation_of
 	for round in $$(seq $(or $(ROUNDS),20)); do cargo test --locked --workspace --test kills a01_ -- --nocapture; done
 	STRIMZI_BACKUP_KILLS=1000 cargo test --locked --workspace --test restore a67_a_hundred -- --nocapture
+
+vault: ## Tests on a real Vault, which is built first: minutes. Without it Vault's answers are those of a stand-in.
+	@tests/parts/prerequisites.sh
+	@tests/parts/install.sh
+	@tests/parts/install.sh vault
+	cargo build --locked --workspace --bin strimzi-backup
+	cargo test --locked --workspace --test encryption --test harness vault -- --ignored --test-threads=$(TEST_THREADS)
 
 parts: ## Installs the servers and readers that tests and demo use; instant once they are there.
 	@tests/parts/install.sh

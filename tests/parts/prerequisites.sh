@@ -123,7 +123,7 @@ report() {
 install=false
 [[ ${1:-} != --install ]] || { install=true; shift; }
 groups=("$@")
-((${#groups[@]})) || groups=(build kafka versitygw python azurite toxiproxy kubernetes node helm promtool vault)
+((${#groups[@]})) || groups=(build kafka versitygw python azurite toxiproxy kubernetes node helm promtool)
 
 check "${groups[@]}"
 if "$install" && ((${#packages[@]})); then

@@ -234,6 +234,7 @@ fn azure_server_starts_serves_and_leaves_nothing() -> Result<()> {
 }
 
 #[test]
+#[ignore = "on a real Vault, which takes minutes to build: make vault"]
 fn vault_starts_does_nothing_while_it_is_sealed_and_leaves_nothing() -> Result<()> {
     let mut vault = Vault::start()?;
     let id = vault.process().id();
