@@ -17,8 +17,9 @@ pub fn part(name: &str) -> Result<PathBuf> {
     let dir = if APART.contains(&name) { find_dir(&[name])? } else { dir()?.to_owned() };
     ensure!(
         dir.join(format!("{name}.stamp")).is_file(),
-        "the test part {name} is not installed in {}: run `make parts`",
-        dir.display()
+        "the test part {name} is not installed in {}: run `make {}`",
+        dir.display(),
+        if name == "vault" { name } else { "parts" }
     );
     Ok(dir.join(name))
 }
