@@ -205,7 +205,7 @@ impl<C: Clock> Claimant<'_, C> {
 
     /// Fails where there are keys and nothing says whose: under another identity nobody would open what they seal.
     async fn check_no_keys(&self) -> Result<(), Error> {
-        let wraps = wraps::read(&self.store).await.map_err(KeysError::from)?;
+        let wraps = wraps::read(&self.store).await.map_err(KeysError::from)?.wraps;
         // In this order: who founds a backup creates its identity before the first key.
         let (Some(wrap), None) = (wraps.first(), keys::identity(&self.store).await?) else { return Ok(()) };
         let (object, witness) = (layout::identity().to_string(), wrap.object().to_string());
@@ -220,7 +220,7 @@ impl<C: Clock> Claimant<'_, C> {
             return Ok(());
         }
         // Or it was founded in this moment.
-        let wraps = wraps::read(&self.store).await.map_err(KeysError::from)?;
+        let wraps = wraps::read(&self.store).await.map_err(KeysError::from)?.wraps;
         let place = self.store.description.clone();
         if wraps.is_empty() { Err(KeysError::NoWraps { place }.into()) } else { Err(Error::Raced) }
     }

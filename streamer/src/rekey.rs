@@ -100,17 +100,18 @@ impl Work<'_> {
     /// Wraps what is not yet, and gives all wraps that there are then. What a wrap was created for is noted at once.
     async fn pass(&self, added: &mut BTreeSet<u32>) -> Result<Pass, KeysError> {
         let current = self.provider.current().await?;
-        let mut wraps = wraps::read(self.store).await?;
-        if wraps.is_empty() {
+        let mut found = keys::read_wraps(self.store).await?;
+        if found.wraps.is_empty() {
             return Err(KeysError::NoWraps { place: self.store.description.clone() });
         }
         // All of them, although the first may do: who cannot open the rest learns of it before anything is written.
-        let opened = wraps::open_keys(self.backup, &wraps, self.provider).await?;
-        for (number, key) in self.left(&current, &wraps, opened).await? {
-            let wrap = self.add(number, &key, &wraps).await?;
+        let opened = wraps::open_keys(self.backup, &found.wraps, self.provider).await?;
+        for (number, key) in self.left(&current, &found.wraps, opened).await? {
+            let wrap = self.add(number, found.next_wrap(number), &key).await?;
             added.insert(number);
-            wraps.push(wrap);
+            found.wraps.push(wrap);
         }
+        let mut wraps = found.wraps;
         wraps.sort_by_key(|wrap| (wrap.number, wrap.wrap));
         Ok(Pass { current, wraps })
     }
@@ -155,11 +156,9 @@ impl Work<'_> {
         Ok(is_opened)
     }
 
-    /// Creates the next wrap of a backup key, whichever number is free.
-    async fn add(&self, number: u32, key: &SecretKey, wraps: &[KeyWrap]) -> Result<KeyWrap, KeysError> {
+    /// Creates the next wrap of a backup key.
+    async fn add(&self, number: u32, next: u32, key: &SecretKey) -> Result<KeyWrap, KeysError> {
         let wrapped = self.provider.wrap(key, &wraps::context(self.backup, number)).await?;
-        let taken = wraps.iter().filter(|wrap| wrap.number == number).map(|wrap| wrap.wrap).max();
-        let next = taken.map_or(0, |last| last.saturating_add(1));
         let wrap = KeyWrap::new(self.backup, number, next, wrapped, self.now);
         match wraps::create(self.store, &wrap).await? {
             store::create_once::Outcome::Created => Ok(wrap),

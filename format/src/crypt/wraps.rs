@@ -87,6 +87,60 @@ impl KeyWrap {
     }
 }
 
+/// The wraps below `keys/`.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Those that are whole, by number and wrap: one at least of each backup key.
+    pub wraps: Vec<KeyWrap>,
+    /// Those that are damaged. Another wrap of the same backup key is whole, and is the same key: they are not needed.
+    pub ignored: Vec<Ignored>,
+}
+
+/// A wrap that is damaged.
+#[derive(Debug)]
+pub struct Ignored {
+    /// Which of the backup keys it is said to be of, counted from 0.
+    pub number: u32,
+    /// Which wrap of that key, counted from 0.
+    pub wrap: u32,
+    /// What is wrong with it.
+    pub why: document::Error,
+}
+
+impl Ignored {
+    /// Where it stands.
+    pub fn object(&self) -> ObjectKey {
+        layout::key_wrap(self.number, self.wrap)
+    }
+}
+
+impl Found {
+    /// The place of the next wrap of a backup key, behind all that there are, damaged or not.
+    pub fn next_wrap(&self, number: u32) -> u32 {
+        let whole = self.wraps.iter().map(|wrap| (wrap.number, wrap.wrap));
+        let taken = whole.chain(self.ignored.iter().map(|ignored| (ignored.number, ignored.wrap)));
+        let of_key = taken.filter(|(of, _)| *of == number);
+        of_key.map(|(_, wrap)| wrap.saturating_add(1)).max().unwrap_or(FIRST_WRAP)
+    }
+
+    /// These, where every backup key has a wrap that is whole.
+    fn checked(mut self) -> Result<Self, Error> {
+        let is_lost = |ignored: &Ignored| self.wraps.iter().all(|wrap| wrap.number != ignored.number);
+        if let Some(place) = self.ignored.iter().position(is_lost) {
+            let lost = self.ignored.swap_remove(place);
+            return Err(Error::Document { object: lost.object().to_string(), source: lost.why });
+        }
+        let mut numbers: Vec<u32> = self.wraps.iter().map(|wrap| wrap.number).collect();
+        numbers.dedup();
+        match (0_u32..).zip(numbers).find(|(wanted, found)| wanted != found) {
+            Some((number, later)) => {
+                Err(Error::Missing { number, witness: format!("{}/{later:04}-…", layout::key_wraps()) })
+            }
+            None => Ok(self),
+        }
+    }
+}
+
 /// What the wraps of a backup key are bound to: its backup and its number.
 pub fn context(backup: BackupId, number: u32) -> Vec<u8> {
     bound("strimzi-backup backup key", backup, Some(number), "")
@@ -103,8 +157,8 @@ pub enum Error {
         /// What the store said.
         source: object_store::Error,
     },
-    /// The object is not what was written.
-    #[error("{object} is damaged")]
+    /// The object is not what was written, or a newer release wrote it; no other wrap of its backup key is whole.
+    #[error("{object} {}", .source.verdict())]
     Document {
         /// The object.
         object: String,
@@ -228,24 +282,36 @@ fn list(locked: &[Locked]) -> String {
     locked.iter().map(Locked::to_string).collect::<Vec<_>>().join(", nor ")
 }
 
-/// All wraps below `keys/`, by number and wrap. Objects of other names are passed over.
+/// All wraps below `keys/`. Objects of other names are passed over; one that says another place than its name is damaged.
 ///
 /// # Errors
-/// [`Error::Store`]; [`Error::Document`], also where one says another place than its name; [`Error::Missing`].
-pub async fn read(store: &Store) -> Result<Vec<KeyWrap>, Error> {
+/// [`Error::Store`]; [`Error::Document`] where all wraps of a backup key are damaged, or a newer release wrote one;
+/// [`Error::Missing`].
+pub async fn read(store: &Store) -> Result<Found, Error> {
     let folder = layout::key_wraps();
     let failed = |source| Error::Store { object: folder.to_string(), source };
     let found: Vec<_> = store.inner.list(Some(&folder.below(&store.prefix))).try_collect().await.map_err(failed)?;
     let key = |meta: &object_store::ObjectMeta| layout::key_wrap_number(layout::key_at(&meta.location, &store.prefix)?);
     let mut places: Vec<(u32, u32)> = found.iter().filter_map(key).collect();
     places.sort_unstable();
-    let loading = futures::stream::iter(places).map(|(number, wrap)| load(store, number, wrap)).buffered(AT_ONCE);
-    let wraps: Vec<KeyWrap> = loading.try_collect().await?;
-    let mut numbers: Vec<u32> = wraps.iter().map(|wrap| wrap.number).collect();
-    numbers.dedup();
-    match (0_u32..).zip(numbers).find(|(wanted, found)| wanted != found) {
-        Some((number, later)) => Err(Error::Missing { number, witness: format!("{folder}/{later:04}-…") }),
-        None => Ok(wraps),
+    let mut loading = futures::stream::iter(places).map(|(number, wrap)| judge(store, number, wrap)).buffered(AT_ONCE);
+    let mut found = Found::default();
+    while let Some(judged) = loading.try_next().await? {
+        match judged {
+            Ok(wrap) => found.wraps.push(wrap),
+            Err(ignored) => found.ignored.push(ignored),
+        }
+    }
+    found.checked()
+}
+
+/// One wrap, or what is wrong with it. One of a newer release is an error: it may say what this one must know.
+async fn judge(store: &Store, number: u32, wrap: u32) -> Result<Result<KeyWrap, Ignored>, Error> {
+    match load(store, number, wrap).await {
+        Err(Error::Document { source: why @ document::Error::Damaged(_), .. }) => {
+            Ok(Err(Ignored { number, wrap, why }))
+        }
+        loaded => loaded.map(Ok),
     }
 }
 
@@ -366,7 +432,7 @@ pub async fn found_or_rotate(
 ) -> Result<KeyRing, Error> {
     let mut tries = 1;
     loop {
-        let mut wraps = read(store).await?;
+        let mut wraps = read(store).await?.wraps;
         let current = provider.current().await.map_err(Error::Make)?;
         let newest = wraps.last().map(|wrap| wrap.number);
         // Its first wrap is by the master key that it was made for; later ones only let others read.

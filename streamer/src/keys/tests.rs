@@ -133,7 +133,7 @@ async fn a33_an_encrypted_backup_is_opened_with_its_key_alone_and_one_in_the_cle
     let store = founded(&keys).await;
     let opened = unlocked(store.clone(), Some(&keys)).await.expect("its key");
     assert!(opened.keys.is_some());
-    assert_eq!(survey(&opened).await.expect("readable").expect("encrypted").len(), 1);
+    assert_eq!(survey(&opened).await.expect("readable").expect("encrypted").keys.len(), 1);
     let (told, code) = refused(&store, None).await;
     assert!(told.contains(keys.id().await.as_str()) && told.contains("backup.encryption"), "{told}");
     assert_eq!(code, exit::USAGE);
