@@ -106,6 +106,40 @@ async fn a34_who_has_an_earlier_master_key_brings_in_no_key_that_seals() {
     assert_eq!(places(&store).await, [(0, 0), (1, 0), (1, 1)], "and no other was made");
 }
 
+/// Adds a wrap of another key in the place of backup key `number`, as who has the current key of `provider` can.
+async fn plant(store: &Store, provider: &dyn KeyProvider, number: u32, wrap: u32) {
+    let theirs = SecretKey::generate().expect("drawn");
+    let wrapped = provider.wrap(&theirs, &context(backup(), number)).await.expect("wrapped");
+    create(store, &KeyWrap::new(backup(), number, wrap, wrapped, at(1))).await.expect("created");
+}
+
+#[tokio::test]
+async fn a35_where_wraps_of_one_number_are_of_different_keys_the_first_decides_and_without_it_none() {
+    let store = Store::memory();
+    let (old, both) = (keys(1, &[]), keys(2, &[1]));
+    let rightful = founded(&store, &both).await;
+    let sealed = rightful.seal_document("snapshots/a.json", b"text").expect("sealed");
+    plant(&store, &old, 0, 1).await;
+    let wraps = whole(&store).await;
+    let ring = unlock(backup(), &wraps, &both).await.expect("the first wrap says which it is");
+    assert_eq!(ring.open_document("snapshots/a.json", &sealed).expect("opened").as_ref(), b"text");
+    // Who wraps it anew goes by none of them.
+    let error = open_each(backup(), &wraps, &both).await.expect_err("which of the two?");
+    assert!(matches!(&error, UnlockError::Differs { number: 0, .. }), "{error}");
+
+    // Where the first does not open, it decides nothing.
+    rewrap(&store, &keys(3, &[2]), 0, 2).await;
+    let without_first = keys(3, &[1]);
+    let error = unlock(backup(), &whole(&store).await, &without_first).await.expect_err("which of the two?");
+    let told = error.to_string();
+    assert!(told.contains("keys/0000-0001.json and keys/0000-0002.json open to different keys"), "{told}");
+    let error = found_or_rotate(&store, backup(), &without_first, at(0)).await.expect_err("nor for who writes");
+    assert!(error.is_damage() && !error.is_retryable(), "{error}");
+    assert_eq!(places(&store).await, [(0, 0), (0, 1), (0, 2)], "nothing was written");
+    let ring = unlock(backup(), &whole(&store).await, &keys(3, &[])).await.expect("one that opens alone is taken");
+    assert_eq!(ring.open_document("snapshots/a.json", &sealed).expect("opened").as_ref(), b"text");
+}
+
 #[tokio::test]
 async fn a34_who_lacks_a_master_key_is_told_which_and_writes_nothing() {
     let store = Store::memory();
