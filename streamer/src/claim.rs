@@ -253,7 +253,8 @@ fn is_retryable(error: &Error) -> bool {
         Error::Read(reader::Error::Store { source, .. }) => passes(ErrorKind::of(source)),
         Error::Log(log::Error::NotYet { source, .. }) => passes(source.kind()),
         Error::Probe(ProbeError::Unavailable(error)) => passes(error.kind()),
-        Error::Probe(ProbeError::WrongBytes { .. }) | Error::Raced => true,
+        // The next attempt reads the keys anew, too.
+        Error::Probe(ProbeError::WrongBytes { .. }) | Error::Raced | Error::Read(reader::Error::Rotated { .. }) => true,
         Error::Keys(error) => error.store_kind().is_some_and(passes),
         _ => false,
     }
