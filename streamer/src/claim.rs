@@ -2,7 +2,8 @@
 //!
 //! Of an encrypted backup, the keys come first: what was written is opened with them before anything of it is believed, and the next
 //! backup key is made, where a new master key asks for one, right before the claim, when this job may write. While who has the master key
-//! does not answer, nothing is fetched and nothing written: what is not backed up is in Kafka still.
+//! does not answer, nothing is fetched and nothing written: what is not backed up is in Kafka still. An attempt asks once for each
+//! backup key.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,12 +100,15 @@ impl<C: Clock> Claimant<'_, C> {
     /// looks again every few seconds, maybe for weeks, and who has the master key is not asked each time.
     async fn attempt(&self, backoff: &Backoff, known: &mut Option<Store>) -> Result<Option<LogWriter>, Error> {
         let (shard, looked) = (Shard::ONLY, known.take());
+        // Of all that follows: one login, and one question for each thing.
+        let once = self.keys.map(keys::Once::new);
+        let source = once.as_ref().map(|once| once as &dyn keys::Source);
         let is_known = looked.is_some();
         let opened = match looked {
             Some(opened) => opened,
-            None => match keys::unlocked(self.store.clone(), self.keys).await {
+            None => match keys::unlocked(self.store.clone(), source).await {
                 // Its founder was cut off before it made the first key, or somebody deleted them all.
-                Err(Error::Keys(KeysError::NoWraps { .. })) => return self.create(backoff).await,
+                Err(Error::Keys(KeysError::NoWraps { .. })) => return self.create(source, backoff).await,
                 opened => opened?,
             },
         };
@@ -117,7 +121,7 @@ impl<C: Clock> Claimant<'_, C> {
             log => log?,
         };
         let Some(log) = log else {
-            return self.create(backoff).await;
+            return self.create(source, backoff).await;
         };
         log.identity.admits(&self.job.name, &self.cluster)?;
         for (object, reason) in &log.ignored {
@@ -139,15 +143,15 @@ impl<C: Clock> Claimant<'_, C> {
                  are not told apart, so make sure that no other writes here"
             );
         }
-        let store = self.sealed(log.identity.backup).await?;
+        let store = self.sealed(source, log.identity.backup).await?;
         let writer = LogWriter::new(store, shard, log);
         self.create_claim(writer, backoff).await.map(Some)
     }
 
     /// The store as the writer of that backup uses it. Makes the first key of a backup that is encrypted, or, under a new master key,
     /// its next one.
-    async fn sealed(&self, backup: BackupId) -> Result<Store, Error> {
-        let Some(source) = self.keys else { return Ok(self.store.clone()) };
+    async fn sealed(&self, source: Option<&dyn keys::Source>, backup: BackupId) -> Result<Store, Error> {
+        let Some(source) = source else { return Ok(self.store.clone()) };
         let provider = source.provider().map_err(KeysError::from)?;
         let ring = wraps::found_or_rotate(&self.store, backup, provider.as_ref(), self.clock.now()).await;
         let ring = ring.map_err(KeysError::from)?;
@@ -164,10 +168,10 @@ impl<C: Clock> Claimant<'_, C> {
     }
 
     /// Founds the backup. The log is then read and claimed by the next attempt, as any other.
-    async fn create(&self, backoff: &Backoff) -> Result<Option<LogWriter>, Error> {
+    async fn create(&self, source: Option<&dyn keys::Source>, backoff: &Backoff) -> Result<Option<LogWriter>, Error> {
         self.check_no_keys().await?;
         self.prove().await?;
-        let identity = self.identity(BackupId::new(self.clock.uuid())).await?;
+        let identity = self.identity(source, BackupId::new(self.clock.uuid())).await?;
         log::create_identity(&self.store, &identity).await?;
         // What stands there now is read as by any other start: the answer to a create may be damaged, and the digest of
         // the identity goes into the first link for good.
@@ -181,7 +185,7 @@ impl<C: Clock> Claimant<'_, C> {
             }
             self.check_no_log().await?;
         }
-        let store = self.sealed(identity.backup).await?;
+        let store = self.sealed(source, identity.backup).await?;
         let Some(log) = reader::open(&store, Shard::ONLY).await? else { return Err(Error::Raced) };
         log.identity.admits(&self.job.name, &self.cluster)?;
         let writer = LogWriter::new(store, Shard::ONLY, log);
@@ -189,9 +193,9 @@ impl<C: Clock> Claimant<'_, C> {
     }
 
     /// The identity of a new backup, which names the master key that it is begun under.
-    async fn identity(&self, backup: BackupId) -> Result<Identity, Error> {
+    async fn identity(&self, source: Option<&dyn keys::Source>, backup: BackupId) -> Result<Identity, Error> {
         let identity = Identity::new(backup, &self.job.name, self.cluster.clone(), self.clock.now());
-        let Some(source) = self.keys else { return Ok(identity) };
+        let Some(source) = source else { return Ok(identity) };
         let provider = source.provider().map_err(KeysError::from)?;
         let master = provider.current().await.map_err(KeysError::from)?;
         Ok(identity.with_encryption(master))
@@ -376,6 +380,24 @@ mod tests {
         assert!(stood_by.is_err(), "it reads on what the other one seals, and leaves the log to it");
         assert_eq!(metrics.trouble(), None);
         assert!(objects(&store).await.contains(&"keys/0001-0000.json".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a33_a_start_logs_in_once_and_asks_once_for_each_backup_key() {
+        let (store, metrics) = (Store::memory(), Arc::new(Metrics::new()));
+        let [old, both] = [TestKeys::new(&[1]), TestKeys::new(&[2, 1])];
+        claim(&store, Some(&old), &metrics).await.expect("founded");
+        assert_eq!(old.asked(), (1, 3), "which is the current one, wrapped, and opened again");
+        claim(&store, Some(&old), &metrics).await.expect("as ever");
+        assert_eq!(old.asked(), (1, 2), "the backup key, and which is the current one");
+        claim(&store, Some(&both), &metrics).await.expect("the next master key");
+        assert_eq!(
+            both.asked(),
+            (1, 4),
+            "what there was, which is the current one, the next wrapped, and opened again"
+        );
+        claim(&store, Some(&both), &metrics).await.expect("as ever");
+        assert_eq!(both.asked(), (1, 3), "two backup keys, and which is the current one");
     }
 
     #[tokio::test]

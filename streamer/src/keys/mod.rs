@@ -13,6 +13,7 @@
 //! by its id, before anything is written; no key is in an error or a log.
 
 mod error;
+mod once;
 mod provider;
 pub mod transit;
 mod vault;
@@ -32,6 +33,7 @@ use strimzi_backup_format::store::{self, Store};
 
 use crate::error::{Error, exit};
 pub use error::KeysError;
+pub(crate) use once::Once;
 pub use provider::Source;
 
 /// How often what seems damaged is read before it counts as damaged: what flipped in transit does not come three times.
