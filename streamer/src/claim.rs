@@ -2,7 +2,8 @@
 //!
 //! Of an encrypted backup, the keys come first: what was written is opened with them before anything of it is believed, and the next
 //! backup key is made, where a new master key asks for one, right before the claim, when this job may write. While who has the master key
-//! does not answer, nothing is fetched and nothing written: what is not backed up is in Kafka still.
+//! does not answer, nothing is fetched and nothing written: what is not backed up is in Kafka still. An attempt asks once for each
+//! backup key.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,12 +100,15 @@ impl<C: Clock> Claimant<'_, C> {
     /// looks again every few seconds, maybe for weeks, and who has the master key is not asked each time.
     async fn attempt(&self, backoff: &Backoff, known: &mut Option<Store>) -> Result<Option<LogWriter>, Error> {
         let (shard, looked) = (Shard::ONLY, known.take());
+        // Of all that follows: one login, and one question for each thing.
+        let once = self.keys.map(keys::Once::new);
+        let source = once.as_ref().map(|once| once as &dyn keys::Source);
         let is_known = looked.is_some();
         let opened = match looked {
             Some(opened) => opened,
-            None => match keys::unlocked(self.store.clone(), self.keys).await {
+            None => match keys::unlocked(self.store.clone(), source).await {
                 // Its founder was cut off before it made the first key, or somebody deleted them all.
-                Err(Error::Keys(KeysError::NoWraps { .. })) => return self.create(backoff).await,
+                Err(Error::Keys(KeysError::NoWraps { .. })) => return self.create(source, backoff).await,
                 opened => opened?,
             },
         };
@@ -121,7 +125,7 @@ impl<C: Clock> Claimant<'_, C> {
             log => log?,
         };
         let Some(log) = log else {
-            return self.create(backoff).await;
+            return self.create(source, backoff).await;
         };
         log.identity.admits(&self.job.name, &self.cluster)?;
         for (object, reason) in &log.ignored {
@@ -143,15 +147,15 @@ impl<C: Clock> Claimant<'_, C> {
                  are not told apart, so make sure that no other writes here"
             );
         }
-        let store = self.sealed(log.identity.backup).await?;
+        let store = self.sealed(source, log.identity.backup).await?;
         let writer = LogWriter::new(store, shard, log);
         self.create_claim(writer, backoff).await.map(Some)
     }
 
     /// The store as the writer of that backup uses it. Makes the first key of a backup that is encrypted, or, under a new master key,
     /// its next one.
-    async fn sealed(&self, backup: BackupId) -> Result<Store, Error> {
-        let Some(source) = self.keys else { return Ok(self.store.clone()) };
+    async fn sealed(&self, source: Option<&dyn keys::Source>, backup: BackupId) -> Result<Store, Error> {
+        let Some(source) = source else { return Ok(self.store.clone()) };
         let provider = source.provider().map_err(KeysError::from)?;
         let ring = wraps::found_or_rotate(&self.store, backup, provider.as_ref(), self.clock.now()).await;
         let ring = ring.map_err(KeysError::from)?;
@@ -173,10 +177,10 @@ impl<C: Clock> Claimant<'_, C> {
     }
 
     /// Founds the backup. The log is then read and claimed by the next attempt, as any other.
-    async fn create(&self, backoff: &Backoff) -> Result<Option<LogWriter>, Error> {
+    async fn create(&self, source: Option<&dyn keys::Source>, backoff: &Backoff) -> Result<Option<LogWriter>, Error> {
         self.check_no_keys().await?;
         self.prove().await?;
-        let identity = self.identity(BackupId::new(self.clock.uuid())).await?;
+        let identity = self.identity(source, BackupId::new(self.clock.uuid())).await?;
         log::create_identity(&self.store, &identity).await?;
         // What stands there now is read as by any other start: the answer to a create may be damaged, and the digest of
         // the identity goes into the first link for good.
@@ -190,7 +194,7 @@ impl<C: Clock> Claimant<'_, C> {
             }
             self.check_no_log().await?;
         }
-        let store = self.sealed(identity.backup).await?;
+        let store = self.sealed(source, identity.backup).await?;
         let Some(log) = reader::open(&store, Shard::ONLY).await? else { return Err(Error::Raced) };
         log.identity.admits(&self.job.name, &self.cluster)?;
         let writer = LogWriter::new(store, Shard::ONLY, log);
@@ -198,9 +202,9 @@ impl<C: Clock> Claimant<'_, C> {
     }
 
     /// The identity of a new backup, which names the master key that it is begun under.
-    async fn identity(&self, backup: BackupId) -> Result<Identity, Error> {
+    async fn identity(&self, source: Option<&dyn keys::Source>, backup: BackupId) -> Result<Identity, Error> {
         let identity = Identity::new(backup, &self.job.name, self.cluster.clone(), self.clock.now());
-        let Some(source) = self.keys else { return Ok(identity) };
+        let Some(source) = source else { return Ok(identity) };
         let provider = source.provider().map_err(KeysError::from)?;
         let master = provider.current().await.map_err(KeysError::from)?;
         Ok(identity.with_encryption(master))
@@ -214,7 +218,7 @@ impl<C: Clock> Claimant<'_, C> {
 
     /// Fails where there are keys and nothing says whose: under another identity nobody would open what they seal.
     async fn check_no_keys(&self) -> Result<(), Error> {
-        let wraps = wraps::read(&self.store).await.map_err(KeysError::from)?;
+        let wraps = wraps::read(&self.store).await.map_err(KeysError::from)?.wraps;
         // In this order: who founds a backup creates its identity before the first key.
         let (Some(wrap), None) = (wraps.first(), keys::identity(&self.store).await?) else { return Ok(()) };
         let (object, witness) = (layout::identity().to_string(), wrap.object().to_string());
@@ -229,7 +233,7 @@ impl<C: Clock> Claimant<'_, C> {
             return Ok(());
         }
         // Or it was founded in this moment.
-        let wraps = wraps::read(&self.store).await.map_err(KeysError::from)?;
+        let wraps = wraps::read(&self.store).await.map_err(KeysError::from)?.wraps;
         let place = self.store.description.clone();
         if wraps.is_empty() { Err(KeysError::NoWraps { place }.into()) } else { Err(Error::Raced) }
     }
@@ -262,7 +266,8 @@ fn is_retryable(error: &Error) -> bool {
         Error::Read(reader::Error::Store { source, .. }) => passes(ErrorKind::of(source)),
         Error::Log(log::Error::NotYet { source, .. }) => passes(source.kind()),
         Error::Probe(ProbeError::Unavailable(error)) => passes(error.kind()),
-        Error::Probe(ProbeError::WrongBytes { .. }) | Error::Raced => true,
+        // The next attempt reads the keys anew, too.
+        Error::Probe(ProbeError::WrongBytes { .. }) | Error::Raced | Error::Read(reader::Error::Rotated { .. }) => true,
         Error::Keys(error) => error.store_kind().is_some_and(passes),
         _ => false,
     }
@@ -384,6 +389,24 @@ mod tests {
         assert!(stood_by.is_err(), "it reads on what the other one seals, and leaves the log to it");
         assert_eq!(metrics.trouble(), None);
         assert!(objects(&store).await.contains(&"keys/0001-0000.json".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a33_a_start_logs_in_once_and_asks_once_for_each_backup_key() {
+        let (store, metrics) = (Store::memory(), Arc::new(Metrics::new()));
+        let [old, both] = [TestKeys::new(&[1]), TestKeys::new(&[2, 1])];
+        claim(&store, Some(&old), &metrics).await.expect("founded");
+        assert_eq!(old.asked(), (1, 3), "which is the current one, wrapped, and opened again");
+        claim(&store, Some(&old), &metrics).await.expect("as ever");
+        assert_eq!(old.asked(), (1, 2), "the backup key, and which is the current one");
+        claim(&store, Some(&both), &metrics).await.expect("the next master key");
+        assert_eq!(
+            both.asked(),
+            (1, 4),
+            "what there was, which is the current one, the next wrapped, and opened again"
+        );
+        claim(&store, Some(&both), &metrics).await.expect("as ever");
+        assert_eq!(both.asked(), (1, 3), "two backup keys, and which is the current one");
     }
 
     #[tokio::test]

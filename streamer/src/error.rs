@@ -260,8 +260,8 @@ impl Error {
             Self::Vanished { .. } | Self::Findings(_) | Self::UnreadableRestores(_) => exit::DAMAGED,
             Self::Snapshot(catalog::Error::Unknown { .. } | catalog::Error::Exists { .. }) => exit::USAGE,
             Self::Snapshot(error) if error.is_damage() => exit::DAMAGED,
-            Self::Read(error) if !error.is_retryable() => exit::DAMAGED,
-            Self::Groups(error) if !error.is_retryable() => exit::DAMAGED,
+            Self::Read(error) if error.is_damage() => exit::DAMAGED,
+            Self::Groups(error) if error.is_damage() => exit::DAMAGED,
             Self::Prune(error) if error.is_damage() => exit::DAMAGED,
             Self::Destroy(crate::destroy::DestroyError::Another { .. }) => exit::DAMAGED,
             Self::Restore(error) => error.exit_code(),
@@ -305,6 +305,22 @@ mod tests {
         let error = Error::Log(log::Error::Violation(violation));
         assert_eq!(error.exit_code(), exit::FAILED);
         assert!(chain(&error).starts_with("a fault of this program"), "{}", chain(&error));
+    }
+
+    #[test]
+    fn a34_a_backup_key_that_was_made_meanwhile_is_no_damage_and_worth_another_start() {
+        let rotated = || reader::Error::Rotated { object: "manifests/0000/7.json.zst".to_owned(), number: 1 };
+        let unread = || crate::retire::Error::Log(rotated());
+        for error in [
+            Error::from(rotated()),
+            catalog::Error::from(rotated()).into(),
+            strimzi_backup_format::groups::at::Error::from(rotated()).into(),
+            crate::prune::PruneError::from(unread()).into(),
+        ] {
+            let told = chain(&error);
+            assert_eq!(error.exit_code(), exit::FAILED, "{told}");
+            assert!(told.contains("sealed by backup key 1") && told.contains("start again"), "{told}");
+        }
     }
 
     #[test]

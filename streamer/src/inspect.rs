@@ -229,7 +229,7 @@ pub async fn run(store: &Store, prices: Prices, looks: Duration, now: TimestampM
     let listed = catalog::list(store).await?;
     let snapshot_count = listed.len();
     let snapshots = snapshots(store, &log.state, listed).await?;
-    let backup_keys = keys::survey(store).await?;
+    let backup_keys = keys::survey(store).await?.map(|found| found.keys);
     Ok(Inspection { snapshot_count, snapshots, backup_keys, ..found })
 }
 

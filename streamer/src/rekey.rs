@@ -10,11 +10,11 @@
 //! log, so a streamer may run meanwhile, and so may another `rekey`. Before the first one is written, every backup key was opened; a master
 //! key is said to open one that it did open.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
-use strimzi_backup_format::crypt::wraps::{self, KeyWrap};
+use strimzi_backup_format::crypt::wraps::{self, KeyWrap, Opened};
 use strimzi_backup_format::crypt::{KeyProvider, MasterKeyId, SecretKey};
 use strimzi_backup_format::ids::{BackupId, TimestampMs};
 use strimzi_backup_format::job::Storage;
@@ -100,66 +100,26 @@ impl Work<'_> {
     /// Wraps what is not yet, and gives all wraps that there are then. What a wrap was created for is noted at once.
     async fn pass(&self, added: &mut BTreeSet<u32>) -> Result<Pass, KeysError> {
         let current = self.provider.current().await?;
-        let mut wraps = wraps::read(self.store).await?;
-        if wraps.is_empty() {
+        let mut found = keys::read_wraps(self.store).await?;
+        if found.wraps.is_empty() {
             return Err(KeysError::NoWraps { place: self.store.description.clone() });
         }
-        // All of them, although the first may do: who cannot open the rest learns of it before anything is written.
-        let opened = wraps::open_keys(self.backup, &wraps, self.provider).await?;
-        for (number, key) in self.left(&current, &wraps, opened).await? {
-            let wrap = self.add(number, &key, &wraps).await?;
+        // All of them, although the first may do: who cannot open the rest learns of it before anything is written. Each wrap that can be:
+        // that one names a master key proves nothing, and an earlier one is let go by what is said here.
+        let opened = wraps::open_each(self.backup, &found.wraps, self.provider).await?;
+        for (number, Opened { key, .. }) in opened.into_iter().filter(|(_, key)| !key.masters.contains(&current)) {
+            let wrap = self.add(number, found.next_wrap(number), &key).await?;
             added.insert(number);
-            wraps.push(wrap);
+            found.wraps.push(wrap);
         }
+        let mut wraps = found.wraps;
         wraps.sort_by_key(|wrap| (wrap.number, wrap.wrap));
         Ok(Pass { current, wraps })
     }
 
-    /// The backup keys that the current master key does not open.
-    async fn left(
-        &self,
-        current: &MasterKeyId,
-        wraps: &[KeyWrap],
-        opened: BTreeMap<u32, SecretKey>,
-    ) -> Result<BTreeMap<u32, SecretKey>, KeysError> {
-        let mut left = BTreeMap::new();
-        for (number, key) in opened {
-            if !self.is_opened_by(current, number, &key, wraps).await? {
-                left.insert(number, key);
-            }
-        }
-        Ok(left)
-    }
-
-    /// Whether that master key opens a backup key. That a wrap names it proves nothing, and an earlier one is let go by what is said
-    /// here: each wrap is opened that can be, and all must be of the one key, so that none is wrapped anew that somebody brought in.
-    async fn is_opened_by(
-        &self,
-        master: &MasterKeyId,
-        number: u32,
-        key: &SecretKey,
-        wraps: &[KeyWrap],
-    ) -> Result<bool, KeysError> {
-        let (context, mut is_opened) = (wraps::context(self.backup, number), false);
-        for wrap in wraps.iter().filter(|wrap| wrap.number == number && self.provider.knows(&wrap.master_key)) {
-            match self.provider.unwrap(&wrap.wrapped(), &context).await {
-                Ok(found) if found.as_bytes() != key.as_bytes() => {
-                    return Err(wraps::Error::Differs { object: wrap.object(), number }.into());
-                }
-                Ok(_) => is_opened |= wrap.master_key == *master,
-                Err(error) if error.is_retryable() => return Err(error.into()),
-                // One of a version that is gone, or that was changed; another wrap has opened.
-                Err(_) => {}
-            }
-        }
-        Ok(is_opened)
-    }
-
-    /// Creates the next wrap of a backup key, whichever number is free.
-    async fn add(&self, number: u32, key: &SecretKey, wraps: &[KeyWrap]) -> Result<KeyWrap, KeysError> {
+    /// Creates the next wrap of a backup key.
+    async fn add(&self, number: u32, next: u32, key: &SecretKey) -> Result<KeyWrap, KeysError> {
         let wrapped = self.provider.wrap(key, &wraps::context(self.backup, number)).await?;
-        let taken = wraps.iter().filter(|wrap| wrap.number == number).map(|wrap| wrap.wrap).max();
-        let next = taken.map_or(0, |last| last.saturating_add(1));
         let wrap = KeyWrap::new(self.backup, number, next, wrapped, self.now);
         match wraps::create(self.store, &wrap).await? {
             store::create_once::Outcome::Created => Ok(wrap),

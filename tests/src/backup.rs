@@ -58,7 +58,7 @@ impl Backup {
         let location = Location::Filesystem(Filesystem { path: dir.to_owned() });
         let plain = store::open(&Storage { location, anchor: None, encryption: None })?;
         let keys = FileKeys::read(key, &[])?;
-        let wraps = block_on(wraps::read(&plain))?;
+        let wraps = block_on(wraps::read(&plain))?.wraps;
         let backup = wraps.first().context("a wrapped key")?.backup;
         let ring = block_on(wraps::unlock(backup, &wraps, &keys))?;
         let store = store::sealed(&plain, Arc::new(ring));

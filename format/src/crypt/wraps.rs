@@ -5,20 +5,21 @@
 //! keys/0000-0001.json   the same key, wrapped by another: `rekey`
 //! keys/0001-0000.json   backup key 1: made by the first writer under the new master key; it seals from then on
 //! ```
-//! Owns: these documents, opening the keys in them, and making the next one. Does not own when that is done, or the loop around a store or
-//! a service that fails. Nothing has to agree with the log: a reader takes any wrap that its master keys open.
+//! Owns: these documents, opening the keys in them (`opening`), and making the next one. Does not own when that is done, or the loop around
+//! a store or a service that fails. Nothing has to agree with the log: a reader takes whatever wraps its master keys open.
 //!
 //! Invariants: numbers begin at 0 and have no hole; a backup key is made only by who can open all that there are; what seals was
-//! opened again by its own wrap, as it is stored, before.
+//! opened again by its own wrap, as it is stored, before. Which key a number is, its first wrap says, with which it was made: who has an
+//! earlier master key can wrap a key of his own, and is to hide none by it. Where the first does not open, all others that do must be of
+//! one key.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
-use std::fmt;
+mod opening;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore as _;
 use serde::{Deserialize, Serialize};
 
+pub use self::opening::{Locked, Opened, UnlockError, open_each, open_keys, unlock};
 use super::keyring::{KeyRing, bound};
 use super::{KeyError, KeyProvider, MasterKeyId, SecretKey, Wrapped};
 use crate::document::{self, Document, FORMAT_VERSION, Kind};
@@ -87,6 +88,60 @@ impl KeyWrap {
     }
 }
 
+/// The wraps below `keys/`.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Those that are whole, by number and wrap: one at least of each backup key.
+    pub wraps: Vec<KeyWrap>,
+    /// Those that are damaged. Another wrap of the same backup key is whole, and is the same key: they are not needed.
+    pub ignored: Vec<Ignored>,
+}
+
+/// A wrap that is damaged.
+#[derive(Debug)]
+pub struct Ignored {
+    /// Which of the backup keys it is said to be of, counted from 0.
+    pub number: u32,
+    /// Which wrap of that key, counted from 0.
+    pub wrap: u32,
+    /// What is wrong with it.
+    pub why: document::Error,
+}
+
+impl Ignored {
+    /// Where it stands.
+    pub fn object(&self) -> ObjectKey {
+        layout::key_wrap(self.number, self.wrap)
+    }
+}
+
+impl Found {
+    /// The place of the next wrap of a backup key, behind all that there are, damaged or not.
+    pub fn next_wrap(&self, number: u32) -> u32 {
+        let whole = self.wraps.iter().map(|wrap| (wrap.number, wrap.wrap));
+        let taken = whole.chain(self.ignored.iter().map(|ignored| (ignored.number, ignored.wrap)));
+        let of_key = taken.filter(|(of, _)| *of == number);
+        of_key.map(|(_, wrap)| wrap.saturating_add(1)).max().unwrap_or(FIRST_WRAP)
+    }
+
+    /// These, where every backup key has a wrap that is whole.
+    fn checked(mut self) -> Result<Self, Error> {
+        let is_lost = |ignored: &Ignored| self.wraps.iter().all(|wrap| wrap.number != ignored.number);
+        if let Some(place) = self.ignored.iter().position(is_lost) {
+            let lost = self.ignored.swap_remove(place);
+            return Err(Error::Document { object: lost.object().to_string(), source: lost.why });
+        }
+        let mut numbers: Vec<u32> = self.wraps.iter().map(|wrap| wrap.number).collect();
+        numbers.dedup();
+        match (0_u32..).zip(numbers).find(|(wanted, found)| wanted != found) {
+            Some((number, later)) => {
+                Err(Error::Missing { number, witness: format!("{}/{later:04}-…", layout::key_wraps()) })
+            }
+            None => Ok(self),
+        }
+    }
+}
+
 /// What the wraps of a backup key are bound to: its backup and its number.
 pub fn context(backup: BackupId, number: u32) -> Vec<u8> {
     bound("strimzi-backup backup key", backup, Some(number), "")
@@ -103,8 +158,8 @@ pub enum Error {
         /// What the store said.
         source: object_store::Error,
     },
-    /// The object is not what was written.
-    #[error("{object} is damaged")]
+    /// The object is not what was written, or a newer release wrote it; no other wrap of its backup key is whole.
+    #[error("{object} {}", .source.verdict())]
     Document {
         /// The object.
         object: String,
@@ -118,17 +173,6 @@ pub enum Error {
         number: u32,
         /// An object of a later one.
         witness: String,
-    },
-    /// Two wraps of a backup key are of different keys.
-    #[error(
-        "{object} opens to another key than the other wraps of backup key {number}: one of them was put there by somebody else; take away \
-         the one that does not open what backup key {number} sealed"
-    )]
-    Differs {
-        /// The object of one of them.
-        object: ObjectKey,
-        /// The number of the key.
-        number: u32,
     },
     /// Not created yet, or not known: call again.
     #[error("create {object}")]
@@ -160,92 +204,50 @@ impl Error {
             Self::NotYet { source, .. } => source.is_retryable(),
             Self::Unlock(error) => error.is_retryable(),
             Self::Make(error) => error.is_retryable(),
-            Self::Document { .. } | Self::Missing { .. } | Self::Differs { .. } => false,
+            Self::Document { .. } | Self::Missing { .. } => false,
         }
     }
 
     /// Whether what lies there is not what was written.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Document { .. } | Self::Missing { .. } | Self::Differs { .. } => true,
-            Self::Unlock(error) => matches!(error, UnlockError::Foreign { .. }),
+            Self::Document { .. } | Self::Missing { .. } => true,
+            Self::Unlock(error) => matches!(error, UnlockError::Foreign { .. } | UnlockError::Differs { .. }),
             _ => false,
         }
     }
 }
 
-/// Why backup keys do not open.
-#[derive(Debug, thiserror::Error)]
-pub enum UnlockError {
-    /// A wrap of another backup stands among them.
-    #[error("{object} is of backup {found}, and this is {wanted}: somebody put it there")]
-    Foreign {
-        /// The object.
-        object: ObjectKey,
-        /// The backup it names.
-        found: BackupId,
-        /// The backup whose keys were to be opened.
-        wanted: BackupId,
-    },
-    /// Who has a master key does not answer.
-    #[error(transparent)]
-    Unavailable(KeyError),
-    /// No master key at hand opens them.
-    #[error("no master key at hand opens {}; give the one that is named, as the current one or as an earlier one", list(.0))]
-    Locked(Vec<Locked>),
-    /// They open, and no key can be derived.
-    #[error(transparent)]
-    Crypt(#[from] super::Error),
-}
-
-impl UnlockError {
-    /// Whether the same call may succeed later.
-    pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
-    }
-}
-
-/// A backup key that does not open.
-#[derive(Debug)]
-pub struct Locked {
-    /// Its number.
-    pub number: u32,
-    /// The master keys that wrapped it: any of these would do.
-    pub masters: Vec<MasterKeyId>,
-    /// Why the last one that was tried does not; `None` where none of them is at hand.
-    pub tried: Option<KeyError>,
-}
-
-impl fmt::Display for Locked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let masters: Vec<&str> = self.masters.iter().map(MasterKeyId::as_str).collect();
-        write!(f, "backup key {}, which {} opens", self.number, masters.join(" or "))?;
-        self.tried.as_ref().map_or(Ok(()), |tried| write!(f, " ({tried})"))
-    }
-}
-
-fn list(locked: &[Locked]) -> String {
-    locked.iter().map(Locked::to_string).collect::<Vec<_>>().join(", nor ")
-}
-
-/// All wraps below `keys/`, by number and wrap. Objects of other names are passed over.
+/// All wraps below `keys/`. Objects of other names are passed over; one that says another place than its name is damaged.
 ///
 /// # Errors
-/// [`Error::Store`]; [`Error::Document`], also where one says another place than its name; [`Error::Missing`].
-pub async fn read(store: &Store) -> Result<Vec<KeyWrap>, Error> {
+/// [`Error::Store`]; [`Error::Document`] where all wraps of a backup key are damaged, or a newer release wrote one;
+/// [`Error::Missing`].
+pub async fn read(store: &Store) -> Result<Found, Error> {
     let folder = layout::key_wraps();
     let failed = |source| Error::Store { object: folder.to_string(), source };
     let found: Vec<_> = store.inner.list(Some(&folder.below(&store.prefix))).try_collect().await.map_err(failed)?;
     let key = |meta: &object_store::ObjectMeta| layout::key_wrap_number(layout::key_at(&meta.location, &store.prefix)?);
     let mut places: Vec<(u32, u32)> = found.iter().filter_map(key).collect();
     places.sort_unstable();
-    let loading = futures::stream::iter(places).map(|(number, wrap)| load(store, number, wrap)).buffered(AT_ONCE);
-    let wraps: Vec<KeyWrap> = loading.try_collect().await?;
-    let mut numbers: Vec<u32> = wraps.iter().map(|wrap| wrap.number).collect();
-    numbers.dedup();
-    match (0_u32..).zip(numbers).find(|(wanted, found)| wanted != found) {
-        Some((number, later)) => Err(Error::Missing { number, witness: format!("{folder}/{later:04}-…") }),
-        None => Ok(wraps),
+    let mut loading = futures::stream::iter(places).map(|(number, wrap)| judge(store, number, wrap)).buffered(AT_ONCE);
+    let mut found = Found::default();
+    while let Some(judged) = loading.try_next().await? {
+        match judged {
+            Ok(wrap) => found.wraps.push(wrap),
+            Err(ignored) => found.ignored.push(ignored),
+        }
+    }
+    found.checked()
+}
+
+/// One wrap, or what is wrong with it. One of a newer release is an error: it may say what this one must know.
+async fn judge(store: &Store, number: u32, wrap: u32) -> Result<Result<KeyWrap, Ignored>, Error> {
+    match load(store, number, wrap).await {
+        Err(Error::Document { source: why @ document::Error::Damaged(_), .. }) => {
+            Ok(Err(Ignored { number, wrap, why }))
+        }
+        loaded => loaded.map(Ok),
     }
 }
 
@@ -296,63 +298,9 @@ pub async fn create(store: &Store, wrap: &KeyWrap) -> Result<Outcome, Error> {
     created.map_err(|source| Error::NotYet { object: object(), source })
 }
 
-/// Opens every backup key of `wraps` with the master keys that `provider` knows, the newest wrap of each first.
-///
-/// # Errors
-/// [`UnlockError::Locked`] names every key that does not open, and who would open it; all others as they say.
-pub async fn unlock(backup: BackupId, wraps: &[KeyWrap], provider: &dyn KeyProvider) -> Result<KeyRing, UnlockError> {
-    Ok(KeyRing::new(backup, open_keys(backup, wraps, provider).await?)?)
-}
-
-/// The backup keys of [`unlock`] by number, for who wraps them anew.
-///
-/// # Errors
-/// As [`unlock`].
-pub async fn open_keys(
-    backup: BackupId,
-    wraps: &[KeyWrap],
-    provider: &dyn KeyProvider,
-) -> Result<BTreeMap<u32, SecretKey>, UnlockError> {
-    let mut by_number: BTreeMap<u32, Vec<&KeyWrap>> = BTreeMap::new();
-    for wrap in wraps {
-        if wrap.backup != backup {
-            return Err(UnlockError::Foreign { object: wrap.object(), found: wrap.backup, wanted: backup });
-        }
-        by_number.entry(wrap.number).or_default().push(wrap);
-    }
-    let (mut keys, mut locked) = (BTreeMap::new(), Vec::new());
-    for (number, mut of_key) in by_number {
-        of_key.sort_by_key(|wrap| Reverse(wrap.wrap));
-        match open_key(&of_key, provider).await? {
-            Ok(key) => drop(keys.insert(number, key)),
-            Err(tried) => {
-                let masters = of_key.iter().map(|wrap| wrap.master_key.clone()).collect();
-                locked.push(Locked { number, masters, tried });
-            }
-        }
-    }
-    if locked.is_empty() { Ok(keys) } else { Err(UnlockError::Locked(locked)) }
-}
-
-/// Opens one backup key by any of its wraps; else why the last one that was tried does not open.
-async fn open_key(
-    wraps: &[&KeyWrap],
-    provider: &dyn KeyProvider,
-) -> Result<Result<SecretKey, Option<KeyError>>, UnlockError> {
-    let mut tried = None;
-    for wrap in wraps.iter().filter(|wrap| provider.knows(&wrap.master_key)) {
-        match provider.unwrap(&wrap.wrapped(), &context(wrap.backup, wrap.number)).await {
-            Ok(key) => return Ok(Ok(key)),
-            Err(error) if error.is_retryable() => return Err(UnlockError::Unavailable(error)),
-            Err(error) => tried = Some(error),
-        }
-    }
-    Ok(Err(tried))
-}
-
 /// The keys for who writes: those that there are, of which the newest was made for the current master key. Where it was not, the next one
 /// is made: the first of a new backup, or, under a new master key, one that who has the old one cannot open. The newest is opened by the
-/// wrap that it was made with and by no other: who has an earlier master key can wrap a key of his own, and is to bring in none that seals.
+/// wrap that it was made with and by no other, also where that one does not open: what was brought in beside it is not to seal.
 ///
 /// Not cancel safe in one way only: a dropped call may have made a key; the next one finds it.
 ///
@@ -366,7 +314,7 @@ pub async fn found_or_rotate(
 ) -> Result<KeyRing, Error> {
     let mut tries = 1;
     loop {
-        let mut wraps = read(store).await?;
+        let mut wraps = read(store).await?.wraps;
         let current = provider.current().await.map_err(Error::Make)?;
         let newest = wraps.last().map(|wrap| wrap.number);
         // Its first wrap is by the master key that it was made for; later ones only let others read.

@@ -56,6 +56,17 @@ pub enum Error {
         /// What is wrong with it.
         source: document::Error,
     },
+    /// The backup key that an object is sealed by was made since the store was opened: who opens it anew has that one, too.
+    #[error(
+        "{object} is sealed by backup key {number}, which was made since this began: the master key was changed meanwhile, and nothing is \
+         damaged; start again, with the new one"
+    )]
+    Rotated {
+        /// The object.
+        object: String,
+        /// The number of the backup key.
+        number: u32,
+    },
     /// An object that must be there is not.
     #[error("{object} is missing, and {witness} proves that it existed")]
     Missing {
@@ -100,6 +111,11 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Store { .. })
     }
+
+    /// Whether what lies there is not what was written, or a newer release wrote it: no later start finds it otherwise.
+    pub fn is_damage(&self) -> bool {
+        !matches!(self, Self::Store { .. } | Self::Rotated { .. })
+    }
 }
 
 /// A backup's log as far as it was read.
@@ -131,8 +147,24 @@ pub async fn open(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
     loop {
         match open_anchored(store, shard).await {
             Err(error) if read < READS && !error.is_retryable() => read += 1,
+            Err(error) => return Err(judged(store, error).await),
             done => return done,
         }
+    }
+}
+
+/// The same error, or, where the backup key that something is sealed by was made since, that. The number of the key stands in the clear,
+/// and may be damaged as any byte: `keys/` says whether there is such a one.
+async fn judged(store: &Store, error: Error) -> Error {
+    let (object, number) = match error {
+        Error::Document { object, source: document::Error::SealedLater { number } } => (object, number),
+        other => return other,
+    };
+    let first = layout::key_wrap(number, 0);
+    match store.find(&first).await {
+        Ok(Some(_)) => Error::Rotated { object, number },
+        Ok(None) => Error::Document { object, source: document::Error::SealedLater { number } },
+        Err(source) => Error::Store { object: first.to_string(), source },
     }
 }
 
@@ -303,7 +335,8 @@ pub async fn advance(store: &Store, log: &mut Log) -> Result<bool, Error> {
         let Some(bytes) = get(store, &key).await? else { return Ok(false) };
         match fold(log, &key, &bytes) {
             Err(error) if read < READS && !error.is_retryable() => read += 1,
-            done => return done.map(|()| true),
+            Err(error) => return Err(judged(store, error).await),
+            Ok(()) => return Ok(true),
         }
     }
 }
@@ -347,11 +380,14 @@ fn fold(log: &mut Log, key: &ObjectKey, bytes: &Bytes) -> Result<(), Error> {
 /// Reads a manifest, of any place in the log, with its digest; `None` where there is none.
 ///
 /// # Errors
-/// [`Error::Store`] or [`Error::Document`].
+/// [`Error::Store`], [`Error::Document`] or [`Error::Rotated`].
 pub async fn manifest(store: &Store, shard: Shard, sequence: Sequence) -> Result<Option<(Manifest, Sha256)>, Error> {
     let key = layout::manifest(shard, sequence);
     let Some(bytes) = get(store, &key).await? else { return Ok(None) };
-    Ok(Some((decode(key.as_str(), &bytes)?, Sha256::of(&bytes))))
+    match decode(key.as_str(), &bytes) {
+        Ok(manifest) => Ok(Some((manifest, Sha256::of(&bytes)))),
+        Err(error) => Err(judged(store, error).await),
+    }
 }
 
 /// Fails unless `log` is the anchor's backup and holds the anchor's manifest with the anchor's digest.

@@ -100,7 +100,7 @@ impl Error {
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Document { .. } | Self::NotInLog { .. } => true,
-            Self::Log(error) => !error.is_retryable(),
+            Self::Log(error) => error.is_damage(),
             _ => false,
         }
     }

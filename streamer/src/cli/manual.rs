@@ -93,7 +93,8 @@ Exit codes:
   1  the store or who has the master key did not answer or refuses, or there is no backup yet
   2  bad configuration or usage: all faults are listed; also no master key that opens a key of the backup: it is named, and
      nothing was written; or a backup in the clear
-  4  what lies below keys/ is damaged, or was written by a newer release: nothing was written";
+  4  of a backup key all that lies below keys/ is damaged, two wraps open to different keys, or one was written by a newer
+     release: nothing was written";
 
 /// Of `groups`.
 pub(super) const GROUPS: &str = "\

@@ -13,6 +13,7 @@
 //! by its id, before anything is written; no key is in an error or a log.
 
 mod error;
+mod once;
 mod provider;
 pub mod transit;
 mod vault;
@@ -21,7 +22,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
-use strimzi_backup_format::crypt::wraps::{self, KeyWrap};
+use strimzi_backup_format::crypt::wraps::{self, Found, Ignored, KeyWrap};
 use strimzi_backup_format::crypt::{KeyRing, MasterKeyId};
 use strimzi_backup_format::document;
 use strimzi_backup_format::identity::Identity;
@@ -32,6 +33,7 @@ use strimzi_backup_format::store::{self, Store};
 
 use crate::error::{Error, exit};
 pub use error::KeysError;
+pub(crate) use once::Once;
 pub use provider::Source;
 
 /// How often what seems damaged is read before it counts as damaged: what flipped in transit does not come three times.
@@ -74,7 +76,7 @@ pub async fn current(storage: &job::Storage, store: &Store) -> Result<Option<Cur
 async fn tried(source: &dyn Source, store: &Store) -> Result<Current, KeysError> {
     let provider = source.provider()?;
     let (master, mut opens) = (provider.current().await?, BTreeSet::new());
-    for wrap in wraps::read(store).await?.iter().filter(|wrap| wrap.master_key == master) {
+    for wrap in wraps::read(store).await?.wraps.iter().filter(|wrap| wrap.master_key == master) {
         match provider.unwrap(&wrap.wrapped(), &wraps::context(wrap.backup, wrap.number)).await {
             Ok(_) => {
                 opens.insert(wrap.number);
@@ -119,7 +121,7 @@ async fn unlock(store: Store, source: Option<&dyn Source>) -> Result<Store, Erro
         (Whose::Open, Some(_)) => return Err(KeysError::NotEncrypted { place: store.description }.into()),
         (_, Some(source)) => source,
     };
-    let wraps = wraps::read(&store).await.map_err(KeysError::from)?;
+    let wraps = read_wraps(&store).await?.wraps;
     // Where `backup.json` is gone or damaged, its keys still say whose they are: enough for who reads without it.
     let backup: Option<BackupId> = match &whose {
         Whose::Encrypted(identity) => Some(identity.backup),
@@ -164,8 +166,8 @@ pub(crate) async fn identity(store: &Store) -> Result<Option<Identity>, reader::
 
 /// Says which master keys would open a backup: those that wrap its keys, or the one that it was founded with.
 async fn no_key(store: &Store, identity: &Identity) -> KeysError {
-    let masters = match wraps::read(store).await {
-        Ok(wraps) if !wraps.is_empty() => openers(&backup_keys(&wraps)),
+    let masters = match read_wraps(store).await {
+        Ok(found) if !found.wraps.is_empty() => openers(&backup_keys(&found.wraps)),
         _ => identity.encryption.as_ref().map_or_else(String::new, |encryption| encryption.master_key.to_string()),
     };
     KeysError::NoKey { place: store.description.clone(), masters }
@@ -181,16 +183,41 @@ pub struct BackupKey {
     pub master_keys: Vec<MasterKeyId>,
 }
 
+/// What lies below `keys/`.
+#[derive(Debug)]
+pub struct Survey {
+    /// The backup keys.
+    pub keys: Vec<BackupKey>,
+    /// Wraps of them that are damaged, beside others that are whole.
+    pub damaged: Vec<Ignored>,
+}
+
 /// The backup keys of a store that was opened with keys; `None` for one in the clear.
 ///
 /// # Errors
-/// [`Error::Keys`], where their wraps cannot be read.
-pub async fn survey(store: &Store) -> Result<Option<Vec<BackupKey>>, Error> {
+/// [`KeysError::Wraps`], where their wraps cannot be read.
+pub async fn survey(store: &Store) -> Result<Option<Survey>, KeysError> {
     if store.keys.is_none() {
         return Ok(None);
     }
-    let wraps = wraps::read(store).await.map_err(KeysError::from)?;
-    Ok(Some(backup_keys(&wraps)))
+    let Found { wraps, ignored: damaged } = wraps::read(store).await?;
+    Ok(Some(Survey { keys: backup_keys(&wraps), damaged }))
+}
+
+/// The wraps below `keys/`; of those that are damaged, and not needed, the log tells.
+///
+/// # Errors
+/// [`KeysError::Wraps`].
+pub(crate) async fn read_wraps(store: &Store) -> Result<Found, KeysError> {
+    let found = wraps::read(store).await?;
+    for ignored in &found.ignored {
+        tracing::warn!(
+            object = %ignored.object(),
+            reason = %ignored.why,
+            "wrapped key ignored; another one of the same backup key is read instead"
+        );
+    }
+    Ok(found)
 }
 
 /// The backup keys that wraps, in their order, are of.

@@ -23,6 +23,8 @@ pub(crate) struct TestKeys {
     current: PathBuf,
     previous: Vec<PathBuf>,
     away: Arc<AtomicU64>,
+    logins: AtomicU64,
+    questions: Arc<AtomicU64>,
 }
 
 impl TestKeys {
@@ -36,12 +38,18 @@ impl TestKeys {
             files.push(path);
         }
         let previous = files.split_off(1);
-        Self { _folder: folder, current: files.remove(0), previous, away: Arc::default() }
+        let (away, logins, questions) = (Arc::default(), AtomicU64::default(), Arc::default());
+        Self { _folder: folder, current: files.remove(0), previous, away, logins, questions }
     }
 
     /// The next so many questions are not answered.
     pub(crate) fn be_away(&self, questions: u64) {
         self.away.store(questions, Ordering::Relaxed);
+    }
+
+    /// How many providers were made since this was asked last, and how many questions they were asked.
+    pub(crate) fn asked(&self) -> (u64, u64) {
+        (self.logins.swap(0, Ordering::Relaxed), self.questions.swap(0, Ordering::Relaxed))
     }
 
     /// The id of the current one.
@@ -56,7 +64,9 @@ impl TestKeys {
 
 impl Source for TestKeys {
     fn provider(&self) -> Result<Box<dyn KeyProvider>, KeyError> {
-        Ok(Box::new(Sometimes { keys: self.keys(), away: Arc::clone(&self.away) }))
+        self.logins.fetch_add(1, Ordering::Relaxed);
+        let (away, questions) = (Arc::clone(&self.away), Arc::clone(&self.questions));
+        Ok(Box::new(Sometimes { keys: self.keys(), away, questions }))
     }
 }
 
@@ -65,10 +75,12 @@ impl Source for TestKeys {
 struct Sometimes {
     keys: FileKeys,
     away: Arc<AtomicU64>,
+    questions: Arc<AtomicU64>,
 }
 
 impl Sometimes {
     fn answer(&self) -> Result<(), KeyError> {
+        self.questions.fetch_add(1, Ordering::Relaxed);
         let is_away = self.away.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         match is_away {
             Ok(_) => {
@@ -133,7 +145,7 @@ async fn a33_an_encrypted_backup_is_opened_with_its_key_alone_and_one_in_the_cle
     let store = founded(&keys).await;
     let opened = unlocked(store.clone(), Some(&keys)).await.expect("its key");
     assert!(opened.keys.is_some());
-    assert_eq!(survey(&opened).await.expect("readable").expect("encrypted").len(), 1);
+    assert_eq!(survey(&opened).await.expect("readable").expect("encrypted").keys.len(), 1);
     let (told, code) = refused(&store, None).await;
     assert!(told.contains(keys.id().await.as_str()) && told.contains("backup.encryption"), "{told}");
     assert_eq!(code, exit::USAGE);

@@ -81,7 +81,7 @@ impl PruneError {
     /// Whether the log, or what stands beside it, is not what was written.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Unread(retire::Error::Log(error)) => !error.is_retryable(),
+            Self::Unread(retire::Error::Log(error)) => error.is_damage(),
             Self::Unread(retire::Error::Snapshot(error)) => error.is_damage(),
             _ => false,
         }

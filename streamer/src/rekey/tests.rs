@@ -1,6 +1,8 @@
 //! Real wraps on memory, by master keys of the test.
 
+use object_store::ObjectStore as _;
 use strimzi_backup_format::crypt::Wrapped;
+use strimzi_backup_format::layout;
 use strimzi_backup_format::store::Store;
 
 use super::*;
@@ -68,6 +70,23 @@ async fn a34_a_wrap_that_names_the_new_master_key_and_does_not_open_counts_for_n
 }
 
 #[tokio::test]
+async fn a34_beside_a_damaged_wrap_a_whole_one_is_added() {
+    let (old, both, new) = (TestKeys::new(&[1]), TestKeys::new(&[2, 1]), TestKeys::new(&[2]));
+    let store = founded(&old).await;
+    assert_eq!(done(&store, &both).await.added, [0]);
+    let wrap = layout::key_wrap(0, 1).below(&store.prefix);
+    store.inner.put_opts(&wrap, "half a wrap".into(), Default::default()).await.expect("put");
+    let error = keys::unlocked(store.clone(), Some(&new)).await.expect_err("the other one is of the old master key");
+    assert!(chain(&error).contains(old.id().await.as_str()), "{}", chain(&error));
+    let report = done(&store, &both).await;
+    assert_eq!((report.added.as_slice(), report.not_needed), (&[0][..], vec![old.id().await]));
+    let there = ["backup.json", "keys/0000-0000.json", "keys/0000-0001.json", "keys/0000-0002.json"];
+    assert_eq!(objects(&store).await, there);
+    assert!(keys::unlocked(store.clone(), Some(&new)).await.is_ok(), "whatever lies beside it");
+    assert_eq!(done(&store, &new).await.added, [0_u32; 0], "once");
+}
+
+#[tokio::test]
 async fn a34_a_key_that_somebody_brought_in_is_not_wrapped_anew() {
     let (old, both) = (TestKeys::new(&[1]), TestKeys::new(&[2, 1]));
     let store = founded(&old).await;
@@ -77,7 +96,8 @@ async fn a34_a_key_that_somebody_brought_in_is_not_wrapped_anew() {
     plant(&store, provider.wrap(&theirs, &wraps::context(backup, 0)).await.expect("wrapped")).await;
     let before = objects(&store).await;
     let error = rekey(&store, &both, &SystemClock).await.expect_err("which of the two?");
-    assert!(chain(&error).contains("opens to another key than the other wraps of backup key 0"), "{}", chain(&error));
+    let told = chain(&error);
+    assert!(told.contains("keys/0000-0000.json and keys/0000-0001.json open to different keys"), "{told}");
     assert_eq!((error.exit_code(), objects(&store).await), (exit::DAMAGED, before));
 }
 

@@ -1,15 +1,17 @@
 //! Which master keys an encrypted backup needs, and whether the current one opens all of it.
 //!
-//! Owns: what is told of that. Warns, and finds nothing: a backup that an earlier master key alone opens is whole for as long as that is
-//! there. Manifests are never deleted, so no backup key is ever without use.
+//! Owns: what is told of that. Warns, and finds nothing, where an earlier master key alone opens a backup: it is whole for as long as that
+//! is there. A wrapped key that is damaged is a finding. Manifests are never deleted, so no backup key is ever without use.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use strimzi_backup_format::crypt::MasterKeyId;
+use strimzi_backup_format::crypt::{MasterKeyId, wraps};
 
-use crate::keys::{self, BackupKey, Current};
+use super::report::{FindingKind, Report};
+use crate::error::chain;
+use crate::keys::{self, BackupKey, Current, KeysError};
 
 /// Who opens an encrypted backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -51,6 +53,17 @@ impl Keys {
         };
         let backup_keys = backup_keys.into_iter().map(of_key).collect();
         Self { current: current.map(|current| current.master), rekey, backup_keys }
+    }
+}
+
+/// Notes that what lies below `keys/` cannot be read, and whether that is damage.
+pub(super) fn find_unread(error: &KeysError, report: &mut Report) {
+    match error {
+        KeysError::Wraps(wraps::Error::Document { object, source }) => report.find_document(object, source),
+        KeysError::Wraps(wraps::Error::Missing { number, .. }) => {
+            report.find_object(FindingKind::Missing, &format!("keys/{number:04}-…"), chain(error));
+        }
+        _ => report.find_object(FindingKind::Unanswered, &"keys/", chain(error)),
     }
 }
 

@@ -58,7 +58,7 @@ use self::objects::{Inspector, Named};
 use self::report::{Finding, FindingKind, Report};
 use self::snapshots::Snapshots;
 use crate::error::{Error, chain as with_causes};
-use crate::keys::Current;
+use crate::keys::{Current, Survey};
 
 /// How deep a verification looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -329,8 +329,14 @@ impl Walk<'_> {
     async fn tell_keys(&mut self) {
         let current = self.current.take();
         match crate::keys::survey(self.store).await {
-            Ok(keys) => self.report.keys = keys.map(|keys| Keys::of(keys, current, self.inspector.files_by_key())),
-            Err(error) => self.report.find_object(FindingKind::Unanswered, &"keys/", with_causes(&error)),
+            Ok(None) => {}
+            Ok(Some(Survey { keys, damaged })) => {
+                for wrap in damaged {
+                    self.report.find_document(&wrap.object(), &wrap.why);
+                }
+                self.report.keys = Some(Keys::of(keys, current, self.inspector.files_by_key()));
+            }
+            Err(error) => keys::find_unread(&error, &mut self.report),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod documents;
 mod fixture;
+mod keys;
 mod mutations;
 mod segments;
 mod snapshots;

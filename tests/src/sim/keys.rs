@@ -60,7 +60,7 @@ impl Keys {
     /// # Errors
     /// Where what lies below `keys/` does not open.
     pub async fn ring(&self) -> Result<Option<Arc<KeyRing>>> {
-        let wraps = wraps::read(&Store::memory().with_inner(Arc::clone(&self.store))).await?;
+        let wraps = wraps::read(&Store::memory().with_inner(Arc::clone(&self.store))).await?.wraps;
         let Some(first) = wraps.first() else { return Ok(None) };
         let all = AtHand { weather: None, ..self.at_hand() };
         Ok(Some(Arc::new(wraps::unlock(first.backup, &wraps, &all).await?)))

@@ -27,13 +27,17 @@ async fn founded(store: &Store, provider: &dyn KeyProvider) -> KeyRing {
     found_or_rotate(store, backup(), provider, at(0)).await.expect("keys")
 }
 
+async fn whole(store: &Store) -> Vec<KeyWrap> {
+    read(store).await.expect("readable").wraps
+}
+
 async fn places(store: &Store) -> Vec<(u32, u32)> {
-    read(store).await.expect("readable").iter().map(|wrap| (wrap.number, wrap.wrap)).collect()
+    whole(store).await.iter().map(|wrap| (wrap.number, wrap.wrap)).collect()
 }
 
 /// Adds a wrap of that backup key by the current key of `provider`.
 async fn rewrap(store: &Store, provider: &dyn KeyProvider, number: u32, wrap: u32) {
-    let wraps = read(store).await.expect("readable");
+    let wraps = whole(store).await;
     let keys = open_keys(backup(), &wraps, provider).await.expect("open");
     let wrapped = provider.wrap(&keys[&number], &context(backup(), number)).await.expect("wrapped");
     let created = create(store, &KeyWrap::new(backup(), number, wrap, wrapped, at(1))).await;
@@ -68,11 +72,11 @@ async fn a34_a_writer_under_a_new_master_key_makes_the_next_key_and_everything_o
     assert_eq!(founded(&store, &keys(2, &[1])).await.current(), 1, "once");
 
     // Who has the old master key alone still opens what it opened, and no more.
-    let error = unlock(backup(), &read(&store).await.expect("readable"), &keys(1, &[])).await.expect_err("locked");
+    let error = unlock(backup(), &whole(&store).await, &keys(1, &[])).await.expect_err("locked");
     assert!(matches!(&error, UnlockError::Locked(locked) if locked.len() == 1 && locked[0].number == 1), "{error}");
     // Wrapped anew, the old keys open without the old master key.
     rewrap(&store, &keys(2, &[1]), 0, 1).await;
-    let wraps = read(&store).await.expect("readable");
+    let wraps = whole(&store).await;
     let ring = unlock(backup(), &wraps, &keys(2, &[])).await.expect("open");
     assert_eq!(ring.open_document("snapshots/a.json", &old).expect("opened").as_ref(), b"old");
     assert_eq!(founded(&store, &keys(2, &[])).await.current(), 1);
@@ -102,6 +106,40 @@ async fn a34_who_has_an_earlier_master_key_brings_in_no_key_that_seals() {
     assert_eq!(places(&store).await, [(0, 0), (1, 0), (1, 1)], "and no other was made");
 }
 
+/// Adds a wrap of another key in the place of backup key `number`, as who has the current key of `provider` can.
+async fn plant(store: &Store, provider: &dyn KeyProvider, number: u32, wrap: u32) {
+    let theirs = SecretKey::generate().expect("drawn");
+    let wrapped = provider.wrap(&theirs, &context(backup(), number)).await.expect("wrapped");
+    create(store, &KeyWrap::new(backup(), number, wrap, wrapped, at(1))).await.expect("created");
+}
+
+#[tokio::test]
+async fn a35_where_wraps_of_one_number_are_of_different_keys_the_first_decides_and_without_it_none() {
+    let store = Store::memory();
+    let (old, both) = (keys(1, &[]), keys(2, &[1]));
+    let rightful = founded(&store, &both).await;
+    let sealed = rightful.seal_document("snapshots/a.json", b"text").expect("sealed");
+    plant(&store, &old, 0, 1).await;
+    let wraps = whole(&store).await;
+    let ring = unlock(backup(), &wraps, &both).await.expect("the first wrap says which it is");
+    assert_eq!(ring.open_document("snapshots/a.json", &sealed).expect("opened").as_ref(), b"text");
+    // Who wraps it anew goes by none of them.
+    let error = open_each(backup(), &wraps, &both).await.expect_err("which of the two?");
+    assert!(matches!(&error, UnlockError::Differs { number: 0, .. }), "{error}");
+
+    // Where the first does not open, it decides nothing.
+    rewrap(&store, &keys(3, &[2]), 0, 2).await;
+    let without_first = keys(3, &[1]);
+    let error = unlock(backup(), &whole(&store).await, &without_first).await.expect_err("which of the two?");
+    let told = error.to_string();
+    assert!(told.contains("keys/0000-0001.json and keys/0000-0002.json open to different keys"), "{told}");
+    let error = found_or_rotate(&store, backup(), &without_first, at(0)).await.expect_err("nor for who writes");
+    assert!(error.is_damage() && !error.is_retryable(), "{error}");
+    assert_eq!(places(&store).await, [(0, 0), (0, 1), (0, 2)], "nothing was written");
+    let ring = unlock(backup(), &whole(&store).await, &keys(3, &[])).await.expect("one that opens alone is taken");
+    assert_eq!(ring.open_document("snapshots/a.json", &sealed).expect("opened").as_ref(), b"text");
+}
+
 #[tokio::test]
 async fn a34_who_lacks_a_master_key_is_told_which_and_writes_nothing() {
     let store = Store::memory();
@@ -124,7 +162,7 @@ async fn a35_a_wrap_that_was_changed_moved_or_is_of_another_backup_does_not_open
     let store = Store::memory();
     let provider = keys(1, &[]);
     founded(&store, &provider).await;
-    let wraps = read(&store).await.expect("readable");
+    let wraps = whole(&store).await;
     let with = |change: fn(&mut KeyWrap)| {
         let mut wraps = wraps.clone();
         change(&mut wraps[0]);
@@ -176,6 +214,43 @@ async fn a60_what_is_too_large_for_a_wrapped_key_is_not_read() {
     let error = read(&store).await.expect_err("too large");
     let said = crate::errors::chain(&error);
     assert!(error.is_damage() && said.contains("keys/0000-0000.json") && said.contains("70000 bytes"), "{said}");
+}
+
+#[tokio::test]
+async fn a35_a_damaged_wrap_is_passed_over_where_another_one_of_its_key_is_whole() {
+    let store = Store::memory();
+    let (old, both, new) = (keys(1, &[]), keys(2, &[1]), keys(2, &[]));
+    let before = founded(&store, &old).await;
+    let sealed = before.seal_document("snapshots/a.json", b"text").expect("sealed");
+    rewrap(&store, &both, 0, 1).await;
+    let intact =
+        store.find(&layout::key_wrap(0, 1)).await.expect("found").expect("there").bytes().await.expect("bytes");
+    put(&store, &layout::key_wrap(0, 0), Bytes::from_static(b"half a wrap")).await;
+    let found = read(&store).await.expect("the other one is whole");
+    assert_eq!((found.wraps.len(), found.wraps[0].wrap, found.next_wrap(0), found.next_wrap(1)), (1, 1, 2, 0));
+    let [ignored] = &found.ignored[..] else { unreachable!("{:?}", found.ignored) };
+    assert_eq!((ignored.object().as_str(), ignored.why.verdict()), ("keys/0000-0000.json", "is damaged"));
+    let ring = unlock(backup(), &found.wraps, &new).await.expect("open");
+    assert_eq!(ring.open_document("snapshots/a.json", &sealed).expect("opened").as_ref(), b"text");
+    // What it was made with is not there: what was added since opens, and does not seal.
+    assert_eq!(founded(&store, &new).await.current(), 1);
+    // One that stands in the place of another is damaged, too, and nobody opens what has no whole wrap left.
+    put(&store, &layout::key_wrap(0, 0), intact).await;
+    assert_eq!(read(&store).await.expect("readable").ignored.len(), 1);
+    put(&store, &layout::key_wrap(0, 1), Bytes::from_static(b"half a wrap")).await;
+    let error = read(&store).await.expect_err("none is whole");
+    assert!(error.is_damage() && error.to_string() == "keys/0000-0000.json is damaged", "{error}");
+}
+
+#[tokio::test]
+async fn a34_a_wrap_of_a_newer_release_is_not_passed_over() {
+    let store = Store::memory();
+    founded(&store, &keys(1, &[])).await;
+    rewrap(&store, &keys(2, &[1]), 0, 1).await;
+    let newer = KeyWrap { format_version: FORMAT_VERSION + 1, ..whole(&store).await.remove(1) };
+    put(&store, &newer.object(), document::seal(&newer).expect("sealed")).await;
+    let error = read(&store).await.expect_err("a newer release");
+    assert_eq!(error.to_string(), "keys/0000-0001.json was written by a newer release");
 }
 
 fn read_one(stored: &Bytes) -> KeyWrap {
@@ -267,7 +342,7 @@ async fn a34_another_wrap_is_tried_where_one_is_gone_and_none_where_nobody_answe
     let store = Store::memory();
     founded(&store, &keys(1, &[])).await;
     rewrap(&store, &keys(2, &[1]), 0, 1).await;
-    let wraps = read(&store).await.expect("readable");
+    let wraps = whole(&store).await;
     let gone = || KeyError::Gone { key: "transit:t/k:v1".to_owned(), why: "trimmed".to_owned() };
     let silent = KeyError::Unavailable { key: "transit:t/k".to_owned(), source: "no route".into() };
     let service = |answers| Service { keys: keys(2, &[1]), answers: Mutex::new(answers) };

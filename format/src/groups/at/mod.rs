@@ -108,6 +108,15 @@ impl Error {
             Self::Damaged { .. } => false,
         }
     }
+
+    /// Whether what lies there is not what was written, or a newer release wrote it.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Log(error) => error.is_damage(),
+            Self::Store(error) => !error.is_retryable(),
+            Self::Damaged { .. } => true,
+        }
+    }
 }
 
 /// What groups had committed at a moment, as far as it is held.

@@ -193,6 +193,29 @@ async fn a34_a_writer_whose_log_was_taken_over_under_a_later_backup_key_is_fence
 }
 
 #[tokio::test]
+async fn a34_a_log_that_goes_on_under_a_later_backup_key_is_not_called_damaged() {
+    let (below, above) = scene();
+    claimed(&above).await;
+    let mut log = reader::open(&above, Shard::ONLY).await.expect("readable").expect("a backup");
+    claimed(&sealed(&below, ring(2))).await;
+    // Nothing says that there is such a key: it may be the number that was changed.
+    let error = reader::advance(&above, &mut log).await.expect_err("no such key");
+    assert!(error.is_damage() && error.to_string().contains("does not open"), "{error}");
+    let wrap = layout::key_wrap(1, 0).below(&below.prefix);
+    below.inner.put(&wrap, PutPayload::from_static(b"a wrap")).await.expect("put");
+    let next = log.state.next_sequence();
+    let errors = [
+        reader::advance(&above, &mut log).await.expect_err("made since"),
+        reader::open(&above, Shard::ONLY).await.expect_err("made since"),
+        reader::manifest(&above, Shard::ONLY, next).await.expect_err("made since"),
+    ];
+    for error in errors {
+        assert!(matches!(&error, reader::Error::Rotated { number: 1, .. }), "{error}");
+        assert!(!error.is_damage() && !error.is_retryable(), "another start opens it, and not another call: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a35_a_document_cannot_be_copied_or_renamed_and_a_file_can() {
     let (below, above) = scene();
     let (file, document) = (at_key(&above, "intake/x.parquet"), at_key(&above, DOCUMENT));
