@@ -91,10 +91,10 @@ Examples:
 Exit codes:
   0  done, also where nothing was left to do
   1  the store or who has the master key did not answer or refuses, or there is no backup yet
-  2  bad configuration or usage: all faults are listed; also no master key that opens a key of the backup: it is named, and
-     nothing was written; or a backup in the clear
-  4  of a backup key all that lies below keys/ is damaged, two wraps open to different keys, or one was written by a newer
-     release: nothing was written";
+  2  bad configuration or usage: all faults are listed; also no master key that opens a key of the
+     backup: it is named, and nothing was written; or a backup in the clear
+  4  of a backup key all that lies below keys/ is damaged, two wraps open to different keys, or one
+     was written by a newer release: nothing was written";
 
 /// Of `groups`.
 pub(super) const GROUPS: &str = "\
