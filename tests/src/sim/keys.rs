@@ -21,7 +21,7 @@ use strimzi_backup_streamer::keys::Source;
 use super::weather::Weather;
 
 /// What an error says where a backup key was made after the keys were read: who starts again reads it.
-pub const KEY_CAME_LATER: &str = "which was not there when keys/ was read";
+pub const KEY_CAME_LATER: &str = "which was made since this began";
 
 /// The master keys of a world, and the store whose backup they open. Clones are the same ones.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! Prune deletes what neither log names, and nothing where it cannot know.
 
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,9 +36,10 @@ fn refine(scenario: &Scenario, name: &str, job: &Job, dir: &Path) -> Result<()> 
     let streamer = job.stream(&[])?;
     wait_backup_of(&job, dir, "a checkpoint after refining", |backup| {
         let refined = backup.log.state.refined.context("refined")?;
-        let names = tree(&dir.join("checkpoints/0000"))?;
-        let number = |name: &PathBuf| name.to_str()?.get(..20)?.parse::<u64>().ok();
-        let newest = names.keys().filter_map(number).max();
+        // By name alone: a file that is being written is called otherwise, and soon not there any more.
+        let names = dir.join("checkpoints/0000").read_dir().into_iter().flatten().flatten();
+        let number = |entry: DirEntry| entry.file_name().to_str()?.get(..20)?.parse::<u64>().ok();
+        let newest = names.filter_map(number).max();
         Ok(newest.is_some_and(|newest| newest > refined.through.get()))
     })?;
     streamer.stop()
