@@ -21,6 +21,7 @@ pub mod provider;
 mod secret;
 pub mod wraps;
 
+pub(crate) use aead::{Cipher, NONCE_BYTES, SEAL_BYTES, random};
 pub use keyring::{DOCUMENT_OVERHEAD, FileOpener, FileSeal, KeyRing};
 pub use provider::{FileKeys, KeyError, KeyProvider, Wrapped};
 pub use secret::{MasterKeyId, NotAMasterKey, SecretKey};

@@ -105,9 +105,8 @@ pub(crate) fn open_footer(stored: &[u8], opener: &FileOpener) -> Result<(FileCip
     let crypto = CryptoMetadata::read(stored)?;
     let key = opener.open(crypto.key_metadata)?;
     let cipher = FileCipher::new(&key, &opener.aad_prefix(), crypto.unique)?;
-    let mut footer = Vec::new();
-    let rest = cipher.open(Module::Footer, &stored[crypto.len..], &mut footer)?;
-    if rest.is_empty() { Ok((cipher, footer)) } else { Err(Error::damaged("bytes follow its footer")) }
+    let footer = cipher.open_whole(Module::Footer, &stored[crypto.len..])?;
+    Ok((cipher, footer))
 }
 
 /// Opens the page indexes in `stored`, the bytes from `start` to the end of the file. Gives them in the clear, each where its module
@@ -165,10 +164,7 @@ impl Indexes<'_> {
         let at = |position: u64| usize::try_from(position.checked_sub(self.start)?).ok();
         let (start, end) = at(range.start).zip(at(range.end)).ok_or_else(outside)?;
         let sealed = self.stored.get(start..end).ok_or_else(outside)?;
-        let mut plain = Vec::new();
-        if !self.cipher.open(module, sealed, &mut plain)?.is_empty() {
-            return Err(Error::Damaged(format!("bytes follow {module}")));
-        }
+        let plain = self.cipher.open_whole(module, sealed)?;
         let place = self.plain.get_mut(start..start + plain.len()).ok_or_else(outside)?;
         place.copy_from_slice(&plain);
         i32::try_from(plain.len()).map_err(|_| outside())
@@ -235,7 +231,8 @@ fn plain_index(pages: &ColumnPages, stored: &OffsetIndexMetaData) -> Result<Offs
     Ok(index.build())
 }
 
-fn as_i64(number: u64) -> Result<i64, Error> {
+/// A number as Parquet's metadata has it.
+pub(crate) fn as_i64(number: u64) -> Result<i64, Error> {
     i64::try_from(number).map_err(Error::damaged)
 }
 
