@@ -165,7 +165,7 @@ impl<C: Clock> Claimant<'_, C> {
 
     /// Whether there was no backup whose keys could have been asked for when the store was opened, and there is one now.
     async fn is_founded_since(&self, opened: &Store) -> Result<bool, Error> {
-        Ok(self.keys.is_some() && opened.keys.is_none() && keys::identity(&self.store).await?.is_some())
+        Ok(self.keys.is_some() && opened.keys.is_none() && reader::identity(&self.store).await?.is_some())
     }
 
     async fn prove(&self) -> Result<(), Error> {
@@ -184,12 +184,12 @@ impl<C: Clock> Claimant<'_, C> {
         log::create_identity(&self.store, &identity).await?;
         // What stands there now is read as by any other start: the answer to a create may be damaged, and the digest of
         // the identity goes into the first link for good.
-        let Some(identity) = keys::identity(&self.store).await? else { return Err(Error::Raced) };
+        let Some(identity) = reader::identity(&self.store).await? else { return Err(Error::Raced) };
         identity.admits(&self.job.name, &self.cluster)?;
         self.check_closed_as(&identity)?;
         if self.keys.is_some() {
             // The first key is bound to its backup for good, and nothing but a second look says yet that it was read as it stands.
-            if keys::identity(&self.store).await?.as_ref() != Some(&identity) {
+            if reader::identity(&self.store).await?.as_ref() != Some(&identity) {
                 return Err(Error::Raced);
             }
             self.check_no_log().await?;
@@ -220,7 +220,7 @@ impl<C: Clock> Claimant<'_, C> {
     async fn check_no_keys(&self) -> Result<(), Error> {
         let wraps = wraps::read(&self.store).await.map_err(KeysError::from)?.wraps;
         // In this order: who founds a backup creates its identity before the first key.
-        let (Some(wrap), None) = (wraps.first(), keys::identity(&self.store).await?) else { return Ok(()) };
+        let (Some(wrap), None) = (wraps.first(), reader::identity(&self.store).await?) else { return Ok(()) };
         let (object, witness) = (layout::identity().to_string(), wrap.object().to_string());
         Err(reader::Error::Missing { object, witness }.into())
     }

@@ -18,6 +18,7 @@ use strimzi_backup_format::crypt::wraps::{self, KeyWrap, Opened};
 use strimzi_backup_format::crypt::{KeyProvider, MasterKeyId, SecretKey};
 use strimzi_backup_format::ids::{BackupId, TimestampMs};
 use strimzi_backup_format::job::Storage;
+use strimzi_backup_format::manifest::reader;
 use strimzi_backup_format::store::{self, Store};
 
 use crate::clock::{Backoff, Clock};
@@ -60,7 +61,7 @@ pub async fn run(storage: &Storage, clock: &impl Clock) -> Result<Rekeyed, Error
 }
 
 async fn rekey(store: &Store, source: &dyn Source, clock: &impl Clock) -> Result<Rekeyed, Error> {
-    let identity = keys::identity(store).await?.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
+    let identity = reader::identity(store).await?.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
     if identity.encryption.is_none() {
         return Err(KeysError::NotEncrypted { place: store.description.clone() }.into());
     }

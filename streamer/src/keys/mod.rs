@@ -142,25 +142,11 @@ pub(crate) fn sealed_by(store: &Store, ring: KeyRing) -> Store {
 }
 
 async fn whose(store: &Store) -> Result<Whose, Error> {
-    match identity(store).await {
+    match reader::identity(store).await {
         Ok(Some(identity)) if identity.encryption.is_some() => Ok(Whose::Encrypted(Box::new(identity))),
         Ok(Some(_)) => Ok(Whose::Open),
         Ok(None) | Err(reader::Error::Document { source: document::Error::Damaged(_), .. }) => Ok(Whose::Unknown),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// Whose backup lies there, read again where it seems damaged; `None` where nothing does.
-///
-/// # Errors
-/// As [`reader::identity`].
-pub(crate) async fn identity(store: &Store) -> Result<Option<Identity>, reader::Error> {
-    let mut read = 1;
-    loop {
-        match reader::identity(store).await {
-            Err(error) if read < READS && !error.is_retryable() => read += 1,
-            found => return found.map(|found| found.map(|(identity, _)| identity)),
-        }
     }
 }
 
