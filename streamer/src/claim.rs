@@ -156,9 +156,8 @@ impl<C: Clock> Claimant<'_, C> {
     /// its next one.
     async fn sealed(&self, source: Option<&dyn keys::Source>, backup: BackupId) -> Result<Store, Error> {
         let Some(source) = source else { return Ok(self.store.clone()) };
-        let provider = source.provider().map_err(KeysError::from)?;
-        let ring = wraps::found_or_rotate(&self.store, backup, provider.as_ref(), self.clock.now()).await;
-        let ring = ring.map_err(KeysError::from)?;
+        let provider = source.provider()?;
+        let ring = wraps::found_or_rotate(&self.store, backup, provider.as_ref(), self.clock.now()).await?;
         self.metrics.key_answered();
         Ok(keys::sealed_by(&self.store, ring))
     }
@@ -205,9 +204,8 @@ impl<C: Clock> Claimant<'_, C> {
     async fn identity(&self, source: Option<&dyn keys::Source>, backup: BackupId) -> Result<Identity, Error> {
         let identity = Identity::new(backup, &self.job.name, self.cluster.clone(), self.clock.now());
         let Some(source) = source else { return Ok(identity) };
-        let provider = source.provider().map_err(KeysError::from)?;
-        let master = provider.current().await.map_err(KeysError::from)?;
-        Ok(identity.with_encryption(master))
+        let provider = source.provider()?;
+        Ok(identity.with_encryption(provider.current().await?))
     }
 
     /// Fails where somebody else founded the backup meanwhile, and not as this job would.
@@ -218,7 +216,7 @@ impl<C: Clock> Claimant<'_, C> {
 
     /// Fails where there are keys and nothing says whose: under another identity nobody would open what they seal.
     async fn check_no_keys(&self) -> Result<(), Error> {
-        let wraps = wraps::read(&self.store).await.map_err(KeysError::from)?.wraps;
+        let wraps = wraps::read(&self.store).await?.wraps;
         // In this order: who founds a backup creates its identity before the first key.
         let (Some(wrap), None) = (wraps.first(), reader::identity(&self.store).await?) else { return Ok(()) };
         let (object, witness) = (layout::identity().to_string(), wrap.object().to_string());
@@ -233,7 +231,7 @@ impl<C: Clock> Claimant<'_, C> {
             return Ok(());
         }
         // Or it was founded in this moment.
-        let wraps = wraps::read(&self.store).await.map_err(KeysError::from)?.wraps;
+        let wraps = wraps::read(&self.store).await?.wraps;
         let place = self.store.description.clone();
         if wraps.is_empty() { Err(KeysError::NoWraps { place }.into()) } else { Err(Error::Raced) }
     }

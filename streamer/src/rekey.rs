@@ -65,7 +65,7 @@ async fn rekey(store: &Store, source: &dyn Source, clock: &impl Clock) -> Result
     if identity.encryption.is_none() {
         return Err(KeysError::NotEncrypted { place: store.description.clone() }.into());
     }
-    let provider = source.provider().map_err(KeysError::from)?;
+    let provider = source.provider()?;
     let work = Work { store, backup: identity.backup, provider: provider.as_ref(), now: clock.now() };
     let (backoff, mut added) = (Backoff::new(), BTreeSet::new());
     loop {

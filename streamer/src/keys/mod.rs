@@ -131,7 +131,7 @@ async fn unlock(store: Store, source: Option<&dyn Source>) -> Result<Store, Erro
     if wraps.is_empty() {
         return Err(KeysError::NoWraps { place: store.description }.into());
     }
-    let provider = source.provider().map_err(KeysError::from)?;
+    let provider = source.provider()?;
     let ring = wraps::unlock(backup, &wraps, provider.as_ref()).await.map_err(KeysError::from)?;
     Ok(sealed_by(&store, ring))
 }
