@@ -116,12 +116,17 @@ impl KeyProvider for Sometimes {
 /// An encrypted backup that was founded with these keys and holds nothing yet.
 pub(crate) async fn founded(keys: &TestKeys) -> Store {
     let store = Store::memory();
-    let identity = sample_identity().with_encryption(keys.id().await);
-    log::create_identity(&store, &identity).await.expect("an identity");
-    let provider = keys.provider().expect("keys");
-    let made = wraps::found_or_rotate(&store, identity.backup, provider.as_ref(), TimestampMs::new(0)).await;
-    made.expect("the first key");
+    found(&store, sample_identity(), keys).await;
     store
+}
+
+/// Founds an encrypted backup with these keys; gives those of its own.
+pub(crate) async fn found(store: &Store, identity: Identity, keys: &TestKeys) -> KeyRing {
+    let identity = identity.with_encryption(keys.id().await);
+    log::create_identity(store, &identity).await.expect("an identity");
+    let provider = keys.provider().expect("keys");
+    let made = wraps::found_or_rotate(store, identity.backup, provider.as_ref(), TimestampMs::new(0)).await;
+    made.expect("the first key")
 }
 
 /// The keys of all objects.
