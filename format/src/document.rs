@@ -17,8 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::Sha256;
-use crate::crypt::keyring::DOCUMENT_MAGIC;
-use crate::crypt::{UNOPENED, unknown_key};
+use crate::crypt::{DOCUMENT_MAGIC, UNOPENED, unknown_key};
 
 /// The newest format this build reads, and the one it writes.
 pub const FORMAT_VERSION: u32 = 1;

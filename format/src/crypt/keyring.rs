@@ -26,7 +26,7 @@ pub(crate) const DOCUMENT_MAGIC: [u8; 4] = *b"SBE1";
 const NUMBER_BYTES: usize = 4;
 
 /// By how many bytes a sealed document is larger than the plain one.
-pub const DOCUMENT_OVERHEAD: u64 = (DOCUMENT_MAGIC.len() + NUMBER_BYTES + SEAL_BYTES) as u64;
+pub(crate) const DOCUMENT_OVERHEAD: u64 = (DOCUMENT_MAGIC.len() + NUMBER_BYTES + SEAL_BYTES) as u64;
 
 /// The form of key metadata.
 const FILE_VERSION: u8 = 1;
@@ -105,11 +105,6 @@ impl KeyRing {
         let names = hmac::Key::new(hmac::HMAC_SHA256, names.as_bytes());
         let derived = keys.iter().map(|(number, key)| Derived::of(key, salt).map(|derived| (*number, derived)));
         Ok(Self { backup, keys: derived.collect::<Result<_, Error>>()?, current, names })
-    }
-
-    /// Whose keys they are.
-    pub fn backup(&self) -> BackupId {
-        self.backup
     }
 
     /// The number of the key that seals.

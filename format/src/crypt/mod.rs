@@ -16,13 +16,14 @@
 //! keys are wiped when they are dropped, and no `Debug`, error or log has one.
 
 mod aead;
-pub mod keyring;
-pub mod provider;
+mod keyring;
+mod provider;
 mod secret;
 pub mod wraps;
 
 pub(crate) use aead::{Cipher, NONCE_BYTES, SEAL_BYTES, random};
-pub use keyring::{DOCUMENT_OVERHEAD, FileOpener, FileSeal, KeyRing};
+pub(crate) use keyring::{DOCUMENT_MAGIC, DOCUMENT_OVERHEAD};
+pub use keyring::{FileOpener, FileSeal, KeyRing};
 pub use provider::{FileKeys, KeyError, KeyProvider, Wrapped};
 pub use secret::{MasterKeyId, NotAMasterKey, SecretKey};
 

@@ -15,7 +15,7 @@
 mod error;
 mod once;
 mod provider;
-pub mod transit;
+mod transit;
 mod vault;
 
 use std::collections::BTreeSet;
