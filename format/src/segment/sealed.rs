@@ -161,14 +161,19 @@ impl Indexes<'_> {
     /// Opens one in its place; gives how long it is then.
     fn open(&mut self, module: Module, range: Range<u64>) -> Result<i32, Error> {
         let outside = || Error::damaged("the page index lies outside the file");
-        let at = |position: u64| usize::try_from(position.checked_sub(self.start)?).ok();
-        let (start, end) = at(range.start).zip(at(range.end)).ok_or_else(outside)?;
-        let sealed = self.stored.get(start..end).ok_or_else(outside)?;
+        let place = within(&range, self.start).ok_or_else(outside)?;
+        let sealed = self.stored.get(place.clone()).ok_or_else(outside)?;
         let plain = self.cipher.open_whole(module, sealed)?;
-        let place = self.plain.get_mut(start..start + plain.len()).ok_or_else(outside)?;
+        let place = self.plain.get_mut(place.start..place.start + plain.len()).ok_or_else(outside)?;
         place.copy_from_slice(&plain);
         i32::try_from(plain.len()).map_err(|_| outside())
     }
+}
+
+/// Where a range of the file lies in the part of it that begins at `start`; `None` where it begins before.
+pub(crate) fn within(range: &Range<u64>, start: u64) -> Option<Range<usize>> {
+    let at = |position: u64| usize::try_from(position.checked_sub(start)?).ok();
+    Some(at(range.start)?..at(range.end)?)
 }
 
 /// What metadata says of a file in the clear whose pages lie where `pages` have them in the view.

@@ -25,7 +25,7 @@ use super::modular::{ChunkAt, FileCipher, MODULE_OVERHEAD, Module, PageAt, Seale
 use super::options::new_file;
 use super::plain::writer::PlainChunk;
 use super::row_group::Chunk;
-use super::sealed::{CryptoMetadata, as_i64};
+use super::sealed::{CryptoMetadata, as_i64, within};
 use super::{Error, pages};
 use crate::crypt::{FileSeal, random};
 
@@ -140,10 +140,6 @@ impl Sealing {
         let unique_at = footer.start + crypto.unique_at;
         let unique = unique_at..unique_at + crypto.unique.len();
         let footer = footer.start + crypto.len..footer.end;
-        let within = |range: Range<u64>| {
-            let place = |position: u64| usize::try_from(position.checked_sub(at)?).ok();
-            Some(place(range.start)?..place(range.end)?)
-        };
         for (number, group) in metadata.row_groups().iter().enumerate() {
             for (leaf, column) in group.columns().iter().enumerate() {
                 let chunk = ChunkAt::new(number, leaf)?;
@@ -153,7 +149,7 @@ impl Sealing {
                 ];
                 for (module, range) in indexes {
                     let Some(range) = range else { continue };
-                    let stored = within(range).and_then(|range| tail.get_mut(range)).ok_or_else(other)?;
+                    let stored = within(&range, at).and_then(|place| tail.get_mut(place)).ok_or_else(other)?;
                     self.anew(&theirs, module, stored)?;
                 }
             }
