@@ -158,7 +158,7 @@ impl fmt::Display for Rekeyed {
         let Self { storage, backup, current, added, backup_keys, not_needed } = self;
         writeln!(f, "backup      {backup}, under {storage}")?;
         for key in backup_keys {
-            let by = keys::openers(std::slice::from_ref(key));
+            let by = key.openers();
             let what = if added.contains(&key.number) { "wrapped anew" } else { "as it was" };
             writeln!(f, "backup key  {}: {what}, opened by {by}", key.number)?;
         }

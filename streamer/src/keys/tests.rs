@@ -1,18 +1,21 @@
 //! Master keys of the tests: real files, read by a provider that can be told to be away.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use object_store::ObjectStore as _;
-use strimzi_backup_format::crypt::{FileKeys, KeyError, KeyProvider, SecretKey, Wrapped};
+use strimzi_backup_format::crypt::wraps::KeyWrap;
+use strimzi_backup_format::crypt::{FileKeys, KeyError, KeyProvider, MasterKeyId, SecretKey, Wrapped};
 use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_format::layout;
 use strimzi_backup_format::manifest::log;
 use strimzi_backup_format::sample::identity as sample_identity;
 use tempfile::TempDir;
 
+use super::survey::tried;
 use super::*;
 use crate::error::{chain, exit};
 
