@@ -150,11 +150,8 @@ async fn encode<C: Clock>(
     Ok((object, segment.await?))
 }
 
-/// Runs CPU-heavy work.
-pub(crate) async fn run_on<T: Send + 'static>(
-    pool: Pool,
-    work: impl FnOnce() -> Result<T, segment::Error> + Send + 'static,
-) -> Result<T, segment::Error> {
+/// Runs work that blocks, or takes CPU time.
+pub(crate) async fn run_on<T: Send + 'static>(pool: Pool, work: impl FnOnce() -> T + Send + 'static) -> T {
     if pool == Pool::Inline {
         return work();
     }
