@@ -179,7 +179,7 @@ impl<C: Clock> Claimant<'_, C> {
     async fn create(&self, source: Option<&dyn keys::Source>, backoff: &Backoff) -> Result<Option<LogWriter>, Error> {
         self.check_no_keys().await?;
         self.prove().await?;
-        let identity = self.identity(source, BackupId::new(self.clock.uuid())).await?;
+        let identity = self.new_identity(source, BackupId::new(self.clock.uuid())).await?;
         log::create_identity(&self.store, &identity).await?;
         // What stands there now is read as by any other start: the answer to a create may be damaged, and the digest of
         // the identity goes into the first link for good.
@@ -201,7 +201,7 @@ impl<C: Clock> Claimant<'_, C> {
     }
 
     /// The identity of a new backup, which names the master key that it is begun under.
-    async fn identity(&self, source: Option<&dyn keys::Source>, backup: BackupId) -> Result<Identity, Error> {
+    async fn new_identity(&self, source: Option<&dyn keys::Source>, backup: BackupId) -> Result<Identity, Error> {
         let identity = Identity::new(backup, &self.job.name, self.cluster.clone(), self.clock.now());
         let Some(source) = source else { return Ok(identity) };
         let provider = source.provider()?;

@@ -12,8 +12,8 @@
 //! which objects are sealed ([`crate::store::sealed()`]), the pages of Parquet files ([`crate::segment`]), or a master key that is kept
 //! by a service, which is asked by an implementation of [`KeyProvider`] elsewhere.
 //!
-//! Invariants: a nonce is drawn for each seal; what is sealed is bound to the backup, its purpose, the number of its key and its place;
-//! keys are wiped when they are dropped, and no `Debug`, error or log has one.
+//! Invariants: a nonce is drawn for each seal, or counted on from one that was drawn for its key; what is sealed is bound to the backup, its
+//! purpose, the number of its key and its place; keys are wiped when they are dropped, and no `Debug`, error or log has one.
 
 mod aead;
 mod keyring;
