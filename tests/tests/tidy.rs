@@ -5,6 +5,8 @@
 
 #[path = "tidy/delivery.rs"]
 mod delivery;
+#[path = "tidy/image.rs"]
+mod image;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
