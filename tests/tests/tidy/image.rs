@@ -94,6 +94,15 @@ fn what_the_programs_include_is_there_where_the_image_is_built() -> Result<()> {
 }
 
 #[test]
+fn the_workflow_tests_in_what_the_image_is_built_in() -> Result<()> {
+    let dockerfile = read("Dockerfile")?;
+    let rust = dockerfile.lines().find_map(|line| line.strip_prefix("ARG RUST=")).context("the image of Rust")?;
+    let workflow = read(".github/workflows/test.yaml")?;
+    ensure!(workflow.lines().any(|line| line.trim() == format!("image: {rust}")), "test.yaml has to say image: {rust}");
+    Ok(())
+}
+
+#[test]
 fn the_last_pattern_that_fits_decides_what_a_build_gets() -> Result<()> {
     let ignored = "# All.\n*\n!deploy/install.yaml\n!tests\ntests/parts\n";
     for (file, wanted) in [
