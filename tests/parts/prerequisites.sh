@@ -76,6 +76,8 @@ check_part() { # part, whether it has to be installed
       need unshare util-linux
       need buildah buildah
       need strip binutils
+      # Networks of the tests' own load it where the kernel has not.
+      [[ -e /proc/sys/net/bridge ]] || need modprobe kmod
       [[ -x /usr/lib/cni/bridge ]] || lacks "the plugins of the container network" apt:containernetworking-plugins
       if "$installing"; then
         need apt-get apt
