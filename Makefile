@@ -68,14 +68,14 @@ bench: ## Ratios in one run on one machine, as a table; takes many minutes.
 	@STRIMZI_BACKUP_BIN="$(TARGET)/release/strimzi-backup" \
 	  STRIMZI_BACKUP_OPERATOR_BIN="$(TARGET)/release/strimzi-backup-operator" benchmarks/run
 
-soak: ## What takes hours: every single-byte mutation, SEEDS histories (200000), 50 kills ROUNDS times (20), 1000 kills of restores.
+soak: ## What takes hours: every single-byte mutation, SEEDS histories (200000), kills of streamers ROUNDS times (20), 1000 of restores in the clear and 1000 of encrypted ones.
 	@tests/parts/prerequisites.sh
 	@tests/parts/install.sh
 	cargo build --locked --workspace --bin strimzi-backup
 	STRIMZI_BACKUP_SOAK=1 cargo test --locked --workspace --lib every_single_byte_mutation
 	STRIMZI_BACKUP_SEEDS=$(or $(SEEDS),200000) cargo test --locked --workspace --test sim simulation_of
 	for round in $$(seq $(or $(ROUNDS),20)); do cargo test --locked --workspace --test kills a01_ -- --nocapture; done
-	STRIMZI_BACKUP_KILLS=1000 cargo test --locked --workspace --test restore a67_a_hundred -- --nocapture
+	STRIMZI_BACKUP_KILLS=1000 cargo test --locked --workspace --test restore kills_at_random_moments -- --nocapture
 
 vault: ## Tests on a real Vault, which is built first: minutes. Without it Vault's answers are those of a stand-in.
 	@tests/parts/prerequisites.sh

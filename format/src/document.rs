@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::Sha256;
-use crate::crypt::keyring::DOCUMENT_MAGIC;
+use crate::crypt::{DOCUMENT_MAGIC, UNOPENED, unknown_key};
 
 /// The newest format this build reads, and the one it writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -82,10 +82,7 @@ pub enum Error {
     #[error("damaged document: {0}")]
     Damaged(String),
     /// Sealed by a backup key that the store does not have ([`crate::store::sealed()`]).
-    #[error(
-        "it is sealed by backup key {number}, which was not there when keys/ was read: the master key was changed since, and who starts \
-         anew, with the new one, opens it; or what lay below keys/{number:04}-… was taken away, and has to come back"
-    )]
+    #[error("it is sealed by backup key {number}, which was not there when keys/ was read: {}", unknown_key(*number))]
     SealedLater {
         /// The number of the backup key.
         number: u32,
@@ -151,9 +148,7 @@ fn check_opened(stored: &[u8]) -> Result<(), Error> {
     let Some(rest) = stored.strip_prefix(&DOCUMENT_MAGIC) else { return Ok(()) };
     match <[u8; 4]>::try_from(rest).map(u32::from_le_bytes) {
         Ok(number) => Err(Error::SealedLater { number }),
-        _ if rest.is_empty() => {
-            Err(damaged("its seal does not open: it was changed, moved, is of another backup, or was never sealed"))
-        }
+        _ if rest.is_empty() => Err(damaged(format!("its seal {UNOPENED}"))),
         Err(_) => Err(damaged("it is sealed, and was read without a key: its backup is encrypted")),
     }
 }

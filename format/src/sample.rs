@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::bucket::Bucket;
 use crate::checksum::Sha256;
+use crate::crypt::{KeyRing, SecretKey};
 use crate::identity::Identity;
 use crate::ids::{
     BackupId, ClusterId, Epoch, LeaderEpoch, Lineage, Nonce, Offset, PartitionId, PartitionKey, Sequence, Shard,
@@ -33,6 +34,11 @@ pub fn at(seconds: i64) -> TimestampMs {
 
 pub fn backup() -> BackupId {
     BackupId::new(uuid::Uuid::from_u128(42))
+}
+
+/// The keys of a backup that is encrypted by one, whose bytes are always the same.
+pub fn ring(backup: BackupId) -> Arc<KeyRing> {
+    Arc::new(KeyRing::new(backup, [(0, SecretKey::new([7; 32]))].into()).expect("a key"))
 }
 
 pub fn nonce(number: u128) -> Nonce {

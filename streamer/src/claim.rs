@@ -156,16 +156,15 @@ impl<C: Clock> Claimant<'_, C> {
     /// its next one.
     async fn sealed(&self, source: Option<&dyn keys::Source>, backup: BackupId) -> Result<Store, Error> {
         let Some(source) = source else { return Ok(self.store.clone()) };
-        let provider = source.provider().map_err(KeysError::from)?;
-        let ring = wraps::found_or_rotate(&self.store, backup, provider.as_ref(), self.clock.now()).await;
-        let ring = ring.map_err(KeysError::from)?;
+        let provider = source.provider()?;
+        let ring = wraps::found_or_rotate(&self.store, backup, provider.as_ref(), self.clock.now()).await?;
         self.metrics.key_answered();
         Ok(keys::sealed_by(&self.store, ring))
     }
 
     /// Whether there was no backup whose keys could have been asked for when the store was opened, and there is one now.
     async fn is_founded_since(&self, opened: &Store) -> Result<bool, Error> {
-        Ok(self.keys.is_some() && opened.keys.is_none() && keys::identity(&self.store).await?.is_some())
+        Ok(self.keys.is_some() && opened.keys.is_none() && reader::identity(&self.store).await?.is_some())
     }
 
     async fn prove(&self) -> Result<(), Error> {
@@ -180,16 +179,16 @@ impl<C: Clock> Claimant<'_, C> {
     async fn create(&self, source: Option<&dyn keys::Source>, backoff: &Backoff) -> Result<Option<LogWriter>, Error> {
         self.check_no_keys().await?;
         self.prove().await?;
-        let identity = self.identity(source, BackupId::new(self.clock.uuid())).await?;
+        let identity = self.new_identity(source, BackupId::new(self.clock.uuid())).await?;
         log::create_identity(&self.store, &identity).await?;
         // What stands there now is read as by any other start: the answer to a create may be damaged, and the digest of
         // the identity goes into the first link for good.
-        let Some(identity) = keys::identity(&self.store).await? else { return Err(Error::Raced) };
+        let Some(identity) = reader::identity(&self.store).await? else { return Err(Error::Raced) };
         identity.admits(&self.job.name, &self.cluster)?;
         self.check_closed_as(&identity)?;
         if self.keys.is_some() {
             // The first key is bound to its backup for good, and nothing but a second look says yet that it was read as it stands.
-            if keys::identity(&self.store).await?.as_ref() != Some(&identity) {
+            if reader::identity(&self.store).await?.as_ref() != Some(&identity) {
                 return Err(Error::Raced);
             }
             self.check_no_log().await?;
@@ -202,12 +201,11 @@ impl<C: Clock> Claimant<'_, C> {
     }
 
     /// The identity of a new backup, which names the master key that it is begun under.
-    async fn identity(&self, source: Option<&dyn keys::Source>, backup: BackupId) -> Result<Identity, Error> {
+    async fn new_identity(&self, source: Option<&dyn keys::Source>, backup: BackupId) -> Result<Identity, Error> {
         let identity = Identity::new(backup, &self.job.name, self.cluster.clone(), self.clock.now());
         let Some(source) = source else { return Ok(identity) };
-        let provider = source.provider().map_err(KeysError::from)?;
-        let master = provider.current().await.map_err(KeysError::from)?;
-        Ok(identity.with_encryption(master))
+        let provider = source.provider()?;
+        Ok(identity.with_encryption(provider.current().await?))
     }
 
     /// Fails where somebody else founded the backup meanwhile, and not as this job would.
@@ -218,9 +216,9 @@ impl<C: Clock> Claimant<'_, C> {
 
     /// Fails where there are keys and nothing says whose: under another identity nobody would open what they seal.
     async fn check_no_keys(&self) -> Result<(), Error> {
-        let wraps = wraps::read(&self.store).await.map_err(KeysError::from)?.wraps;
+        let wraps = wraps::read(&self.store).await?.wraps;
         // In this order: who founds a backup creates its identity before the first key.
-        let (Some(wrap), None) = (wraps.first(), keys::identity(&self.store).await?) else { return Ok(()) };
+        let (Some(wrap), None) = (wraps.first(), reader::identity(&self.store).await?) else { return Ok(()) };
         let (object, witness) = (layout::identity().to_string(), wrap.object().to_string());
         Err(reader::Error::Missing { object, witness }.into())
     }
@@ -233,7 +231,7 @@ impl<C: Clock> Claimant<'_, C> {
             return Ok(());
         }
         // Or it was founded in this moment.
-        let wraps = wraps::read(&self.store).await.map_err(KeysError::from)?.wraps;
+        let wraps = wraps::read(&self.store).await?.wraps;
         let place = self.store.description.clone();
         if wraps.is_empty() { Err(KeysError::NoWraps { place }.into()) } else { Err(Error::Raced) }
     }

@@ -18,6 +18,7 @@ use strimzi_backup_format::crypt::wraps::{self, KeyWrap, Opened};
 use strimzi_backup_format::crypt::{KeyProvider, MasterKeyId, SecretKey};
 use strimzi_backup_format::ids::{BackupId, TimestampMs};
 use strimzi_backup_format::job::Storage;
+use strimzi_backup_format::manifest::reader;
 use strimzi_backup_format::store::{self, Store};
 
 use crate::clock::{Backoff, Clock};
@@ -60,11 +61,11 @@ pub async fn run(storage: &Storage, clock: &impl Clock) -> Result<Rekeyed, Error
 }
 
 async fn rekey(store: &Store, source: &dyn Source, clock: &impl Clock) -> Result<Rekeyed, Error> {
-    let identity = keys::identity(store).await?.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
+    let identity = reader::identity(store).await?.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
     if identity.encryption.is_none() {
         return Err(KeysError::NotEncrypted { place: store.description.clone() }.into());
     }
-    let provider = source.provider().map_err(KeysError::from)?;
+    let provider = source.provider()?;
     let work = Work { store, backup: identity.backup, provider: provider.as_ref(), now: clock.now() };
     let (backoff, mut added) = (Backoff::new(), BTreeSet::new());
     loop {
@@ -157,7 +158,7 @@ impl fmt::Display for Rekeyed {
         let Self { storage, backup, current, added, backup_keys, not_needed } = self;
         writeln!(f, "backup      {backup}, under {storage}")?;
         for key in backup_keys {
-            let by = keys::openers(std::slice::from_ref(key));
+            let by = key.openers();
             let what = if added.contains(&key.number) { "wrapped anew" } else { "as it was" };
             writeln!(f, "backup key  {}: {what}, opened by {by}", key.number)?;
         }

@@ -156,6 +156,20 @@ pub fn rules() -> Result<String> {
     Ok(format!("{}{}", head()?, without_sources(&helm(&one, ALERTS)?)))
 }
 
+/// The file of the bundle for the Operator Lifecycle Manager that holds this object.
+///
+/// # Errors
+/// Where it cannot be encoded.
+pub fn bundled(object: &Value) -> Result<String> {
+    let text = serde_norway::to_string(object).context("encode an object of the bundle")?;
+    Ok(format!("# Made of charts/strimzi-backup-operator by `{ANEW}`.\n{text}"))
+}
+
+/// Where the bundle holds the definition of this name.
+pub fn bundled_definition(name: &str) -> String {
+    format!("bundle/manifests/{name}.crd.yaml")
+}
+
 /// The first lines of what is rendered: the digest of what it was made of, so that whoever has no helm sees that it has to
 /// be made anew.
 ///

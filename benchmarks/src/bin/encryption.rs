@@ -3,11 +3,12 @@
 //! `encryption [pairs]`. Which of a pair comes first alternates, so that a machine that slows down favours neither.
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use strimzi_backup_benchmarks::backup::{Backlog, Backup};
 use strimzi_backup_benchmarks::measure::{Cost, bytes_below, mib};
 use strimzi_backup_benchmarks::table;
 use strimzi_backup_tests::kafka::{BrokerOptions, KafkaBroker};
+use strimzi_backup_tests::sealing::Sealing;
 
 const RECORDS: usize = 2_000_000;
 const VALUE_BYTES: usize = 1024;
@@ -78,19 +79,11 @@ fn main() -> Result<()> {
 /// A backup that nothing is in yet, as `throughput` makes it.
 fn empty(broker: &KafkaBroker, backlog: Backlog, is_sealed: bool) -> Result<Backup> {
     let mut backup = Backup::new(broker, backlog)?;
-    let mut settings = json!({"compression": "zstd", "compressionLevel": 1, "memoryBudget": "256Mi"});
-    if is_sealed {
-        settings["encryption"] = encryption(&backup)?;
-    }
-    backup.job = backup.job.set("/backup", settings);
+    let settings = json!({"compression": "zstd", "compressionLevel": 1, "memoryBudget": "256Mi"});
+    // By a key in a file: who has it is asked when a process starts, and never again.
+    let sealing = if is_sealed { Sealing::Key } else { Sealing::Open };
+    backup.job = sealing.of(backup.job.set("/backup", settings), backup.dir.path())?;
     Ok(backup)
-}
-
-/// A master key in a file: who has it is asked when a process starts, and never again.
-fn encryption(backup: &Backup) -> Result<Value> {
-    let key = backup.dir.path().join("key");
-    std::fs::write(&key, [7_u8; 32])?;
-    Ok(json!({"enabled": true, "keyFile": key}))
 }
 
 /// Runs both of each pair, whether encrypted or not and the number of the pair being given.

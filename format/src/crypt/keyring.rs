@@ -15,7 +15,7 @@ use aws_lc_rs::hmac;
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::aead::{SEAL_BYTES, Sealer};
+use super::aead::{Cipher, SEAL_BYTES};
 use super::{Error, SecretKey};
 use crate::ids::{BackupId, TopicDigest, TopicName};
 use crate::layout::ObjectKey;
@@ -26,7 +26,7 @@ pub(crate) const DOCUMENT_MAGIC: [u8; 4] = *b"SBE1";
 const NUMBER_BYTES: usize = 4;
 
 /// By how many bytes a sealed document is larger than the plain one.
-pub const DOCUMENT_OVERHEAD: u64 = (DOCUMENT_MAGIC.len() + NUMBER_BYTES + SEAL_BYTES) as u64;
+pub(crate) const DOCUMENT_OVERHEAD: u64 = (DOCUMENT_MAGIC.len() + NUMBER_BYTES + SEAL_BYTES) as u64;
 
 /// The form of key metadata.
 const FILE_VERSION: u8 = 1;
@@ -46,14 +46,14 @@ pub struct KeyRing {
 
 /// What is derived from one backup key.
 struct Derived {
-    documents: Sealer,
-    data_keys: Sealer,
+    documents: Cipher,
+    data_keys: Cipher,
 }
 
 impl Derived {
     fn of(key: &SecretKey, salt: &[u8]) -> Result<Self, Error> {
-        let sealer = |purpose: &[u8]| Sealer::new(key.derive(salt, purpose)?.as_bytes());
-        Ok(Self { documents: sealer(b"strimzi-backup documents")?, data_keys: sealer(b"strimzi-backup data keys")? })
+        let cipher = |purpose: &[u8]| Cipher::new(key.derive(salt, purpose)?.as_bytes());
+        Ok(Self { documents: cipher(b"strimzi-backup documents")?, data_keys: cipher(b"strimzi-backup data keys")? })
     }
 }
 
@@ -107,11 +107,6 @@ impl KeyRing {
         Ok(Self { backup, keys: derived.collect::<Result<_, Error>>()?, current, names })
     }
 
-    /// Whose keys they are.
-    pub fn backup(&self) -> BackupId {
-        self.backup
-    }
-
     /// The number of the key that seals.
     pub fn current(&self) -> u32 {
         self.current
@@ -156,8 +151,8 @@ impl KeyRing {
         key_metadata.push(FILE_VERSION);
         key_metadata.extend_from_slice(&number.to_le_bytes());
         let aad = bound(DATA_KEY, self.backup, Some(number), object.as_str());
-        let sealer = &self.derived(number, object.as_str())?.data_keys;
-        sealer.seal(&aad, data_key.as_bytes(), &mut key_metadata)?;
+        let cipher = &self.derived(number, object.as_str())?.data_keys;
+        cipher.seal(&aad, data_key.as_bytes(), &mut key_metadata)?;
         Ok(FileSeal { data_key, key_metadata, aad_prefix: self.aad_prefix(object) })
     }
 
@@ -169,9 +164,9 @@ impl KeyRing {
         let unopened = || Error::Unopened { object: object.to_string() };
         let number = Self::file_key_number(key_metadata).ok_or_else(unopened)?;
         let aad = bound(DATA_KEY, self.backup, Some(number), object.as_str());
-        let sealer = &self.derived(number, object.as_str())?.data_keys;
+        let cipher = &self.derived(number, object.as_str())?.data_keys;
         let mut key = Zeroizing::new([0_u8; 32]);
-        sealer.open(&aad, &key_metadata[1 + NUMBER_BYTES..], &mut key[..]).ok_or_else(unopened)?;
+        cipher.open(&aad, &key_metadata[1 + NUMBER_BYTES..], &mut key[..]).ok_or_else(unopened)?;
         Ok(SecretKey::of(key))
     }
 

@@ -12,32 +12,44 @@
 //! which objects are sealed ([`crate::store::sealed()`]), the pages of Parquet files ([`crate::segment`]), or a master key that is kept
 //! by a service, which is asked by an implementation of [`KeyProvider`] elsewhere.
 //!
-//! Invariants: a nonce is drawn for each seal; what is sealed is bound to the backup, its purpose, the number of its key and its place;
-//! keys are wiped when they are dropped, and no `Debug`, error or log has one.
+//! Invariants: a nonce is drawn for each seal, or counted on from one that was drawn for its key; what is sealed is bound to the backup, its
+//! purpose, the number of its key and its place; keys are wiped when they are dropped, and no `Debug`, error or log has one.
 
 mod aead;
-pub mod keyring;
-pub mod provider;
+mod keyring;
+mod provider;
 mod secret;
 pub mod wraps;
 
-pub use keyring::{DOCUMENT_OVERHEAD, FileOpener, FileSeal, KeyRing};
+pub(crate) use aead::{Cipher, NONCE_BYTES, SEAL_BYTES, random};
+pub(crate) use keyring::{DOCUMENT_MAGIC, DOCUMENT_OVERHEAD};
+pub use keyring::{FileOpener, FileSeal, KeyRing};
 pub use provider::{FileKeys, KeyError, KeyProvider, Wrapped};
 pub use secret::{MasterKeyId, NotAMasterKey, SecretKey};
+
+/// What is said of a seal that does not open.
+pub(crate) const UNOPENED: &str = "does not open: it was changed, moved, is of another backup, or was never sealed";
+
+/// What may have become of a backup key that is not known, with the way out.
+pub(crate) fn unknown_key(number: u32) -> String {
+    format!(
+        "the master key was changed since, and who starts anew, with the new one, opens it; or what lay below keys/{number:04}-… was taken \
+         away, and has to come back"
+    )
+}
 
 /// Why something cannot be sealed, or does not open.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The bytes are not what was sealed for that place.
-    #[error("the seal of {object} does not open: it was changed, moved, is of another backup, or was never sealed")]
+    #[error("the seal of {object} {UNOPENED}")]
     Unopened {
         /// Its key below the prefix.
         object: String,
     },
     /// No such backup key was read.
     #[error(
-        "{object} is sealed by backup key {number}, and the newest one read from keys/ is {newest}: the master key was changed since, and \
-         who starts anew, with the new one, opens it; or what lay below keys/{number:04}-… was taken away, and has to come back"
+        "{object} is sealed by backup key {number}, and the newest one read from keys/ is {newest}: {}", unknown_key(*number)
     )]
     NoKey {
         /// Its key below the prefix.

@@ -16,7 +16,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::aead::{SEAL_BYTES, Sealer};
+use super::aead::{Cipher, SEAL_BYTES};
 use super::secret::MASTER_SALT;
 use super::{Error, MasterKeyId, SecretKey};
 
@@ -126,7 +126,7 @@ impl KeyError {
 /// Master keys in files: the current one, and earlier ones that only open.
 pub struct FileKeys {
     current: MasterKeyId,
-    masters: BTreeMap<MasterKeyId, Sealer>,
+    masters: BTreeMap<MasterKeyId, Cipher>,
 }
 
 impl FileKeys {
@@ -135,16 +135,16 @@ impl FileKeys {
     /// # Errors
     /// [`KeyError::Unread`] or [`KeyError::BadKey`], with the file.
     pub fn read(current: &Path, previous: &[PathBuf]) -> Result<Self, KeyError> {
-        let (current, sealer) = read_master(current)?;
-        let mut masters = BTreeMap::from([(current.clone(), sealer)]);
+        let (current, cipher) = read_master(current)?;
+        let mut masters = BTreeMap::from([(current.clone(), cipher)]);
         for path in previous {
-            let (id, sealer) = read_master(path)?;
-            masters.insert(id, sealer);
+            let (id, cipher) = read_master(path)?;
+            masters.insert(id, cipher);
         }
         Ok(Self { current, masters })
     }
 
-    fn sealer(&self, master: &MasterKeyId) -> Result<&Sealer, KeyError> {
+    fn cipher(&self, master: &MasterKeyId) -> Result<&Cipher, KeyError> {
         let gone = || KeyError::Gone { key: master.to_string(), why: "no key file that was given has it".to_owned() };
         self.masters.get(master).ok_or_else(gone)
     }
@@ -166,16 +166,16 @@ impl KeyProvider for FileKeys {
 
     async fn wrap(&self, key: &SecretKey, context: &[u8]) -> Result<Wrapped, KeyError> {
         let mut sealed = Vec::with_capacity(SEAL_BYTES + 32);
-        self.sealer(&self.current)?.seal(context, key.as_bytes(), &mut sealed)?;
+        self.cipher(&self.current)?.seal(context, key.as_bytes(), &mut sealed)?;
         Ok(Wrapped { master: self.current.clone(), text: BASE64.encode(&sealed) })
     }
 
     async fn unwrap(&self, wrapped: &Wrapped, context: &[u8]) -> Result<SecretKey, KeyError> {
         let wrong = || KeyError::Wrong { key: wrapped.master.to_string() };
-        let sealer = self.sealer(&wrapped.master)?;
+        let cipher = self.cipher(&wrapped.master)?;
         let sealed = BASE64.decode(&wrapped.text).map_err(|_| wrong())?;
         let mut key = Zeroizing::new([0_u8; 32]);
-        sealer.open(context, &sealed, &mut key[..]).ok_or_else(wrong)?;
+        cipher.open(context, &sealed, &mut key[..]).ok_or_else(wrong)?;
         Ok(SecretKey::of(key))
     }
 
@@ -193,14 +193,14 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// No file with a key is larger, whatever white space is around it.
 const MOST_FILE_BYTES: u64 = 4096;
 
-fn read_master(path: &Path) -> Result<(MasterKeyId, Sealer), KeyError> {
+fn read_master(path: &Path) -> Result<(MasterKeyId, Cipher), KeyError> {
     let unread = |source| KeyError::Unread { path: path.to_owned(), source };
     // As large as it may get, so that no part of it is left where it was before it grew.
     let mut content = Zeroizing::new(Vec::<u8>::with_capacity(8192));
     File::open(path).map_err(unread)?.take(MOST_FILE_BYTES + 1).read_to_end(&mut content).map_err(unread)?;
     let key = decode(&content).map_err(|found| KeyError::BadKey { path: path.to_owned(), found })?;
     let wraps = key.derive(MASTER_SALT, b"strimzi-backup wraps")?;
-    Ok((MasterKeyId::of_file(&key)?, Sealer::new(wraps.as_bytes())?))
+    Ok((MasterKeyId::of_file(&key)?, Cipher::new(wraps.as_bytes())?))
 }
 
 /// The key in a file, or what is there instead.

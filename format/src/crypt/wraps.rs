@@ -19,7 +19,8 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore as _;
 use serde::{Deserialize, Serialize};
 
-pub use self::opening::{Locked, Opened, UnlockError, open_each, open_keys, unlock};
+use self::opening::open_keys;
+pub use self::opening::{Locked, Opened, UnlockError, open_each, unlock};
 use super::keyring::{KeyRing, bound};
 use super::{KeyError, KeyProvider, MasterKeyId, SecretKey, Wrapped};
 use crate::document::{self, Document, FORMAT_VERSION, Kind};

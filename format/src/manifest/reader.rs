@@ -178,7 +178,7 @@ async fn open_anchored(store: &Store, shard: Shard) -> Result<Option<Log>, Error
 
 async fn open_once(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
     let identity_key = layout::identity();
-    let Some((identity, bytes)) = identity(store).await? else {
+    let Some((identity, bytes)) = stored_identity(store).await? else {
         return match get(store, &layout::manifest(shard, Sequence::FIRST)).await? {
             None => Ok(None),
             Some(_) => Err(Error::Missing {
@@ -197,11 +197,25 @@ async fn open_once(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
     Ok(Some(log))
 }
 
-/// Whose backup lies there, and the stored bytes that say so; `None` where nothing does.
+/// Whose backup lies there, read again where that seems damaged; `None` where nothing does.
 ///
 /// # Errors
 /// [`Error::Store`] or [`Error::Document`].
-pub async fn identity(store: &Store) -> Result<Option<(Identity, Bytes)>, Error> {
+pub async fn identity(store: &Store) -> Result<Option<Identity>, Error> {
+    let mut read = 1;
+    loop {
+        match stored_identity(store).await {
+            Err(error) if read < READS && !error.is_retryable() => read += 1,
+            found => return found.map(|found| found.map(|(identity, _)| identity)),
+        }
+    }
+}
+
+/// The same, read once, and the stored bytes that say so.
+///
+/// # Errors
+/// As [`identity`].
+pub async fn stored_identity(store: &Store) -> Result<Option<(Identity, Bytes)>, Error> {
     let key = layout::identity();
     let Some(bytes) = get(store, &key).await? else { return Ok(None) };
     let identity = document::from_json(&bytes).map_err(|source| Error::Document { object: key.to_string(), source })?;

@@ -185,6 +185,47 @@ fn stored_range(group: &RowGroupMetaData) -> Range<u64> {
     start..ranges().map(|(start, len)| start + len).max().unwrap_or(start)
 }
 
+/// The end of a file, as far as it says where the footer begins.
+pub(crate) struct End<'a> {
+    before: &'a [u8],
+    /// The bytes of the footer, which are the last of those.
+    len: u32,
+    pub(crate) magic: &'a [u8; 4],
+}
+
+impl<'a> End<'a> {
+    /// Of the file whose last bytes are `tail`.
+    ///
+    /// # Errors
+    /// [`Error::TailTooShort`].
+    pub(crate) fn of(tail: &'a [u8]) -> Result<Self, Error> {
+        let Some((before, end)) = tail.split_last_chunk::<TAIL_BYTES>() else {
+            return Err(Error::TailTooShort { needed: TAIL_BYTES as u64 });
+        };
+        let [a, b, c, d, magic @ ..] = end;
+        Ok(Self { before, len: u32::from_le_bytes([*a, *b, *c, *d]), magic })
+    }
+
+    /// From how many bytes before its end on the footer begins.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`].
+    fn needed(&self) -> Result<u64, Error> {
+        check_limit("footer bytes", u64::from(self.len), MAX_FOOTER_BYTES)?;
+        Ok(u64::from(self.len) + TAIL_BYTES as u64)
+    }
+
+    /// The footer; of an encrypted file with what stands before it.
+    ///
+    /// # Errors
+    /// [`Error::TailTooShort`] where it begins further back, [`Error::TooLarge`].
+    pub(crate) fn footer(&self) -> Result<&'a [u8], Error> {
+        let needed = self.needed()?;
+        let at = self.before.len().checked_sub(self.len as usize).ok_or(Error::TailTooShort { needed })?;
+        Ok(&self.before[at..])
+    }
+}
+
 /// Fails unless a file begins, or ends, as one does that is in the clear, or encrypted where there is what opens it.
 pub(crate) fn check_magic(
     found: Option<&[u8; 4]>,
@@ -208,27 +249,19 @@ pub(crate) fn parse_metadata(
     if file_size < (MAGIC.len() + TAIL_BYTES) as u64 || tail.len() as u64 > file_size {
         return Err(Error::Damaged(format!("{file_size} bytes are too few for a segment")));
     }
-    let Some((rest, end)) = tail.split_last_chunk::<TAIL_BYTES>() else {
-        return Err(Error::TailTooShort { needed: TAIL_BYTES as u64 });
-    };
-    let [a, b, c, d, magic @ ..] = end;
-    check_magic(Some(magic), opener, "end")?;
-    let len = u32::from_le_bytes([*a, *b, *c, *d]);
-    check_limit("footer bytes", u64::from(len), MAX_FOOTER_BYTES)?;
-    let needed = u64::from(len) + TAIL_BYTES as u64;
-    if needed + MAGIC.len() as u64 > file_size {
+    let end = End::of(tail)?;
+    check_magic(Some(end.magic), opener, "end")?;
+    if end.needed()? + MAGIC.len() as u64 > file_size {
         return Err(Error::damaged("the footer is longer than the file"));
     }
-    let Some(at) = rest.len().checked_sub(len as usize) else {
-        return Err(Error::TailTooShort { needed });
-    };
+    let stored = end.footer()?;
     // A summary of how pages are encoded would do for reading, and not for copying a row group.
     let options = ParquetMetaDataOptions::new().with_encoding_stats_as_mask(false);
     let decode = |footer: &[u8]| {
         ParquetMetaDataReader::decode_metadata_with_options(footer, Some(&options)).map_err(Error::Decode)
     };
-    let Some(opener) = opener else { return Ok((decode(&rest[at..])?, None)) };
-    let (cipher, footer) = sealed::open_footer(&rest[at..], opener)?;
+    let Some(opener) = opener else { return Ok((decode(stored)?, None)) };
+    let (cipher, footer) = sealed::open_footer(stored, opener)?;
     Ok((decode(&footer)?, Some(cipher)))
 }
 

@@ -6,25 +6,20 @@
 //! ```
 //!
 //! Owns: sealing and opening one module. Does not own: where modules lie in a file ([`super::sealing`] writes them,
-//! [`super::sealed`] reads them), the data key and the prefix ([`crate::crypt`]).
+//! [`super::sealed`] reads them), the cipher, the data key and the prefix ([`crate::crypt`]).
 //!
 //! Invariants: what was moved to another place of its file, or comes from another file, does not open; no nonce is used twice under
 //! a key, which seals one file.
 
 use std::fmt;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::rand;
-
 use super::Error;
-use crate::crypt::{self, SecretKey};
+use crate::crypt::{Cipher, NONCE_BYTES, SEAL_BYTES, SecretKey, random};
 
 const LENGTH_BYTES: usize = 4;
-const NONCE_BYTES: usize = 12;
-const TAG_BYTES: usize = 16;
 
 /// Bytes that a module has more than what it seals.
-pub(crate) const MODULE_OVERHEAD: usize = LENGTH_BYTES + NONCE_BYTES + TAG_BYTES;
+pub(crate) const MODULE_OVERHEAD: usize = LENGTH_BYTES + SEAL_BYTES;
 
 /// Bytes that a sealed page has more than the page in the clear, once its header takes as many bytes there: header and data are a
 /// module each.
@@ -139,7 +134,7 @@ impl fmt::Display for Module {
 
 /// Opens the modules of one file.
 pub(crate) struct FileCipher {
-    key: LessSafeKey,
+    key: Cipher,
     /// What the AAD of each module begins with.
     file_aad: Vec<u8>,
 }
@@ -154,29 +149,34 @@ impl FileCipher {
     /// Of the file whose data key is `key`, with the AAD prefix and with the part that is unique to the file.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where the cipher takes no such key.
+    /// [`Error::Key`], for want of memory.
     pub(crate) fn new(key: &SecretKey, aad_prefix: &[u8], unique: &[u8]) -> Result<Self, Error> {
-        let key = UnboundKey::new(&AES_256_GCM, key.as_bytes());
-        let key = key.map_err(|_| Error::damaged("its data key is not one of AES-256"))?;
-        Ok(Self { key: LessSafeKey::new(key), file_aad: [aad_prefix, unique].concat() })
+        Ok(Self { key: Cipher::new(key.as_bytes())?, file_aad: [aad_prefix, unique].concat() })
     }
 
-    /// Opens the module that `sealed` begins with to the end of `plain`; gives what follows it.
+    /// Opens the module that `stored` begins with to the end of `plain`; gives what follows it.
     ///
     /// # Errors
     /// [`Error::Damaged`] where no module is there as a whole, [`Error::NotAuthentic`] where it does not open.
-    pub(crate) fn open<'a>(&self, module: Module, sealed: &'a [u8], plain: &mut Vec<u8>) -> Result<&'a [u8], Error> {
-        let parts = Parts::split(sealed).ok_or_else(|| Error::Damaged(format!("{module} is cut short")))?;
+    pub(crate) fn open<'a>(&self, module: Module, stored: &'a [u8], plain: &mut Vec<u8>) -> Result<&'a [u8], Error> {
+        let (sealed, rest) = split(stored).ok_or_else(|| Error::Damaged(format!("{module} is cut short")))?;
         let begins = plain.len();
-        plain.resize(begins + parts.ciphertext.len(), 0);
-        let nonce = Nonce::assume_unique_for_key(*parts.nonce);
-        let aad = Aad::from(self.aad(module));
-        let opened = self.key.open_separate_gather(nonce, aad, parts.ciphertext, parts.tag, &mut plain[begins..]);
-        if opened.is_err() {
+        plain.resize(begins + sealed.len() - SEAL_BYTES, 0);
+        if self.key.open(&self.aad(module), sealed, &mut plain[begins..]).is_none() {
             plain.truncate(begins);
             return Err(Error::NotAuthentic(module.to_string()));
         }
-        Ok(parts.rest)
+        Ok(rest)
+    }
+
+    /// Opens the module that `stored` is.
+    ///
+    /// # Errors
+    /// As [`FileCipher::open`], or [`Error::Damaged`] where bytes follow it.
+    pub(crate) fn open_whole(&self, module: Module, stored: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut plain = Vec::new();
+        let rest = self.open(module, stored, &mut plain)?;
+        if rest.is_empty() { Ok(plain) } else { Err(Error::Damaged(format!("bytes follow {module}"))) }
     }
 
     fn aad(&self, module: Module) -> Vec<u8> {
@@ -187,23 +187,11 @@ impl FileCipher {
     }
 }
 
-/// The module that some bytes begin with.
-struct Parts<'a> {
-    nonce: &'a [u8; NONCE_BYTES],
-    ciphertext: &'a [u8],
-    tag: &'a [u8; TAG_BYTES],
-    /// What follows it.
-    rest: &'a [u8],
-}
-
-impl<'a> Parts<'a> {
-    fn split(bytes: &'a [u8]) -> Option<Self> {
-        let (length, rest) = bytes.split_first_chunk::<LENGTH_BYTES>()?;
-        let (body, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        let (nonce, body) = body.split_first_chunk()?;
-        let (ciphertext, tag) = body.split_last_chunk()?;
-        Some(Self { nonce, ciphertext, tag, rest })
-    }
+/// What the module that some bytes begin with has sealed, nonce and tag with it, and what follows the module.
+fn split(stored: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = stored.split_first_chunk::<LENGTH_BYTES>()?;
+    let parts = rest.split_at_checked(u32::from_le_bytes(*length) as usize);
+    parts.filter(|(sealed, _)| sealed.len() >= SEAL_BYTES)
 }
 
 /// Seals the modules of one file.
@@ -226,19 +214,12 @@ impl Sealer {
     /// # Errors
     /// [`Error::TooLarge`] beyond what one module may hold.
     pub(crate) fn seal(&mut self, module: Module, plain: &[u8], sealed: &mut Vec<u8>) -> Result<(), Error> {
-        let (found, limit) = ((NONCE_BYTES + plain.len() + TAG_BYTES) as u64, u64::from(i32::MAX.unsigned_abs()));
+        let (found, limit) = ((plain.len() + SEAL_BYTES) as u64, u64::from(i32::MAX.unsigned_abs()));
         let too_large = || Error::TooLarge { what: "bytes of an encrypted module", found, limit };
         let length = i32::try_from(found).map_err(|_| too_large())?;
-        let nonce = self.nonces.next();
         sealed.extend_from_slice(&length.to_le_bytes());
-        sealed.extend_from_slice(&nonce);
-        let begins = sealed.len();
-        sealed.extend_from_slice(plain);
-        let aad = Aad::from(self.cipher.aad(module));
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let tag = self.cipher.key.seal_in_place_separate_tag(nonce, aad, &mut sealed[begins..]);
-        sealed.extend_from_slice(tag.map_err(|_| too_large())?.as_ref());
-        Ok(())
+        let (nonce, aad) = (self.nonces.next(), self.cipher.aad(module));
+        self.cipher.key.seal_under(nonce, &aad, plain, sealed).map_err(|_| too_large())
     }
 }
 
@@ -255,16 +236,6 @@ impl Nonces {
         let [nonce @ .., _, _, _, _] = self.0.to_le_bytes();
         nonce
     }
-}
-
-/// Random bytes of the operating system.
-///
-/// # Errors
-/// [`Error::Key`] where it gives none.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
-    let mut bytes = [0; N];
-    rand::fill(&mut bytes).map_err(|_| crypt::Error::NoRandomness)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -105,9 +105,8 @@ pub(crate) fn open_footer(stored: &[u8], opener: &FileOpener) -> Result<(FileCip
     let crypto = CryptoMetadata::read(stored)?;
     let key = opener.open(crypto.key_metadata)?;
     let cipher = FileCipher::new(&key, &opener.aad_prefix(), crypto.unique)?;
-    let mut footer = Vec::new();
-    let rest = cipher.open(Module::Footer, &stored[crypto.len..], &mut footer)?;
-    if rest.is_empty() { Ok((cipher, footer)) } else { Err(Error::damaged("bytes follow its footer")) }
+    let footer = cipher.open_whole(Module::Footer, &stored[crypto.len..])?;
+    Ok((cipher, footer))
 }
 
 /// Opens the page indexes in `stored`, the bytes from `start` to the end of the file. Gives them in the clear, each where its module
@@ -162,17 +161,19 @@ impl Indexes<'_> {
     /// Opens one in its place; gives how long it is then.
     fn open(&mut self, module: Module, range: Range<u64>) -> Result<i32, Error> {
         let outside = || Error::damaged("the page index lies outside the file");
-        let at = |position: u64| usize::try_from(position.checked_sub(self.start)?).ok();
-        let (start, end) = at(range.start).zip(at(range.end)).ok_or_else(outside)?;
-        let sealed = self.stored.get(start..end).ok_or_else(outside)?;
-        let mut plain = Vec::new();
-        if !self.cipher.open(module, sealed, &mut plain)?.is_empty() {
-            return Err(Error::Damaged(format!("bytes follow {module}")));
-        }
-        let place = self.plain.get_mut(start..start + plain.len()).ok_or_else(outside)?;
+        let place = within(&range, self.start).ok_or_else(outside)?;
+        let sealed = self.stored.get(place.clone()).ok_or_else(outside)?;
+        let plain = self.cipher.open_whole(module, sealed)?;
+        let place = self.plain.get_mut(place.start..place.start + plain.len()).ok_or_else(outside)?;
         place.copy_from_slice(&plain);
         i32::try_from(plain.len()).map_err(|_| outside())
     }
+}
+
+/// Where a range of the file lies in the part of it that begins at `start`; `None` where it begins before.
+pub(crate) fn within(range: &Range<u64>, start: u64) -> Option<Range<usize>> {
+    let at = |position: u64| usize::try_from(position.checked_sub(start)?).ok();
+    Some(at(range.start)?..at(range.end)?)
 }
 
 /// What metadata says of a file in the clear whose pages lie where `pages` have them in the view.
@@ -235,7 +236,8 @@ fn plain_index(pages: &ColumnPages, stored: &OffsetIndexMetaData) -> Result<Offs
     Ok(index.build())
 }
 
-fn as_i64(number: u64) -> Result<i64, Error> {
+/// A number as Parquet's metadata has it.
+pub(crate) fn as_i64(number: u64) -> Result<i64, Error> {
     i64::try_from(number).map_err(Error::damaged)
 }
 

@@ -21,13 +21,13 @@ use parquet::file::page_index::offset_index::PageLocation;
 
 use super::encode::EncodeOptions;
 use super::footer::TAIL_BYTES;
-use super::modular::{ChunkAt, FileCipher, MODULE_OVERHEAD, Module, PageAt, Sealer, UNIQUE_BYTES, random};
+use super::modular::{ChunkAt, FileCipher, MODULE_OVERHEAD, Module, PageAt, Sealer, UNIQUE_BYTES};
 use super::options::new_file;
 use super::plain::writer::PlainChunk;
 use super::row_group::Chunk;
-use super::sealed::CryptoMetadata;
+use super::sealed::{CryptoMetadata, as_i64, within};
 use super::{Error, pages};
-use crate::crypt::FileSeal;
+use crate::crypt::{FileSeal, random};
 
 /// What a page may take more than its size in the clear: two modules, and a longer number in its header.
 const ROOM_PER_PAGE: usize = 2 * MODULE_OVERHEAD + 4;
@@ -44,7 +44,7 @@ impl Sealing {
     /// Of a file of `options`, under its own key.
     ///
     /// # Errors
-    /// [`Error::Key`] where the operating system gives no random bytes, or [`Error::Damaged`] where the key is none.
+    /// [`Error::Key`] where the operating system gives no random bytes, or no memory.
     pub(crate) fn new(options: &EncodeOptions, seal: FileSeal) -> Result<Self, Error> {
         let unique: [u8; UNIQUE_BYTES] = random()?;
         let sealer = Sealer::new(&seal.data_key, &seal.aad_prefix, &unique)?;
@@ -140,10 +140,6 @@ impl Sealing {
         let unique_at = footer.start + crypto.unique_at;
         let unique = unique_at..unique_at + crypto.unique.len();
         let footer = footer.start + crypto.len..footer.end;
-        let within = |range: Range<u64>| {
-            let place = |position: u64| usize::try_from(position.checked_sub(at)?).ok();
-            Some(place(range.start)?..place(range.end)?)
-        };
         for (number, group) in metadata.row_groups().iter().enumerate() {
             for (leaf, column) in group.columns().iter().enumerate() {
                 let chunk = ChunkAt::new(number, leaf)?;
@@ -153,7 +149,7 @@ impl Sealing {
                 ];
                 for (module, range) in indexes {
                     let Some(range) = range else { continue };
-                    let stored = within(range).and_then(|range| tail.get_mut(range)).ok_or_else(other)?;
+                    let stored = within(&range, at).and_then(|place| tail.get_mut(place)).ok_or_else(other)?;
                     self.anew(&theirs, module, stored)?;
                 }
             }
@@ -166,12 +162,9 @@ impl Sealing {
 
     /// Seals one module anew that `theirs` opens, in its place.
     fn anew(&mut self, theirs: &FileCipher, module: Module, stored: &mut [u8]) -> Result<(), Error> {
-        let (mut plain, mut sealed) = (Vec::new(), Vec::with_capacity(stored.len()));
-        theirs.open(module, stored, &mut plain)?;
+        let (plain, mut sealed) = (theirs.open_whole(module, stored)?, Vec::with_capacity(stored.len()));
         self.sealer.seal(module, &plain, &mut sealed)?;
-        if sealed.len() != stored.len() {
-            return Err(Error::Damaged(format!("bytes follow {module}")));
-        }
+        // As long as it was: nothing follows the module, and a seal adds the same to the same.
         stored.copy_from_slice(&sealed);
         Ok(())
     }
@@ -198,8 +191,4 @@ fn footer_of(tail: &[u8]) -> Option<Range<usize>> {
     let (before, end) = tail.split_last_chunk::<TAIL_BYTES>()?;
     let (len, _) = end.split_first_chunk()?;
     Some(before.len().checked_sub(u32::from_le_bytes(*len) as usize)?..before.len())
-}
-
-fn as_i64(number: u64) -> Result<i64, Error> {
-    i64::try_from(number).map_err(Error::damaged)
 }

@@ -4,7 +4,7 @@
 //! key by itself ([`super::footer`]).
 
 use super::Error;
-use super::footer::{MAX_FOOTER_BYTES, SEALED_MAGIC, TAIL_BYTES, check_limit};
+use super::footer::{End, SEALED_MAGIC};
 use super::sealed::CryptoMetadata;
 
 /// The key metadata in the last bytes of an encrypted file, as [`crate::crypt::KeyRing::open_file`] takes it.
@@ -13,19 +13,11 @@ use super::sealed::CryptoMetadata;
 /// [`Error::TailTooShort`] where `tail` does not reach back far enough; [`Error::NotEncrypted`]; [`Error::Damaged`] or
 /// [`Error::TooLarge`].
 pub fn key_metadata(tail: &[u8]) -> Result<Vec<u8>, Error> {
-    let Some((rest, end)) = tail.split_last_chunk::<TAIL_BYTES>() else {
-        return Err(Error::TailTooShort { needed: TAIL_BYTES as u64 });
-    };
-    let [a, b, c, d, magic @ ..] = end;
-    if magic != SEALED_MAGIC {
+    let end = End::of(tail)?;
+    if end.magic != SEALED_MAGIC {
         return Err(Error::NotEncrypted);
     }
-    let len = u32::from_le_bytes([*a, *b, *c, *d]);
-    check_limit("footer bytes", u64::from(len), MAX_FOOTER_BYTES)?;
-    let Some(at) = rest.len().checked_sub(len as usize) else {
-        return Err(Error::TailTooShort { needed: u64::from(len) + TAIL_BYTES as u64 });
-    };
-    Ok(CryptoMetadata::read(&rest[at..])?.key_metadata.to_vec())
+    Ok(CryptoMetadata::read(end.footer()?)?.key_metadata.to_vec())
 }
 
 #[cfg(test)]

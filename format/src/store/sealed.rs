@@ -27,8 +27,7 @@ use object_store::{
 };
 
 use super::Store;
-use crate::crypt::keyring::DOCUMENT_MAGIC;
-use crate::crypt::{self, DOCUMENT_OVERHEAD, KeyRing};
+use crate::crypt::{self, DOCUMENT_MAGIC, DOCUMENT_OVERHEAD, KeyRing};
 
 /// The same place, of a backup that is encrypted with these keys. `store` is not sealed yet.
 pub fn sealed(store: &Store, ring: Arc<KeyRing>) -> Store {

@@ -111,8 +111,7 @@ pub fn backup(valid: &ValidBackup<'_>, settings: &Settings) -> BackupObjects {
         config_map.data.get_or_insert_default().insert(PRUNE_FILE.to_owned(), pruner.document.clone());
     }
     let (kafka, secrets) = super::kafka_mounts(subject, &valid.parts);
-    let storage = super::storage_mounts(&valid.spec.storage, valid.parts.keys, valid.spec.encryption());
-    let mounts: Vec<Mount> = kafka.into_iter().chain(storage).collect();
+    let mounts: Vec<Mount> = kafka.into_iter().chain(storage_mounts(valid)).collect();
     BackupObjects {
         access: super::access::access(subject),
         network_policies: match settings.network_policies {
@@ -233,7 +232,7 @@ fn cron_job(valid: &ValidBackup<'_>, part: Part, times: Times<'_>, work: JobSpec
 }
 
 fn snapshot(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
-    let mounts = super::storage_mounts(&valid.spec.storage, valid.parts.keys, valid.spec.encryption());
+    let mounts = storage_mounts(valid);
     let timeout = (valid.heartbeat + SNAPSHOT_PATIENCE).as_secs();
     let of_job = |name: &str, label: &str| EnvVar {
         name: name.to_owned(),
@@ -259,7 +258,7 @@ fn prune(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
         Some(pruner) => {
             (PRUNE_FILE, super::storage_mounts(&pruner.storage, Some(pruner.keys), valid.spec.encryption()))
         }
-        None => (JOB_FILE, super::storage_mounts(&valid.spec.storage, valid.parts.keys, valid.spec.encryption())),
+        None => (JOB_FILE, storage_mounts(valid)),
     };
     let arguments = ["prune", "--config", &format!("{CONFIG_DIR}/{file}"), "--summary-file", pod::TERMINATION_LOG];
     job(valid, settings, on_store(valid, Part::Prune, arguments.map(str::to_owned).into(), &mounts))
@@ -267,7 +266,7 @@ fn prune(valid: &ValidBackup<'_>, settings: &Settings) -> JobSpec {
 
 /// Segments are as large as what the streamer may use lets them be, and are held whole: so verifications may use as much.
 fn verify(valid: &ValidBackup<'_>, settings: &Settings, level: i32) -> JobSpec {
-    let mounts = super::storage_mounts(&valid.spec.storage, valid.parts.keys, valid.spec.encryption());
+    let mounts = storage_mounts(valid);
     let (config, level) = (format!("{CONFIG_DIR}/{JOB_FILE}"), level.to_string());
     let arguments = ["verify", "--config", &config, "--level", &level, "--summary-file", pod::TERMINATION_LOG];
     let work = on_store(valid, Part::Verify, arguments.map(str::to_owned).into(), &mounts);
@@ -290,6 +289,11 @@ fn on_store<'a>(valid: &ValidBackup<'_>, part: Part, arguments: Vec<String>, mou
         shows_token: shows_token(valid),
         resources: None,
     }
+}
+
+/// The secrets of the store that the job document names, and of what the backup is sealed with.
+fn storage_mounts(valid: &ValidBackup<'_>) -> Vec<Mount> {
+    super::storage_mounts(&valid.spec.storage, valid.parts.keys, valid.spec.encryption())
 }
 
 /// Whether its pods show Vault the token of their service account.

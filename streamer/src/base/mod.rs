@@ -104,18 +104,14 @@ async fn find_newest<C: Clock>(shop: &Workshop<C>, pass: &Pass, mut newest: Newe
 
 async fn look_at<C: Clock>(shop: &Workshop<C>, mut newest: Newest, pages: GroupPages) -> Result<Newest, Error> {
     let permit = shop.encoders.acquire().await;
-    let looked = run_on(shop.pool, move || {
-        let look = || {
-            for row in pages.rows()? {
-                let (partition, record) = row?;
-                newest.take(&partition, &record);
-            }
-            Ok(())
-        };
-        let looked: Result<(), Error> = look();
-        Ok(looked.map(|()| newest))
+    let looked = run_on(shop.pool, move || -> Result<Newest, Error> {
+        for row in pages.rows()? {
+            let (partition, record) = row?;
+            newest.take(&partition, &record);
+        }
+        Ok(newest)
     })
-    .await?;
+    .await;
     drop(permit);
     looked
 }

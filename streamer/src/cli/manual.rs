@@ -6,7 +6,7 @@ Exit codes:
   0  done
   1  failed; trying again may help
   2  bad configuration or usage: all faults are listed, nothing was touched;
-     or no master key that opens an encrypted backup, or one for a backup in the clear: nothing was touched;
+     or no master key that opens an encrypted backup, or one for a backup in the clear: the same;
      or a store that ignores create-once, where no more than the probe's object stays
   3  fenced: another writer has taken this backup over, or another start this restore
   4  the backup is damaged, belongs to another job or cluster, or was written by a newer release
@@ -27,7 +27,7 @@ Exit codes:
   0  stopped by a signal, or caught up: everything fetched is in the backup
   1  failed, or stopped before the store took the last records: start again, nothing is lost
   2  bad configuration or usage: all faults are listed, nothing was touched;
-     or no master key that opens an encrypted backup, or one for a backup in the clear: nothing was touched;
+     or no master key that opens an encrypted backup, or one for a backup in the clear: the same;
      or a store that ignores create-once, where no more than the probe's object stays
   3  fenced: another writer has taken this backup over
   4  the backup is damaged, belongs to another job or cluster, or was written by a newer release";
@@ -43,9 +43,9 @@ Examples:
 
 Exit codes:
   0  done, however the backup stands
-  1  the store did not answer, or there is no backup yet
-  2  bad configuration or usage: all faults are listed
-  4  the backup's log is damaged, or was written by a newer release";
+  1  the store or who has the master key did not answer, or there is no backup yet
+  2  bad configuration or usage: all faults are listed; or no master key that opens the backup
+  4  the backup's log, or what lies below keys/, is damaged, or was written by a newer release";
 
 /// Of `segments`.
 pub(super) const SEGMENTS: &str = "\
@@ -60,8 +60,9 @@ Examples:
 Exit codes:
   0  done, also where nothing is in the slice
   1  the store or who has the master key did not answer, or there is no backup yet
-  2  bad configuration or usage: all faults are listed; also a topic that the backup does not have
-  4  the backup's log is damaged, or was written by a newer release";
+  2  bad configuration or usage: all faults are listed; also a topic that the backup does not have,
+     a form that is none for it, or no master key that opens it
+  4  the backup's log, or what lies below keys/, is damaged, or was written by a newer release";
 
 /// Of `export`.
 pub(super) const EXPORT: &str = "\
@@ -75,10 +76,12 @@ Examples:
 
 Exit codes:
   0  done, also where nothing is in the slice
-  1  the store or who has the master key did not answer, the copy cannot be written, or there is no backup yet
-  2  bad configuration or usage: all faults are listed; also a topic that the backup does not have, a file that is there
-     already, or no master key that opens the backup
-  4  the backup is damaged where it is needed, or was written by a newer release: no file appears, and lines end before that";
+  1  the store or who has the master key did not answer, the copy cannot be written,
+     or there is no backup yet
+  2  bad configuration or usage: all faults are listed; also a topic that the backup does not have,
+     a file that is there already, or no master key that opens the backup
+  4  the backup is damaged where it is needed, or was written by a newer release:
+     no file appears, and lines end before that";
 
 /// Of `rekey`.
 pub(super) const REKEY: &str = "\
@@ -107,8 +110,9 @@ Examples:
 
 Exit codes:
   0  done, also where no group had committed anything
-  1  that moment is not covered, the store did not answer, or there is no backup yet
-  2  bad configuration or usage: all faults are listed
+  1  that moment is not covered, the store or who has the master key did not answer,
+     or there is no backup yet
+  2  bad configuration or usage: all faults are listed; or no master key that opens the backup
   4  the backup is damaged, or was written by a newer release";
 
 /// Of `snapshot`.
@@ -122,8 +126,10 @@ Examples:
 
 Exit codes:
   0  done: the snapshot is in the store
-  1  no commit came in time, the store did not answer, or there is no backup yet
-  2  bad configuration or usage: all faults are listed; also an id that is taken
+  1  no commit came in time, the store or who has the master key did not answer,
+     or there is no backup yet
+  2  bad configuration or usage: all faults are listed; also an id that is taken,
+     or no master key that opens the backup
   4  the backup is damaged, belongs to another job, or was written by a newer release";
 
 /// Of `restore`.
@@ -137,7 +143,8 @@ Examples:
 Exit codes:
   0  done: everything that the document asks for is at the target
   1  failed or stopped; what was committed stays, and the same document goes on there
-  2  bad configuration or usage, or something stands in the way: all of it is listed, and this start wrote nothing
+  2  bad configuration or usage, or something stands in the way: all of it is listed;
+     or no master key that opens the backup: this start wrote nothing
   3  fenced: the same restore was started elsewhere
   4  the backup is damaged where it is needed, or was written by a newer release;
      what was committed before stays";
@@ -152,8 +159,8 @@ Examples:
 
 Exit codes:
   0  done, also where no restore was begun
-  1  the store did not answer, or there is no backup yet
-  2  bad configuration or usage: all faults are listed
+  1  the store or who has the master key did not answer, or there is no backup yet
+  2  bad configuration or usage: all faults are listed; or no master key that opens the backup
   4  what a restore kept is damaged, or was written by a newer release:
      its row says so, the others are listed";
 
@@ -167,9 +174,11 @@ Examples:
 
 Exit codes:
   0  done; what the store protects (Object Lock, legal holds) is left for the next time
-  1  the store did not answer or refuses to delete, the clock is wrong, or there is no backup yet
-  2  bad configuration or usage: all faults are listed
-  4  the backup is damaged, belongs to another job, or was written by a newer release: nothing was deleted";
+  1  the store did not answer or refuses to delete, who has the master key did not answer,
+     the clock is wrong, or there is no backup yet
+  2  bad configuration or usage: all faults are listed; or no master key that opens the backup
+  4  the backup is damaged, belongs to another job, or was written by a newer release:
+     nothing was deleted";
 
 /// Of `destroy`.
 pub(super) const DESTROY: &str = "\
@@ -180,10 +189,12 @@ Examples:
 
 Exit codes:
   0  done: the backup is gone; also where there is no backup.json
-  1  the store did not answer, or refuses to delete (Object Lock, legal holds, missing rights): the objects are named and
-     backup.json is left; or a streamer lives, or a restore is under way: nothing was deleted
-  2  bad configuration or usage: all faults are listed
-  4  another backup lies under the prefix, or backup.json is damaged or was written by a newer release: nothing was deleted";
+  1  the store did not answer, or refuses to delete (Object Lock, legal holds, missing rights):
+     the objects are named and backup.json is left;
+     or a streamer lives, or a restore is under way: nothing was deleted
+  2  bad configuration or usage: all faults are listed; no master key is needed
+  4  another backup lies under the prefix, or backup.json is damaged or was written by a newer
+     release: nothing was deleted";
 
 /// Of `salvage`.
 pub(super) const SALVAGE: &str = "\
@@ -195,8 +206,9 @@ Examples:
 
 Exit codes:
   0  done
-  1  the store did not answer, or there is no segment
-  2  bad configuration or usage: all faults are listed";
+  1  the store or who has the master key did not answer, or there is no segment
+  2  bad configuration or usage: all faults are listed; or no master key that opens the backup
+  4  of an encrypted backup, what lies below keys/ is damaged, gone, or of a newer release";
 
 /// Of `verify`.
 pub(super) const VERIFY: &str = "\
@@ -207,7 +219,9 @@ Examples:
     strimzi-backup verify --config job.yaml --level 3 --output json > report.json
 
 Exit codes:
-  0  everything holds; also where a backup key is not wrapped by the current master key, which is told (`rekey`)
-  1  the store did not answer for everything, or there is no backup yet; nothing damaged was found
-  2  bad configuration or usage: all faults are listed
+  0  everything holds; also where the current master key does not open a backup key, which is told
+     (`attention`, see rekey)
+  1  the store did not answer for everything, or who has the master key did not, or there is
+     no backup yet; nothing damaged was found
+  2  bad configuration or usage: all faults are listed; or no master key that opens the backup
   4  the backup is damaged, does not hold storage.anchor, or was written by a newer release";

@@ -76,7 +76,8 @@ pub enum Command {
     },
     /// List the segments that hold a slice of topics and time.
     ///
-    /// A slice is the records with FROM <= timestamp < TO. Segments are Parquet files: every engine reads them in place.
+    /// A slice is the records with FROM <= timestamp < TO. Segments are Parquet files: every engine reads them in place, but for those
+    /// of an encrypted backup, which each take a key of their own.
     #[command(after_long_help = manual::SEGMENTS)]
     Segments {
         /// The job document.
@@ -250,7 +251,7 @@ pub enum Command {
         /// The job document.
         #[command(flatten)]
         job: JobFile,
-        /// The backup's UUID, as `inspect` prints it: where another one lies under the prefix, nothing is deleted.
+        /// The backup's UUID, as `inspect` and backup.json have it: where another one lies under the prefix, nothing is deleted.
         #[arg(long, value_name = "UUID")]
         backup: BackupId,
         /// The streamer is known to have ended: do not wait whether it writes.
@@ -263,7 +264,7 @@ pub enum Command {
     /// Say what the segments prove, where the log of manifests is lost.
     ///
     /// Reads the footer of every segment: which backup it is of, and which offsets it accounts for. Marks what that does not
-    /// prove. Changes nothing, and needs nothing but the segments.
+    /// prove. Changes nothing, and needs nothing but the segments, and of an encrypted backup its keys.
     #[command(after_long_help = manual::SALVAGE)]
     Salvage {
         /// The job document.

@@ -1,10 +1,12 @@
 //! What a command has to do with where it runs: its files, standard output and signals.
 
+use std::fmt::Display;
 use std::io::Write as _;
 use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
 
+use super::Output;
 use crate::error::Error;
 
 /// The document at `path`; which one it is, an error says.
@@ -30,6 +32,14 @@ pub(super) fn print(text: &str) -> Result<(), Error> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         done => done.map_err(|source| Error::Io { what: "write to standard output".to_owned(), source }),
+    }
+}
+
+/// Prints what a command gives, for people or for programs.
+pub(super) fn print_as(output: Output, text: &impl Display, json: impl FnOnce() -> String) -> Result<(), Error> {
+    match output {
+        Output::Text => print(&text.to_string()),
+        Output::Json => print(&json()),
     }
 }
 

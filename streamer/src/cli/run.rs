@@ -8,7 +8,7 @@ use strimzi_backup_format::snapshot::Keep;
 use strimzi_backup_format::store;
 use tokio_util::sync::CancellationToken;
 
-use super::process::{json, listen_for_signals, print, read_text, summarize};
+use super::process::{json, listen_for_signals, print, print_as, read_text, summarize};
 use super::{Arguments, Command, ExportFormat, Output, SegmentsOutput};
 use crate::clock::{Clock as _, SystemClock};
 use crate::destroy;
@@ -46,10 +46,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             let prices = Prices { put: price_put, get: price_get, storage: price_storage };
             let found = inspect::run(&store, prices, job.backup.metadata_interval, SystemClock.now()).await;
             let found = found.map_err(|error| error.of_store(&store))?;
-            match output {
-                Output::Text => print(&found.to_string()),
-                Output::Json => print(&found.to_json()),
-            }
+            print_as(output, &found, || found.to_json())
         }
         Command::Segments { job, topic, from, to, output, with_keys } => {
             let format = match (output, with_keys) {
@@ -80,19 +77,13 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
         }
         Command::Rekey { job, output } => {
             let done = rekey::run(&job.read()?.storage, &SystemClock).await?;
-            match output {
-                Output::Text => print(&done.to_string()),
-                Output::Json => print(&done.to_json()),
-            }
+            print_as(output, &done, || done.to_json())
         }
         Command::Groups { job, group, at, output } => {
             let store = keys::open(&job.read()?.storage).await?;
             let found =
                 groups::run(&store, &group.into_iter().collect(), at).await.map_err(|error| error.of_store(&store))?;
-            match output {
-                Output::Text => print(&found.to_string()),
-                Output::Json => print(&found.to_json()),
-            }
+            print_as(output, &found, || found.to_json())
         }
         Command::Snapshot { job, id, request, keep_forever, timeout, output, summary_file } => {
             let job = job.read()?;
@@ -101,10 +92,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             let request = snapshot::Request { id, by, keep, timeout };
             let taken =
                 snapshot::run(&store, &job, request, &SystemClock).await.map_err(|error| error.of_store(&store))?;
-            match output {
-                Output::Text => print(&taken.to_string())?,
-                Output::Json => print(&taken.to_json())?,
-            }
+            print_as(output, &taken, || taken.to_json())?;
             if let Some(path) = summary_file {
                 summarize(&path, &taken.summary());
             }
@@ -116,10 +104,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Restores { job, output } => {
             let store = keys::open(&job.read()?.storage).await?;
             let restores = restore::list::restores(&store).await.map_err(|error| error.of_store(&store))?;
-            match output {
-                Output::Text => print(&restores.to_string())?,
-                Output::Json => print(&restores.to_json())?,
-            }
+            print_as(output, &restores, || restores.to_json())?;
             restores.outcome()
         }
         Command::Prune { job, dry_run, output, summary_file } => {
@@ -127,10 +112,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             let store = keys::open(&job.storage).await?;
             let report =
                 prune::run(&store, &job, dry_run, &SystemClock).await.map_err(|error| error.of_store(&store))?;
-            match output {
-                Output::Text => print(&report.to_string())?,
-                Output::Json => print(&report.to_json())?,
-            }
+            print_as(output, &report, || report.to_json())?;
             if let Some(path) = summary_file {
                 summarize(&path, &report.summary());
             }
@@ -143,19 +125,13 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             let report = destroy::run(&store, &job, backup, stopped, &SystemClock)
                 .await
                 .map_err(|error| error.of_store(&store))?;
-            match output {
-                Output::Text => print(&report.to_string())?,
-                Output::Json => print(&report.to_json())?,
-            }
+            print_as(output, &report, || report.to_json())?;
             report.outcome()
         }
         Command::Salvage { job, output } => {
             let store = keys::open(&job.read()?.storage).await?;
             let found = salvage::run(&store).await.map_err(|error| error.of_store(&store))?;
-            match output {
-                Output::Text => print(&found.to_string()),
-                Output::Json => print(&found.to_json()),
-            }
+            print_as(output, &found, || found.to_json())
         }
         Command::Verify { job, level, output, parallelism, summary_file } => {
             let storage = job.read()?.storage;
@@ -165,10 +141,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             let report = verify::run(&store, level, &options, &Progress::on_terminal())
                 .await
                 .map_err(|error| error.of_store(&store))?;
-            match output {
-                Output::Text => print(&report.to_string())?,
-                Output::Json => print(&report.to_json())?,
-            }
+            print_as(output, &report, || report.to_json())?;
             if let Some(path) = summary_file {
                 summarize(&path, &report.summary());
             }
@@ -185,15 +158,11 @@ async fn restore_as(config: &Path, plan_only: bool, report_to: Option<Resource>,
         outcome = restore::run(job, plan_only, report_to, stop) => outcome?,
         () = abandon.cancelled() => return Err(RestoreError::Stopped.into()),
     };
-    match (outcome, output) {
-        (Outcome::Planned(plan, conflicts), output) => {
-            match output {
-                Output::Text => print(&plan.to_string())?,
-                Output::Json => print(&json(&plan))?,
-            }
+    match outcome {
+        Outcome::Planned(plan, conflicts) => {
+            print_as(output, &plan, || json(&plan))?;
             if conflicts.is_empty() { Ok(()) } else { Err(RestoreError::Conflicts(conflicts).into()) }
         }
-        (Outcome::Done(report), Output::Text) => print(&report.to_string()),
-        (Outcome::Done(report), Output::Json) => print(&json(&report)),
+        Outcome::Done(report) => print_as(output, &report, || json(&report)),
     }
 }

@@ -118,7 +118,7 @@ pub async fn run(
     clock: &impl Clock,
 ) -> Result<Report, Error> {
     let mut report = Report::new(store, backup);
-    let Some((identity, stored)) = reader::identity(store).await? else {
+    let Some((identity, stored)) = reader::stored_identity(store).await? else {
         report.gone = true;
         survey(store, &mut report).await?;
         return Ok(report);

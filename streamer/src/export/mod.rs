@@ -27,6 +27,7 @@ use self::lines::Lines;
 use self::parquet::Table;
 use self::sink::Sink;
 use crate::error::Error;
+use crate::pipeline::produce::{Pool, run_on};
 use crate::restore::source::Source;
 use crate::segments::{self, Slice};
 
@@ -83,18 +84,11 @@ pub async fn run(store: &Store, request: Request) -> Result<Exported, Error> {
     let touched = find(store, &log, &slice).await?;
     let sink = Sink::open(output)?;
     let source = Source::open(store, touched, PARALLELISM.get(), &Arc::default());
-    let written = tokio::task::spawn_blocking(move || match format {
+    let written = run_on(Pool::Blocking, move || match format {
         Format::Lines => write(source, Lines::new(sink)),
         Format::Parquet => write(source, Table::new(sink, options)?),
     });
-    match written.await {
-        Ok(done) => done,
-        Err(failed) => match failed.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The pool drops work only when the runtime shuts down, and then nobody waits for the answer.
-            Err(_) => std::future::pending().await,
-        },
-    }
+    written.await
 }
 
 /// The segments in which records of the slice may be, with what is wanted of each.

@@ -4,7 +4,7 @@ use strimzi_backup_format::crypt::wraps::{self, UnlockError};
 use strimzi_backup_format::crypt::{self, KeyError};
 use strimzi_backup_format::store::ErrorKind;
 
-use crate::error::exit;
+use crate::error::{Error, exit};
 
 /// Why keys cannot be had, or must not be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,18 @@ pub enum KeysError {
 impl From<UnlockError> for KeysError {
     fn from(error: UnlockError) -> Self {
         Self::Wraps(error.into())
+    }
+}
+
+impl From<KeyError> for Error {
+    fn from(error: KeyError) -> Self {
+        Self::Keys(error.into())
+    }
+}
+
+impl From<wraps::Error> for Error {
+    fn from(error: wraps::Error) -> Self {
+        Self::Keys(error.into())
     }
 }
 

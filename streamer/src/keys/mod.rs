@@ -6,8 +6,9 @@
 //!                         │
 //! backup.json, keys/ ─────┴─▶ KeyRing ─▶ store::sealed                all that is read and written afterwards
 //! ```
-//! Owns: whether a backup is opened, and with which words it is not. Does not own: wraps and keys ([`strimzi_backup_format::crypt`]), what is
-//! sealed ([`strimzi_backup_format::store::sealed()`]), or when a writer founds a backup or makes its next key ([`crate::claim`]).
+//! Owns: whether a backup is opened, and with which words it is not; what is told of who opens it (`survey.rs`). Does not own: wraps and
+//! keys ([`strimzi_backup_format::crypt`]), what is sealed ([`strimzi_backup_format::store::sealed()`]), or when a writer founds a backup or
+//! makes its next key ([`crate::claim`]).
 //!
 //! Invariants: a backup that is encrypted is never written to without its keys, nor one in the clear with some; a wrong key is named,
 //! by its id, before anything is written; no key is in an error or a log.
@@ -15,15 +16,14 @@
 mod error;
 mod once;
 mod provider;
-pub mod transit;
+mod survey;
+mod transit;
 mod vault;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde::Serialize;
-use strimzi_backup_format::crypt::wraps::{self, Found, Ignored, KeyWrap};
-use strimzi_backup_format::crypt::{KeyRing, MasterKeyId};
+use strimzi_backup_format::crypt::KeyRing;
+use strimzi_backup_format::crypt::wraps::{self, Found};
 use strimzi_backup_format::document;
 use strimzi_backup_format::identity::Identity;
 use strimzi_backup_format::ids::BackupId;
@@ -35,6 +35,8 @@ use crate::error::{Error, exit};
 pub use error::KeysError;
 pub(crate) use once::Once;
 pub use provider::Source;
+pub use survey::{BackupKey, Current, Survey, current, survey};
+pub(crate) use survey::{backup_keys, openers};
 
 /// How often what seems damaged is read before it counts as damaged: what flipped in transit does not come three times.
 const READS: u32 = 3;
@@ -52,40 +54,6 @@ pub async fn open(storage: &job::Storage) -> Result<Store, Error> {
 /// Where the master keys of a job are; `None` where it has none.
 pub fn source(storage: &job::Storage) -> Option<&dyn Source> {
     storage.encryption.as_ref().map(|encryption| &encryption.provider as &dyn Source)
-}
-
-/// The master key that would wrap now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Current {
-    /// Its id.
-    pub master: MasterKeyId,
-    /// The numbers of the backup keys that it has opened.
-    pub opens: BTreeSet<u32>,
-}
-
-/// The current master key of a job, and which backup keys in its store it opens; `None` where a job has none.
-///
-/// # Errors
-/// [`Error::Keys`], where who has it does not say, or wraps cannot be read.
-pub async fn current(storage: &job::Storage, store: &Store) -> Result<Option<Current>, Error> {
-    let Some(source) = source(storage) else { return Ok(None) };
-    Ok(Some(tried(source, store).await?))
-}
-
-/// Tries what the current master key opens: that a wrap names it proves nothing, and an earlier one is let go by what is said of it.
-async fn tried(source: &dyn Source, store: &Store) -> Result<Current, KeysError> {
-    let provider = source.provider()?;
-    let (master, mut opens) = (provider.current().await?, BTreeSet::new());
-    for wrap in wraps::read(store).await?.wraps.iter().filter(|wrap| wrap.master_key == master) {
-        match provider.unwrap(&wrap.wrapped(), &wraps::context(wrap.backup, wrap.number)).await {
-            Ok(_) => {
-                opens.insert(wrap.number);
-            }
-            Err(error) if error.is_retryable() => return Err(error.into()),
-            Err(_) => {}
-        }
-    }
-    Ok(Current { master, opens })
 }
 
 /// Whose backup lies under a prefix, as far as keys go.
@@ -131,7 +99,7 @@ async fn unlock(store: Store, source: Option<&dyn Source>) -> Result<Store, Erro
     if wraps.is_empty() {
         return Err(KeysError::NoWraps { place: store.description }.into());
     }
-    let provider = source.provider().map_err(KeysError::from)?;
+    let provider = source.provider()?;
     let ring = wraps::unlock(backup, &wraps, provider.as_ref()).await.map_err(KeysError::from)?;
     Ok(sealed_by(&store, ring))
 }
@@ -142,25 +110,11 @@ pub(crate) fn sealed_by(store: &Store, ring: KeyRing) -> Store {
 }
 
 async fn whose(store: &Store) -> Result<Whose, Error> {
-    match identity(store).await {
+    match reader::identity(store).await {
         Ok(Some(identity)) if identity.encryption.is_some() => Ok(Whose::Encrypted(Box::new(identity))),
         Ok(Some(_)) => Ok(Whose::Open),
         Ok(None) | Err(reader::Error::Document { source: document::Error::Damaged(_), .. }) => Ok(Whose::Unknown),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// Whose backup lies there, read again where it seems damaged; `None` where nothing does.
-///
-/// # Errors
-/// As [`reader::identity`].
-pub(crate) async fn identity(store: &Store) -> Result<Option<Identity>, reader::Error> {
-    let mut read = 1;
-    loop {
-        match reader::identity(store).await {
-            Err(error) if read < READS && !error.is_retryable() => read += 1,
-            found => return found.map(|found| found.map(|(identity, _)| identity)),
-        }
     }
 }
 
@@ -171,37 +125,6 @@ async fn no_key(store: &Store, identity: &Identity) -> KeysError {
         _ => identity.encryption.as_ref().map_or_else(String::new, |encryption| encryption.master_key.to_string()),
     };
     KeysError::NoKey { place: store.description.clone(), masters }
-}
-
-/// A backup key, and who opens it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BackupKey {
-    /// Its number; the highest seals.
-    pub number: u32,
-    /// The master keys that wrapped it, the first of them first: any of them opens it.
-    pub master_keys: Vec<MasterKeyId>,
-}
-
-/// What lies below `keys/`.
-#[derive(Debug)]
-pub struct Survey {
-    /// The backup keys.
-    pub keys: Vec<BackupKey>,
-    /// Wraps of them that are damaged, beside others that are whole.
-    pub damaged: Vec<Ignored>,
-}
-
-/// The backup keys of a store that was opened with keys; `None` for one in the clear.
-///
-/// # Errors
-/// [`KeysError::Wraps`], where their wraps cannot be read.
-pub async fn survey(store: &Store) -> Result<Option<Survey>, KeysError> {
-    if store.keys.is_none() {
-        return Ok(None);
-    }
-    let Found { wraps, ignored: damaged } = wraps::read(store).await?;
-    Ok(Some(Survey { keys: backup_keys(&wraps), damaged }))
 }
 
 /// The wraps below `keys/`; of those that are damaged, and not needed, the log tells.
@@ -218,32 +141,6 @@ pub(crate) async fn read_wraps(store: &Store) -> Result<Found, KeysError> {
         );
     }
     Ok(found)
-}
-
-/// The backup keys that wraps, in their order, are of.
-pub(crate) fn backup_keys(wraps: &[KeyWrap]) -> Vec<BackupKey> {
-    let mut keys: Vec<BackupKey> = Vec::new();
-    for wrap in wraps {
-        let master = wrap.master_key.clone();
-        match keys.last_mut().filter(|key| key.number == wrap.number) {
-            Some(key) if key.master_keys.contains(&master) => {}
-            Some(key) => key.master_keys.push(master),
-            None => keys.push(BackupKey { number: wrap.number, master_keys: vec![master] }),
-        }
-    }
-    keys
-}
-
-/// Who opens backup keys, for people: `a or b`, or by key where there are several.
-pub(crate) fn openers(keys: &[BackupKey]) -> String {
-    let any = |key: &BackupKey| key.master_keys.iter().map(MasterKeyId::as_str).collect::<Vec<_>>().join(" or ");
-    match keys {
-        [only] => any(only),
-        several => {
-            let each = several.iter().map(|key| format!("{} for backup key {}", any(key), key.number));
-            each.collect::<Vec<_>>().join(", ")
-        }
-    }
 }
 
 #[cfg(test)]

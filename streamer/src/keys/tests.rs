@@ -1,18 +1,21 @@
 //! Master keys of the tests: real files, read by a provider that can be told to be away.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use object_store::ObjectStore as _;
-use strimzi_backup_format::crypt::{FileKeys, KeyError, KeyProvider, SecretKey, Wrapped};
+use strimzi_backup_format::crypt::wraps::KeyWrap;
+use strimzi_backup_format::crypt::{FileKeys, KeyError, KeyProvider, MasterKeyId, SecretKey, Wrapped};
 use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_format::layout;
 use strimzi_backup_format::manifest::log;
 use strimzi_backup_format::sample::identity as sample_identity;
 use tempfile::TempDir;
 
+use super::survey::tried;
 use super::*;
 use crate::error::{chain, exit};
 
@@ -116,12 +119,17 @@ impl KeyProvider for Sometimes {
 /// An encrypted backup that was founded with these keys and holds nothing yet.
 pub(crate) async fn founded(keys: &TestKeys) -> Store {
     let store = Store::memory();
-    let identity = sample_identity().with_encryption(keys.id().await);
-    log::create_identity(&store, &identity).await.expect("an identity");
-    let provider = keys.provider().expect("keys");
-    let made = wraps::found_or_rotate(&store, identity.backup, provider.as_ref(), TimestampMs::new(0)).await;
-    made.expect("the first key");
+    found(&store, sample_identity(), keys).await;
     store
+}
+
+/// Founds an encrypted backup with these keys; gives those of its own.
+pub(crate) async fn found(store: &Store, identity: Identity, keys: &TestKeys) -> KeyRing {
+    let identity = identity.with_encryption(keys.id().await);
+    log::create_identity(store, &identity).await.expect("an identity");
+    let provider = keys.provider().expect("keys");
+    let made = wraps::found_or_rotate(store, identity.backup, provider.as_ref(), TimestampMs::new(0)).await;
+    made.expect("the first key")
 }
 
 /// The keys of all objects.

@@ -24,7 +24,7 @@ use super::vault::{Fault, PATIENCE, Secret, Vault};
 
 /// A key of the transit engine, in all its versions.
 #[derive(Debug)]
-pub struct TransitKeys {
+pub(super) struct TransitKeys {
     vault: Vault,
     mount: String,
     name: String,
@@ -68,7 +68,7 @@ impl TransitKeys {
     ///
     /// # Errors
     /// [`KeyError::Denied`] where the CA certificates cannot be used.
-    pub fn new(settings: &Transit) -> Result<Self, KeyError> {
+    pub(super) fn new(settings: &Transit) -> Result<Self, KeyError> {
         Self::with_patience(settings, PATIENCE)
     }
 

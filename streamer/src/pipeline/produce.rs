@@ -150,11 +150,8 @@ async fn encode<C: Clock>(
     Ok((object, segment.await?))
 }
 
-/// Runs CPU-heavy work.
-pub(crate) async fn run_on<T: Send + 'static>(
-    pool: Pool,
-    work: impl FnOnce() -> Result<T, segment::Error> + Send + 'static,
-) -> Result<T, segment::Error> {
+/// Runs work that blocks, or takes CPU time.
+pub(crate) async fn run_on<T: Send + 'static>(pool: Pool, work: impl FnOnce() -> T + Send + 'static) -> T {
     if pool == Pool::Inline {
         return work();
     }
@@ -196,15 +193,13 @@ pub(crate) async fn upload<C: Clock>(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use futures::TryStreamExt as _;
-    use strimzi_backup_format::crypt::{KeyRing, SecretKey};
+    use strimzi_backup_format::crypt::KeyRing;
     use strimzi_backup_format::groups::OffsetRow;
     use strimzi_backup_format::groups::file::decode;
     use strimzi_backup_format::ids::LeaderEpoch;
     use strimzi_backup_format::record::{RecordRef, TimestampType};
-    use strimzi_backup_format::sample::{at, backup, key, range};
+    use strimzi_backup_format::sample::{at, backup, key, range, ring};
     use strimzi_backup_format::segment::batch::BatchBuilder;
     use strimzi_backup_format::segment::decode::SegmentReader;
     use strimzi_backup_format::segment::encode::{Codec, RunInput};
@@ -226,11 +221,6 @@ mod tests {
             clock: Arc::new(SystemClock),
             metrics: Arc::new(Metrics::new()),
         }
-    }
-
-    fn ring() -> Option<Arc<KeyRing>> {
-        let keys = BTreeMap::from([(0, SecretKey::new([7; 32]))]);
-        Some(Arc::new(KeyRing::new(backup(), keys).expect("a key")))
     }
 
     fn bucket() -> Bucket {
@@ -270,7 +260,7 @@ mod tests {
 
     #[tokio::test]
     async fn a35_each_file_of_an_encrypted_backup_is_sealed_under_its_own_key_in_the_store() {
-        let shop = Arc::new(shop(ring()));
+        let shop = Arc::new(shop(Some(ring(backup()))));
         let charge = Charge::adopt(Arc::new(Budget::new(1 << 20)), 0);
         let (produced, _) = produce(Arc::clone(&shop), order(), Sequence::new(2), charge).await.expect("produced");
         let stored: Vec<_> = shop.store.inner.list(None).try_collect().await.expect("listed");
@@ -297,7 +287,7 @@ mod tests {
         let (shard, epoch, sequence, origin) = (Shard::ONLY, Epoch::new(1), Sequence::new(2), Origin::Cut);
         let name = SegmentName { shard, epoch, sequence, number: 0, origin };
         let object = || layout::segment(&SegmentPlace::Groups(bucket()), name);
-        let (open, encrypted) = (shop(None), shop(ring()));
+        let (open, encrypted) = (shop(None), shop(Some(ring(backup()))));
         let encoded = |seal| groups::file::encode_image(&[], seal).expect("encoded");
         let refused = upload(&encrypted, object(), encoded(None)).await;
         assert!(matches!(refused, Err(segment::Error::NotEncrypted)));

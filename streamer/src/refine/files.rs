@@ -103,9 +103,9 @@ impl<'a, C: Clock> Files<'a, C> {
         let permit = self.shop.encoders.acquire().await;
         let (sorter, done) = run_on(self.shop.pool, move || {
             let done = work(&mut sorter);
-            Ok((sorter, done))
+            (sorter, done)
         })
-        .await?;
+        .await;
         drop(permit);
         self.sorter = Some(sorter);
         done

@@ -11,7 +11,7 @@ use strimzi_backup_format::crypt::{MasterKeyId, wraps};
 
 use super::report::{FindingKind, Report};
 use crate::error::chain;
-use crate::keys::{self, BackupKey, Current, KeysError};
+use crate::keys::{BackupKey, Current, KeysError};
 
 /// Who opens an encrypted backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -70,12 +70,8 @@ pub(super) fn find_unread(error: &KeysError, report: &mut Report) {
 impl fmt::Display for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for KeyUse { key, files } in &self.backup_keys {
-            write!(
-                f,
-                "keys         backup key {}, opened by {}",
-                key.number,
-                keys::openers(std::slice::from_ref(key))
-            )?;
+            let (number, openers) = (key.number, key.openers());
+            write!(f, "keys         backup key {number}, opened by {openers}")?;
             match files {
                 Some(files) => writeln!(f, ": {files} live files, and documents")?,
                 None => writeln!(f)?,
@@ -83,10 +79,8 @@ impl fmt::Display for Keys {
             if let Some(current) = self.current.as_ref().filter(|_| self.rekey.contains(&key.number)) {
                 writeln!(
                     f,
-                    "attention    {current}, the current master key, does not open backup key {}: run `strimzi-backup rekey` before {} \
-                     goes, or what it sealed is lost",
-                    key.number,
-                    keys::openers(std::slice::from_ref(key))
+                    "attention    {current}, the current master key, does not open backup key {number}: run `strimzi-backup rekey` before \
+                     {openers} goes, or what it sealed is lost"
                 )?;
             }
         }

@@ -27,24 +27,20 @@ fn the_bundle_is_made_of_the_chart() -> Result<()> {
     let mut definitions = Vec::new();
     for definition in of_kind(&objects, "CustomResourceDefinition") {
         let name = definition["metadata"]["name"].as_str().context("a name")?;
-        hold(&format!("bundle/manifests/{name}.crd.yaml"), &yaml(definition)?)?;
+        hold(&chart::bundled_definition(name), &chart::bundled(definition)?)?;
         definitions.push(owned(definition));
     }
     ensure!(definitions.len() == 2, "not all definitions are rendered");
     let version = cluster_service_version(&objects, &definitions)?;
-    hold(&format!("bundle/manifests/{PACKAGE}.clusterserviceversion.yaml"), &yaml(&version)?)?;
+    hold(&format!("bundle/manifests/{PACKAGE}.clusterserviceversion.yaml"), &chart::bundled(&version)?)?;
     let annotations: serde_json::Map<_, _> =
         ANNOTATIONS.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-    hold("bundle/metadata/annotations.yaml", &yaml(&json!({"annotations": annotations}))?)?;
+    hold("bundle/metadata/annotations.yaml", &chart::bundled(&json!({"annotations": annotations}))?)?;
     hold("bundle/Dockerfile", &image())
 }
 
 fn of_kind<'a>(objects: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> {
     objects.iter().filter(move |object| object["kind"] == kind)
-}
-
-fn yaml(object: &Value) -> Result<String> {
-    Ok(format!("# Made of charts/{PACKAGE} by `{}`.\n{}", chart::ANEW, serde_norway::to_string(object)?))
 }
 
 fn image() -> String {

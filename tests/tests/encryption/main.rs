@@ -10,11 +10,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use strimzi_backup_tests::backup::Backup;
 use strimzi_backup_tests::client::Record;
-use strimzi_backup_tests::scenario::{Scenario, noise};
-use strimzi_backup_tests::streamer::{Job, PATIENCE};
-use strimzi_backup_tests::wait;
+use strimzi_backup_tests::scenario::{Scenario, noise, wait_backup_of};
+use strimzi_backup_tests::streamer::Job;
 
 /// A master key of that name, in a file beside the job; the same for the same number.
 fn key(scenario: &Scenario, number: u64) -> Result<PathBuf> {
@@ -46,27 +44,20 @@ fn records(range: std::ops::Range<u64>) -> Vec<Record> {
     range.map(|n| Record::new(format!("key-{n}"), noise(n + 1, 4096)).partition(0)).collect()
 }
 
-/// Waits until an encrypted backup satisfies a condition. There may be none yet.
-fn wait_backup(scenario: &Scenario, key: &Path, what: &str, is_so: impl Fn(&Backup) -> Result<bool>) -> Result<()> {
-    wait::wait_until(what, PATIENCE, || match Backup::open_with_key(&scenario.job.backup_dir(), key) {
-        Ok(backup) => is_so(&backup),
-        Err(_) => Ok(false),
-    })
-}
-
 /// Streams until nothing lies in intake any more, and a checkpoint says so.
-fn refine(scenario: &Scenario, job: &Job, key: &Path) -> Result<()> {
+fn refine(job: &Job) -> Result<()> {
+    let dir = job.backup_dir();
     let job = job.clone().set("/backup/refineBytes", json!("64Ki"));
     let mut streamer = job.stream(&[])?;
     streamer.ready()?;
     streamer.wait_metric("strimzi_backup_refined_segments_total", |count| count > 0.0)?;
-    wait_backup(scenario, key, "everything to be refined", |backup| {
+    wait_backup_of(&job, &dir, "everything to be refined", |backup| {
         Ok(backup.objects()?.iter().all(|object| object.starts_with("topics/digest=")))
     })?;
     streamer.stop()?;
     // What was refined is in a checkpoint soon after the next start.
     let streamer = job.stream(&[])?;
-    wait_backup(scenario, key, "a checkpoint after refining", |backup| {
+    wait_backup_of(&job, &dir, "a checkpoint after refining", |backup| {
         let through = backup.log.state.refined.map(|refined| refined.through);
         Ok(backup.log.blocks.last().map(|block| block.to) > through)
     })?;

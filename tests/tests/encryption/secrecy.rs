@@ -14,7 +14,7 @@ use strimzi_backup_tests::scenario::{Scenario, shared_broker, shows_none_of, tre
 use strimzi_backup_tests::streamer::Job;
 use strimzi_backup_tests::wait::wait_until;
 
-use super::{encrypted, ended, files, key, records, refine, verified, wait_backup, with};
+use super::{encrypted, ended, files, key, records, refine, verified, with};
 
 const TOPIC: &str = "planted-topic-of-orders";
 const GROUP: &str = "planted-group-of-billing";
@@ -60,7 +60,7 @@ fn a33_nothing_of_a_record_and_nothing_about_it_is_in_the_store() -> Result<()> 
     let key = key(&scenario, 1)?;
     let job = with(&plain, &[&key]);
     job.catch_up()?;
-    refine(&scenario, &job, &key)?;
+    refine(&job)?;
     let mut streamer = job.stream(&[])?;
     streamer.ready()?;
     ended(&job, &["snapshot", "--id", "before-upgrade"], 0)?;
@@ -100,7 +100,7 @@ fn a01_killed_again_and_again_it_goes_on_and_every_record_is_there_once() -> Res
         let mut streamer = job.stream(&[])?;
         streamer.ready()?;
         let wanted = (round + 1) * 40;
-        wait_backup(&scenario, &key, "the new records", |backup| Ok(backup.rows(topic, 0) >= wanted))?;
+        scenario.wait_rows(topic, 0, wanted)?;
         streamer.process.kill_9()?;
         let backup = Backup::open_with_key(&job.backup_dir(), &key)?;
         ensure!(backup.equals_topic(&scenario.client, topic)? as u64 == wanted, "round {round}");
@@ -195,7 +195,7 @@ fn a33_snapshots_groups_prune_and_salvage_work_on_what_is_sealed() -> Result<()>
     scenario.client.produce("upkeep", &records(0..40))?;
     scenario.client.commit_offsets("upkeep-group", &[("upkeep", 0, 5)])?;
     job.catch_up()?;
-    refine(&scenario, &job, &key)?;
+    refine(&job)?;
     let mut streamer = job.stream(&[])?;
     streamer.ready()?;
     ended(&job, &["snapshot", "--id", "daily"], 0)?;

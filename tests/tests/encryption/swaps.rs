@@ -25,7 +25,7 @@ fn scene(name: &str) -> Result<(Scenario, PathBuf)> {
     scenario.client.create_topic(name, 1, &[])?;
     for round in 0..2_u64 {
         scenario.client.produce(name, &records(round * 40..(round + 1) * 40))?;
-        refine(&scenario, &scenario.job, &key)?;
+        refine(&scenario.job)?;
         let mut streamer = scenario.job.stream(&[])?;
         streamer.ready()?;
         ended(&scenario.job, &["snapshot", "--id", &format!("daily-{round}")], 0)?;

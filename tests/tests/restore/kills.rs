@@ -33,6 +33,11 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
+/// How often to kill, where nothing else was asked for.
+fn kills(usual: usize) -> Result<usize> {
+    Ok(number(KILLS_VARIABLE).map_or(Ok(usual), usize::try_from)?)
+}
+
 /// Plain records of three partitions, and transactions of which every third was aborted.
 fn fill(scenario: &Scenario, plain: &str, transactions: &str) -> Result<()> {
     scenario.client.create_topic(plain, 3, &[])?;
@@ -83,13 +88,12 @@ fn killed_at_random_moments(name: &str, sealing: Sealing, kills: usize) -> Resul
 
 #[test]
 fn a67_a_hundred_kills_at_random_moments_lose_nothing_and_double_nothing() -> Result<()> {
-    let kills = number(KILLS_VARIABLE).map_or(Ok(KILLS), usize::try_from)?;
-    killed_at_random_moments("a67", Sealing::Open, kills)
+    killed_at_random_moments("a67", Sealing::Open, kills(KILLS)?)
 }
 
 #[test]
 fn a67_kills_at_random_moments_of_restores_of_an_encrypted_backup_lose_nothing_and_double_nothing() -> Result<()> {
-    killed_at_random_moments("sealed-a67", Sealing::Key, KILLS_SEALED)
+    killed_at_random_moments("sealed-a67", Sealing::Key, kills(KILLS_SEALED)?)
 }
 
 /// How many offsets of a topic are committed; 0 where it is not there. Leaders of a topic that was created this moment may not

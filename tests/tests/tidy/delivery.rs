@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use regex::Regex;
+use serde::Deserialize as _;
+use serde_json::Value;
 use strimzi_backup_operator::cli;
 use strimzi_backup_tests::chart::{self, Right};
 
@@ -34,6 +36,19 @@ fn the_chart_has_the_definitions_of_this_operator() -> Result<()> {
 }
 
 #[test]
+fn the_bundle_has_the_definitions_of_this_operator() -> Result<()> {
+    let mut held = Vec::new();
+    for document in serde_norway::Deserializer::from_str(&cli::crds()?) {
+        let definition = Value::deserialize(document).context("decode the definitions")?;
+        let name = definition["metadata"]["name"].as_str().context("a definition without a name")?;
+        hold(&chart::bundled_definition(name), &chart::bundled(&definition)?)?;
+        held.push(name.to_owned());
+    }
+    assert_eq!(held, ["kafkabackups.kafkabackup.com", "kafkarestores.kafkabackup.com"]);
+    Ok(())
+}
+
+#[test]
 fn the_chart_has_the_version_of_the_workspace() -> Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     let chart = read(&format!("{CHART}/Chart.yaml"))?;
@@ -59,7 +74,7 @@ fn what_helm_renders_was_made_of_this_chart() -> Result<()> {
 #[test]
 fn the_dashboard_is_the_one_of_the_chart() -> Result<()> {
     let text = read(&format!("{CHART}/files/dashboard.json"))?;
-    let board: serde_json::Value = serde_json::from_str(&text).context("decode the dashboard")?;
+    let board: Value = serde_json::from_str(&text).context("decode the dashboard")?;
     ensure!(board["panels"].as_array().is_some_and(|panels| panels.len() > 20), "it has lost its panels");
     hold("deploy/grafana/strimzi-backup.json", &text)
 }

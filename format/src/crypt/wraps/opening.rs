@@ -92,7 +92,7 @@ pub async fn unlock(backup: BackupId, wraps: &[KeyWrap], provider: &dyn KeyProvi
 ///
 /// # Errors
 /// As [`unlock`].
-pub async fn open_keys(
+pub(super) async fn open_keys(
     backup: BackupId,
     wraps: &[KeyWrap],
     provider: &dyn KeyProvider,

@@ -141,8 +141,8 @@ async fn a35_what_is_plain_changed_moved_or_of_another_backup_is_damage() {
     let other = at_key(&above, "snapshots/other.json");
     below.inner.put(&other, stored.clone().into()).await.expect("put");
     assert_eq!(bytes(&above, "snapshots/other.json").await.as_ref(), b"SBE1", "another place");
-    let foreign = KeyRing::new(crate::ids::BackupId::new(uuid::Uuid::nil()), [(0, SecretKey::new([7; 32]))].into());
-    let foreign = foreign.expect("keys").seal_document(DOCUMENT, PLAIN).expect("sealed");
+    let foreign = crate::sample::ring(crate::ids::BackupId::new(uuid::Uuid::nil()));
+    let foreign = foreign.seal_document(DOCUMENT, PLAIN).expect("sealed");
     let mut changed = stored.to_vec();
     changed[20] ^= 1;
     let plain = document::seal(

@@ -16,7 +16,7 @@ use futures::TryStreamExt as _;
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use serde::{Deserialize, Serialize};
 use strimzi_backup_format::bucket::Bucket;
-use strimzi_backup_format::crypt::{FileSeal, KeyRing, SecretKey, wraps};
+use strimzi_backup_format::crypt::FileSeal;
 use strimzi_backup_format::document;
 use strimzi_backup_format::identity::Identity;
 use strimzi_backup_format::ids::{
@@ -33,16 +33,17 @@ use strimzi_backup_format::manifest::{
 };
 use strimzi_backup_format::offset_range::OffsetRange;
 use strimzi_backup_format::record::{HeaderRef, RecordRef, TimestampType};
+use strimzi_backup_format::sample;
 use strimzi_backup_format::segment::batch::BatchBuilder;
 use strimzi_backup_format::segment::encode::{
     Codec, EncodeOptions, EncodedSegment, RunInput, SegmentWriter, encode_row_group,
 };
 use strimzi_backup_format::snapshot::{Label, Snapshot, catalog};
-use strimzi_backup_format::store::Store;
+use strimzi_backup_format::store::{self, Store};
 
 use super::key;
-use crate::keys::tests::TestKeys;
-use crate::keys::{Source as _, sealed_by};
+use crate::keys::sealed_by;
+use crate::keys::tests::{TestKeys, found};
 
 /// 2026-02-13T07:00:00Z; the record at offset n of a partition is n seconds later.
 pub(super) const START: i64 = 1_770_966_000_000;
@@ -59,10 +60,10 @@ pub(super) enum Sealing {
 impl Sealing {
     /// What lies in `below`, as who has the keys of that backup sees it.
     pub(super) fn over(self, below: &Store, backup: BackupId) -> Store {
-        if self == Self::Open {
-            return below.clone();
+        match self {
+            Self::Open => below.clone(),
+            Self::Key => store::sealed(below, sample::ring(backup)),
         }
-        sealed_by(below, KeyRing::new(backup, [(0, SecretKey::new([7; 32]))].into()).expect("keys"))
     }
 }
 
@@ -149,12 +150,8 @@ impl Backup {
 
     /// The same, encrypted from its first object on.
     pub(super) async fn small_encrypted_in(store: Store, keys: &TestKeys) -> Self {
-        let identity = identity(1).with_encryption(keys.id().await);
-        log::create_identity(&store, &identity).await.expect("identity");
-        let provider = keys.provider().expect("keys");
-        let ring = wraps::found_or_rotate(&store, identity.backup, provider.as_ref(), TimestampMs::new(START)).await;
-        let store = sealed_by(&store, ring.expect("the first key"));
-        Self::begun(store, identity.backup).await.filled().await
+        let ring = found(&store, identity(1), keys).await;
+        Self::begun(sealed_by(&store, ring), id(1)).await.filled().await
     }
 
     /// What the table has after the claim.

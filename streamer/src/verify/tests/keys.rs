@@ -14,8 +14,8 @@ async fn wrapped_twice() -> Backup {
     let backup = Backup::small_encrypted_in(Store::memory(), &old).await;
     let provider = both.provider().expect("keys");
     let found = wraps::read(&backup.store).await.expect("readable");
-    let opened = wraps::open_keys(backup.id, &found.wraps, provider.as_ref()).await.expect("open");
-    let wrapped = provider.wrap(&opened[&0], &wraps::context(backup.id, 0)).await.expect("wrapped");
+    let opened = wraps::open_each(backup.id, &found.wraps, provider.as_ref()).await.expect("open");
+    let wrapped = provider.wrap(&opened[&0].key, &wraps::context(backup.id, 0)).await.expect("wrapped");
     let second = KeyWrap::new(backup.id, 0, found.next_wrap(0), wrapped, TimestampMs::new(START));
     wraps::create(&backup.store, &second).await.expect("created");
     backup

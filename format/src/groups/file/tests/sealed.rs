@@ -1,13 +1,12 @@
 //! Files of encrypted backups, which the Parquet crate seals by itself: what is opened here is what it writes.
 
-use std::collections::BTreeMap;
-
 use parquet::file::metadata::RowGroupMetaData;
 
 use super::*;
-use crate::crypt::{FileOpener, FileSeal, KeyRing, SecretKey};
-use crate::ids::{BackupId, Epoch, Sequence, Shard};
+use crate::crypt::{FileOpener, FileSeal};
+use crate::ids::{Epoch, Sequence, Shard};
 use crate::layout::{self, ObjectKey, Origin, SegmentName, SegmentPlace};
+use crate::sample::{backup, ring};
 use crate::segment::footer::parse_metadata;
 
 fn object(number: usize) -> ObjectKey {
@@ -17,9 +16,7 @@ fn object(number: usize) -> ObjectKey {
 }
 
 fn opener(number: usize) -> FileOpener {
-    let keys = BTreeMap::from([(0, SecretKey::new([7; 32]))]);
-    let ring = KeyRing::new(BackupId::new(uuid::Uuid::from_u128(42)), keys).expect("a key");
-    FileOpener { ring: Arc::new(ring), object: object(number) }
+    FileOpener { ring: ring(backup()), object: object(number) }
 }
 
 fn seal() -> Option<FileSeal> {
