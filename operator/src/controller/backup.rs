@@ -208,10 +208,10 @@ async fn status(
     let deployment = deployment.map_err(|source| Error::api(format!("read Deployment {streamer:?}"), source))?;
     let pods = super::list::<Pod>(applier, &super::selector(KIND, &name, Part::Streamer)).await?;
     let jobs = super::list::<Job>(applier, &super::selector(KIND, &name, Part::Snapshot)).await?;
-    let streaming = observe::streaming(deployment.as_ref(), &pods, backup.spec.suspend, &old.streamer);
+    let streaming = observe::streamer::streaming(deployment.as_ref(), &pods, backup.spec.suspend, &old.streamer);
     let reconciled = super::reconciled(done.as_ref().map(|found| found.kafka.warnings.as_slice()));
     let snapshot_pods = super::list::<Pod>(applier, &super::selector(KIND, &name, Part::Snapshot)).await?;
-    let history = observe::snapshots(&super::since(backup, jobs), &snapshot_pods, &old.backup_history);
+    let history = observe::snapshots::snapshots(&super::since(backup, jobs), &snapshot_pods, &old.backup_history);
     let prunes = scheduled(backup, applier, Part::Prune, backup.spec.prunes()).await?;
     let verifications = scheduled(backup, applier, Part::Verify, backup.spec.verification.is_some()).await?;
     let Scheduled { jobs: verify_jobs, pods: verify_pods, .. } = &verifications;
@@ -219,8 +219,9 @@ async fn status(
     let (last, before) = (last_verification.as_ref(), old.verification_failure.as_ref());
     let verification_failure = upkeep::verification_failure(verify_jobs, verify_pods, before, last);
     let verified = backup.spec.verification.as_ref().map(|_| upkeep::verified(last, verification_failure.as_ref()));
-    let held = backup.spec.retention.as_ref().and_then(|_| observe::retention_held(&old.streamer));
-    let told = [observe::no_gaps(&old.streamer), observe::groups_covered(&old.streamer), held, verified];
+    let held = backup.spec.retention.as_ref().and_then(|_| observe::streamer::retention_held(&old.streamer));
+    let told =
+        [observe::streamer::no_gaps(&old.streamer), observe::streamer::groups_covered(&old.streamer), held, verified];
     let now = Timestamp::now();
     let next = backup.spec.schedule.as_ref().filter(|_| !backup.spec.suspend);
     let next = next.and_then(|schedule| schedule::next(schedule, now));
@@ -233,7 +234,7 @@ async fn status(
         observed_generation: backup.metadata.generation,
         cluster_id: kafka.and_then(|kafka| kafka.cluster_id.clone()).or(old.cluster_id),
         cluster: kafka.map(|kafka| kafka.cluster.clone()).or(old.cluster),
-        last_backup: observe::last(&history).or(old.last_backup),
+        last_backup: observe::snapshots::last(&history).or(old.last_backup),
         backup_history: history,
         next_scheduled_backup: next.map(Time),
         prune_failure: upkeep::failure(&prunes.jobs, &prunes.pods, old.prune_failure.as_ref()),

@@ -18,7 +18,7 @@ use super::apply::{Applier, is_owned};
 use super::conditions::{self, READY, Verdict};
 use super::dereference::{Dereferenced, dereference, purpose, request, source};
 use super::error::Error;
-use super::observe::Plan;
+use super::observe::restore::Plan;
 use super::tell::{self, Told};
 use super::{Context, observe};
 use crate::api::{KafkaRestore, KafkaRestoreStatus, Outcome, RestorePod};
@@ -151,12 +151,12 @@ async fn status(
     let job = job.filter(|job| is_of(job, restore));
     let pods = super::list::<Pod>(applier, &super::selector(KIND, &name, Part::Restore)).await?;
     let target = restore.spec.point_in_time.as_ref().and_then(|point| point.timestamp.clone());
-    let mut progress = observe::progress(&id(restore), job.as_ref(), target);
+    let mut progress = observe::restore::progress(&id(restore), job.as_ref(), target);
     if restore.spec.dry_run && progress.status == Outcome::Completed {
         progress.plan = Some(Box::pin(plan(applier, &pods)).await?);
     }
     let reconciled = super::reconciled(done.as_ref().map(|found| found.kafka.warnings.as_slice()));
-    let restored = observe::restored(&progress, restore.spec.dry_run, &job_name, &pods);
+    let restored = observe::restore::restored(&progress, restore.spec.dry_run, &job_name, &pods);
     let ready = ready(&reconciled, restored, progress.status);
     Ok(KafkaRestoreStatus {
         conditions: conditions::updated(
@@ -234,7 +234,7 @@ fn changes(old: &KafkaRestoreStatus, new: &KafkaRestoreStatus) -> (Vec<Told>, Op
     let Some(progress) = &new.restore else { return (told, None) };
     let before = old.restore.as_ref().map(|restore| restore.status);
     told.extend(tell::restore(&progress.id, before, progress.status));
-    (told, observe::took(progress).filter(|_| before != Some(Outcome::Completed)))
+    (told, observe::restore::took(progress).filter(|_| before != Some(Outcome::Completed)))
 }
 
 #[cfg(test)]
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn a_restore_is_told_once_though_the_watch_shows_an_earlier_status() {
         let told_of = |status, completion: Option<&str>| {
-            let mut progress = observe::progress("r", None, None);
+            let mut progress = observe::restore::progress("r", None, None);
             let time = |text: &str| Time(text.parse().unwrap());
             progress.status = status;
             progress.start_time = Some(time("2026-02-13T09:30:00Z"));

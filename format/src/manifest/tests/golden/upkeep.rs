@@ -1,6 +1,7 @@
 //! What refining, sealing and retiring add to the golden documents.
 
 use super::*;
+use crate::state::{Base, Position, Totals};
 
 /// What takes the place of intake segments of manifests 1 and 2.
 pub(super) fn refined() -> Segment {
