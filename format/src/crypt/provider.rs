@@ -130,6 +130,11 @@ pub struct FileKeys {
 }
 
 impl FileKeys {
+    /// Whether a file of that content has a key: what looks into Secrets judges as pods will.
+    pub fn is_key(content: &[u8]) -> bool {
+        decode(content).is_ok()
+    }
+
     /// Reads them, once: 32 bytes as they are, or, with or without white space around, 64 hex digits or base64.
     ///
     /// # Errors

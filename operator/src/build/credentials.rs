@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
+use strimzi_backup_format::crypt::FileKeys;
 
 use crate::api::{CredentialsSecret, StorageType};
 
@@ -83,9 +84,6 @@ pub enum Fault {
     },
 }
 
-/// The bytes of a master key.
-const MASTER_KEY_BYTES: usize = 32;
-
 const S3_USUAL: &str = "AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or accessKey with secretKey";
 const AZURE_USUAL: &str = "AZURE_STORAGE_KEY, accountKey, AZURE_STORAGE_SAS_TOKEN or sasToken";
 const GCS_USUAL: &str = "credentials.json, service-account.json, key.json or GOOGLE_SERVICE_ACCOUNT_KEY";
@@ -141,23 +139,10 @@ pub fn of_key<'a>(secret: &str, key: &str, data: &'a BTreeMap<String, ByteString
 /// [`Fault::NoKey`], [`Fault::NoMasterKey`].
 pub fn master_key(secret: &str, key: &str, data: &BTreeMap<String, ByteString>) -> Result<(), Fault> {
     let content = &of_key(secret, key, data)?.0;
-    if is_master_key(content) {
+    if FileKeys::is_key(content) {
         return Ok(());
     }
     Err(Fault::NoMasterKey { secret: secret.to_owned(), key: key.to_owned(), bytes: content.len() })
-}
-
-fn is_master_key(content: &[u8]) -> bool {
-    let text = content.trim_ascii();
-    if !text.is_empty() && text.iter().all(u8::is_ascii_hexdigit) {
-        // 32 of them are half a key, and not one as it is.
-        return text.len() == 2 * MASTER_KEY_BYTES;
-    }
-    let digits = text.strip_suffix(b"=").unwrap_or(text);
-    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    // Six bits to a character.
-    let is_base64 = digits.len() == (8 * MASTER_KEY_BYTES).div_ceil(6) && digits.iter().all(is_base64);
-    content.len() == MASTER_KEY_BYTES || is_base64
 }
 
 /// The keys that there are, for messages.
@@ -233,7 +218,7 @@ mod tests {
             let data = BTreeMap::from([("aes".to_owned(), ByteString(content.to_vec()))]);
             master_key("sealing", "aes", &data)
         };
-        let (hex, base64) = ("0f".repeat(32), "q".repeat(43));
+        let (hex, base64) = ("0f".repeat(32), format!("{}o", "q".repeat(42)));
         for content in [&[0_u8; 32][..], &[b'\n'; 32][..], hex.as_bytes(), base64.as_bytes()] {
             assert_eq!(judge(content), Ok(()));
         }
