@@ -11,7 +11,6 @@
 //!                └▶ inspect.rs, segments.rs, snapshot.rs, export/, verify/   the store alone
 //! ```
 
-pub mod admin;
 pub mod app;
 pub mod base;
 pub mod budget;
@@ -22,6 +21,7 @@ pub mod destroy;
 pub mod error;
 pub mod export;
 pub mod groups;
+pub mod http;
 pub mod inspect;
 pub mod kafka;
 pub mod keys;

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::tally::{Phase, Tally};
-use crate::admin::{self, Told};
 use crate::error::Error;
+use crate::http::{self, Told};
 
 /// What is told of a restore.
 struct View {
@@ -62,14 +62,14 @@ impl Told for View {
 ///
 /// # Errors
 /// [`Error::Io`] where the address cannot be had.
-pub(super) async fn serve(http: HttpSettings, tally: &Arc<Tally>) -> Result<AbortOnDropHandle<()>, Error> {
-    let listener = admin::bind(http.address).await?;
+pub(super) async fn serve(settings: HttpSettings, tally: &Arc<Tally>) -> Result<AbortOnDropHandle<()>, Error> {
+    let listener = http::bind(settings.address).await?;
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "listening for /livez, /readyz and /metrics");
     }
     let view = Arc::new(View::of(tally));
     Ok(AbortOnDropHandle::new(tokio::spawn(async move {
-        if let Err(error) = admin::serve(listener, view, CancellationToken::new()).await {
+        if let Err(error) = http::serve(listener, view, CancellationToken::new()).await {
             tracing::warn!(error = crate::error::chain(&error), "health and metrics are not served any more");
         }
     })))
