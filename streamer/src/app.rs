@@ -18,11 +18,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::admin::{self, View};
 use crate::budget::Budget;
 use crate::claim::Claimant;
 use crate::clock::{Clock as _, SystemClock};
 use crate::error::Error;
+use crate::http::{self, View};
 use crate::kafka::{Kafka, Tuning};
 use crate::keys;
 use crate::metrics::{KindLabel, Metrics};
@@ -68,7 +68,7 @@ pub async fn stream(
     let world = World::new(&job);
     let store = store.metered(Arc::clone(&world.metrics) as _);
     let _deadline = AbortOnDropHandle::new(tokio::spawn(grace(stop.clone(), abandon.clone())));
-    let serving = AbortOnDropHandle::new(tokio::spawn(admin::serve(listener, world.view(), stop.child_token())));
+    let serving = AbortOnDropHandle::new(tokio::spawn(http::serve(listener, world.view(), stop.child_token())));
     let is_encrypted = job.storage.encryption.is_some();
     let _telling = resource.map(|resource| AbortOnDropHandle::new(tokio::spawn(tell(resource, &world, is_encrypted))));
     let done = run(job, (store, kafka), &world, until, &stop, abandon.clone()).await;
@@ -139,14 +139,16 @@ struct Opened {
 
 /// Takes what the job names, or tells all that is wrong with it at once. Asks nothing of store and broker yet.
 async fn open(job: &Job) -> Result<Opened, Error> {
-    let listener = admin::bind(job.http.address).await;
+    let listener = http::bind(job.http.address).await;
     let kafka = Kafka::connect(&job.cluster, &tuning(&job.backup)).map_err(Error::from);
-    match (listener, kafka) {
-        (Ok(listener), Ok(kafka)) => Ok(Opened { listener, store: store::open_to_write(&job.storage)?, kafka }),
-        (listener, kafka) => {
+    // Key files are read here for their faults alone: they are read again when the backup is opened.
+    let keys = keys::source(&job.storage).map_or(Ok(()), |source| source.provider().map(drop).map_err(Error::from));
+    match (listener, kafka, keys) {
+        (Ok(listener), Ok(kafka), Ok(())) => Ok(Opened { listener, store: store::open_to_write(&job.storage)?, kafka }),
+        (listener, kafka, keys) => {
             // A directory that is not there yet would have been made.
             let store = store::open(&job.storage).err().filter(|fault| !matches!(fault, OpenError::Missing { .. }));
-            let faults = [store.map(Error::from), kafka.err(), listener.err()];
+            let faults = [store.map(Error::from), keys.err(), kafka.err(), listener.err()];
             Err(Error::together(faults.into_iter().flatten().collect()))
         }
     }

@@ -202,9 +202,10 @@ fn all_that_a_job_names_and_that_is_not_there_is_told_at_once() -> Result<()> {
             "/cluster/authentication",
             json!({"type": "scram-sha-512", "username": "u", "passwordFile": gone("no-password")}),
         )
+        .set("/backup/encryption", json!({"enabled": true, "keyFile": gone("no-master-key")}))
         .set("/http/address", json!(address));
     let output = fails(&job, 2)?;
-    says(&output, &["no-key-id", "no-secret", "no-ca", "no-password", &address, "another process"])?;
+    says(&output, &["no-key-id", "no-secret", "no-ca", "no-password", "no-master-key", &address, "another process"])?;
     ensure!(output.lines().filter(|line| line.starts_with("error: ")).count() == 1, "in one line\n{output}");
     Ok(())
 }
