@@ -106,7 +106,7 @@ fn tell_start(resource: Resource, world: &World) -> impl Future<Output = ()> + u
         let trouble = metrics.trouble().filter(|trouble| *trouble == Trouble::EncryptionKeyUnavailable);
         let lasting = patience.judge(trouble, clock.now());
         has_told |= lasting.is_some();
-        let starting = lasting.map(|trouble| Starting::hindered(trouble, clock.now(), &writer));
+        let starting = lasting.map(|trouble| Starting::hindered(trouble, metrics.why_keyless(), clock.now(), &writer));
         has_told.then(|| starting.unwrap_or_default())
     };
     async move {

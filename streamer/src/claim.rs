@@ -338,9 +338,11 @@ mod tests {
         assert_eq!(objects(&store).await, ["probe/create-once"]);
         assert!(metrics.key_errors.get() > 100 && metrics.key_unavailable.get() == 1);
         assert_eq!(metrics.trouble(), Some(crate::report::Trouble::EncryptionKeyUnavailable));
+        let why = metrics.why_keyless().expect("it is told");
+        assert!(why.contains("master key file:of-the-test") && why.ends_with("Vault is sealed"), "{why}");
         keys.be_away(2);
         let writer = claim(&store, Some(&keys), &metrics).await.expect("it is there again");
-        assert_eq!((metrics.key_unavailable.get(), metrics.trouble()), (0, None));
+        assert_eq!((metrics.key_unavailable.get(), metrics.trouble(), metrics.why_keyless()), (0, None, None));
         let found =
             ["backup.json", "keys/0000-0000.json", "manifests/0000/00000000000000000001.json.zst", "probe/create-once"];
         assert_eq!(objects(&store).await, found);

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -112,6 +113,8 @@ pub struct Metrics {
     /// How consumer groups stand: 1 at one of the states.
     pub groups: Family<KindLabel, Gauge>,
     failing: AtomicBool,
+    /// Why the master key is waited for, while it is: no metric, since its words have no bound.
+    keyless: Mutex<Option<String>>,
 }
 
 impl Default for Metrics {
@@ -176,6 +179,7 @@ impl Metrics {
             group_unreadable: Counter::default(),
             groups: Family::default(),
             failing: AtomicBool::new(false),
+            keyless: Mutex::default(),
         };
         // Until there is something to tell: 0 would say that all is well.
         all.lag.set(f64::NAN);
@@ -272,6 +276,7 @@ impl Metrics {
         self.last_failure.set(unix_seconds(now));
         self.key_errors.inc();
         let error = crate::error::chain(error);
+        *self.keyless.lock() = Some(error.clone());
         if self.key_unavailable.set(1) == 0 {
             tracing::warn!(
                 error,
@@ -284,9 +289,15 @@ impl Metrics {
 
     /// Whoever has the master key has answered.
     pub fn key_answered(&self) {
+        *self.keyless.lock() = None;
         if self.key_unavailable.set(0) != 0 {
             tracing::info!("the master key is available again");
         }
+    }
+
+    /// Which master key is waited for, and why, in the words of who has it; `None` while none is.
+    pub fn why_keyless(&self) -> Option<String> {
+        self.keyless.lock().clone()
     }
 
     /// What keeps the streamer from going on at the moment.

@@ -6,6 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Anchor;
 use crate::strimzi::Cluster;
 
 /// How a backup stands.
@@ -59,6 +60,9 @@ pub struct Reported {
     /// The id of the backup in the store: what `strimzi-backup destroy` takes. Written by the streamer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backup_id: Option<String>,
+    /// The newest manifest, as `storage.anchor` takes it. Restores by `backupRef` insist on it. Written by the streamer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<Anchor>,
     /// The window that a restore may choose its moment from. Written by the streamer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recoverable: Option<Window>,
@@ -82,6 +86,9 @@ pub struct Reported {
     /// `EncryptionKeyUnavailable`. Written by the streamer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// Which key cannot be had and why, with `EncryptionKeyUnavailable`. Written by the streamer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble_message: Option<String>,
     /// Why nothing is retired although something is older than what `retention` keeps, or may be. Written by the streamer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention_held: Option<RetentionHeld>,

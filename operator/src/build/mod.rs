@@ -35,7 +35,7 @@ pub use document::{destroy as destroy_document, job as job_document, restore as 
 pub use pod::{Mount, Shown};
 pub use restore::{RestoreObjects, ValidRestore, restore};
 
-use crate::api::{Encryption, Storage, Template};
+use crate::api::{Encryption, KafkaBackup, Storage, Template};
 use crate::strimzi::{Credentials, Discovered, SecretRef};
 use names::Part;
 
@@ -116,6 +116,18 @@ pub struct Source {
     pub storage: Storage,
     /// How it is sealed, where it is.
     pub encryption: Option<Encryption>,
+}
+
+impl Source {
+    /// That of a KafkaBackup. It has to hold what its streamer has told last, unless the resource says itself what that is: so a
+    /// restore finds out that somebody has set the log back.
+    pub fn of(backup: KafkaBackup) -> Self {
+        let told = backup.status.and_then(|status| status.streamer.anchor);
+        let encryption = backup.spec.encryption().cloned();
+        let mut storage = backup.spec.storage;
+        storage.anchor = storage.anchor.or(told);
+        Self { storage, encryption }
+    }
 }
 
 /// What pods are made of beside the resource's own words.

@@ -8,7 +8,7 @@ use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_format::job::{self, RawJob, RawRestoreJob};
 
 use super::*;
-use crate::api::{KafkaBackup, KafkaRestore, KafkaRestoreSpec, Retention};
+use crate::api::{KafkaRestore, KafkaRestoreSpec, Retention};
 use crate::strimzi::Trust;
 
 const BACKUP: &str = include_str!("../api/testdata/kafka-backup.yaml");
@@ -154,6 +154,30 @@ fn the_objects_of_a_restore_are_as_agreed() {
     let container = &pod.containers[0];
     assert_eq!(container.args.as_ref().unwrap().last().unwrap(), "--plan-only");
     assert_eq!((&container.liveness_probe, &container.readiness_probe), (&None, &None), "nothing would answer");
+}
+
+#[test]
+fn a24_a_restore_holds_the_log_against_what_the_streamer_told_last() {
+    let resource: KafkaRestore = serde_norway::from_str(RESTORE).unwrap();
+    let (id, sha256) = ("0d0c4b0e-7c43-4be0-8fd5-1ba7e0b4b6a5", "ab".repeat(32));
+    let anchor = |sequence: u64| serde_json::json!({"backup": id, "sequence": sequence, "sha256": sha256});
+    let held = |own: Option<u64>, told: Option<u64>| {
+        let mut backup: serde_json::Value = serde_norway::from_str(BACKUP).unwrap();
+        if let Some(sequence) = own {
+            backup["spec"]["storage"]["anchor"] = anchor(sequence);
+        }
+        if let Some(sequence) = told {
+            backup["status"] = serde_json::json!({"anchor": anchor(sequence)});
+        }
+        let source = Source::of(serde_json::from_value(backup).unwrap());
+        let raw = restore_document("r", &resource.spec, &source, &discovered("kafka"), None);
+        let now = TimestampMs::from_rfc3339("2026-02-14T00:00:00.000Z").unwrap();
+        let document = job::resolve_restore(raw, now).expect("the restore takes the document");
+        document.storage.anchor.map(|anchor| anchor.sequence.get())
+    };
+    assert_eq!(held(None, None), None, "no streamer has told yet");
+    assert_eq!(held(None, Some(1234)), Some(1234));
+    assert_eq!(held(Some(7), Some(1234)), Some(7), "what the resource says itself goes before");
 }
 
 #[test]

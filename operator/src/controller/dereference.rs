@@ -170,7 +170,7 @@ async fn secret(
     Ok(found.ok_or_else(missing)?.data.unwrap_or_default())
 }
 
-/// Where the backup of a restore is kept, and how it is sealed.
+/// Where the backup of a restore is kept, how it is sealed, and what it has to hold at least.
 ///
 /// # Errors
 /// [`Error::BackupMissing`], [`Error::Api`].
@@ -183,7 +183,5 @@ pub async fn source(client: &Client, namespace: &str, spec: &KafkaRestoreSpec) -
     let api: Api<KafkaBackup> = Api::namespaced(client.clone(), namespace);
     let found = api.get_opt(&name).await.map_err(|source| Error::api(format!("read KafkaBackup {name:?}"), source))?;
     let missing = || Error::BackupMissing { name: name.clone(), namespace: namespace.to_owned() };
-    let spec = found.ok_or_else(missing)?.spec;
-    let encryption = spec.encryption().cloned();
-    Ok(Source { storage: spec.storage, encryption })
+    found.map(Source::of).ok_or_else(missing)
 }

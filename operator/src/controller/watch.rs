@@ -134,7 +134,7 @@ impl Carried for KafkaBackup {
     fn told_by_pods(&self) -> impl Hash {
         let told = self.status.as_ref().map(|status| &status.streamer);
         let gaps = told.and_then(|told| told.gaps.as_ref()).map(|gaps| gaps.lost_offsets);
-        let trouble = told.and_then(|told| told.trouble.clone());
+        let trouble = told.map(|told| (told.trouble.clone(), told.trouble_message.clone()));
         let held = told.and_then(|told| told.retention_held.as_ref()).map(|held| held.reason.clone());
         (gaps, trouble, held, told.and_then(|told| told.consumer_groups.as_ref()).map(|groups| groups.state.clone()))
     }

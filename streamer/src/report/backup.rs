@@ -1,10 +1,11 @@
 //! What a streamer tells: what is protected, as the manifests have it. Pure.
 
 use serde::Serialize;
+use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::coverage::{self, GroupCondition};
-use strimzi_backup_format::ids::{BackupId, TimestampMs};
+use strimzi_backup_format::ids::{BackupId, Sequence, TimestampMs};
 use strimzi_backup_format::manifest::Gap;
-use strimzi_backup_format::state::{State, Totals};
+use strimzi_backup_format::state::{Head, State, Totals};
 
 use super::Standing;
 use crate::retire::Held;
@@ -13,6 +14,7 @@ use crate::retire::Held;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protected {
     backup: BackupId,
+    head: Option<Head>,
     from: Option<TimestampMs>,
     /// The last one.
     pub until: Option<TimestampMs>,
@@ -41,6 +43,7 @@ impl Protected {
         let (oldest, newest) = coverage::timestamps(state);
         Self {
             backup: state.backup,
+            head: state.head,
             from: state.recoverable_from(),
             until: coverage::recoverable_until(state),
             oldest,
@@ -111,6 +114,8 @@ pub struct Hindered {
 #[serde(rename_all = "camelCase")]
 pub struct Streaming {
     backup_id: BackupId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anchor: Option<Anchor>,
     recoverable: Window,
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_seconds: Option<u64>,
@@ -127,6 +132,14 @@ pub struct Streaming {
     stored: Stored,
     reported_at: String,
     reported_by: String,
+}
+
+/// The newest manifest, as `storage.anchor` takes it. A log that has gone on since holds it still.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Anchor {
+    backup: BackupId,
+    sequence: Sequence,
+    sha256: Sha256,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -170,9 +183,12 @@ impl Streaming {
     /// What the pod `writer` tells at the instant `now`.
     pub fn of(protected: &Protected, hindered: Hindered, now: TimestampMs, writer: &str) -> Self {
         let Hindered { trouble, retention } = hindered;
-        let Protected { backup, from, until, oldest, newest, gaps, groups, totals, topics, partitions } = protected;
+        let Protected { backup, head, from, until, oldest, newest, gaps, groups, totals, topics, partitions } =
+            protected;
+        let anchor = |head: Head| Anchor { backup: *backup, sequence: head.sequence, sha256: head.sha256 };
         Self {
             backup_id: *backup,
+            anchor: head.map(anchor),
             recoverable: Window::new(*from, *until),
             lag_seconds: until.map(|until| now.millis_since(until) / 1000),
             oldest_timestamp: oldest.map(TimestampMs::to_rfc3339),
@@ -202,16 +218,19 @@ pub struct Starting {
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<Trouble>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    trouble_message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reported_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reported_by: Option<String>,
 }
 
 impl Starting {
-    /// What keeps the pod `writer` from its claim at the instant `now`. What is no longer so is told as the default.
-    pub fn hindered(trouble: Trouble, now: TimestampMs, writer: &str) -> Self {
+    /// What keeps the pod `writer` from its claim at the instant `now`, and in which words. What is no longer so is told as the
+    /// default.
+    pub fn hindered(trouble: Trouble, why: Option<String>, now: TimestampMs, writer: &str) -> Self {
         let (reported_at, reported_by) = (Some(now.to_rfc3339()), Some(writer.to_owned()));
-        Self { trouble: Some(trouble), reported_at, reported_by }
+        Self { trouble: Some(trouble), trouble_message: why, reported_at, reported_by }
     }
 }
 
@@ -238,8 +257,7 @@ impl Standing for Streaming {
 
 #[cfg(test)]
 mod tests {
-    use strimzi_backup_format::checksum::Sha256;
-    use strimzi_backup_format::ids::{Lineage, Offset, PartitionId, Shard, TopicName};
+    use strimzi_backup_format::ids::{Epoch, Lineage, Offset, PartitionId, Shard, TopicName};
     use strimzi_backup_format::manifest::GapReason;
     use strimzi_backup_format::offset_range::OffsetRange;
 
@@ -270,11 +288,19 @@ mod tests {
         let mut state = state();
         state.backup = BackupId::new(uuid::Uuid::from_u128(42));
         state.gaps.push(gap());
+        let sha256 = Sha256::of(b"");
+        let (sequence, epoch, observed_at) = (Sequence::new(9), Epoch::new(2), TimestampMs::new(120_000));
+        state.head = Some(Head { sequence, sha256, epoch, observed_at });
         let told =
             Streaming::of(&Protected::of(&state), Hindered::default(), TimestampMs::new(125_400), "daily-streamer-x");
         insta::assert_json_snapshot!(told, @r#"
         {
           "backupId": "00000000-0000-0000-0000-00000000002a",
+          "anchor": {
+            "backup": "00000000-0000-0000-0000-00000000002a",
+            "sequence": 9,
+            "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+          },
           "recoverable": {
             "from": "1970-01-01T00:01:00.000Z",
             "until": "1970-01-01T00:02:00.000Z"
@@ -317,10 +343,13 @@ mod tests {
 
     #[test]
     fn a33_what_keeps_a_streamer_from_its_claim_is_told_without_a_word_on_what_is_protected() {
-        let told = Starting::hindered(Trouble::EncryptionKeyUnavailable, TimestampMs::new(1_500), "daily-streamer-x");
+        let why = "the master key transit:transit/kafka-backup cannot be used now: Vault is sealed (503)".to_owned();
+        let (trouble, now) = (Trouble::EncryptionKeyUnavailable, TimestampMs::new(1_500));
+        let told = Starting::hindered(trouble, Some(why), now, "daily-streamer-x");
         insta::assert_json_snapshot!(told, @r#"
         {
           "trouble": "EncryptionKeyUnavailable",
+          "troubleMessage": "the master key transit:transit/kafka-backup cannot be used now: Vault is sealed (503)",
           "reportedAt": "1970-01-01T00:00:01.500Z",
           "reportedBy": "daily-streamer-x"
         }

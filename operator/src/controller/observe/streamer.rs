@@ -18,7 +18,7 @@ pub fn streaming(deployment: Option<&Deployment>, pods: &[Pod], suspended: bool,
     let available = status.and_then(|status| status.available_replicas).unwrap_or(0);
     if current && available > 0 {
         if let Some(trouble) = &told.trouble {
-            return stuck(trouble);
+            return stuck(trouble, told);
         }
         return Verdict::holds(STREAMING, "Streaming", "the streamer follows the topics");
     }
@@ -27,7 +27,7 @@ pub fn streaming(deployment: Option<&Deployment>, pods: &[Pod], suspended: bool,
     let is_there = |pod: &Pod| pod.metadata.name.is_some() && pod.metadata.name == told.reported_by;
     let locked_out = told.trouble.as_deref().filter(|trouble| *trouble == LOCKED_OUT && pods.iter().any(is_there));
     if let (None, Some(trouble)) = (&hindrance, locked_out) {
-        return stuck(trouble);
+        return stuck(trouble, told);
     }
     let (reason, message) = hindrance.unwrap_or(("Starting", "the streamer's pod is not ready yet".to_owned()));
     Verdict::fails(STREAMING, reason, message)
@@ -44,18 +44,16 @@ fn refused(deployment: &Deployment) -> Option<(&'static str, String)> {
 /// The streamer's word for that it does not get the key which the backup is sealed with.
 const LOCKED_OUT: &str = "EncryptionKeyUnavailable";
 
-/// A streamer that runs and cannot go on.
-fn stuck(trouble: &str) -> Verdict {
+/// A streamer that runs and cannot go on, because of `trouble`.
+fn stuck(trouble: &str, told: &Reported) -> Verdict {
     let tries = "the streamer tries on, and its log says why";
     match trouble {
-        LOCKED_OUT => Verdict::fails(
-            STREAMING,
-            LOCKED_OUT,
-            format!(
-                "the key that the backup is sealed with cannot be had: {tries}; nothing is written meanwhile, and what Kafka \
-                 deletes is lost"
-            ),
-        ),
+        LOCKED_OUT => {
+            // A streamer of an earlier release does not say which key it is.
+            let why = told.trouble_message.as_deref().unwrap_or("the key that the backup is sealed with cannot be had");
+            let meanwhile = "nothing is written meanwhile, and what Kafka deletes is lost";
+            Verdict::fails(STREAMING, LOCKED_OUT, format!("{why}: {tries}; {meanwhile}"))
+        }
         "KafkaUnreachable" => Verdict::fails(
             STREAMING,
             "KafkaUnreachable",
@@ -155,6 +153,28 @@ mod tests {
         assert_eq!(reason(0, &[pod(json!({}))], "before"), "Starting", "that pod is gone");
         let unscheduled = json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]});
         assert_eq!(reason(0, &[pod(unscheduled)], "p"), "Unschedulable", "what its pod says now goes before");
+    }
+
+    #[test]
+    fn a33_a_key_that_cannot_be_had_is_named_with_the_words_of_who_has_it() {
+        let message = |why: Option<&str>| {
+            let told = Reported {
+                trouble: Some(LOCKED_OUT.to_owned()),
+                trouble_message: why.map(str::to_owned),
+                reported_by: Some("p".to_owned()),
+                ..Reported::default()
+            };
+            let verdict = streaming(None, &[pod(json!({}))], false, &told);
+            assert_eq!((verdict.holds, verdict.reason), (false, LOCKED_OUT));
+            verdict.message
+        };
+        let why = "the master key transit:transit/kafka-backup cannot be used now: Vault is sealed (503)";
+        assert!(message(Some(why)).starts_with(&format!("{why}: the streamer tries on")), "{}", message(Some(why)));
+        assert!(
+            message(None).starts_with("the key that the backup is sealed with cannot be had: "),
+            "{}",
+            message(None)
+        );
     }
 
     #[test]
