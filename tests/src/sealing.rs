@@ -1,4 +1,4 @@
-//! Whether the backup of a test is encrypted: what a scenario that is run for both differs in.
+//! Whether the backup of a test is encrypted: what a scenario that is run for both differs in, and what a store shows.
 
 use std::path::{Path, PathBuf};
 
@@ -54,4 +54,22 @@ impl Sealing {
         ensure!(keys.len() == 1, "one backup key, for all of them: {keys:?}");
         Ok(())
     }
+}
+
+/// Which of the texts a store shows, in a path or in an object, each with where.
+///
+/// # Errors
+/// Where an object cannot be read.
+pub fn shown<'a>(dir: &Path, texts: &[&'a str]) -> Result<Vec<(&'a str, PathBuf)>> {
+    let mut found = Vec::new();
+    for path in tree(dir)?.into_keys() {
+        let bytes = std::fs::read(dir.join(&path)).with_context(|| path.display().to_string())?;
+        for text in texts {
+            let is_in = bytes.windows(text.len()).any(|part| part == text.as_bytes());
+            if is_in || path.display().to_string().contains(text) {
+                found.push((*text, path.clone()));
+            }
+        }
+    }
+    Ok(found)
 }

@@ -178,6 +178,30 @@ fn a31_a_password_that_changes_in_its_secret_is_taken_by_the_running_pod() -> Re
     place.end()
 }
 
+#[test]
+fn a28_keys_of_the_store_that_change_in_their_secret_are_taken_by_the_running_pod() -> Result<()> {
+    let mut place = streaming(prepared()?, "store-keys")?;
+    let pod = place.ready_pod("streamer")?;
+    let first = place.store.secret_key().to_owned();
+    // Both the id and the secret: what the pod has is of nobody then.
+    place.store.rotate_keys("second-access", "second-secret-key")?;
+    place.broker.client().produce("orders", &numbered(1000..1200))?;
+    let message = place.reason("kafkabackup/daily", "Streaming", "StoreFailing")?;
+    ensure!(message.contains("look at its credentials"), "{message}");
+    assert_eq!(Backup::open(&place.stored("daily"))?.rows("orders", 0), 1000, "nothing was to be taken");
+
+    place.store_keys()?;
+    captured(&place, 1200)?;
+    place.reason("kafkabackup/daily", "Streaming", "Streaming")?;
+    goes_on(&place, 1200..1500)?;
+    ensure!(place.ready_pod("streamer")? == pod && restarts(&place, &pod)? == 0, "the pod was to stay");
+    // And who starts now has the new keys, too.
+    place.run(&["annotate", "kafkabackup/daily", "kafkabackup.com/trigger=now"])?;
+    place.wait("kafkabackup/daily", |backup| backup["status"]["lastBackup"]["status"] == "Completed")?;
+    shows_none_of(&log(&place, &pod)?, &[first.as_str(), place.store.secret_key()])?;
+    place.end()
+}
+
 fn set_password(place: &Place<'_>, password: &str) -> Result<()> {
     let change = format!("SCRAM-SHA-512=[password={password}]");
     place

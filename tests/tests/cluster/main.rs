@@ -7,5 +7,6 @@ mod faults;
 mod image;
 mod install;
 mod place;
+mod sealed;
 mod workflow;
 mod writers;

@@ -91,6 +91,11 @@ impl<'a> Place<'a> {
         self.user("backup", "tls")?;
         let (certificate, key) = (read(certs.certificate("backup"))?, read(certs.key("backup"))?);
         self.secret("backup", &[("user.crt", &certificate), ("user.key", &key)])?;
+        self.store_keys()
+    }
+
+    /// The Secret with the keys that the store takes now.
+    pub(crate) fn store_keys(&self) -> Result<()> {
         let keys = [("AWS_ACCESS_KEY_ID", self.store.access_key()), ("AWS_SECRET_ACCESS_KEY", self.store.secret_key())];
         self.secret("aws-creds", &keys)
     }

@@ -1,7 +1,5 @@
 //! Nothing is read from the store, whatever happened while it was written.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use strimzi_backup_tests::backup::Backup;
@@ -11,6 +9,7 @@ use strimzi_backup_tests::kafka::KafkaBroker;
 use strimzi_backup_tests::ports::Port;
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
 use strimzi_backup_tests::scenario::{Scenario, shared_broker, shows_none_of, tree};
+use strimzi_backup_tests::sealing::shown;
 use strimzi_backup_tests::streamer::Job;
 use strimzi_backup_tests::wait::wait_until;
 
@@ -30,22 +29,6 @@ fn planted() -> Vec<Record> {
         Record::new(format!("{KEY}-{n}"), format!("{VALUE}-{n}")).header(HEADER, Some(HEADER_VALUE.as_bytes()))
     });
     named.map(|record| record.partition(0)).chain(records(0..40)).collect()
-}
-
-/// Which of the texts a store shows, in a path or in an object, each with where.
-fn shown(dir: &Path, texts: &[&'static str]) -> Result<Vec<(&'static str, String)>> {
-    let mut found = Vec::new();
-    for path in files(dir)? {
-        let bytes = std::fs::read(&path)?;
-        let name = path.display().to_string();
-        for text in texts {
-            let is_in = bytes.windows(text.len()).any(|part| part == text.as_bytes());
-            if is_in || name.contains(text) {
-                found.push((*text, name.clone()));
-            }
-        }
-    }
-    Ok(found)
 }
 
 #[test]
