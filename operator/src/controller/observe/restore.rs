@@ -109,6 +109,17 @@ mod tests {
     }
 
     #[test]
+    fn a33_a_restore_that_tries_again_for_want_of_its_key_says_which_it_is() {
+        let why = "error: the master key transit:transit/kafka-backup cannot be used now: Vault is sealed (503)";
+        let container = json!({"name": "restore", "ready": false, "restartCount": 0, "image": "", "imageID": "",
+            "state": {"terminated": {"exitCode": 1, "message": why}}});
+        let progress = progress("r", Some(&job("x-restore", "2026-02-12T02:00:00Z", json!({"failed": 1}))), None);
+        let verdict = restored(&progress, false, "x-restore", &[pod(json!({"containerStatuses": [container]}))]);
+        assert_eq!((verdict.holds, verdict.reason), (false, "RestoreRunning"));
+        assert_eq!(verdict.message, format!("pod p ended with 1: {why}"));
+    }
+
+    #[test]
     fn a_failed_restore_says_why_and_how_it_goes_on() {
         let failed = json!({"conditions": [{"type": "Failed", "status": "True"}]});
         let progress = |status| progress("r", Some(&job("x-restore", "2026-02-12T02:00:00Z", status)), None);
