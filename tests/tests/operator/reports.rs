@@ -77,7 +77,8 @@ fn a_streamer_tells_what_is_protected_and_may_do_nothing_else() -> Result<()> {
         let of = |entry: &&Value| entry["manager"] == manager && entry["subresource"] == "status";
         entries.iter().filter(of).any(|entry| !entry["fieldsV1"]["f:status"][field].is_null())
     };
-    let fields = [("f:backupId", true), ("f:anchor", true), ("f:recoverable", true), ("f:gaps", true), ("f:conditions", false)];
+    let fields =
+        [("f:backupId", true), ("f:anchor", true), ("f:recoverable", true), ("f:gaps", true), ("f:conditions", false)];
     for (field, is_told_by_the_pod) in fields {
         assert_eq!(owned("strimzi-backup-streamer", field), is_told_by_the_pod, "{field}");
         assert_eq!(owned("strimzi-backup-operator", field), !is_told_by_the_pod, "{field}");
