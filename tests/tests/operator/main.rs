@@ -7,6 +7,7 @@ mod deletion;
 mod discovery;
 mod encryption;
 mod faults;
+mod nodes;
 mod reconcile;
 mod reference;
 mod releases;
