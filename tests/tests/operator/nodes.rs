@@ -1,16 +1,13 @@
 //! Nodes that are lost. Nobody runs pods here: what kubelet and scheduler would say is written in their place, and what
 //! Kubernetes makes of a node that is silent is its own.
 
-use std::time::SystemTime;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_tests::kubernetes::Kubectl;
 use strimzi_backup_tests::wait;
 
 use crate::reconcile::STREAMER;
-use crate::scene::{Scene, daily};
+use crate::scene::{Scene, daily, now};
 use crate::strimzi::SOON;
 
 /// A node without a kubelet.
@@ -29,8 +26,7 @@ impl<'a> Node<'a> {
 
     /// Says whether it is ready, as of now.
     fn is_ready(&self, status: &str) -> Result<()> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis();
-        let now = TimestampMs::new(i64::try_from(now)?).to_rfc3339();
+        let now = now()?.to_rfc3339();
         let ready = json!({"type": "Ready", "status": status, "reason": "Told", "message": "",
                            "lastHeartbeatTime": now, "lastTransitionTime": now});
         self.kubectl.set_status("default", &format!("node/{}", self.name), &json!({"conditions": [ready]}))
