@@ -64,22 +64,25 @@ impl<'a> Place<'a> {
         let place = Self::start(cluster, namespace, SHOP, S3Server::start_for_pods()?, BrokerOptions::default())?;
         place.strimzi(Some("tls"))?;
         place.user("backup", "tls")?;
-        let certs = place.broker.certs()?;
-        let (certificate, key) = (read(certs.certificate("backup"))?, read(certs.key("backup"))?);
-        place.secret("backup", &[("user.crt", &certificate), ("user.key", &key)])?;
+        place.certificate("backup", &place.broker)?;
         place.installed()
     }
 
-    /// The namespace, the cluster and the bucket that the examples name. The cluster asks nobody who he is, as they take for
-    /// granted.
-    pub(crate) fn of_the_examples(cluster: &'a Cluster) -> Result<Self> {
-        let namespace = "kafka".to_owned();
-        cluster.plane().kubectl().run(&["create", "namespace", &namespace])?;
+    /// The cluster, the region and the bucket that an example names. The cluster asks for this, as the example takes for granted.
+    pub(crate) fn of_an_example(
+        cluster: &'a Cluster,
+        namespace: String,
+        name: &'static str,
+        asks: Option<&str>,
+    ) -> Result<Self> {
         let store = S3Server::start_for_pods_in("eu-west-1")?;
         store.create_bucket(BUCKET)?;
-        let options = BrokerOptions::default().property("listener.name.ssl.ssl.client.auth", "none");
-        let place = Self::start(cluster, namespace, "production-cluster", store, options)?;
-        place.strimzi(None)?;
+        let options = match asks {
+            Some(_) => BrokerOptions::default(),
+            None => BrokerOptions::default().property("listener.name.ssl.ssl.client.auth", "none"),
+        };
+        let place = Self::start(cluster, namespace, name, store, options)?;
+        place.strimzi(asks)?;
         place.installed()
     }
 
@@ -98,7 +101,8 @@ impl<'a> Place<'a> {
         let host = format!("{name}-kafka-bootstrap.{namespace}.svc");
         // Which rights a user needs is another test's subject.
         let options = options.secure().host(&host);
-        let options = options.property("super.users", "User:admin;User:backup;User:rotating;User:ANONYMOUS");
+        let users = "User:admin;User:backup;User:backup-service-account;User:rotating;User:ANONYMOUS";
+        let options = options.property("super.users", users);
         let broker = KafkaBroker::start_with(&options)?;
         let place = Self { cluster, kubectl, namespace, home, name, broker, store };
         place.service("store", &[place.store.port()])?;
@@ -153,6 +157,13 @@ impl<'a> Place<'a> {
             object("kafka.strimzi.io/v1", "KafkaUser", name, &json!({"authentication": {"type": authentication}}));
         user["metadata"]["labels"] = json!({"strimzi.io/cluster": self.name});
         self.apply(&user)
+    }
+
+    /// The Secret of a user of a broker, who has a certificate there.
+    pub(crate) fn certificate(&self, user: &str, broker: &KafkaBroker) -> Result<()> {
+        let certs = broker.certs()?;
+        let (certificate, key) = (read(certs.certificate(user))?, read(certs.key(user))?);
+        self.secret(user, &[("user.crt", &certificate), ("user.key", &key)])
     }
 
     /// A Service without pods: this machine's ports, by a name.

@@ -1,5 +1,6 @@
 //! What a user does, from the first `kubectl apply` on, with the files of `examples/kubernetes`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -7,12 +8,12 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use strimzi_backup_format::ids::TimestampMs;
-use strimzi_backup_tests::chart;
 use strimzi_backup_tests::client::ReadRecord;
 use strimzi_backup_tests::kafka::{BrokerOptions, KafkaBroker};
 use strimzi_backup_tests::restore::same_but_offsets;
 use strimzi_backup_tests::scenario::{numbered, tree};
 
+use crate::examples::{apply, begin, completed_snapshots, endpoint};
 use crate::place::{BUCKET, FIRST_SEGMENT, Place, listener, port, prepared, read};
 
 /// The Kafka cluster that the examples restore to, which asks nobody who he is; and that where it asks for a certificate. They
@@ -27,7 +28,9 @@ const RESTORER: &str = "restore-service-account";
 
 #[test]
 fn the_examples_become_segments_snapshots_and_restores_to_a_moment_on_another_cluster() -> Result<()> {
-    let mut place = Place::of_the_examples(prepared()?)?;
+    let cluster = prepared()?;
+    cluster.plane().kubectl().run(&["create", "namespace", "kafka"])?;
+    let mut place = Place::of_an_example(cluster, "kafka".to_owned(), "production-cluster", None)?;
     let client = place.broker.client();
     for topic in ["orders", "payments"] {
         client.create_topic(topic, 1, &[])?;
@@ -36,10 +39,8 @@ fn the_examples_become_segments_snapshots_and_restores_to_a_moment_on_another_cl
     client.commit_offsets("order-processor", &[("orders", 0, 600)])?;
 
     let applied = Instant::now();
-    // The one thing that no example can know: the test's store is none of Amazon's.
-    let endpoint = format!("endpoint: http://store.{}.svc:{}", place.namespace, place.store.port());
-    let region = "region: eu-west-1";
-    apply(&place, "kafka-backup-minimal", &[(region, &format!("{region}\n      {endpoint}"))])?;
+    let (region, endpoint) = endpoint(&place);
+    apply(&place, "kafka-backup-minimal", &[(region, &endpoint)])?;
     place.until("the first segment", FIRST_SEGMENT, || Ok(segments(&place)? > 0))?;
     println!("first durable segment {:.1} s after kubectl apply", applied.elapsed().as_secs_f64());
     place.reason("kafkabackup/daily-backup", "Streaming", "Streaming")?;
@@ -52,8 +53,7 @@ fn the_examples_become_segments_snapshots_and_restores_to_a_moment_on_another_cl
     ensure!(snapshot.starts_with("daily-backup-"), "{snapshot}");
     // A snapshot waits for a commit, and an idle streamer commits seldom.
     client.produce("payments", &numbered(1000..1100))?;
-    // The schedule's own time is at night; its Job is made as the schedule makes it.
-    place.run(&["create", "job", "by-schedule", "--from", "cronjob/daily-backup-snapshot"])?;
+    begin(&place, "snapshot")?;
     completed_snapshots(&place, 2)?;
     is_tended(&place)?;
     is_told(&place)?;
@@ -74,13 +74,11 @@ fn is_tended(place: &Place<'_>) -> Result<()> {
     let asked =
         json!({"spec": {"retention": {"pruneOnSchedule": true}, "verification": {"cron": "0 4 * * 0", "level": 3}}});
     place.run(&["patch", "kafkabackup/daily-backup", "--type", "merge", "--patch", &asked.to_string()])?;
-    // Their own times are at night, too. A prune finds nothing that is old enough, a verification decodes every record.
-    for part in ["prune", "verify"] {
-        let schedule = format!("cronjob/daily-backup-{part}");
-        place.wait(&schedule, |_| true)?;
-        place.run(&["create", "job", part, "--from", &schedule])?;
-    }
+    // It finds nothing that is old enough.
+    begin(place, "prune")?;
     place.wait("kafkabackup/daily-backup", |backup| backup["status"]["lastPrune"]["deletedObjects"] == 0)?;
+    // It decodes every record.
+    begin(place, "verify")?;
     place.reason("kafkabackup/daily-backup", "Verified", "EverythingHolds")?;
     let verified = place.kubectl.get(&place.namespace, "kafkabackup/daily-backup")?.context("the backup")?;
     let verified = &verified["status"]["lastVerification"];
@@ -136,28 +134,18 @@ fn restores_a_snapshot_under_other_names(
 
 /// Resources go with all that was made of them, and the backup stays.
 fn leaves_what_is_stored(place: &Place<'_>) -> Result<()> {
-    let before = tree(&stored(place))?;
+    let before = whole(place)?;
     let restores = ["pitr-restore", "restore-to-dr", "what-if"].map(|name| format!("kafkarestore/{name}"));
     let [one, two, three] = &restores;
     place.run(&["delete", "kafkabackup/daily-backup", one, two, three, "--wait=false"])?;
     for gone in ["kafkabackup/daily-backup", "deployment/daily-backup-streamer", "job/pitr-restore-restore"] {
         place.gone(gone)?;
     }
-    let after = tree(&stored(place))?;
-    // The server's own folder is for what is not whole yet.
-    let mut whole = before.iter().filter(|(path, _)| !path.starts_with(".sgwtmp"));
-    ensure!(whole.all(|(path, digest)| after.get(path) == Some(digest)), "an object of the store went or changed");
-    Ok(())
-}
-
-/// Applies an example as it is, but for these words of it.
-fn apply(place: &Place<'_>, name: &str, but: &[(&str, &str)]) -> Result<()> {
-    let mut text = read(chart::root().join(format!("examples/kubernetes/{name}.yaml")))?;
-    for &(written, here) in but {
-        ensure!(text.matches(written).count() == 1, "{name} has {written:?} not once");
-        text = text.replace(written, here);
-    }
-    place.kubectl.apply_anywhere(&text)?;
+    let after = whole(place)?;
+    ensure!(
+        before.iter().all(|(path, digest)| after.get(path) == Some(digest)),
+        "an object of the store went or changed"
+    );
     Ok(())
 }
 
@@ -166,10 +154,21 @@ fn stored(place: &Place<'_>) -> PathBuf {
     place.store.root_dir().join(BUCKET)
 }
 
+/// What is whole in the store, below folders. The server keeps what is not in one of its own.
+fn whole(place: &Place<'_>) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(stored(place))? {
+        let path = entry?.path();
+        if path.is_dir() && !path.ends_with(".sgwtmp") {
+            files.extend(tree(&path)?.into_iter().map(|(below, digest)| (path.join(below), digest)));
+        }
+    }
+    Ok(files)
+}
+
 /// The segments that are whole in the store.
 fn segments(place: &Place<'_>) -> Result<usize> {
-    let files = tree(&stored(place))?;
-    Ok(files.keys().filter(|path| path.extension().is_some_and(|ending| ending == "parquet")).count())
+    Ok(whole(place)?.keys().filter(|path| path.extension().is_some_and(|ending| ending == "parquet")).count())
 }
 
 /// The records of that time, and of before.
@@ -214,15 +213,6 @@ fn moment_between(then: impl FnOnce() -> Result<()>) -> Result<Moment> {
     Ok(Moment(moment, TimestampMs::new(moment).to_rfc3339()))
 }
 
-/// The snapshots that the status lists, once as many are complete.
-fn completed_snapshots(place: &Place<'_>, count: usize) -> Result<Vec<Value>> {
-    let listed = |backup: &Value| {
-        let history = backup["status"]["backupHistory"].as_array().cloned().unwrap_or_default();
-        history.into_iter().filter(|one| one["status"] == "Completed").collect::<Vec<_>>()
-    };
-    Ok(listed(&place.wait("kafkabackup/daily-backup", |backup| listed(backup).len() >= count)?))
-}
-
 /// A second cluster, under both names, and the user by whom the second one is restored to.
 fn other_cluster(place: &Place<'_>) -> Result<KafkaBroker> {
     let [open, asking] = OTHER;
@@ -241,7 +231,6 @@ fn other_cluster(place: &Place<'_>) -> Result<KafkaBroker> {
     certs.sign(RESTORER)?;
     place.secret(&format!("{asking}-cluster-ca-cert"), &[("ca.crt", &read(certs.ca())?)])?;
     apply(place, "kafka-user-restore", &[])?;
-    let (certificate, key) = (read(certs.certificate(RESTORER))?, read(certs.key(RESTORER))?);
-    place.secret(RESTORER, &[("user.crt", &certificate), ("user.key", &key)])?;
+    place.certificate(RESTORER, &broker)?;
     Ok(broker)
 }
