@@ -68,7 +68,8 @@ impl<'a> Place<'a> {
         place.installed()
     }
 
-    /// The cluster, the region and the bucket that an example names. The cluster asks for this, as the example takes for granted.
+    /// The cluster, the region and the bucket that an example names. The cluster asks for what the example takes for
+    /// granted.
     pub(crate) fn of_an_example(
         cluster: &'a Cluster,
         namespace: String,
