@@ -21,10 +21,16 @@ impl Certs {
 
     /// The same, valid for more names as well: `DNS:host` or `IP:address`.
     pub fn generate_for(dir: &Path, names: &[&str]) -> Result<Certs> {
+        Certs::generate_by("test-ca", dir, names)
+    }
+
+    /// The same by a CA of another name, as the one that replaces it has.
+    pub fn generate_by(ca: &str, dir: &Path, names: &[&str]) -> Result<Certs> {
         std::fs::create_dir_all(dir)?;
         let certs = Certs { dir: dir.to_owned() };
         let request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-        let files = ["-days", "30", "-subj", "/CN=test-ca", "-keyout", "ca.key", "-out", "ca.crt"];
+        let subject = format!("/CN={ca}");
+        let files = ["-days", "30", "-subj", &subject, "-keyout", "ca.key", "-out", "ca.crt"];
         certs.openssl(&[&request[..], &files[..]].concat())?;
         let names = [&["DNS:localhost", "IP:127.0.0.1"], names].concat().join(",");
         std::fs::write(certs.dir.join("san.cnf"), format!("subjectAltName={names}\n"))?;
@@ -46,6 +52,12 @@ impl Certs {
         let key = std::fs::read_to_string(self.dir.join(key))?;
         let crt = std::fs::read_to_string(self.dir.join(crt))?;
         std::fs::write(self.dir.join(format!("{name}.pem")), key + &crt).context("write a PEM store")
+    }
+
+    /// Gives the CA another certificate of the same key, which lasts longer. What it has signed stays good.
+    pub fn renew_ca(&self) -> Result<()> {
+        self.openssl(&["x509", "-in", "ca.crt", "-signkey", "ca.key", "-days", "60", "-out", "renewed.crt"])?;
+        std::fs::rename(self.dir.join("renewed.crt"), self.ca()).context("put the new certificate in place")
     }
 
     /// The certificate of the CA.

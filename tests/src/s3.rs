@@ -14,6 +14,7 @@ use crate::run_dir::RunDir;
 
 const ACCESS_KEY: &str = "test-access";
 const SECRET_KEY: &str = "test-secret-key";
+const REGION: &str = "us-east-1";
 const READY: Duration = Duration::from_secs(20);
 
 /// A running, or stopped, S3 server with the bucket `backup`.
@@ -25,27 +26,34 @@ pub struct S3Server {
     /// Whether it listens at all addresses.
     everywhere: bool,
     keys: (String, String),
+    region: &'static str,
     dir: RunDir,
 }
 
 impl S3Server {
     /// Starts an empty server and makes the bucket [`S3Server::bucket`].
     pub fn start() -> Result<S3Server> {
-        S3Server::start_at(false)
+        S3Server::start_at(false, REGION)
     }
 
     /// The same for pods, which reach it at the bridge of the calling thread's network ([`crate::network`]).
     pub fn start_for_pods() -> Result<S3Server> {
-        S3Server::start_at(true)
+        S3Server::start_for_pods_in(REGION)
     }
 
-    fn start_at(everywhere: bool) -> Result<S3Server> {
+    /// The same, in a region of that name.
+    pub fn start_for_pods_in(region: &'static str) -> Result<S3Server> {
+        S3Server::start_at(true, region)
+    }
+
+    fn start_at(everywhere: bool, region: &'static str) -> Result<S3Server> {
         let dir = RunDir::new("s3")?;
         let mut server = S3Server {
             process: None,
             port: Port::reserve()?,
             everywhere,
             keys: (ACCESS_KEY.to_owned(), SECRET_KEY.to_owned()),
+            region,
             dir,
         };
         server.create_bucket(server.bucket())?;
@@ -75,7 +83,7 @@ impl S3Server {
 
     /// The region the server expects in signatures.
     pub fn region(&self) -> &'static str {
-        "us-east-1"
+        self.region
     }
 
     /// The access key id.

@@ -6,7 +6,7 @@ use k8s_openapi::api::batch::v1::{PodFailurePolicy, PodFailurePolicyOnExitCodesR
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, HTTPGetAction, KeyToPath,
     PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource, ResourceRequirements, SeccompProfile,
-    SecretProjection, SecretVolumeSource, SecurityContext, Volume, VolumeMount, VolumeProjection,
+    SecretProjection, SecretVolumeSource, SecurityContext, Toleration, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -23,6 +23,13 @@ pub(super) const TERMINATION_LOG: &str = "/dev/termination-log";
 
 /// Exit codes after which another start ends alike: document or target are at fault (2), or the backup is (4).
 const FINAL: [i32; 2] = [2, 4];
+
+/// What Kubernetes taints a node with that is lost, as the node tells itself and as nobody hears of it any longer.
+const LOST: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+
+/// How long the streamer stays on a node that is lost, in seconds. Kubernetes has waited by then already, and would wait
+/// for 300 more. Long enough that a node that restarts its kubelet keeps its pods.
+const LOST_FOR: i64 = 5;
 
 /// Files are readable by whatever user the container runs as; only it sees them.
 const FILE_MODE: i32 = 0o444;
@@ -196,7 +203,10 @@ fn spec(subject: &Subject<'_>, image: &Image, work: Work<'_>, pod: PodTemplate) 
         termination_grace_period_seconds: Some(pod.termination_grace_period_seconds.unwrap_or(30)),
         security_context: Some(pod_security(pod.security_context)),
         affinity: pod.affinity,
-        tolerations: pod.tolerations,
+        tolerations: match work.part {
+            Part::Streamer => Some(moves_soon(pod.tolerations.unwrap_or_default())),
+            _ => pod.tolerations,
+        },
         topology_spread_constraints: pod.topology_spread_constraints,
         image_pull_secrets: pod.image_pull_secrets,
         priority_class_name: pod.priority_class_name,
@@ -205,6 +215,32 @@ fn spec(subject: &Subject<'_>, image: &Image, work: Work<'_>, pod: PodTemplate) 
         containers: vec![self::container(image, work, container)],
         ..PodSpec::default()
     }
+}
+
+/// Has a pod leave a lost node soon, unless the user says himself how long it stays there.
+///
+/// Its replacement is made as soon as the lost pod is to go, whether or not anybody knows that it has ended: that
+/// Deployments recreate pods concerns changes of their template alone. Where both run, the log fences the older one.
+fn moves_soon(mut given: Vec<Toleration>) -> Vec<Toleration> {
+    for key in LOST {
+        if !given.iter().any(|one| bears(one, key)) {
+            given.push(Toleration {
+                key: Some(key.to_owned()),
+                operator: Some("Exists".to_owned()),
+                effect: Some("NoExecute".to_owned()),
+                toleration_seconds: Some(LOST_FOR),
+                ..Toleration::default()
+            });
+        }
+    }
+    given
+}
+
+/// Whether a toleration is of evictions by that taint: as Kubernetes looks before it adds its own. None stands for all.
+fn bears(toleration: &Toleration, key: &str) -> bool {
+    let is =
+        |given: &Option<String>, word: &str| given.as_deref().is_none_or(|given| given.is_empty() || given == word);
+    is(&toleration.key, key) && is(&toleration.effect, "NoExecute")
 }
 
 fn container(image: &Image, work: Work<'_>, given: ContainerTemplate) -> Container {

@@ -1,4 +1,5 @@
 mod encryption;
+mod nodes;
 
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Volume;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{parts, wait};
 
@@ -91,9 +91,21 @@ impl Kubectl {
     /// # Errors
     /// Where the API server refuses it.
     pub fn set_status(&self, namespace: &str, object: &str, status: &Value) -> Result<()> {
-        let patch = serde_json::json!({"status": status}).to_string();
+        let patch = json!({"status": status}).to_string();
         let target = ["patch", "--namespace", namespace, object, "--subresource", "status"];
         self.run(&[&target[..], &["--type", "merge", "--patch", &patch]].concat())?;
+        Ok(())
+    }
+
+    /// Puts a pod on a node, as the scheduler does.
+    ///
+    /// # Errors
+    /// Where the API server refuses it, as when the pod is on another one.
+    pub fn bind(&self, namespace: &str, pod: &str, node: &str) -> Result<()> {
+        let target = json!({"apiVersion": "v1", "kind": "Node", "name": node});
+        let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod}, "target": target});
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/binding");
+        self.run_with(&["create", "--raw", &path, "--filename", "-"], &binding.to_string())?;
         Ok(())
     }
 

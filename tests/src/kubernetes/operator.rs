@@ -103,6 +103,14 @@ impl Operator {
         self.process.tail()
     }
 
+    /// Kills it, as the loss of its node does. Its Lease stays, and runs out.
+    ///
+    /// # Errors
+    /// Where it cannot be killed.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill_9()
+    }
+
     /// Asks it to end, and waits for that.
     ///
     /// # Errors

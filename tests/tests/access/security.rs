@@ -46,16 +46,16 @@ fn set_password(broker: &KafkaBroker, user: &str, password: &str) -> Result<()> 
 }
 
 /// Secrets as a job's files.
-struct Files {
+pub(crate) struct Files {
     dir: RunDir,
 }
 
 impl Files {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         Ok(Self { dir: RunDir::new("secrets")? })
     }
 
-    fn write(&self, name: &str, text: &str) -> Result<Value> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<Value> {
         let path = self.dir.path().join(name);
         std::fs::write(&path, format!("{text}\n"))?;
         Ok(json!(path))
@@ -66,7 +66,7 @@ fn tls(certs: &Certs) -> Value {
     json!({"caFiles": [certs.ca()]})
 }
 
-fn scram(job: &Job, broker: &KafkaBroker, kind: &str, user: &str, password: &Value) -> Result<Job> {
+pub(crate) fn scram(job: &Job, broker: &KafkaBroker, kind: &str, user: &str, password: &Value) -> Result<Job> {
     let authentication = json!({"type": kind, "username": user, "passwordFile": password});
     let job = job.clone().set("/cluster/bootstrapServers", json!(broker.bootstrap_sasl_ssl()?));
     Ok(job.set("/cluster/tls", tls(broker.certs()?)).set("/cluster/authentication", authentication))
@@ -156,7 +156,7 @@ fn a32_without_the_right_to_read_consumer_offsets_records_go_on_and_the_status_s
 }
 
 /// Insists on one line that names something, code 1, and a store that is not even begun.
-fn refused(job: &Job, secrets: &[&str], words: &[&str]) -> Result<()> {
+pub(crate) fn refused(job: &Job, secrets: &[&str], words: &[&str]) -> Result<()> {
     let (code, out, err) = job.run(&["stream", "--until-caught-up"])?;
     let last = err.lines().last().unwrap_or_default();
     ensure!(code == 1 && last.starts_with("error: "), "code {code}\n{out}{err}");

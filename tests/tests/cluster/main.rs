@@ -3,6 +3,7 @@
 //!
 //! Takes root: the cluster is in namespaces of its own.
 
+mod examples;
 mod faults;
 mod image;
 mod install;

@@ -11,7 +11,7 @@ use strimzi_backup_tests::kafka::{BrokerOptions, KafkaBroker};
 use strimzi_backup_tests::kubernetes::{Cluster, Kubectl, cluster, crds, has_its_rights, strimzi};
 use strimzi_backup_tests::network::BRIDGE;
 use strimzi_backup_tests::s3::S3Server;
-use strimzi_backup_tests::{scenario, wait};
+use strimzi_backup_tests::wait;
 
 use crate::install::{OPERATOR, install};
 
@@ -24,14 +24,19 @@ pub(crate) const FIRST_SEGMENT: Duration = Duration::from_secs(60);
 /// The Kafka cluster that is backed up.
 pub(crate) const SHOP: &str = "shop";
 
-/// A namespace with a broker of a cluster named [`SHOP`] and a store, all reached by Services, and the operator that looks
-/// after it in another one; both are under Pod Security `restricted`.
+/// The bucket of the examples.
+pub(crate) const BUCKET: &str = "my-kafka-backups";
+
+/// A namespace with a broker, by default of a cluster named [`SHOP`], and a store, all reached by Services, and the operator
+/// that looks after it in another one; both are under Pod Security `restricted`.
 pub(crate) struct Place<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) kubectl: Kubectl,
     pub(crate) namespace: String,
     /// The namespace of the operator.
     home: String,
+    /// The name of the Kafka cluster.
+    name: &'static str,
     pub(crate) broker: KafkaBroker,
     pub(crate) store: S3Server,
 }
@@ -55,43 +60,73 @@ pub(crate) fn prepare(cluster: &Cluster) -> Result<()> {
 
 impl<'a> Place<'a> {
     pub(crate) fn new(cluster: &'a Cluster, name: &str) -> Result<Self> {
-        let started = Instant::now();
+        let namespace = cluster.plane().namespace(name)?;
+        let place = Self::start(cluster, namespace, SHOP, S3Server::start_for_pods()?, BrokerOptions::default())?;
+        place.strimzi(Some("tls"))?;
+        place.user("backup", "tls")?;
+        place.certificate("backup", &place.broker)?;
+        place.installed()
+    }
+
+    /// The cluster, the region and the bucket that an example names. The cluster asks for what the example takes for
+    /// granted.
+    pub(crate) fn of_an_example(
+        cluster: &'a Cluster,
+        namespace: String,
+        name: &'static str,
+        asks: Option<&str>,
+    ) -> Result<Self> {
+        let store = S3Server::start_for_pods_in("eu-west-1")?;
+        store.create_bucket(BUCKET)?;
+        let options = match asks {
+            Some(_) => BrokerOptions::default(),
+            None => BrokerOptions::default().property("listener.name.ssl.ssl.client.auth", "none"),
+        };
+        let place = Self::start(cluster, namespace, name, store, options)?;
+        place.strimzi(asks)?;
+        place.installed()
+    }
+
+    /// Broker and store, with their Services.
+    fn start(
+        cluster: &'a Cluster,
+        namespace: String,
+        name: &'static str,
+        store: S3Server,
+        options: BrokerOptions,
+    ) -> Result<Self> {
         let plane = cluster.plane();
-        let (kubectl, namespace) = (plane.kubectl().clone(), plane.namespace(name)?);
-        let home = plane.namespace(&format!("{name}-operator"))?;
+        let (kubectl, home) = (plane.kubectl().clone(), plane.namespace(&format!("{namespace}-operator"))?);
         let enforce = "pod-security.kubernetes.io/enforce=restricted";
         kubectl.run(&["label", "namespace", &namespace, &home, enforce])?;
-        let host = format!("{SHOP}-kafka-bootstrap.{namespace}.svc");
+        let host = format!("{name}-kafka-bootstrap.{namespace}.svc");
         // Which rights a user needs is another test's subject.
-        let options = BrokerOptions::default().secure().host(&host);
-        let options = options.property("super.users", "User:admin;User:backup;User:rotating;User:ANONYMOUS");
-        let (broker, store) = (KafkaBroker::start_with(&options)?, S3Server::start_for_pods()?);
-        let place = Self { cluster, kubectl, namespace, home, broker, store };
+        let options = options.secure().host(&host);
+        let users = "User:admin;User:backup;User:backup-service-account;User:rotating;User:ANONYMOUS";
+        let options = options.property("super.users", users);
+        let broker = KafkaBroker::start_with(&options)?;
+        let place = Self { cluster, kubectl, namespace, home, name, broker, store };
         place.service("store", &[place.store.port()])?;
-        place.strimzi()?;
-        println!("{name}: broker, store and Strimzi's objects after {:.1?}", started.elapsed());
-        install(&place.kubectl, &place.home, &place.namespace, cluster.product().name())?;
-        println!("{name}: operator ready after {:.1?}", started.elapsed());
+        place.store_keys()?;
         Ok(place)
     }
 
-    /// What Strimzi would write for the broker: the cluster with its listeners, its CA, and a user of each kind.
-    fn strimzi(&self) -> Result<()> {
+    /// The operator, as the last of what is there before the first resource.
+    fn installed(self) -> Result<Self> {
+        let started = Instant::now();
+        install(&self.kubectl, &self.home, &self.namespace, self.cluster.product().name())?;
+        println!("{}: operator ready {:.1?} after broker and store", self.namespace, started.elapsed());
+        Ok(self)
+    }
+
+    /// What Strimzi would write for the broker: the cluster with its listeners, of which one asks for this, and its CA.
+    fn strimzi(&self, asks: Option<&str>) -> Result<()> {
         let (tls, scram) = (port(&self.broker.bootstrap_ssl()?)?, port(&self.broker.bootstrap_sasl_ssl()?)?);
-        self.service(&format!("{SHOP}-kafka-bootstrap"), &[tls, scram])?;
-        let listener = |name: &str, port: u16, authentication: &str| {
-            json!({"name": name, "port": port, "type": "internal", "tls": true,
-                   "authentication": {"type": authentication}})
-        };
-        let listeners = [listener("tls", tls, "tls"), listener("scram", scram, "scram-sha-512")];
-        self.kafka(SHOP, self.broker.cluster_id(), &listeners)?;
-        let certs = self.broker.certs()?;
-        let read = |path: PathBuf| std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()));
-        self.secret("shop-cluster-ca-cert", &[("ca.crt", &read(certs.ca())?)])?;
-        self.user("backup", "tls")?;
-        let (certificate, key) = (read(certs.certificate("backup"))?, read(certs.key("backup"))?);
-        self.secret("backup", &[("user.crt", &certificate), ("user.key", &key)])?;
-        self.store_keys()
+        self.service(&format!("{}-kafka-bootstrap", self.name), &[tls, scram])?;
+        let listeners = [listener("tls", tls, asks), listener("scram", scram, Some("scram-sha-512"))];
+        self.kafka(self.name, self.broker.cluster_id(), &listeners)?;
+        let ca = read(self.broker.certs()?.ca())?;
+        self.secret(&format!("{}-cluster-ca-cert", self.name), &[("ca.crt", &ca)])
     }
 
     /// The Secret with the keys that the store takes now.
@@ -125,8 +160,15 @@ impl<'a> Place<'a> {
     pub(crate) fn user(&self, name: &str, authentication: &str) -> Result<()> {
         let mut user =
             object("kafka.strimzi.io/v1", "KafkaUser", name, &json!({"authentication": {"type": authentication}}));
-        user["metadata"]["labels"] = json!({"strimzi.io/cluster": SHOP});
+        user["metadata"]["labels"] = json!({"strimzi.io/cluster": self.name});
         self.apply(&user)
+    }
+
+    /// The Secret of a user of a broker, who has a certificate there.
+    pub(crate) fn certificate(&self, user: &str, broker: &KafkaBroker) -> Result<()> {
+        let certs = broker.certs()?;
+        let (certificate, key) = (read(certs.certificate(user))?, read(certs.key(user))?);
+        self.secret(user, &[("user.crt", &certificate), ("user.key", &key)])
     }
 
     /// A Service without pods: this machine's ports, by a name.
@@ -185,12 +227,6 @@ impl<'a> Place<'a> {
     /// The directory of a backup in the store.
     pub(crate) fn stored(&self, name: &str) -> PathBuf {
         self.store.root_dir().join(self.store.bucket()).join(name)
-    }
-
-    /// The segments that are whole in the store.
-    pub(crate) fn segments(&self, name: &str) -> Result<usize> {
-        let files = scenario::tree(&self.stored(name))?;
-        Ok(files.keys().filter(|path| path.extension().is_some_and(|ending| ending == "parquet")).count())
     }
 
     /// An object, as soon as it is there and fits.
@@ -270,6 +306,19 @@ pub(crate) fn resources() -> Value {
 
 pub(crate) fn object(version: &str, kind: &str, name: &str, spec: &Value) -> Value {
     json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec})
+}
+
+/// A listener with TLS, that asks for this.
+pub(crate) fn listener(name: &str, port: u16, asks: Option<&str>) -> Value {
+    let mut listener = json!({"name": name, "port": port, "type": "internal", "tls": true});
+    if let Some(kind) = asks {
+        listener["authentication"] = json!({"type": kind});
+    }
+    listener
+}
+
+pub(crate) fn read(path: PathBuf) -> Result<String> {
+    std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
 }
 
 pub(crate) fn condition(object: &Value, kind: &str) -> Value {

@@ -1,12 +1,14 @@
 //! The operator on a real control plane: what the API server takes and refuses, what discovery reads of a Strimzi
 //! cluster, and what a resource becomes.
 
+mod absence;
 mod control_plane;
 mod definitions;
 mod deletion;
 mod discovery;
 mod encryption;
 mod faults;
+mod nodes;
 mod reconcile;
 mod reference;
 mod releases;

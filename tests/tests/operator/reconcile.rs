@@ -26,7 +26,7 @@ const OBJECTS: [&str; 9] = [
 ];
 
 /// Chooses the pods of its streamer.
-const STREAMER: &str = "app.kubernetes.io/component=streamer,app.kubernetes.io/instance=daily";
+pub(crate) const STREAMER: &str = "app.kubernetes.io/component=streamer,app.kubernetes.io/instance=daily";
 
 #[test]
 fn a77_a_backup_becomes_its_objects_and_takes_them_with_it() -> Result<()> {

@@ -1,7 +1,10 @@
 //! What tests of the running operator share.
 
+use std::time::SystemTime;
+
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
+use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_tests::kubernetes::{ControlPlane, Kubectl, Operator, has_its_rights};
 use strimzi_backup_tests::{chart, http, wait};
 
@@ -150,6 +153,12 @@ impl<'a> Scene<'a> {
     pub(crate) fn gone(&self, object: &str) -> Result<()> {
         self.plane.wait_gone(self.namespace(), object, SOON).with_context(|| self.operator.tail())
     }
+}
+
+/// The present, as objects have it.
+pub(crate) fn now() -> Result<TimestampMs> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    Ok(TimestampMs::new(i64::try_from(since.as_millis())?))
 }
 
 /// What the operator does in a namespace that it looks after, and with its Lease, which is there too.
