@@ -138,18 +138,22 @@ impl<C: Clock> Claimant<'_, C> {
         }
         // Only now, when this job may write here: a probe leaves an object.
         self.prove().await?;
-        if self.job.name == defaults::NAME
-            && let Some(other) = log.state.claims.last().filter(|claim| claim.writer != self.writer)
-        {
+        self.warn_of_a_namesake(&log.state);
+        let store = self.sealed(source, log.identity.backup).await?;
+        let writer = LogWriter::new(store, shard, log);
+        self.create_claim(writer, backoff).await.map(Some)
+    }
+
+    /// Says so where the job has no name of its own, and another host claimed its backup last.
+    fn warn_of_a_namesake(&self, state: &State) {
+        let last = state.claims.last().filter(|claim| claim.writer != self.writer);
+        if let Some(other) = last.filter(|_| self.job.name == defaults::NAME) {
             tracing::warn!(
                 writer = other.writer,
                 "another host claimed this backup last, and the job has no name of its own: two jobs without a name \
                  are not told apart, so make sure that no other writes here"
             );
         }
-        let store = self.sealed(source, log.identity.backup).await?;
-        let writer = LogWriter::new(store, shard, log);
-        self.create_claim(writer, backoff).await.map(Some)
     }
 
     /// The store as the writer of that backup uses it. Makes the first key of a backup that is encrypted, or, under a new master key,

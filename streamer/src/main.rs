@@ -9,8 +9,8 @@ use strimzi_backup_streamer::cli::{self, Arguments};
 use strimzi_backup_streamer::{error, telemetry};
 use tikv_jemallocator::Jemalloc;
 
+mod allocator;
 mod end;
-mod memory;
 
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;

@@ -14,6 +14,7 @@
 //! | [`chart`] | the Helm chart, and what is made of it |
 //! | [`s3`], [`azure`] | object stores |
 //! | [`far_store`] | an S3 server that can be cut off |
+//! | [`sts`] | who gives keys for an S3 server for the token of a workload |
 //! | [`vault`] | a key service |
 //! | [`toxiproxy`], [`front`] | network faults between any two of them, refused requests before an S3 server |
 //! | [`certs`] | a CA, broker and client certificates |
@@ -52,6 +53,7 @@ pub mod s3;
 pub mod scenario;
 pub mod sealing;
 pub mod streamer;
+pub mod sts;
 pub mod toxiproxy;
 pub mod vault;
 pub mod wait;

@@ -57,6 +57,7 @@ impl S3Server {
             dir,
         };
         server.create_bucket(server.bucket())?;
+        std::fs::create_dir(server.users_dir())?;
         server.restart()?;
         Ok(server)
     }
@@ -129,6 +130,32 @@ impl S3Server {
         self.restart()
     }
 
+    /// Lets who has this pair of keys in, beside [`S3Server::access_key`].
+    pub fn allow(&self, access_key: &str, secret_key: &str) -> Result<()> {
+        self.administer(&["create-user", "--access", access_key, "--secret", secret_key, "--role", "admin"])
+    }
+
+    /// Takes such a pair away: it is refused from then on.
+    pub fn forbid(&self, access_key: &str) -> Result<()> {
+        self.administer(&["delete-user", "--access", access_key])
+    }
+
+    fn administer(&self, arguments: &[&str]) -> Result<()> {
+        let mut command = Command::new(parts::part("versitygw")?.join("versitygw"));
+        command
+            .args(["admin", "--access", self.access_key(), "--secret", self.secret_key(), "--region", self.region()])
+            .args(["--endpoint-url", &self.endpoint()])
+            .args(arguments);
+        let output = command.output().context("run versitygw admin")?;
+        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    /// Where the server keeps what [`S3Server::allow`] let in.
+    fn users_dir(&self) -> PathBuf {
+        self.dir.path().join("users")
+    }
+
     /// Ends the server and waits for it.
     pub fn stop(&mut self) -> Result<()> {
         if let Some(mut process) = self.process.take() {
@@ -149,7 +176,9 @@ impl S3Server {
         let mut command = Command::new(parts::part("versitygw")?.join("versitygw"));
         command
             .args(["--access", self.access_key(), "--secret", self.secret_key(), "--region", self.region()])
-            .args(["--port", &listen, "--health", "/health", "--quiet", "posix"])
+            .args(["--port", &listen, "--health", "/health", "--quiet", "--iam-cache-disable", "--iam-dir"])
+            .arg(self.users_dir())
+            .arg("posix")
             .arg(self.root_dir())
             .current_dir(self.dir.path());
         let mut process = Process::spawn("versitygw", &command, self.dir.path())?;
