@@ -15,8 +15,6 @@ mod ask;
 mod model;
 #[path = "../src/sim/mod.rs"]
 mod sim;
-#[path = "restore_model/target.rs"]
-mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,15 +24,15 @@ use model::{Choice, Model, Window};
 use sim::dice::Dice;
 use sim::seeds::{self, number};
 use sim::simulate;
+use sim::target::{self, FakeTarget};
 use sim::world::World;
-use strimzi_backup_format::ids::{Nonce, Offset, PartitionKey, Shard, SnapshotId};
+use strimzi_backup_format::ids::{Nonce, Offset, PartitionKey, Shard, SnapshotId, TimestampMs};
 use strimzi_backup_format::job::RestoreSettings;
 use strimzi_backup_format::manifest::reader::{self, Log};
 use strimzi_backup_format::snapshot::{Label, Snapshot};
 use strimzi_backup_format::state::State;
 use strimzi_backup_format::store::Store;
 use strimzi_backup_streamer::restore::point::{self, Point, PointFault};
-use target::FakeTarget;
 
 const SEEDS: u64 = 240;
 
@@ -335,8 +333,8 @@ impl Trial {
         window: Window,
         kills: &[usize],
     ) -> Result<usize> {
-        let target = FakeTarget::new(&self.store, &self.log, settings, point).await?;
-        let mut written = target.restore(kills, &mut self.dice).await?;
+        let plan = target::plan(&self.store, &self.log, settings, point, TimestampMs::new(0)).await?;
+        let mut written = FakeTarget::new(plan).restore((&self.store, &self.log), kills, &mut self.dice).await?;
         let mut records = 0;
         for (key, end) in &point.ends {
             let found = written.remove(key).unwrap_or_default();
