@@ -76,14 +76,6 @@ enum Step {
     Refused,
 }
 
-/// A process of a restore: what it read of the log when it started, and its store.
-#[derive(Debug)]
-struct Process {
-    store: Store,
-    log: Log,
-    control: FaultControl,
-}
-
 /// A restore that has a plan.
 #[derive(Debug)]
 struct Restorer {
@@ -95,8 +87,8 @@ struct Restorer {
     kept_at: TimestampMs,
     /// What it must bring.
     expected: Written,
-    /// `None` where it was killed.
-    process: Option<Process>,
+    /// What its process read of the log when it started; `None` where that was killed.
+    log: Option<Log>,
     was_killed: bool,
 }
 
@@ -132,7 +124,6 @@ impl World {
         let clock = SimClock::new(self.around.began, dice.fork());
         let kept = documents::keep(&store, &layout::restore_plan(&id), &plan, &clock).await?;
         ensure!(kept == plan, "the restore {id} has the plan of another one");
-        let (store, control) = open(&self.around, &mut dice).await?;
         tracing::debug!(%id, now = %self.now(), until = ?point.until, records = plan.reads.records, "a restore begins");
         self.restores.begun += 1;
         self.restores.running = Some(Restorer {
@@ -143,7 +134,7 @@ impl World {
             target: FakeTarget::new(plan),
             kept_at: self.now(),
             expected,
-            process: Some(Process { store, log, control }),
+            log: Some(log),
             was_killed: false,
         });
         Ok(())
@@ -192,35 +183,37 @@ impl World {
 impl Restorer {
     /// Goes on for some records, or to the end.
     async fn step(&mut self, around: &Surroundings, is_last: bool) -> Result<Step> {
-        if self.process.is_none() {
+        if self.log.is_none() {
             let started = self.start_again(around).await?;
             if started != Step::GoesOn {
                 return Ok(started);
             }
         }
-        let Some(process) = &self.process else { return Ok(Step::GoesOn) };
+        let Some(log) = &self.log else { return Ok(Step::GoesOn) };
         let most = usize::try_from(self.target.plan().reads.records / 8)?;
         let kill = (!is_last).then(|| 1 + self.dice.index(most));
-        let passed = self.target.pass((&process.store, &process.log), PARALLELISM, kill, &mut self.dice).await;
+        let (store, control) = open(around, &mut self.dice).await?;
+        let passed = self.target.pass((&store, log), PARALLELISM, kill, &mut self.dice).await;
+        // How far it has read ahead, no seed decides.
+        control.kill();
         match passed {
             Ok(()) => {}
             Err(error) if may_pass(&error) => return Ok(Step::GoesOn),
             Err(error) => bail!("the restore {} does not go on: {}", self.id, chain(&error)),
         }
         if self.is_complete()? {
-            self.end(process).await?;
+            self.end(around).await?;
             return Ok(Step::Done);
         }
         if self.dice.once_in(3) {
-            process.control.kill();
-            (self.process, self.was_killed) = (None, true);
+            (self.log, self.was_killed) = (None, true);
         }
         Ok(Step::GoesOn)
     }
 
     /// A new process of a restore that was killed, as the command starts it; where its store fails it, it is started once more.
     async fn start_again(&mut self, around: &Surroundings) -> Result<Step> {
-        let (store, control) = open(around, &mut self.dice).await?;
+        let (store, _) = open(around, &mut self.dice).await?;
         let log = match reader::open(&store, Shard::ONLY).await {
             Ok(log) => log.context("the backup is gone")?,
             Err(error) if error.is_retryable() || chain(&error).contains(KEY_CAME_LATER) => return Ok(Step::GoesOn),
@@ -236,7 +229,7 @@ impl Restorer {
             ensure!(is_late, "the restore {} is refused although its plan was there: {error}", self.id);
             return Ok(Step::Refused);
         }
-        self.process = Some(Process { store, log, control });
+        self.log = Some(log);
         Ok(Step::GoesOn)
     }
 
@@ -253,7 +246,7 @@ impl Restorer {
     }
 
     /// Compares what came with what must, and keeps the report, which takes the pin away.
-    async fn end(&self, process: &Process) -> Result<()> {
+    async fn end(&mut self, around: &Surroundings) -> Result<()> {
         let written = self.target.check_complete()?;
         for key in self.expected.keys().chain(written.keys()) {
             let [wanted, found] =
@@ -267,12 +260,13 @@ impl Restorer {
         let progress = self.target.progress()?.context("nothing was committed")?;
         let now = self.clock.now();
         let report = Report::of(self.target.plan(), &progress, Vec::new(), std::iter::empty(), now);
-        documents::keep(&process.store, &layout::restore_report(&self.id), &report, &self.clock).await?;
+        let (store, _) = open(around, &mut self.dice).await?;
+        documents::keep(&store, &layout::restore_report(&self.id), &report, &self.clock).await?;
         Ok(())
     }
 }
 
-/// The store as a new process sees it, with a weather of its own. It is never misled: what is not there is damage to a restore.
+/// The store as a pass sees it, with a weather of its own. It is never misled: what is not there is damage to a restore.
 async fn open(around: &Surroundings, dice: &mut Dice) -> Result<(Store, FaultControl)> {
     let faulty = FaultyStore::new(Arc::clone(&around.store));
     let control = faulty.control().clone();
