@@ -11,30 +11,31 @@
 
 #[path = "restore_model/ask.rs"]
 mod ask;
+#[path = "restore_model/kept.rs"]
+mod kept;
 #[path = "restore_model/model.rs"]
 mod model;
 #[path = "../src/sim/mod.rs"]
 mod sim;
-#[path = "restore_model/target.rs"]
-mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
 use ask::{Asked, Moment};
+use kept::Aging;
 use model::{Choice, Model, Window};
 use sim::dice::Dice;
 use sim::seeds::{self, number};
 use sim::simulate;
+use sim::target::{self, FakeTarget};
 use sim::world::World;
-use strimzi_backup_format::ids::{Nonce, Offset, PartitionKey, Shard, SnapshotId};
+use strimzi_backup_format::ids::{Nonce, Offset, PartitionKey, Shard, SnapshotId, TimestampMs};
 use strimzi_backup_format::job::RestoreSettings;
 use strimzi_backup_format::manifest::reader::{self, Log};
 use strimzi_backup_format::snapshot::{Label, Snapshot};
 use strimzi_backup_format::state::State;
 use strimzi_backup_format::store::Store;
 use strimzi_backup_streamer::restore::point::{self, Point, PointFault};
-use target::FakeTarget;
 
 const SEEDS: u64 = 240;
 
@@ -80,6 +81,25 @@ const WANTED: [&str; 37] = [
     "SeveralLineages",
     "Snapshot",
     "Spread",
+];
+
+/// Histories that grow old.
+const AGING_SEEDS: u64 = 48;
+
+/// What these must have had in them.
+const WANTED_OF_AGING: [&str; 12] = [
+    "Base",
+    "CompactedNewest",
+    "CompactedWhole",
+    "Encrypted",
+    "Moment",
+    "Newest",
+    "Outside",
+    "Pruned",
+    "Retired",
+    "Shortened",
+    "Snapshot",
+    "Whole",
 ];
 
 /// A history that is over, its backup, and what it must be restored to.
@@ -335,8 +355,8 @@ impl Trial {
         window: Window,
         kills: &[usize],
     ) -> Result<usize> {
-        let target = FakeTarget::new(&self.store, &self.log, settings, point).await?;
-        let mut written = target.restore(kills, &mut self.dice).await?;
+        let plan = target::plan(&self.store, &self.log, settings, point, TimestampMs::new(0)).await?;
+        let mut written = FakeTarget::new(plan).restore((&self.store, &self.log), kills, &mut self.dice).await?;
         let mut records = 0;
         for (key, end) in &point.ends {
             let found = written.remove(key).unwrap_or_default();
@@ -380,4 +400,25 @@ fn a42_a44_a45_a46_a52_a70_random_histories_are_restored_as_the_model_has_them()
     assert!(failed.is_empty(), "{} of {seeds} seeds fail: {failed:?}; replay with: {replay}", failed.len());
     let missing: Vec<&str> = WANTED.into_iter().filter(|wanted| !seen.contains(*wanted)).collect();
     assert!(seeds < SEEDS || missing.is_empty(), "{missing:?} never happened, but {seen:?}");
+}
+
+/// Lets the history of a seed grow old, and restores what is left. Gives back what happened.
+fn try_aging(seed: u64) -> Result<BTreeSet<String>, String> {
+    seeds::caught(|| simulate(|| async move { Aging::new(seed).await?.run().await }))
+}
+
+#[test]
+fn a78_a80_after_each_prune_every_instant_that_is_kept_is_restored_as_it_was() {
+    if let Some(seed) = number("STRIMZI_BACKUP_SEED") {
+        if let Err(error) = try_aging(seed) {
+            panic!("seed {seed}: {error}");
+        }
+        return;
+    }
+    let seeds = number("STRIMZI_BACKUP_SEEDS").unwrap_or(AGING_SEEDS);
+    let (failed, seen) = seeds::run_all(seeds, try_aging);
+    let replay = "STRIMZI_BACKUP_SEED=<seed> cargo test -p strimzi-backup-tests --test restore_model a78_";
+    assert!(failed.is_empty(), "{} of {seeds} seeds fail: {failed:?}; replay with: {replay}", failed.len());
+    let missing: Vec<&str> = WANTED_OF_AGING.into_iter().filter(|wanted| !seen.contains(*wanted)).collect();
+    assert!(seeds < AGING_SEEDS || missing.is_empty(), "{missing:?} never happened, but {seen:?}");
 }

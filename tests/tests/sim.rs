@@ -16,7 +16,7 @@ use sim::{run_seed, simulate};
 const SEEDS: u64 = 2_000;
 
 /// What two thousand histories must have in them, or they prove less than they seem to.
-const WANTED: [&str; 27] = [
+const WANTED: [&str; 31] = [
     "Create",
     "Put",
     "MultipartStart",
@@ -39,6 +39,10 @@ const WANTED: [&str; 27] = [
     "LateBehindSnapshot",
     "SnapshotRetired",
     "SnapshotPruned",
+    "RestorePins",
+    "RestoreStartedAgain",
+    "Restored",
+    "RestoredOverPrune",
     "RetentionOverrun",
     "TopicDeleted",
     "Encrypted",
@@ -144,6 +148,13 @@ fn a80_finds_a_planted_retention_that_forgets_what_is_kept_for_ever() {
     let told = ["is kept for ever"];
     seed_of(Sabotage::ForeverForgotten, (1..400).step_by(2), &told);
     encrypted_seeds_to_find(Sabotage::ForeverForgotten, 400, &told);
+}
+
+#[test]
+fn a67_finds_a_planted_retention_that_does_not_look_for_restores() {
+    // What the plan's log names is gone, or all before a later instant is retired: restores alone notice.
+    let told = ["does not go on: ", "is refused although its plan was there"];
+    seeds_to_find(Sabotage::PinsIgnored, 400, &told);
 }
 
 #[test]

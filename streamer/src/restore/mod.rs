@@ -228,7 +228,7 @@ async fn may_not_commit(job: &RestoreJob, stop: &CancellationToken) -> Option<Co
 }
 
 /// What of a document decides about records and topics; how fast it goes may change from start to start.
-fn asked(settings: &RestoreSettings) -> Sha256 {
+pub fn asked(settings: &RestoreSettings) -> Sha256 {
     let until = settings.stop.until.map(|until| match until {
         Until::At(at) => format!("at {at}"),
         Until::FromEnd(back) => format!("{} ms from the end", back.as_millis()),
@@ -248,7 +248,10 @@ fn asked(settings: &RestoreSettings) -> Sha256 {
 }
 
 /// A restore that goes on must be the one that was begun, and all that it reads must still be held.
-fn check_same(plan: &Plan, log: &Log, settings: &RestoreSettings) -> Result<(), RestoreError> {
+///
+/// # Errors
+/// [`RestoreError::OtherPlan`], or [`RestoreError::Retired`].
+pub fn check_same(plan: &Plan, log: &Log, settings: &RestoreSettings) -> Result<(), RestoreError> {
     check_asked(plan, log, settings)?;
     // While a restore lasts, nothing is retired; but not for ever, and not before its plan is there. What the plan was made of
     // decides, and no clock: a retirement may have come while it was made.

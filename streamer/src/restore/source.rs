@@ -63,18 +63,27 @@ impl Source {
     /// The next records; `None` after the last. Blocks: for a thread of its own.
     ///
     /// # Errors
-    /// [`RestoreError::Read`], or [`RestoreError::CutShort`] where not all was read; nothing more comes after it.
+    /// As [`Source::chunk`].
     pub fn next_chunk(&mut self) -> Result<Option<Vec<Row>>, RestoreError> {
+        futures::executor::block_on(self.chunk())
+    }
+
+    /// The same for who waits in a task. Cancel safe: what was not handed on comes with the next call.
+    ///
+    /// # Errors
+    /// [`RestoreError::Read`], or [`RestoreError::CutShort`] where not all was read; nothing more comes after it.
+    pub async fn chunk(&mut self) -> Result<Option<Vec<Row>>, RestoreError> {
         loop {
             let Some(chunks) = &mut self.current else {
                 if self.left == 0 {
                     return Ok(None);
                 }
+                let chunks = self.segments.recv().await;
                 self.left -= 1;
-                self.current = Some(self.segments.blocking_recv().ok_or(RestoreError::CutShort)?);
+                self.current = Some(chunks.ok_or(RestoreError::CutShort)?);
                 continue;
             };
-            match chunks.blocking_recv().ok_or(RestoreError::CutShort)?? {
+            match chunks.recv().await.ok_or(RestoreError::CutShort)?? {
                 Some(chunk) => return Ok(Some(chunk)),
                 None => self.current = None,
             }

@@ -4,7 +4,7 @@
 //!  schedule (seed) ─▶ cluster: what Kafka holds ◀── broker: what a client sees of it ◀── writer: claim + stream
 //!        │                        │                                                              │
 //!        └─▶ weather: faults ─▶ FaultyStore ◀─ sabotage (planted bugs) ◀─────────────────────────┘
-//!                                 │
+//!                                 │  └── restorer: restores that go on meanwhile, into a target in memory
 //!                              oracle: the backup against everything that Kafka ever held
 //! ```
 //! Everything runs on one thread with tokio's clock paused, and each actor has dice of its own: the same seed gives the
@@ -19,9 +19,11 @@ pub mod cluster;
 pub mod dice;
 pub mod keys;
 pub mod oracle;
+pub mod restorer;
 pub mod sabotage;
 pub mod schedule;
 pub mod seeds;
+pub mod target;
 pub mod timed;
 pub mod weather;
 pub mod world;

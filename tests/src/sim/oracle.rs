@@ -349,7 +349,8 @@ impl Oracle {
     async fn read_orphans(&self) -> Result<()> {
         let named: BTreeSet<&str> = self.segments.iter().map(|segment| segment.object.as_str()).collect();
         for key in self.objects.keys().filter(|key| !named.contains(key.as_str())) {
-            if key.as_str() == layout::identity().as_str() || key.starts_with("probe/") {
+            let is_apart = ["probe/", "restores/"].iter().any(|folder| key.starts_with(folder));
+            if is_apart || key.as_str() == layout::identity().as_str() {
                 continue;
             }
             let segment = ObjectKey::try_from(key.clone()).ok().filter(|key| key.segment().is_some());

@@ -44,6 +44,8 @@ pub enum Sabotage {
     CutsIgnored,
     /// Retention does not look at which snapshots are kept for ever.
     ForeverForgotten,
+    /// Who retires and who prunes does not look for restores under way.
+    PinsIgnored,
     /// Of an encrypted backup, checkpoints go down in the clear; who reads them with the same mistake notices nothing.
     CheckpointInTheClear,
     /// Of an encrypted backup, manifests are sealed, and opened, for the folder that they lie in, so that any may stand for any other.
@@ -230,6 +232,10 @@ impl ObjectStore for SabotagedStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let is_of_restores = prefix.is_some_and(|prefix| prefix.as_ref() == "restores");
+        if self.sabotage == Sabotage::PinsIgnored && is_of_restores {
+            return stream::empty().boxed();
+        }
         self.inner.list(prefix)
     }
 

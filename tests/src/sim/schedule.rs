@@ -148,7 +148,7 @@ impl World {
     }
 
     /// What grows old is kept by its age, by the number of its snapshots, or by both.
-    fn choose_retention(&mut self) {
+    pub fn choose_retention(&mut self) {
         let backups = [None, Some(1), Some(2), Some(3)][self.dice.index(4)];
         let by_age = backups.is_none() || self.dice.once_in(3);
         self.retention.max_age = by_age.then_some(MAX_AGE);

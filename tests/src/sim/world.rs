@@ -27,6 +27,7 @@ use super::cluster::{Cluster, Life};
 use super::dice::Dice;
 use super::keys::{KEY_CAME_LATER, Keys, is_document, of_seed};
 use super::oracle::{self, Oracle};
+use super::restorer::Restores;
 use super::sabotage::Sabotage;
 use super::timed::TimedStore;
 use super::weather::{Kill, Weather};
@@ -48,6 +49,8 @@ pub struct World {
     pub writers: Vec<Writer>,
     /// Who looks on.
     pub oracle: Oracle,
+    /// The restores that go on meanwhile.
+    pub restores: Restores,
     /// Chance.
     pub dice: Dice,
     /// The topics that the next writer does not select.
@@ -88,10 +91,12 @@ impl World {
         let (metadata_millis, heartbeat_millis) = (3_000, 5_000);
         let retention = Retention { max_age: None, max_backups: None, acknowledged: None, grace: Duration::ZERO };
         let (budget, part_bytes, dice) = (1 << 20, PARTS, Dice::new(seed));
+        let restores = Restores::new(seed, sabotage);
         Self {
             around,
             writers,
             oracle,
+            restores,
             dice,
             excluded,
             retention,
@@ -238,8 +243,12 @@ impl World {
     }
 
     /// Hours go by, in which nobody streams. Then somebody does for a minute, in which snapshots are taken and records come late, and
-    /// what is not kept any longer is pruned.
+    /// what is not kept any longer is pruned. A restore may go on all the while.
     pub async fn grow_old(&mut self) -> Result<()> {
+        let restore_at = self.next_restore();
+        if restore_at == Some(0) {
+            Box::pin(self.begin_restore()).await?;
+        }
         self.pass(2 * 3_600_000).await;
         self.start("a", None)?;
         for step in 0..10 {
@@ -251,6 +260,10 @@ impl World {
             self.produce(3);
             self.pass(6_000).await;
             self.reap().await?;
+            self.restore_on().await?;
+            if restore_at == Some(step + 1) {
+                Box::pin(self.begin_restore()).await?;
+            }
         }
         self.settle().await?;
         self.oracle.read_compacted().await?;
@@ -258,6 +271,7 @@ impl World {
         let clock = SimClock::new(self.around.began, self.dice.fork());
         let report = prune::run(&store, &self.job()?, false, &clock).await?;
         self.oracle.pruned(&report).await?;
+        self.restore_to_the_end().await?;
         self.oracle.check().await
     }
 

@@ -1,4 +1,4 @@
-//! Snapshots: what a restore to one of them must bring for as long as it is kept.
+//! Snapshots: what a restore to one of them must bring for as long as it is kept; and what one must that is planned now.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use strimzi_backup_format::slice::Ends;
 use strimzi_backup_format::snapshot::Snapshot;
 use strimzi_backup_format::state::State;
 use strimzi_backup_streamer::prune::report::Report;
-use strimzi_backup_streamer::restore::point::{self, PointFault};
+use strimzi_backup_streamer::restore::point::{self, Point, PointFault};
 
 use super::super::broker::{compacts, keeps};
 use super::super::cluster::Partition;
@@ -77,6 +77,22 @@ impl Oracle {
         let records = self.held_by_kafka(state, snapshot.manifest.observed_at, &ends)?;
         self.snapshots.push(Promise { snapshot, written_at, ends, records });
         Ok(())
+    }
+
+    /// What a restore to that point must bring, of what is held now.
+    pub async fn restorable(&mut self, point: &Point) -> Result<BTreeMap<PartitionKey, Vec<Record>>> {
+        self.follow().await?;
+        self.read_segments().await?;
+        let is_wanted = |record: &Record| {
+            let from = point.start.is_none_or(|start| start <= record.timestamp);
+            from && point.until.is_none_or(|until| record.timestamp <= until)
+        };
+        let mut wanted = BTreeMap::new();
+        for (key, end) in &point.ends {
+            let held = below(self.held(key), end.get());
+            wanted.insert(key.clone(), held.into_values().filter(is_wanted).collect());
+        }
+        Ok(wanted)
     }
 
     /// What is held below `ends` that Kafka held at `instant` by its own retention, too. Of compacted topics nothing.
