@@ -33,6 +33,7 @@ pub fn job(name: &str, spec: &KafkaBackupSpec, kafka: &Discovered, keys: Option<
         storage: Some(storage(&spec.storage, keys)),
         backup: spec.backup.as_ref().map(backup),
         retention: spec.retention.as_ref().map(retention),
+        prices: None,
         http: Some(http()),
     }
 }
@@ -49,6 +50,7 @@ pub fn destroy(name: &str, spec: &KafkaBackupSpec, keys: Option<&StoreKeys>) -> 
         storage: Some(storage(&spec.storage, keys)),
         backup: None,
         retention: None,
+        prices: None,
         http: None,
     }
 }
