@@ -86,11 +86,13 @@ async fn read_listed(store: &Store, log: &mut Log, listed: &[Sequence]) -> Resul
         )
         .buffered(usize::try_from(WINDOW).unwrap_or(1));
     while let Some((sequence, bytes)) = fetched.try_next().await? {
-        match (bytes, listed.iter().find(|found| **found > sequence)) {
-            (Some(bytes), _) => fold(log, &layout::manifest(shard, sequence), &bytes)?,
-            (None, Some(beyond)) => return Err(hole_error(shard, sequence, &layout::manifest(shard, *beyond))),
-            (None, None) => return Ok(true),
-        }
+        let Some(bytes) = bytes else {
+            return match listed.iter().find(|found| **found > sequence) {
+                Some(beyond) => Err(hole_error(shard, sequence, &layout::manifest(shard, *beyond))),
+                None => Ok(true),
+            };
+        };
+        fold(log, &layout::manifest(shard, sequence), &bytes)?;
     }
     Ok(false)
 }
