@@ -5,6 +5,7 @@
 pub mod backup;
 pub mod counting;
 pub mod history;
+pub mod image;
 pub mod limit;
 pub mod measure;
 pub mod mixed;

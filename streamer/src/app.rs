@@ -237,6 +237,7 @@ async fn run(
         groups,
         settings: job.backup,
         retention: job.retention,
+        prices: job.prices,
         buffers: Arc::clone(&world.buffers),
         budget: Arc::clone(&world.budget),
         metrics: Arc::clone(&world.metrics),

@@ -115,7 +115,7 @@ impl<C: Clock> Claimant<'_, C> {
         if opened.keys.is_some() {
             self.metrics.key_answered();
         }
-        let read = reader::open(&opened, shard).await;
+        let read = reader::open_to_write(&opened, shard).await;
         if !matches!(read, Ok(None)) && self.is_founded_since(&opened).await? {
             return Err(Error::Raced);
         }
@@ -198,7 +198,7 @@ impl<C: Clock> Claimant<'_, C> {
             self.check_no_log().await?;
         }
         let store = self.sealed(source, identity.backup).await?;
-        let Some(log) = reader::open(&store, Shard::ONLY).await? else { return Err(Error::Raced) };
+        let Some(log) = reader::open_to_write(&store, Shard::ONLY).await? else { return Err(Error::Raced) };
         log.identity.admits(&self.job.name, &self.cluster)?;
         let writer = LogWriter::new(store, Shard::ONLY, log);
         self.create_claim(writer, backoff).await.map(Some)

@@ -2,11 +2,11 @@
 //! and what does it cost?".
 //!
 //! Reads the log, the newest snapshots and, of an encrypted backup, who opens its keys; nothing else: no broker, no segment. What is protected comes from [`coverage::resolve`], the one
-//! resolved view (P10); this module adds what the log says of requests, and what they cost by a table of prices.
+//! resolved view (P10); this module adds what the log says of requests, and what they cost by a list of prices ([`crate::cost`]).
 //!
 //! ```text
-//! reader::open ─▶ Log ─┬─▶ coverage::resolve ─┐
-//!                      └─▶ Rates of the tail ─┴─▶ Inspection ─▶ text (render.rs) or JSON
+//! reader::open ─▶ Log ─┬─▶ coverage::resolve ───┐
+//!                      └─▶ Requests of its end ─┴─▶ Inspection ─▶ text (render.rs) or JSON
 //! ```
 
 mod render;
@@ -17,15 +17,15 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
-use strimzi_backup_format::checkpoint::{MANIFESTS_PER_BLOCK, RUNS_PER_BLOCK};
 use strimzi_backup_format::coverage::{self, Coverage};
 use strimzi_backup_format::ids::{Sequence, Shard, SnapshotId, TimestampMs};
 use strimzi_backup_format::manifest::Manifest;
 use strimzi_backup_format::manifest::reader::{self, Log};
 use strimzi_backup_format::snapshot::{Snapshot, catalog};
 use strimzi_backup_format::state::State;
-use strimzi_backup_format::store::{PART_BYTES, Store};
+use strimzi_backup_format::store::Store;
 
+use crate::cost::{Cost, Prices, Requests, Usage};
 use crate::error::{Error, chain};
 use crate::keys::{self, BackupKey};
 
@@ -38,92 +38,6 @@ const SNAPSHOTS: usize = 100;
 
 /// How many of them are read at once.
 const WINDOW: usize = 8;
-
-/// Less time than this between the first manifest and the last says nothing of an hour.
-const LEAST_MILLIS: u64 = 1_000;
-
-/// What one look at the log reads: the identity and the newest manifest.
-const GETS_PER_LOOK: f64 = 2.0;
-
-const SECONDS_PER_HOUR: f64 = 3_600.0;
-
-const MILLIS_PER_HOUR: f64 = 3_600_000.0;
-
-/// Hours in a month, as the price lists of object stores count them.
-const HOURS_PER_MONTH: f64 = 730.0;
-
-/// Bytes of the GB that object stores charge for.
-const BYTES_PER_GB: f64 = (1_u64 << 30) as f64;
-
-/// What a store charges, in dollars. The default is the list price of S3 Standard in us-east-1.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Prices {
-    /// For 1,000 PUT, POST or LIST requests (`--price-put`). Default 0.005.
-    pub put: f64,
-    /// For 1,000 GET or HEAD requests (`--price-get`). Default 0.0004.
-    pub get: f64,
-    /// For a GB stored over a month (`--price-storage`). Default 0.023.
-    pub storage: f64,
-}
-
-impl Default for Prices {
-    fn default() -> Self {
-        Self { put: 0.005, get: 0.0004, storage: 0.023 }
-    }
-}
-
-/// How many requests the writer makes, from its newest manifests and its job. What a start reads, and a failure's
-/// retries, are not in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Requests {
-    /// How many manifests the rates are taken from.
-    pub sampled_manifests: usize,
-    /// How many of them begin a run of the streamer: the more, the less the rates say of one that runs through.
-    pub sampled_starts: usize,
-    /// The time they span, in seconds; what is said of an hour or a month is extrapolated from it.
-    pub sampled_seconds: u64,
-    /// Manifests an hour.
-    pub manifests_per_hour: f64,
-    /// Segments an hour.
-    pub segments_per_hour: f64,
-    /// Checkpoints an hour.
-    pub checkpoints_per_hour: f64,
-    /// How often an hour the writer looks whether its log still stands, by `backup.metadataInterval`.
-    pub looks_per_hour: f64,
-    /// Requests an hour that are charged as PUT. Streaming lists nothing.
-    pub puts_per_hour: f64,
-    /// Requests an hour that are charged as GET: each upload is confirmed by a HEAD, each look reads two documents.
-    pub gets_per_hour: f64,
-}
-
-/// Dollars a month, if the backup goes on as it does now and nothing more were added to what is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Cost {
-    /// For PUT requests.
-    pub puts: f64,
-    /// For GET requests.
-    pub gets: f64,
-    /// For the segments stored now.
-    pub storage: f64,
-}
-
-impl Cost {
-    fn new(prices: &Prices, requests: Option<&Requests>, bytes: u64) -> Self {
-        let monthly = |per_hour: f64, price: f64| per_hour * HOURS_PER_MONTH / 1000.0 * price;
-        Self {
-            puts: requests.map_or(0.0, |requests| monthly(requests.puts_per_hour, prices.put)),
-            gets: requests.map_or(0.0, |requests| monthly(requests.gets_per_hour, prices.get)),
-            storage: real(bytes) / BYTES_PER_GB * prices.storage,
-        }
-    }
-
-    fn total(&self) -> f64 {
-        self.puts + self.gets + self.storage
-    }
-}
 
 /// A checkpoint that the reader did not believe. Harmless: the log was read without it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -199,7 +113,7 @@ pub struct Inspection {
     pub requests: Option<Requests>,
     /// The prices that `monthlyCost` is computed with.
     pub prices: Prices,
-    /// Dollars a month.
+    /// What a month costs at these prices; without `requests`, for what is stored alone.
     pub monthly_cost: Cost,
     /// Checkpoints that were not believed.
     pub ignored_checkpoints: Vec<IgnoredCheckpoint>,
@@ -225,7 +139,7 @@ pub async fn run(store: &Store, prices: Prices, looks: Duration, now: TimestampM
     let log = reader::open(store, Shard::ONLY).await?;
     let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
     let sample = sample(store, &log).await?;
-    let found = resolve(store, &log, requests(&sample, looks), prices, now);
+    let found = resolve(store, &log, Requests::of(&sample, looks), prices, now);
     let listed = catalog::list(store).await?;
     let snapshot_count = listed.len();
     let snapshots = snapshots(store, &log.state, listed).await?;
@@ -258,7 +172,8 @@ async fn snapshots(
 
 fn resolve(store: &Store, log: &Log, requests: Option<Requests>, prices: Prices, now: TimestampMs) -> Inspection {
     let coverage = coverage::resolve(&log.identity, &log.state, now);
-    let monthly_cost = Cost::new(&prices, requests.as_ref(), coverage.totals.bytes);
+    let hourly = requests.as_ref().map_or_else(Usage::default, Requests::usage);
+    let monthly_cost = Cost::of_month(&prices, hourly, coverage.totals.bytes);
     let ignored = log.ignored.iter().cloned();
     Inspection {
         coverage,
@@ -290,46 +205,4 @@ async fn sample(store: &Store, log: &Log) -> Result<Vec<Manifest>, Error> {
     }
     sample.extend(tail);
     Ok(sample)
-}
-
-/// Rates over the time from the first manifest of the sample, which only marks its start, to the last.
-fn requests(sample: &[Manifest], looks: Duration) -> Option<Requests> {
-    let (first, rest) = sample.split_first()?;
-    let millis = rest.last()?.observed_at.millis_since(first.observed_at);
-    if millis < LEAST_MILLIS {
-        return None;
-    }
-    let per_hour = |count: u64| real(count) * MILLIS_PER_HOUR / real(millis);
-    let segments = || rest.iter().flat_map(|manifest| manifest.named_segments());
-    let runs: usize = segments().map(|segment| segment.runs.len()).sum();
-    let manifests_per_hour = per_hour(rest.len() as u64);
-    let checkpoints_per_hour =
-        (manifests_per_hour / real(MANIFESTS_PER_BLOCK)).max(per_hour(runs as u64) / real(RUNS_PER_BLOCK as u64));
-    let segments_per_hour = per_hour(segments().count() as u64);
-    let uploads_per_hour = per_hour(segments().map(|segment| puts(segment.bytes)).sum());
-    let looks_per_hour = SECONDS_PER_HOUR / looks.as_secs_f64();
-    Some(Requests {
-        sampled_manifests: sample.len(),
-        sampled_starts: rest.iter().filter(|manifest| manifest.claim.is_some()).count(),
-        sampled_seconds: millis / 1000,
-        manifests_per_hour,
-        segments_per_hour,
-        checkpoints_per_hour,
-        looks_per_hour,
-        puts_per_hour: manifests_per_hour + uploads_per_hour + checkpoints_per_hour,
-        // A checkpoint is preceded by a look of its own.
-        gets_per_hour: segments_per_hour + GETS_PER_LOOK * (looks_per_hour + checkpoints_per_hour),
-    })
-}
-
-/// The requests that an upload of so many bytes is: one, or its parts with their start and their end.
-fn puts(bytes: u64) -> u64 {
-    let part = PART_BYTES as u64;
-    if bytes <= part { 1 } else { bytes.div_ceil(part) + 2 }
-}
-
-/// A count as a real number; what a rate or a price loses by rounding beyond 2^53 nobody sees.
-#[allow(clippy::cast_precision_loss)]
-fn real(count: u64) -> f64 {
-    count as f64
 }

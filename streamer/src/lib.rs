@@ -17,6 +17,7 @@ pub mod budget;
 pub mod claim;
 pub mod cli;
 pub mod clock;
+pub mod cost;
 pub mod destroy;
 pub mod error;
 pub mod export;

@@ -19,6 +19,7 @@ use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_format::manifest::BehindReason;
 use strimzi_backup_format::store::{Request, Tally};
 
+use crate::cost::{Cost, Counted, Pace, Prices};
 use crate::report::Trouble;
 use crate::retire::Held;
 
@@ -53,6 +54,8 @@ pub struct Metrics {
     pub last_failure: Gauge<f64, AtomicU64>,
     /// Bytes of segments in the store.
     pub storage_bytes: Gauge,
+    /// What a month costs at the job's prices, if it went on like the last hour, by what for: `put`, `get`, `storage`, `received`.
+    pub monthly_cost: Family<KindLabel, Gauge<f64, AtomicU64>>,
     /// Seconds since `recoverable.until`; while there is none, since the claim; before the claim, not a number.
     pub lag: Gauge<f64, AtomicU64>,
     /// Bytes held by the budget.
@@ -115,6 +118,7 @@ pub struct Metrics {
     failing: AtomicBool,
     /// Why the master key is waited for, while it is: no metric, since its words have no bound.
     keyless: Mutex<Option<String>>,
+    pace: Mutex<Pace>,
 }
 
 impl Default for Metrics {
@@ -149,6 +153,7 @@ impl Metrics {
             last_success: Gauge::default(),
             last_failure: Gauge::default(),
             storage_bytes: Gauge::default(),
+            monthly_cost: Family::default(),
             lag: Gauge::default(),
             buffered: Gauge::default(),
             budget: Gauge::default(),
@@ -180,6 +185,7 @@ impl Metrics {
             groups: Family::default(),
             failing: AtomicBool::new(false),
             keyless: Mutex::default(),
+            pace: Mutex::default(),
         };
         // Until there is something to tell: 0 would say that all is well.
         all.lag.set(f64::NAN);
@@ -198,6 +204,8 @@ impl Metrics {
         let help = "Unix time of the last failure of the store or the broker";
         r.register("last_failure_timestamp", help, self.last_failure.clone());
         r.register("storage_bytes", "Bytes of segments in the store", self.storage_bytes.clone());
+        let help = "What a month costs if it went on like the last hour, by what for";
+        r.register("monthly_cost", help, self.monthly_cost.clone());
         r.register("lag_seconds", "Seconds since the last instant everything is captured up to", self.lag.clone());
         r.register("buffered_bytes", "Bytes fetched and not yet durable", self.buffered.clone());
         r.register("memory_budget_bytes", "The most bytes to be held at once", self.budget.clone());
@@ -300,6 +308,34 @@ impl Metrics {
         self.keyless.lock().clone()
     }
 
+    /// Tells how many bytes are stored, and what a month costs with that and with what is asked of the store as of late. So soon after a
+    /// start that nothing is known of the latter, what was told of it stays.
+    pub fn set_stored(&self, bytes: u64, prices: &Prices, now: TimestampMs) {
+        self.storage_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        let hourly = self.pace.lock().take(self.counted(now));
+        let cost = Cost::of_month(prices, hourly.unwrap_or_default(), bytes);
+        let tell = |kind: &str, cost: f64| {
+            self.monthly_cost.get_or_create(&KindLabel::new(kind)).set(cost);
+        };
+        tell("storage", cost.storage);
+        if hourly.is_some() {
+            tell("put", cost.puts);
+            tell("get", cost.gets);
+            tell("received", cost.received);
+        }
+    }
+
+    /// What was asked of the store since the start, by what it is charged as.
+    fn counted(&self, at: TimestampMs) -> Counted {
+        let asked = |kind: Request| self.store_requests.get_or_create(&KindLabel::new(kind.as_str())).get();
+        Counted {
+            at,
+            puts: asked(Request::Put) + asked(Request::List),
+            gets: asked(Request::Get) + asked(Request::Head),
+            received_bytes: self.store_bytes.get_or_create(&KindLabel::new("received")).get(),
+        }
+    }
+
     /// What keeps the streamer from going on at the moment.
     pub fn trouble(&self) -> Option<Trouble> {
         if self.key_unavailable.get() != 0 {
@@ -351,4 +387,31 @@ impl Metrics {
 /// An instant as metrics tell it.
 pub(crate) fn unix_seconds(instant: TimestampMs) -> f64 {
     Duration::from_millis(u64::try_from(instant.get()).unwrap_or(0)).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_month_costs_is_told_by_what_was_asked_of_the_store() {
+        let (metrics, start) = (Metrics::new(), TimestampMs::new(1_770_966_000_000));
+        let prices = Prices { put: 1.0, get: 0.1, storage: 2.0, received: 0.0 };
+        let cost = |kind: &str| metrics.monthly_cost.get(&KindLabel::new(kind)).map(|gauge| gauge.get());
+        metrics.set_stored(1 << 30, &prices, start);
+        assert_eq!(["storage", "put", "get", "received"].map(cost), [Some(2.0), None, None, None]);
+        for kind in [Request::Put, Request::List, Request::Get, Request::Head, Request::Head, Request::Delete] {
+            metrics.request(kind);
+        }
+        metrics.set_stored(2 << 30, &prices, start.plus_millis(3_600_000));
+        // Two, and three, an hour; deleting costs nothing.
+        assert_eq!(["storage", "put"].map(cost), [Some(4.0), Some(1.46)]);
+        assert!(cost("get").is_some_and(|cost| (cost - 0.219).abs() < 1e-9), "{:?}", cost("get"));
+        assert_eq!((cost("received"), metrics.storage_bytes.get()), (Some(0.0), 2 << 30));
+        // What comes from the store is charged by the GB.
+        metrics.received(1 << 30);
+        let prices = Prices { received: 0.5, ..prices };
+        metrics.set_stored(2 << 30, &prices, start.plus_millis(3_600_000));
+        assert_eq!(cost("received"), Some(365.0));
+    }
 }

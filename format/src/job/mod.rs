@@ -13,6 +13,7 @@
 //! Invariants: an unknown field is refused, never ignored; a `Job` or `RestoreJob` that exists is complete and in range; no secret is
 //! ever part of either form, only the paths of the files that hold them.
 
+mod prices;
 mod raw;
 mod resolve;
 mod resolved;
@@ -20,10 +21,11 @@ mod restore;
 mod scalar;
 mod selection;
 
+pub use prices::{Prices, parse_price};
 pub use raw::{
     RawAnchor, RawAuthentication, RawAzure, RawBackup, RawCluster, RawConsumerGroups, RawEncryption, RawFilesystem,
-    RawGcs, RawGroupMapping, RawHttp, RawJob, RawKubernetesAuth, RawPointInTime, RawRestore, RawRestoreGroups,
-    RawRestoreJob, RawRetention, RawS3, RawStorage, RawTls, RawTopicMapping, RawTopics, RawTransit,
+    RawGcs, RawGroupMapping, RawHttp, RawJob, RawKubernetesAuth, RawPointInTime, RawPrices, RawRestore,
+    RawRestoreGroups, RawRestoreJob, RawRetention, RawS3, RawStorage, RawTls, RawTopicMapping, RawTopics, RawTransit,
 };
 pub use resolve::{ALLOWED_PROPERTIES, Fault, JobFaults, resolve, resolve_restore};
 pub use resolved::{

@@ -43,6 +43,8 @@ raw!(
         backup: RawBackup,
         /// How long it is kept; for ever if left out.
         retention: RawRetention,
+        /// What the store charges, for what is told of costs.
+        prices: RawPrices,
         /// The address of health and metrics.
         http: RawHttp,
     }
@@ -302,6 +304,20 @@ raw!(
         acknowledge_shrink_to: Scalar,
         /// A duration, such as `24h`.
         grace_period: Scalar,
+    }
+);
+
+raw!(
+    /// `prices`: see [`super::Prices`] for every field.
+    RawPrices {
+        /// A number, such as `0.005`.
+        put: Scalar,
+        /// A number, such as `0.0004`.
+        get: Scalar,
+        /// A number, such as `0.023`.
+        storage: Scalar,
+        /// A number, such as `0.09`.
+        received: Scalar,
     }
 );
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::checksum::Sha256;
 use crate::ids::{BackupId, Sequence};
 
-use super::{GroupSelection, TopicSelection};
+use super::{GroupSelection, Prices, TopicSelection};
 
 /// What holds where the document says nothing.
 pub mod defaults {
@@ -70,6 +70,8 @@ pub struct Job {
     pub backup: BackupSettings,
     /// How long it is kept.
     pub retention: Retention,
+    /// What the store charges: inspection and metrics reckon with it what a month costs.
+    pub prices: Prices,
     /// Health and metrics.
     pub http: HttpSettings,
 }

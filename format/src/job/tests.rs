@@ -73,6 +73,7 @@ backup:
   heartbeatInterval: 1h
   memoryBudget: 1Mi
   parallelism: 65
+prices: {put: cheap, storage: -0.5}
 http: {address: "localhost"}
 "#;
     insta::assert_snapshot!(
@@ -110,6 +111,7 @@ fn what_should_be_a_block_is_told_without_words_of_the_program() {
         "storage: {anchor: all}",
         "backup: all",
         "retention: all",
+        "prices: all",
         "http: all",
     ];
     for text in blocks {

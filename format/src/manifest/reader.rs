@@ -2,15 +2,17 @@
 //!
 //! Everything read is checked against what came before it; the first contradiction stops the reader with the name of
 //! the object (P9). Requests do not grow with the length of the history: one list of checkpoints, one checkpoint, and
-//! the manifests after it.
+//! the manifests after it. Where they end, `tail` finds out: who only reads asks for a list, who is about to write for the objects
+//! themselves.
 
 mod listing;
+mod tail;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
-use object_store::{ObjectStore, ObjectStoreExt};
+use futures::TryStreamExt;
+use object_store::ObjectStore;
 
 use super::invariants::Violation;
 use super::{Manifest, Segment};
@@ -26,12 +28,10 @@ use crate::seal::Sealed;
 use crate::state::State;
 use crate::store::Store;
 pub use listing::{Listing, read_block, read_bucket};
+use tail::Search;
 
 /// How many manifests are fetched at once.
 const WINDOW: u64 = 32;
-
-/// How far beyond the end of the log a reader looks for manifests that must not be there.
-const LOOK_BEYOND: [u64; 5] = [64, 128, 256, 512, 1024];
 
 /// How often a log that seems damaged is read before it counts as damaged: what flipped in transit does not come three
 /// times, what is damaged in the store does.
@@ -137,15 +137,28 @@ pub struct Log {
     pub ignored: Vec<(String, String)>,
 }
 
-/// Reads the log of `shard`; `None` where nothing was ever written under the prefix. What the store's anchor names must
-/// be in it.
+/// Reads the log of `shard`, for who writes nothing to it; `None` where nothing was ever written under the prefix. What the store's
+/// anchor names must be in it. Six requests, and one for each manifest after the newest checkpoint; where listing is no cheaper than
+/// looking, as many as [`open_to_write`] makes.
 ///
 /// # Errors
 /// [`Error`], which names the object.
 pub async fn open(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
+    open_by(store, shard, Search::for_reading(store)).await
+}
+
+/// The same for who goes on to write there. No listing is relied on for where the log ends: a manifest is created there.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_to_write(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
+    open_by(store, shard, Search::Look).await
+}
+
+async fn open_by(store: &Store, shard: Shard, search: Search) -> Result<Option<Log>, Error> {
     let mut read = 1;
     loop {
-        match open_anchored(store, shard).await {
+        match open_anchored(store, shard, search).await {
             Err(error) if read < READS && !error.is_retryable() => read += 1,
             Err(error) => return Err(judged(store, error).await),
             done => return done,
@@ -168,15 +181,15 @@ async fn judged(store: &Store, error: Error) -> Error {
     }
 }
 
-async fn open_anchored(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
-    let log = open_once(store, shard).await?;
+async fn open_anchored(store: &Store, shard: Shard, search: Search) -> Result<Option<Log>, Error> {
+    let log = open_once(store, shard, search).await?;
     if let Some(anchor) = store.anchor {
         check_anchor(store, shard, log.as_ref(), anchor).await?;
     }
     Ok(log)
 }
 
-async fn open_once(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
+async fn open_once(store: &Store, shard: Shard, search: Search) -> Result<Option<Log>, Error> {
     let identity_key = layout::identity();
     let Some((identity, bytes)) = stored_identity(store).await? else {
         return match get(store, &layout::manifest(shard, Sequence::FIRST)).await? {
@@ -188,7 +201,7 @@ async fn open_once(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
         };
     };
     let mut log = start(store, shard, identity, Sha256::of(&bytes)).await?;
-    read_tail(store, shard, &mut log).await?;
+    tail::read(store, &mut log, search).await?;
     // Its digest is in every link; before the first one, nothing but a second look says that it was read as it stands.
     if log.state.head.is_none() && get(store, &identity_key).await?.as_ref() != Some(&bytes) {
         let source = document::Error::Damaged("it was read twice, and differs".to_owned());
@@ -311,32 +324,6 @@ async fn checkpoint(
     }
 }
 
-/// Fetches and folds the manifests after the state's head, until there is none.
-async fn read_tail(store: &Store, shard: Shard, log: &mut Log) -> Result<(), Error> {
-    loop {
-        let first = log.state.next_sequence().get();
-        let slots: Vec<Sequence> = (first..first.saturating_add(WINDOW)).map(Sequence::new).collect();
-        let fetched: Vec<(Sequence, Option<Bytes>)> = futures::stream::iter(slots)
-            .map(|sequence| async move { Ok((sequence, get(store, &layout::manifest(shard, sequence)).await?)) })
-            .buffered(usize::try_from(WINDOW).unwrap_or(1))
-            .try_collect()
-            .await?;
-        let mut missing = None;
-        for (sequence, bytes) in fetched {
-            let key = layout::manifest(shard, sequence);
-            match (bytes, missing) {
-                (None, None) => missing = Some(sequence),
-                (None, Some(_)) => {}
-                (Some(_), Some(hole)) => return Err(hole_error(shard, hole, &key)),
-                (Some(bytes), None) => fold(log, &key, &bytes)?,
-            }
-        }
-        if let Some(end) = missing {
-            return nothing_beyond(store, shard, end, first.saturating_add(WINDOW)).await;
-        }
-    }
-}
-
 /// Reads the manifest after the last one of `log` and takes it in; `false` where there is none yet. One request, so that a
 /// log can be followed cheaply; that nothing lies beyond a missing one, [`open`] has looked at.
 ///
@@ -357,30 +344,6 @@ pub async fn advance(store: &Store, log: &mut Log) -> Result<bool, Error> {
 
 fn hole_error(shard: Shard, hole: Sequence, witness: &ObjectKey) -> Error {
     Error::Missing { object: layout::manifest(shard, hole).to_string(), witness: witness.to_string() }
-}
-
-/// Fails where a manifest stands beyond the end: then the end is a hole, and writing there would fork the log. Up to
-/// `unread` all slots have been looked at; so many as a window has are looked at wherever the end lies in its own.
-async fn nothing_beyond(store: &Store, shard: Shard, end: Sequence, unread: u64) -> Result<(), Error> {
-    let near = unread..end.get().saturating_add(WINDOW);
-    let far = LOOK_BEYOND.map(|step| end.get().saturating_add(step));
-    let found: Vec<_> = futures::stream::iter(near.chain(far))
-        .map(|sequence| async move {
-            let sequence = Sequence::new(sequence);
-            let key = layout::manifest(shard, sequence);
-            match store.inner.head(&key.below(&store.prefix)).await {
-                Ok(_) => Ok(Some(key)),
-                Err(object_store::Error::NotFound { .. }) => Ok(None),
-                Err(source) => Err(Error::Store { object: key.to_string(), source }),
-            }
-        })
-        .buffered(usize::try_from(WINDOW).unwrap_or(1))
-        .try_collect()
-        .await?;
-    match found.into_iter().flatten().next() {
-        Some(witness) => Err(hole_error(shard, end, &witness)),
-        None => Ok(()),
-    }
 }
 
 fn fold(log: &mut Log, key: &ObjectKey, bytes: &Bytes) -> Result<(), Error> {

@@ -78,6 +78,19 @@ impl Meter {
         self.request(Request::Put);
         self.tally.sent(bytes as u64);
     }
+
+    /// Counts a listing that begins, and each further request that its names take.
+    fn listing(&self, names: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.request(Request::List);
+        let meter = self.clone();
+        let counted = names.enumerate().map(move |(number, meta)| {
+            if number > 0 && number.is_multiple_of(NAMES_PER_LIST) {
+                meter.request(Request::List);
+            }
+            meta
+        });
+        counted.boxed()
+    }
 }
 
 struct Metered {
@@ -131,16 +144,11 @@ impl ObjectStore for Metered {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.meter.request(Request::List);
-        let meter = self.meter.clone();
-        let listed = self.inner.list(prefix).enumerate();
-        let counted = listed.map(move |(number, meta)| {
-            if number > 0 && number.is_multiple_of(NAMES_PER_LIST) {
-                meter.request(Request::List);
-            }
-            meta
-        });
-        counted.boxed()
+        self.meter.listing(self.inner.list(prefix))
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.meter.listing(self.inner.list_with_offset(prefix, offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
@@ -232,6 +240,8 @@ mod tests {
         use Request::{Delete, Get, Head, List, Put};
         assert_eq!([Put, Get, Head, List, Delete].map(of), [4, 2, 1, 1, 1]);
         assert_eq!(*counts.bytes.lock(), (8, 7));
+        let after: Vec<_> = store.inner.list_with_offset(None, &path).try_collect().await.expect("list");
+        assert_eq!((after.len(), of(List)), (1, 2), "what comes after a name is a listing, too");
         assert!(matches!(store.inner.get(&path).await, Err(object_store::Error::NotFound { .. })));
         assert_eq!(of(Get), 3, "what is not there was asked for as well");
     }

@@ -83,6 +83,9 @@ pub struct KafkaBackupSpec {
     /// How long the backup is kept. Default: for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
+    /// What the store charges, for what metrics tell of costs. Default: the list price of S3 Standard in us-east-1, in dollars.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<Prices>,
     /// When the stored backup is verified. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<VerificationSchedule>,
@@ -260,6 +263,31 @@ pub struct VerificationSchedule {
 
 fn every_byte() -> i32 {
     2
+}
+
+/// How a price is written: as a text, since a number of a resource is best a whole one.
+const PRICE: &str = "^[0-9]+([.][0-9]+)?$";
+
+/// What a store charges, in any currency.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Prices {
+    /// For 1,000 requests that write or list. Default 0.005.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = PRICE))]
+    pub put: Option<String>,
+    /// For 1,000 GET or HEAD requests. Default 0.0004.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = PRICE))]
+    pub get: Option<String>,
+    /// For a GB stored over a month. Default 0.023.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = PRICE))]
+    pub storage: Option<String>,
+    /// For a GB read from the store. Default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = PRICE))]
+    pub received: Option<String>,
 }
 
 /// How long a backup is kept: what neither `maxAge` nor `maxBackups` keeps, the streamer retires, and a prune deletes. With neither,

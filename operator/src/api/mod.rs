@@ -24,7 +24,8 @@ pub use common::{
 };
 pub use encryption::{Encryption, KeySecret, KubernetesAuth, SecretFile, Transit};
 pub use kafka_backup::{
-    BackupSpec, Compression, DeletionPolicy, KafkaBackup, KafkaBackupSpec, Retention, Schedule, VerificationSchedule,
+    BackupSpec, Compression, DeletionPolicy, KafkaBackup, KafkaBackupSpec, Prices, Retention, Schedule,
+    VerificationSchedule,
 };
 pub use kafka_restore::{
     BackupRef, ExistingTopicPolicy, GroupMapping, KafkaRestore, KafkaRestoreSpec, OnGap, PointInTime,

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use strimzi_backup_format::job::{
     RawAnchor, RawAuthentication, RawAzure, RawBackup, RawCluster, RawConsumerGroups, RawEncryption, RawGcs,
-    RawGroupMapping, RawHttp, RawJob, RawKubernetesAuth, RawPointInTime, RawRestore, RawRestoreGroups, RawRestoreJob,
-    RawRetention, RawS3, RawStorage, RawTls, RawTopicMapping, RawTopics, RawTransit, Scalar,
+    RawGroupMapping, RawHttp, RawJob, RawKubernetesAuth, RawPointInTime, RawPrices, RawRestore, RawRestoreGroups,
+    RawRestoreJob, RawRetention, RawS3, RawStorage, RawTls, RawTopicMapping, RawTopics, RawTransit, Scalar,
 };
 
 use super::Source;
@@ -15,8 +15,8 @@ use super::names::{
     CERTIFICATES_FILE, CONFIG_DIR, ENCRYPTION_DIR, HTTP_PORT, KAFKA_CA_DIR, KAFKA_USER_DIR, STORAGE_CA_DIR, STORAGE_DIR,
 };
 use crate::api::{
-    BackupSpec, Encryption, KafkaBackupSpec, KafkaRestoreSpec, KeySecret, RestoreSpec, Retention, Storage, StorageType,
-    Topics, Transit,
+    BackupSpec, Encryption, KafkaBackupSpec, KafkaRestoreSpec, KeySecret, Prices, RestoreSpec, Retention, Storage,
+    StorageType, Topics, Transit,
 };
 use crate::strimzi::{Credentials, Discovered};
 
@@ -33,6 +33,7 @@ pub fn job(name: &str, spec: &KafkaBackupSpec, kafka: &Discovered, keys: Option<
         storage: Some(storage(&spec.storage, keys)),
         backup: spec.backup.as_ref().map(backup),
         retention: spec.retention.as_ref().map(retention),
+        prices: spec.prices.as_ref().map(prices),
         http: Some(http()),
     }
 }
@@ -49,6 +50,7 @@ pub fn destroy(name: &str, spec: &KafkaBackupSpec, keys: Option<&StoreKeys>) -> 
         storage: Some(storage(&spec.storage, keys)),
         backup: None,
         retention: None,
+        prices: None,
         http: None,
     }
 }
@@ -233,6 +235,15 @@ fn retention(spec: &Retention) -> RawRetention {
         max_backups: spec.max_backups.map(|number| Scalar::new(number.to_string())),
         acknowledge_shrink_to: spec.acknowledge_shrink_to.as_ref().map(Scalar::new),
         grace_period: spec.grace_period.as_ref().map(Scalar::new),
+    }
+}
+
+fn prices(spec: &Prices) -> RawPrices {
+    RawPrices {
+        put: spec.put.as_ref().map(Scalar::new),
+        get: spec.get.as_ref().map(Scalar::new),
+        storage: spec.storage.as_ref().map(Scalar::new),
+        received: spec.received.as_ref().map(Scalar::new),
     }
 }
 

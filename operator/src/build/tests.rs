@@ -9,7 +9,7 @@ use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_format::job::{self, RawJob, RawRestoreJob};
 
 use super::*;
-use crate::api::{KafkaRestore, KafkaRestoreSpec, Retention};
+use crate::api::{KafkaRestore, KafkaRestoreSpec, Prices, Retention};
 use crate::strimzi::Trust;
 
 const BACKUP: &str = include_str!("../api/testdata/kafka-backup.yaml");
@@ -374,4 +374,14 @@ fn the_commands_of_the_runbook_fit_what_is_made() {
         let (key, value) = label.split_once('=').unwrap();
         assert!(runbook.contains(label) && labels[key].replace("daily-backup", "$NAME") == value, "{label}");
     }
+}
+
+#[test]
+fn the_price_list_of_a_resource_is_that_of_its_document() {
+    let mut backup: KafkaBackup = serde_norway::from_str(BACKUP).unwrap();
+    let text = |price: &str| Some(price.to_owned());
+    backup.spec.prices = Some(Prices { put: text("0.0065"), received: text("0.02"), ..Prices::default() });
+    let document = job_document("kafka.daily-backup", &backup.spec, &discovered("kafka"), None);
+    let found = job::resolve(document).expect("the streamer takes the document").prices;
+    assert_eq!(found, job::Prices { put: 0.0065, received: 0.02, ..job::Prices::default() });
 }

@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use strimzi_backup_format::ids::{BackupId, GroupId, SnapshotId, TimestampMs, TopicName};
-use strimzi_backup_format::job::Job;
+use strimzi_backup_format::job::{Job, Prices, parse_price};
 
 pub use self::run::run;
 use crate::error::Error;
-use crate::inspect::Prices;
 use crate::report::Resource;
 use crate::verify::Level;
 
@@ -64,15 +63,9 @@ pub enum Command {
         /// How to print it.
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
-        /// Price of 1,000 PUT or LIST requests.
-        #[arg(long, value_name = "PRICE", default_value_t = Prices::default().put)]
-        price_put: f64,
-        /// Price of 1,000 GET requests.
-        #[arg(long, value_name = "PRICE", default_value_t = Prices::default().get)]
-        price_get: f64,
-        /// Price of a GB stored over a month.
-        #[arg(long, value_name = "PRICE", default_value_t = Prices::default().storage)]
-        price_storage: f64,
+        /// What the store charges.
+        #[command(flatten)]
+        prices: PriceList,
     },
     /// List the segments that hold a slice of topics and time.
     ///
@@ -308,6 +301,39 @@ pub struct JobFile {
     config: PathBuf,
 }
 
+/// What a store charges, where that is not what the job document says.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct PriceList {
+    /// Price of 1,000 PUT or LIST requests, if not prices.put of the job document.
+    #[arg(long, value_name = "PRICE", value_parser = price)]
+    price_put: Option<f64>,
+    /// Price of 1,000 GET or HEAD requests, if not prices.get.
+    #[arg(long, value_name = "PRICE", value_parser = price)]
+    price_get: Option<f64>,
+    /// Price of a GB stored over a month, if not prices.storage.
+    #[arg(long, value_name = "PRICE", value_parser = price)]
+    price_storage: Option<f64>,
+    /// Price of a GB read from the store, if not prices.received.
+    #[arg(long, value_name = "PRICE", value_parser = price)]
+    price_received: Option<f64>,
+}
+
+impl PriceList {
+    /// These prices, but for those that are given here.
+    pub fn over(self, prices: Prices) -> Prices {
+        Prices {
+            put: self.price_put.unwrap_or(prices.put),
+            get: self.price_get.unwrap_or(prices.get),
+            storage: self.price_storage.unwrap_or(prices.storage),
+            received: self.price_received.unwrap_or(prices.received),
+        }
+    }
+}
+
+fn price(text: &str) -> Result<f64, String> {
+    parse_price(text).ok_or_else(|| format!("{text:?} is no price; give a number such as 0.005"))
+}
+
 /// How data is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
@@ -369,6 +395,21 @@ mod tests {
         let arguments = Arguments::try_parse_from(["strimzi-backup", "snapshot", "--config", "x"]).expect("usable");
         let Command::Snapshot { id: None, timeout, .. } = arguments.command else { panic!("{arguments:?}") };
         assert_eq!(timeout, crate::snapshot::TIMEOUT);
+    }
+
+    #[test]
+    fn a_price_that_is_given_goes_before_that_of_the_job_document() {
+        let given = ["strimzi-backup", "inspect", "--config", "x", "--price-get", "0.5", "--price-received", "0"];
+        let arguments = Arguments::try_parse_from(given).expect("usable");
+        let Command::Inspect { prices, .. } = arguments.command else { panic!("{arguments:?}") };
+        let of_job = Prices { put: 1.0, get: 2.0, storage: 3.0, received: 4.0 };
+        assert_eq!(prices.over(of_job), Prices { get: 0.5, received: 0.0, ..of_job });
+        for wrong in ["cheap", "-1", "inf", "NaN"] {
+            let wrong = format!("--price-put={wrong}");
+            let error = Arguments::try_parse_from(["strimzi-backup", "inspect", "--config", "x", &wrong]);
+            let text = error.expect_err("no price").to_string();
+            assert!(text.contains("is no price") && text.contains("--price-put"), "{text}");
+        }
     }
 
     #[test]

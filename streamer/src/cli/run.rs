@@ -15,7 +15,7 @@ use crate::destroy;
 use crate::error::Error;
 use crate::export;
 use crate::groups;
-use crate::inspect::{self, Prices};
+use crate::inspect;
 use crate::keys;
 use crate::prune;
 use crate::rekey;
@@ -40,11 +40,11 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             listen_for_signals(stop.clone(), abandon.clone())?;
             crate::app::stream(job, until, report_to, stop, abandon).await
         }
-        Command::Inspect { job, output, price_put, price_get, price_storage } => {
+        Command::Inspect { job, output, prices } => {
             let job = job.read()?;
             let store = keys::open(&job.storage).await?;
-            let prices = Prices { put: price_put, get: price_get, storage: price_storage };
-            let found = inspect::run(&store, prices, job.backup.metadata_interval, SystemClock.now()).await;
+            let found =
+                inspect::run(&store, prices.over(job.prices), job.backup.metadata_interval, SystemClock.now()).await;
             let found = found.map_err(|error| error.of_store(&store))?;
             print_as(output, &found, || found.to_json())
         }

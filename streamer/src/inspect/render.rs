@@ -7,7 +7,8 @@ use strimzi_backup_format::coverage::{Coverage, GroupCondition, GroupCoverage, R
 use strimzi_backup_format::ids::{PartitionKey, TimestampMs};
 use strimzi_backup_format::manifest::{Behind, Gap};
 
-use super::{Boundary, Cost, Inspection, Prices, Requests, SnapshotEntry, real};
+use super::{Boundary, Inspection, SnapshotEntry};
+use crate::cost::{Cost, Prices, Requests, real};
 
 /// How many lines a list gets before it is cut: the screen stays one screen. The JSON has all.
 const SHOWN: usize = 8;
@@ -171,7 +172,7 @@ impl Inspection {
     }
 
     fn requests(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Cost { puts, gets, storage } = self.monthly_cost;
+        let Cost { puts, gets, storage, received } = self.monthly_cost;
         match &self.requests {
             None => {
                 line(f, "requests", format_args!("unknown: the log is too short to tell"))?;
@@ -184,16 +185,20 @@ impl Inspection {
             Some(requests) => {
                 let over = span(requests.sampled_seconds);
                 line(f, "requests", format_args!("{}, {}", rates(requests), basis(requests)))?;
+                line(f, "moved", format_args!("{}", moved(requests)))?;
                 let total = self.monthly_cost.total();
                 let text = format_args!(
-                    "${total:.2} a month, if it went on like those {over}: storage ${storage:.2}, puts ${puts:.2}, gets \
-                     ${gets:.2}"
+                    "${total:.2} a month, if it went on like those {over}: storage ${storage:.2}, puts ${puts:.2}, gets and \
+                     heads ${gets:.2}, bytes read ${received:.2}"
                 );
                 line(f, "price", text)?;
             }
         }
-        let Prices { put, get, storage } = self.prices;
-        note(f, format_args!("at ${put} and ${get} for 1,000 puts and gets, ${storage} for a GB and month"))
+        let Prices { put, get, storage, received } = self.prices;
+        let text = format_args!(
+            "at ${put} and ${get} for 1,000 puts and gets, ${storage} for a GB and month, ${received} for a GB read"
+        );
+        note(f, text)
     }
 
     fn checkpoints(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -224,7 +229,23 @@ fn describe_snapshot(SnapshotEntry { id, boundary, problem }: &SnapshotEntry) ->
 }
 
 fn rates(requests: &Requests) -> String {
-    format!("{:.0} puts and {:.0} gets an hour", requests.puts_per_hour, requests.gets_per_hour)
+    let Requests { puts_per_hour, gets_per_hour, heads_per_hour, .. } = requests;
+    format!("{puts_per_hour:.0} puts, {gets_per_hour:.0} gets and {heads_per_hour:.0} heads an hour")
+}
+
+fn moved(requests: &Requests) -> String {
+    let Requests { sent_bytes_per_hour: sent, received_bytes_per_hour: received, .. } = requests;
+    format!("{} an hour to the store and {} from it, of segments", size(*sent), size(*received))
+}
+
+/// A rate in bytes as a size.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a sum of bytes over hours, far below 2^64 and not negative"
+)]
+fn size(bytes: f64) -> ByteSize {
+    ByteSize(bytes.round() as u64)
 }
 
 /// What the rates are taken from: a few seconds with several starts in them say little of a month.

@@ -17,6 +17,7 @@ use strimzi_backup_format::snapshot::Label;
 use strimzi_backup_format::state::{ClaimRecord, Head, Interval, Life, Position, State, TopicState, Totals};
 
 use super::*;
+use crate::cost::real;
 
 const LOOKS: Duration = Duration::from_secs(30);
 
@@ -185,19 +186,26 @@ fn requests_are_those_of_an_hour_and_count_parts() {
         manifest(9, 24, &[]),
         manifest(10, 36, &[mib, 20 * mib]),
     ];
-    let requests = requests(&sample, LOOKS).expect("rates");
+    let requests = Requests::of(&sample, LOOKS).expect("rates");
     assert_eq!((requests.sampled_manifests, requests.sampled_seconds), (4, 36));
     assert_eq!((requests.manifests_per_hour, requests.segments_per_hour), (300.0, 300.0));
     let checkpoints = 300.0 / 256.0;
     assert_eq!(requests.checkpoints_per_hour, checkpoints);
     // Two puts of one request, and one of three parts with its start and its end.
     assert_eq!(requests.puts_per_hour, 300.0 + 700.0 + checkpoints);
-    // Twice a minute, and before each checkpoint, the identity and the newest manifest are read.
+    // Twice a minute, and before each checkpoint, the identity and the newest manifest are read; and intake, when it is refined.
     assert_eq!(requests.looks_per_hour, 120.0);
     assert_eq!(requests.gets_per_hour, 300.0 + 240.0 + 2.0 * checkpoints);
-    assert_eq!(super::requests(&sample[..1], LOOKS), None);
-    assert_eq!(super::requests(&[], LOOKS), None);
-    let often = super::requests(&sample, Duration::from_secs(1)).expect("rates");
+    assert_eq!(requests.heads_per_hour, 300.0);
+    // 22 MiB in a hundredth of an hour, which go once more when they are refined.
+    let moved = (requests.sent_bytes_per_hour, requests.received_bytes_per_hour);
+    assert_eq!(moved, (real(4400 * mib), real(2200 * mib)));
+    let usage = requests.usage();
+    assert_eq!((usage.puts, usage.gets), (requests.puts_per_hour, requests.gets_per_hour + requests.heads_per_hour));
+    assert_eq!(usage.received_bytes, requests.received_bytes_per_hour);
+    assert_eq!(Requests::of(&sample[..1], LOOKS), None);
+    assert_eq!(Requests::of(&[], LOOKS), None);
+    let often = Requests::of(&sample, Duration::from_secs(1)).expect("rates");
     assert_eq!(often.gets_per_hour, 300.0 + 7200.0 + 2.0 * checkpoints);
 }
 
@@ -207,32 +215,14 @@ fn the_screen_says_what_a_price_is_extrapolated_from() {
     for started in [0, 2, 3] {
         sample[started].claim = Some(Claim { writer: "backup-0".to_owned(), software: "0.1.0".to_owned() });
     }
-    let text = resolve(&store(), &log(), requests(&sample, LOOKS), Prices::default(), at(7212)).to_string();
+    let text = resolve(&store(), &log(), Requests::of(&sample, LOOKS), Prices::default(), at(7212)).to_string();
     assert!(text.contains("by the last 5 manifests over 8 s, 2 of them starts of a streamer\n"), "{text}");
     assert!(text.contains(" a month, if it went on like those 8 s: storage "), "{text}");
     // Half a second says nothing of a month.
     for (n, manifest) in sample.iter_mut().enumerate() {
         manifest.observed_at = at(0).plus_millis(100 * n as i64);
     }
-    assert_eq!(requests(&sample, LOOKS), None);
-}
-
-#[test]
-fn prices_are_the_users() {
-    let requests = Requests {
-        sampled_manifests: 2,
-        sampled_starts: 0,
-        sampled_seconds: 1,
-        manifests_per_hour: 0.0,
-        segments_per_hour: 0.0,
-        checkpoints_per_hour: 0.0,
-        looks_per_hour: 0.0,
-        puts_per_hour: 1000.0,
-        gets_per_hour: 2000.0,
-    };
-    let prices = Prices { put: 0.01, get: 0.001, storage: 0.5 };
-    assert_eq!(Cost::new(&prices, Some(&requests), 2 << 30), Cost { puts: 7.3, gets: 1.46, storage: 1.0 });
-    assert_eq!(Cost::new(&prices, None, 0).total(), 0.0);
+    assert_eq!(Requests::of(&sample, LOOKS), None);
 }
 
 #[test]
@@ -240,7 +230,7 @@ fn the_screen_answers_the_questions() {
     let mut log = log();
     log.ignored.push(("checkpoints/0000/00000000000000001000-0badf00d.json.zst".to_owned(), "it is gone".to_owned()));
     let sample: Vec<Manifest> = (0..4).map(|n| manifest(1231 + n, 7185 + 5 * n as i64, &[1 << 20])).collect();
-    let found = resolve(&store(), &log, requests(&sample, LOOKS), Prices::default(), at(7212));
+    let found = resolve(&store(), &log, Requests::of(&sample, LOOKS), Prices::default(), at(7212));
     insta::assert_snapshot!(found.to_string(), @r#"
     backup      "orders-dr" of Kafka cluster 4L6g3nShT-eMCtK--X86sw, id 00000000-0000-0000-0000-00000000002a, under s3://bucket/orders
     protected   from 2026-02-13T07:00:30.000Z until 2026-02-13T08:56:40.000Z, 3 min 32 s behind now, without 1 partitions in their first copy
@@ -257,9 +247,10 @@ fn the_screen_answers_the_questions() {
                 orders-0 [100, 200): RetentionOverrun, found 2026-02-13T07:10:00.000Z
     writer      backup-0, epoch 3, manifest 1234 12 s ago
     anchor      backup 00000000-0000-0000-0000-00000000002a, sequence 1234, sha256 9f2e6d33a3717ee826353a404ba4618d1aeeb6879ad7936bce8ed5f46814924d
-    requests    1443 puts and 966 gets an hour, by the last 4 manifests over 15 s
-    price       $5.62 a month, if it went on like those 15 s: storage $0.07, puts $5.27, gets $0.28
-                at $0.005 and $0.0004 for 1,000 puts and gets, $0.023 for a GB and month
+    requests    1443 puts, 966 gets and 720 heads an hour, by the last 4 manifests over 15 s
+    moved       1.4 GiB an hour to the store and 720.0 MiB from it, of segments
+    price       $5.83 a month, if it went on like those 15 s: storage $0.07, puts $5.27, gets and heads $0.49, bytes read $0.00
+                at $0.005 and $0.0004 for 1,000 puts and gets, $0.023 for a GB and month, $0 for a GB read
     ignored     1 checkpoints; the log was read without them
                 checkpoints/0000/00000000000000001000-0badf00d.json.zst: it is gone
     "#);
@@ -290,7 +281,7 @@ fn a_backup_that_has_just_begun_says_so() {
     writer      none yet
     requests    unknown: the log is too short to tell
     price       $0.00 a month for storage; what requests cost is not known yet
-                at $0.005 and $0.0004 for 1,000 puts and gets, $0.023 for a GB and month
+                at $0.005 and $0.0004 for 1,000 puts and gets, $0.023 for a GB and month, $0 for a GB read
     "#);
 }
 

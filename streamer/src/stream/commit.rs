@@ -158,7 +158,7 @@ impl<B: Broker, C: Clock> Stream<B, C> {
         }
         metrics.succeeded(parts.clock.now());
         let state = parts.writer.state();
-        metrics.storage_bytes.set(i64::try_from(state.totals.bytes).unwrap_or(i64::MAX));
+        metrics.set_stored(state.totals.bytes, &parts.prices, parts.clock.now());
         metrics.set_behind(coverage::behind_in_records(state).map(|behind| behind.reason));
         metrics.set_groups(coverage::groups(state));
         metrics.recent_claims.set(recent_claims(state, parts.clock.now()));

@@ -32,7 +32,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use strimzi_backup_format::bucket::Bucket;
 use strimzi_backup_format::ids::{Offset, PartitionKey, TimestampMs, TopicName};
-use strimzi_backup_format::job::{BackupSettings, Retention, TopicSelection};
+use strimzi_backup_format::job::{BackupSettings, Prices, Retention, TopicSelection};
 use strimzi_backup_format::manifest::log::{Draft, LogWriter};
 use strimzi_backup_format::manifest::{Gap, Hole, PartitionPosition, Refined, Retired};
 use strimzi_backup_format::segment;
@@ -94,6 +94,8 @@ pub struct Parts<B, C> {
     pub settings: BackupSettings,
     /// How long what is captured is kept.
     pub retention: Retention,
+    /// What the store charges.
+    pub prices: Prices,
     /// Where records arrive.
     pub buffers: Arc<Mutex<Buffers>>,
     /// Bytes held.

@@ -349,6 +349,7 @@ impl Process {
             groups,
             settings: plan.job.backup,
             retention: plan.job.retention,
+            prices: plan.job.prices,
             buffers,
             budget: self.budget,
             metrics: self.metrics,

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod encryption;
+mod prices;
 mod restore;
 mod retention;
 mod storage;
@@ -128,11 +129,12 @@ pub fn resolve(raw: RawJob) -> Result<Job, JobFaults> {
     let backup = backup(&raw_backup, &mut faults);
     let encryption = encryption.and_then(|raw| encryption::resolve("backup.encryption", raw, &mut faults));
     let retention = retention::resolve(&raw.retention.unwrap_or_default(), &mut faults);
+    let prices = prices::resolve(&raw.prices.unwrap_or_default(), &mut faults);
     let http = http(raw.http.unwrap_or_default(), &mut faults);
     match (cluster, storage, http) {
         (Some(cluster), Some(storage), Some(http)) if faults.0.is_empty() => {
             let storage = Storage { encryption, ..storage };
-            Ok(Job { name, cluster, topics, consumer_groups, storage, backup, retention, http })
+            Ok(Job { name, cluster, topics, consumer_groups, storage, backup, retention, prices, http })
         }
         _ => Err(JobFaults { document: Document::Job, faults: faults.0 }),
     }

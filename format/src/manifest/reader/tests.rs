@@ -1,7 +1,11 @@
 //! What a reader believes, and what stops it.
 
+mod end;
+
+use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 
+use super::tail::LOOK_BEYOND;
 use super::*;
 use crate::document::pack;
 use crate::ids::{BackupId, Epoch};
@@ -15,6 +19,14 @@ async fn read(store: &Store) -> Log {
 
 async fn refused(store: &Store) -> Error {
     open(store, Shard::ONLY).await.expect_err("refused")
+}
+
+/// What refuses who reads the log, and in the same words who goes on to write there.
+async fn refused_to_all(store: &Store) -> Error {
+    let to_writers = open_to_write(store, Shard::ONLY).await.expect_err("refused");
+    let error = refused(store).await;
+    assert_eq!(errors::chain(&error), errors::chain(&to_writers));
+    error
 }
 
 async fn put(store: &Store, key: &ObjectKey, bytes: Bytes) {
@@ -104,6 +116,8 @@ async fn a_log_is_read_to_its_end_whatever_its_length() {
         let store = Store::memory();
         let writer = history(&store, commits, &[]).await;
         assert_eq!(&read(&store).await.state, writer.state(), "{commits}");
+        let to_write = open_to_write(&store, Shard::ONLY).await.expect("readable").expect("a backup");
+        assert_eq!(&to_write.state, writer.state(), "{commits}, to write");
     }
 }
 
@@ -112,7 +126,7 @@ async fn a58_a_missing_manifest_is_told_from_the_end_by_one_beyond_it() {
     let store = Store::memory();
     history(&store, 5, &[]).await;
     remove(&store, &nth(3)).await;
-    let error = refused(&store).await;
+    let error = refused_to_all(&store).await;
     assert!(
         matches!(&error, Error::Missing { object, witness } if object == nth(3).as_str() && witness == nth(4).as_str()),
         "{error:?}"
@@ -121,7 +135,7 @@ async fn a58_a_missing_manifest_is_told_from_the_end_by_one_beyond_it() {
         let store = Store::memory();
         history(&store, 1, &[]).await;
         put(&store, &nth(3 + beyond), Bytes::from_static(b"whatever")).await;
-        let error = refused(&store).await;
+        let error = refused_to_all(&store).await;
         assert!(matches!(&error, Error::Missing { object, .. } if object == nth(3).as_str()), "{beyond}: {error:?}");
     }
 }
@@ -338,15 +352,17 @@ async fn broken_at(store: &Store, gone: &[u64]) -> Option<String> {
         kept.push((path.clone(), store.inner.get(&path).await.expect("there").bytes().await.expect("bytes")));
         store.inner.delete(&path).await.expect("delete");
     }
-    let read = open(store, Shard::ONLY).await;
+    let (read, to_write) = (open(store, Shard::ONLY).await, open_to_write(store, Shard::ONLY).await);
     for (path, bytes) in kept {
         store.inner.put(&path, bytes.into()).await.expect("put back");
     }
-    match read {
+    let [read, to_write] = [read, to_write].map(|opened| match opened {
         Ok(_) => None,
         Err(Error::Missing { object, .. }) => Some(object),
         Err(other) => Some(other.to_string()),
-    }
+    });
+    assert_eq!(read, to_write, "who reads finds what who writes does");
+    read
 }
 
 #[tokio::test]
