@@ -46,6 +46,8 @@ fn records(range: std::ops::Range<u64>) -> Vec<Record> {
 
 /// Streams until nothing lies in intake any more, and a checkpoint says so.
 fn refine(job: &Job) -> Result<()> {
+    // All of it comes to intake first: what is cut after the first refining may be too little for another, and waits for its hour to end.
+    job.catch_up()?;
     let dir = job.backup_dir();
     let job = job.clone().set("/backup/refineBytes", json!("64Ki"));
     let mut streamer = job.stream(&[])?;

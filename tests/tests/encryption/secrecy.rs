@@ -59,7 +59,6 @@ fn a33_nothing_of_a_record_and_nothing_about_it_is_in_the_store() -> Result<()> 
     let plain = scenario.job.clone().set("/backup/compression", json!("none"));
     let key = key(&scenario, 1)?;
     let job = with(&plain, &[&key]);
-    job.catch_up()?;
     refine(&job)?;
     let mut streamer = job.stream(&[])?;
     streamer.ready()?;
@@ -194,7 +193,6 @@ fn a33_snapshots_groups_prune_and_salvage_work_on_what_is_sealed() -> Result<()>
     scenario.client.create_topic("upkeep", 1, &[])?;
     scenario.client.produce("upkeep", &records(0..40))?;
     scenario.client.commit_offsets("upkeep-group", &[("upkeep", 0, 5)])?;
-    job.catch_up()?;
     refine(&job)?;
     let mut streamer = job.stream(&[])?;
     streamer.ready()?;
