@@ -1,8 +1,11 @@
 //! A backup that nobody reads without its key, and nobody changes unseen: a real broker, real files, and the programs as they are run.
 
+mod planted;
+mod printed;
 mod readers;
 mod rotation;
 mod secrecy;
+mod seen;
 mod swaps;
 mod vault;
 
