@@ -3,8 +3,12 @@
 #![allow(missing_docs, reason = "for tests alone; the names are those of the types")]
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
 use crate::bucket::Bucket;
 use crate::checksum::Sha256;
@@ -39,6 +43,31 @@ pub fn backup() -> BackupId {
 /// The keys of a backup that is encrypted by one, whose bytes are always the same.
 pub fn ring(backup: BackupId) -> Arc<KeyRing> {
     Arc::new(KeyRing::new(backup, [(0, SecretKey::new([7; 32]))].into()).expect("a key"))
+}
+
+/// A key whose bytes count up from that one: in no form are two parts of it alike.
+pub fn counting_key(first: u8) -> SecretKey {
+    SecretKey::new(std::array::from_fn(|at| first + u8::try_from(at).expect("few")))
+}
+
+/// Where a text shows a part of a secret, in any form that bytes are printed in: as text, as numbers, in hex or in base64, with white
+/// space anywhere. Eight bytes in a row are no accident, nor are six in base64, which may begin at any of three bytes.
+pub fn shown_of(secret: &[u8], text: &str) -> Option<String> {
+    let dense = |text: &str| text.split_whitespace().collect::<String>();
+    let numbers = |part: &[u8]| part.iter().map(u8::to_string).collect::<Vec<_>>().join(",");
+    let text = dense(text);
+    let in_bytes = secret.windows(8).flat_map(|part| {
+        [numbers(part), hex::encode(part), hex::encode_upper(part), dense(&part.escape_ascii().to_string())]
+    });
+    let in_base64 = secret.windows(6).map(|part| BASE64.encode(part));
+    in_bytes.chain(in_base64).find(|form| text.contains(form.as_str()))
+}
+
+/// Insists that neither form of `Debug` shows a part of a secret.
+pub fn assert_prints_none_of(secret: &[u8], value: &dyn Debug) {
+    for printed in [format!("{value:?}"), format!("{value:#?}")] {
+        assert_eq!(shown_of(secret, &printed), None, "{printed}");
+    }
 }
 
 pub fn nonce(number: u128) -> Nonce {

@@ -8,7 +8,8 @@ use object_store::ObjectStore;
 use object_store::ObjectStoreExt as _;
 use object_store::local::LocalFileSystem;
 use strimzi_backup_format::coverage;
-use strimzi_backup_format::crypt::{FileKeys, FileOpener, wraps};
+use strimzi_backup_format::crypt::wraps::KeyWrap;
+use strimzi_backup_format::crypt::{FileKeys, FileOpener, KeyRing, SecretKey, wraps};
 use strimzi_backup_format::ids::{Lineage, Shard, TimestampMs};
 use strimzi_backup_format::job::{Filesystem, Location, Storage};
 use strimzi_backup_format::layout::ObjectKey;
@@ -16,6 +17,7 @@ use strimzi_backup_format::manifest::Segment;
 use strimzi_backup_format::manifest::reader::{self, Log};
 use strimzi_backup_format::record::TimestampType;
 use strimzi_backup_format::segment::decode::SegmentReader;
+use strimzi_backup_format::segment::wrapped_key::key_metadata;
 use strimzi_backup_format::state::TopicState;
 use strimzi_backup_format::store::{self, Kind, PART_BYTES, Store};
 
@@ -55,15 +57,23 @@ impl Backup {
     /// # Errors
     /// Where there is none, the key is another, or it cannot be read.
     pub fn open_with_key(dir: &Path, key: &Path) -> Result<Self> {
-        let location = Location::Filesystem(Filesystem { path: dir.to_owned() });
-        let plain = store::open(&Storage { location, anchor: None, encryption: None })?;
-        let keys = FileKeys::read(key, &[])?;
-        let wraps = block_on(wraps::read(&plain))?.wraps;
+        let (plain, wraps) = wrapped_keys(dir)?;
         let backup = wraps.first().context("a wrapped key")?.backup;
-        let ring = block_on(wraps::unlock(backup, &wraps, &keys))?;
+        let ring = block_on(wraps::unlock(backup, &wraps, &FileKeys::read(key, &[])?))?;
         let store = store::sealed(&plain, Arc::new(ring));
         let log = block_on(reader::open(&store, Shard::ONLY))?.context("there is a backup")?;
         Ok(Self { store, log })
+    }
+
+    /// The backup keys of the encrypted backup in a directory, which the master key in a file opens.
+    ///
+    /// # Errors
+    /// As [`Backup::open_with_key`].
+    pub fn backup_keys(dir: &Path, key: &Path) -> Result<Vec<SecretKey>> {
+        let (_, wraps) = wrapped_keys(dir)?;
+        let backup = wraps.first().context("a wrapped key")?.backup;
+        let opened = block_on(wraps::open_each(backup, &wraps, &FileKeys::read(key, &[])?))?;
+        Ok(opened.into_values().map(|opened| opened.key).collect())
     }
 
     /// Opens the backup in a directory as commands with `job` do: with its current master key in a file, where it names one.
@@ -109,6 +119,26 @@ impl Backup {
     /// Where it is no key of a backup's object.
     pub fn opener(&self, object: &str) -> Result<Option<FileOpener>> {
         Ok(self.store.opener(&ObjectKey::try_from(object.to_owned())?))
+    }
+
+    /// Its keys; `None` where it is not encrypted.
+    pub fn keys(&self) -> Option<Arc<KeyRing>> {
+        self.store.keys.clone()
+    }
+
+    /// The data key of each file that the log names, with the object. None where the backup is not encrypted.
+    ///
+    /// # Errors
+    /// Where a file cannot be read or opened.
+    pub fn data_keys(&self) -> Result<Vec<(String, SecretKey)>> {
+        let mut keys = Vec::new();
+        for object in self.files()? {
+            let Some(opener) = self.opener(&object)? else { continue };
+            let path = opener.object.below(&self.store.prefix);
+            let bytes = block_on(async { self.store.inner.get(&path).await?.bytes().await })?;
+            keys.push((object, opener.open(&key_metadata(&bytes)?)?));
+        }
+        Ok(keys)
     }
 
     /// The timestamps of every record of a segment.
@@ -207,6 +237,14 @@ impl Backup {
     pub fn equals_topic(&self, client: &KafkaClient, topic: &str) -> Result<usize> {
         same(&self.records(topic, 0)?, &client.read_all(topic)?, topic)
     }
+}
+
+/// The store in a directory as who has no key sees it, and the wrapped keys there.
+fn wrapped_keys(dir: &Path) -> Result<(Store, Vec<KeyWrap>)> {
+    let location = Location::Filesystem(Filesystem { path: dir.to_owned() });
+    let plain = store::open(&Storage { location, anchor: None, encryption: None })?;
+    let wraps = block_on(wraps::read(&plain))?.wraps;
+    Ok((plain, wraps))
 }
 
 /// Insists that two lists of records are equal, and gives their length.

@@ -17,6 +17,8 @@
 
 mod aead;
 mod keyring;
+#[cfg(test)]
+mod printed;
 mod provider;
 mod secret;
 pub mod wraps;

@@ -129,10 +129,14 @@ fn odd_records() -> Vec<Record> {
     records
 }
 
-fn sample() -> EncodedSegment {
+fn sample_groups() -> Vec<Vec<RunInput>> {
     let first = vec![run(key("orders", 0, 0), &odd_records(), 3), run(key("orders", 0, 7), &[record(5), record(9)], 1)];
     let second = vec![run(key("orders", 1, 0), &[record(0)], 1), run(key("shipments.v2", 0, 0), &[record(3)], 1)];
-    encode(Codec::Zstd(1), vec![first, second])
+    vec![first, second]
+}
+
+fn sample() -> EncodedSegment {
+    encode(Codec::Zstd(1), sample_groups())
 }
 
 #[test]

@@ -12,7 +12,7 @@ use strimzi_backup_format::crypt::{FileKeys, KeyError, KeyProvider, MasterKeyId,
 use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_format::layout;
 use strimzi_backup_format::manifest::log;
-use strimzi_backup_format::sample::identity as sample_identity;
+use strimzi_backup_format::sample::{assert_prints_none_of, identity as sample_identity};
 use tempfile::TempDir;
 
 use super::survey::tried;
@@ -232,6 +232,20 @@ async fn a35_what_is_damaged_or_gone_of_identity_and_keys_is_told_by_who_reads_i
     assert_eq!(code, exit::DAMAGED);
     let (told, _) = refused(&store, None).await;
     assert!(told.contains(keys.id().await.as_str()), "{told}");
+}
+
+#[tokio::test]
+async fn a33_nothing_that_was_asked_for_and_nothing_that_it_opens_is_printed() {
+    let keys = TestKeys::new(&[1]);
+    let store = founded(&keys).await;
+    let once = Once::new(&keys);
+    let provider = once.provider().expect("keys");
+    let wraps = wraps::read(&store).await.expect("readable").wraps;
+    let keys_of = wraps::open_each(sample_identity().backup, &wraps, provider.as_ref()).await.expect("opened");
+    let opened = unlocked(store, Some(&once)).await.expect("its key");
+    for secret in [&[1; 32], keys_of[&0].key.as_bytes()] {
+        assert_prints_none_of(secret, &(&once, &provider, &opened, &opened.keys));
+    }
 }
 
 #[test]

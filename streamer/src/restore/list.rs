@@ -196,9 +196,15 @@ impl fmt::Display for Listed {
 #[cfg(test)]
 mod tests {
     use object_store::ObjectStoreExt as _;
-    use strimzi_backup_format::sample::{claimed, faulty};
+    use strimzi_backup_format::ids::BackupId;
+    use strimzi_backup_format::layout::ObjectKey;
+    use strimzi_backup_format::sample::{backup, claimed, faulty, ring};
+    use strimzi_backup_format::store;
     use strimzi_backup_format::store::faulty::{Decision, Fault, Op};
 
+    use super::super::plan::Plan;
+    use super::super::progress::Progress;
+    use super::super::report::Report;
     use super::super::sample;
     use super::*;
     use crate::clock::SystemClock;
@@ -252,5 +258,59 @@ mod tests {
         let error = found.outcome().expect_err("two are not read");
         assert_eq!(error.exit_code(), exit::DAMAGED);
         assert!(error.to_string().contains("2 restore(s)"), "{error}");
+    }
+
+    /// Keeps plan and report of a restore; gives their keys.
+    async fn kept(store: &Store, name: &str) -> [ObjectKey; 2] {
+        let restore = RestoreId::new(name).expect("legal");
+        let places = [layout::restore_plan(&restore), layout::restore_report(&restore)];
+        let (plan, _) = sample::plan(&sample::state(&[("orders", 1)]), &sample::settings(""), &[], &sample::target(1));
+        let plan = Plan { restore, ..plan };
+        documents::keep(store, &places[0], &plan, &SystemClock).await.expect("kept");
+        let report = Report::of(&plan, &Progress::new(), Vec::new(), std::iter::empty(), sample::at(1));
+        documents::keep(store, &places[1], &report, &SystemClock).await.expect("kept");
+        places
+    }
+
+    #[tokio::test]
+    async fn a35_each_document_of_a_restore_in_the_place_of_another_in_the_clear_or_with_another_byte_is_named() {
+        let below = Store::memory();
+        let (above, another) = (store::sealed(&below, ring(backup())), Store::memory());
+        let places = [kept(&above, "first").await, kept(&above, "second").await].concat();
+        let theirs = BackupId::new(uuid::Uuid::from_u128(7));
+        kept(&store::sealed(&another, ring(theirs)), "first").await;
+        let bytes = async |store: &Store, place: &ObjectKey| {
+            let found = store.find(place).await.expect("found").expect("there");
+            found.bytes().await.expect("bytes").to_vec()
+        };
+        let mut forged = Vec::new();
+        for place in &places {
+            let stored = bytes(&below, place).await;
+            for other in places.iter().filter(|other| *other != place) {
+                forged.push((place, bytes(&below, other).await, format!("replaced by {other}")));
+            }
+            for at in (0..stored.len()).step_by(7).chain([stored.len() - 1]) {
+                let mut changed = stored.clone();
+                changed[at] ^= 1;
+                forged.push((place, changed, format!("byte {at}")));
+            }
+            forged.push((place, stored[..stored.len() - 1].to_vec(), "cut short".to_owned()));
+            forged.push((place, bytes(&above, place).await, "in the clear".to_owned()));
+        }
+        for place in &places[..2] {
+            forged.push((place, bytes(&another, place).await, "of another backup".to_owned()));
+        }
+        assert!(restores(&above).await.expect("listed").outcome().is_ok());
+        for (place, wrong, how) in forged {
+            let path = place.below(&below.prefix);
+            let stored = bytes(&below, place).await;
+            below.inner.put(&path, wrong.into()).await.expect("put");
+            let found = restores(&above).await.expect("listed");
+            let unreadable = found.0.iter().filter(|row| matches!(row, Row::Unreadable(_))).count();
+            assert!(unreadable == 1 && found.to_string().contains(place.as_str()), "{place}, {how}: {found}");
+            assert_eq!(found.outcome().expect_err("it was read").exit_code(), exit::DAMAGED, "{place}, {how}");
+            below.inner.put(&path, stored.into()).await.expect("put");
+        }
+        assert!(restores(&above).await.expect("listed").outcome().is_ok());
     }
 }

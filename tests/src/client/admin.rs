@@ -110,6 +110,17 @@ impl KafkaClient {
         consumer.commit(&list, CommitMode::Sync).with_context(|| format!("commit offsets of {group}"))
     }
 
+    /// Commits an offset `(topic, partition, offset)` of a group without members, with a text of its own beside it.
+    pub fn commit_with_metadata(&self, group: &str, offset: (&str, i32, i64), metadata: &str) -> Result<()> {
+        let consumer: BaseConsumer = self.config().set("group.id", group).create().context("make a consumer")?;
+        let (topic, partition, offset) = offset;
+        let mut list = TopicPartitionList::new();
+        let mut place = list.add_partition(topic, partition);
+        place.set_offset(Offset::Offset(offset))?;
+        place.set_metadata(metadata);
+        consumer.commit(&list, CommitMode::Sync).with_context(|| format!("commit an offset of {group}"))
+    }
+
     /// The offset that a group committed for a partition.
     pub fn committed_offset(&self, group: &str, topic: &str, partition: i32) -> Result<Option<i64>> {
         let consumer: BaseConsumer = self.config().set("group.id", group).create().context("make a consumer")?;

@@ -1,8 +1,11 @@
 //! A backup that nobody reads without its key, and nobody changes unseen: a real broker, real files, and the programs as they are run.
 
+mod planted;
+mod printed;
 mod readers;
 mod rotation;
 mod secrecy;
+mod seen;
 mod swaps;
 mod vault;
 
@@ -46,6 +49,8 @@ fn records(range: std::ops::Range<u64>) -> Vec<Record> {
 
 /// Streams until nothing lies in intake any more, and a checkpoint says so.
 fn refine(job: &Job) -> Result<()> {
+    // All of it comes to intake first: what is cut after the first refining may be too little for another, and waits for its hour to end.
+    job.catch_up()?;
     let dir = job.backup_dir();
     let job = job.clone().set("/backup/refineBytes", json!("64Ki"));
     let mut streamer = job.stream(&[])?;

@@ -3,74 +3,15 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use strimzi_backup_tests::backup::Backup;
-use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::http;
 use strimzi_backup_tests::kafka::KafkaBroker;
 use strimzi_backup_tests::ports::Port;
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
 use strimzi_backup_tests::scenario::{Scenario, shared_broker, shows_none_of, tree};
-use strimzi_backup_tests::sealing::shown;
 use strimzi_backup_tests::streamer::Job;
 use strimzi_backup_tests::wait::wait_until;
 
 use super::{encrypted, ended, files, key, records, refine, verified, with};
-
-const TOPIC: &str = "planted-topic-of-orders";
-const GROUP: &str = "planted-group-of-billing";
-const KEY: &str = "planted-key-of-a-record";
-const VALUE: &str = "planted-value-of-a-record";
-const HEADER: &str = "planted-name-of-a-header";
-const HEADER_VALUE: &str = "planted-value-of-a-header";
-const RESTORED: &str = "planted-topic-restored";
-
-/// Records with everything that must not be seen, and enough noise that they are refined.
-fn planted() -> Vec<Record> {
-    let named = (0..20).map(|n| {
-        Record::new(format!("{KEY}-{n}"), format!("{VALUE}-{n}")).header(HEADER, Some(HEADER_VALUE.as_bytes()))
-    });
-    named.map(|record| record.partition(0)).chain(records(0..40)).collect()
-}
-
-#[test]
-fn a33_nothing_of_a_record_and_nothing_about_it_is_in_the_store() -> Result<()> {
-    let broker = KafkaBroker::start()?;
-    let scenario = Scenario::on(&broker, "planted")?;
-    let client = &scenario.client;
-    client.create_topic(TOPIC, 1, &[])?;
-    client.produce(TOPIC, &planted())?;
-    client.commit_offsets(GROUP, &[(TOPIC, 0, 7)])?;
-    let plain = scenario.job.clone().set("/backup/compression", json!("none"));
-    let key = key(&scenario, 1)?;
-    let job = with(&plain, &[&key]);
-    job.catch_up()?;
-    refine(&job)?;
-    let mut streamer = job.stream(&[])?;
-    streamer.ready()?;
-    ended(&job, &["snapshot", "--id", "before-upgrade"], 0)?;
-    streamer.stop()?;
-    Restore::new(scenario.dir(), "drill", &job, &broker.bootstrap()).mapped(TOPIC, RESTORED).done()?;
-    same_but_offsets(&client.read_all(TOPIC)?, &client.read_all(RESTORED)?)?;
-    let texts = [TOPIC, GROUP, KEY, VALUE, HEADER, HEADER_VALUE, RESTORED, "retention.ms"];
-    let dir = job.backup_dir();
-    let stored = files(&dir)?;
-    for folder in ["manifests/", "checkpoints/", "snapshots/", "restores/", "intake/", "topics/", "groups/", "keys/"] {
-        let is_there = |path: &std::path::PathBuf| path.starts_with(dir.join(folder));
-        ensure!(stored.iter().any(is_there), "nothing lies below {folder}, and so nothing was tried");
-    }
-    let seen = shown(&dir, &texts)?;
-    ensure!(seen.is_empty(), "{seen:?}");
-    shows_none_of(&std::fs::read_to_string(dir.join("backup.json"))?, &[TOPIC, GROUP])?;
-
-    // That it would have been seen.
-    let mut open = Scenario::on(&broker, "planted")?;
-    open.job = open.job.set("/backup/compression", json!("none"));
-    open.job.catch_up()?;
-    let seen = shown(&open.job.backup_dir(), &texts)?;
-    for text in [TOPIC, KEY, VALUE, HEADER, HEADER_VALUE] {
-        ensure!(seen.iter().any(|(found, _)| *found == text), "{text} is not looked for as it should be");
-    }
-    Ok(())
-}
 
 #[test]
 fn a01_killed_again_and_again_it_goes_on_and_every_record_is_there_once() -> Result<()> {
@@ -177,7 +118,6 @@ fn a33_snapshots_groups_prune_and_salvage_work_on_what_is_sealed() -> Result<()>
     scenario.client.create_topic("upkeep", 1, &[])?;
     scenario.client.produce("upkeep", &records(0..40))?;
     scenario.client.commit_offsets("upkeep-group", &[("upkeep", 0, 5)])?;
-    job.catch_up()?;
     refine(&job)?;
     let mut streamer = job.stream(&[])?;
     streamer.ready()?;

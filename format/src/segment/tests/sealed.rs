@@ -16,6 +16,10 @@ use crate::sample;
 use crate::segment::decode::Pieces;
 use crate::segment::modular::MODULE_OVERHEAD;
 use crate::segment::pages;
+use crate::segment::wrapped_key::key_metadata;
+
+/// The golden segment as it lies in an encrypted backup, which is number 42: sealed for [`object`].
+const GOLDEN_SEALED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/sealed-segment-v1.parquet");
 
 /// The keys of a backup.
 pub(super) fn ring(backup: u128) -> Arc<KeyRing> {
@@ -304,4 +308,55 @@ fn a57_a_row_group_of_a_sealed_segment_of_which_bytes_are_missing_is_not_read() 
         assert!(of(1, part.clone()).is_err(), "{part:?} of {range:?}");
     }
     assert!(of(0, range.clone()).is_err() && of(2, range).is_err(), "other bytes");
+}
+
+/// What release 0.1.0 sealed must be opened for ever. Keys and nonces are drawn: the file is read, and no second one is like it.
+#[test]
+fn a12_the_golden_sealed_segment_is_opened_and_holds_what_the_one_in_the_clear_does() {
+    let golden = std::fs::read(GOLDEN_SEALED);
+    let golden = Bytes::from(golden.expect("sealed-segment-v1.parquet, which write_golden_sealed_segment writes once"));
+    let opener = opener(42);
+    let open = whole(&super::sample());
+    let reader = SegmentReader::open(golden.clone(), Some(&opener)).expect("opened");
+    let read: Vec<_> = reader.rows().collect::<Result<_, _>>().expect("read");
+    assert_eq!(read, read_all(open.clone()).expect("read"));
+    assert_eq!(
+        (reader.runs(), reader.footer().backup()),
+        (&*super::sample().runs, BackupId::new(uuid::Uuid::from_u128(42)))
+    );
+    // By who has the data key and the format's page alone.
+    let key_metadata = key_metadata(&golden).expect("a wrapped key");
+    let data_key = opener.open(&key_metadata).expect("unwrapped");
+    let seal = FileSeal { data_key, key_metadata, aad_prefix: opener.aad_prefix() };
+    assert_eq!(by_the_crate(golden.clone(), Some(&seal)), by_the_crate(open, None));
+    // By nobody else, and nothing of it is to be seen.
+    assert!(SegmentReader::open(golden.clone(), Some(&self::opener(1))).is_err(), "another backup");
+    assert!(SegmentReader::open(golden.clone(), None).is_err(), "no key");
+    for planted in ["orders", "shipments", "some text", "key 9", "strimzi_backup"] {
+        assert!(!golden.windows(planted.len()).any(|window| window == planted.as_bytes()), "{planted}");
+    }
+}
+
+#[test]
+#[ignore = "writes the golden file of a new version, once"]
+fn write_golden_sealed_segment() {
+    let seal = ring(42).seal_file(&object()).expect("a seal");
+    let sealed = whole(&encode_with(Codec::Zstd(1), sample_groups(), Some(seal)));
+    let mut file = std::fs::File::create_new(GOLDEN_SEALED).expect("golden files are never overwritten");
+    std::io::Write::write_all(&mut file, &sealed).expect("write");
+}
+
+#[test]
+fn a33_nothing_of_a_data_key_is_printed_by_what_writes_or_reads_its_file() {
+    let (seal, options) = (seal(), options(Codec::Zstd(1)));
+    let mut writer = SegmentWriter::new(&options, Some(seal.clone())).expect("writer");
+    writer.append(encode_row_group(&options, odd().remove(0)).expect("encode")).expect("append");
+    sample::assert_prints_none_of(seal.data_key.as_bytes(), &writer);
+    let bytes = whole(&writer.finish().expect("finish"));
+    let reader = SegmentReader::open(bytes.clone(), Some(&opener(1))).expect("opened");
+    let range = reader.footer().row_group_range(0).expect("a row group");
+    let at = |byte: u64| usize::try_from(byte).expect("small");
+    let part = bytes.slice(at(range.start)..at(range.end));
+    let group = RowGroupReader::new(reader.footer(), 0, part).expect("a row group");
+    sample::assert_prints_none_of(seal.data_key.as_bytes(), &(&reader, reader.footer(), &group));
 }

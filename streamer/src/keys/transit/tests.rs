@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use strimzi_backup_format::job::TransitAuth;
+use strimzi_backup_format::sample::assert_prints_none_of;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
@@ -276,6 +277,9 @@ async fn a33_a_login_is_made_once_and_anew_where_its_token_is_refused() {
     let ask = || async { keys.current().await.map(drop) };
     ask().await.expect("known");
     ask().await.expect("known");
+    for token in ["hvs.of-a-login", "hvs.first-token-of-the-test"] {
+        assert_prints_none_of(token.as_bytes(), &keys);
+    }
     let login = "POST /v1/auth/kubernetes/login";
     let lines = |seen: Vec<Seen>| seen.into_iter().map(|seen| seen.line).collect::<Vec<_>>();
     let keys_line = "GET /v1/kms/transit/keys/orders";

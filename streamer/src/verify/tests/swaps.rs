@@ -16,12 +16,16 @@ use strimzi_backup_format::segment::decode::Row;
 use strimzi_backup_format::segment::slice::{SliceReader, Wanted};
 use strimzi_backup_format::snapshot::catalog;
 
-use super::fixture::{Backup, Sealing};
+use super::fixture::{Backup, Sealing, id};
+use super::upkeep::with_bases_of;
 use super::*;
 use crate::error::chain;
 
 /// Verifications at once: most of their time is the pause before bytes that are wrong are read again.
 const AT_ONCE: usize = 32;
+
+/// Bytes that are changed in each object.
+const SAMPLED: usize = 6;
 
 /// The small backup with two snapshots, encrypted, with what its store holds.
 async fn small(number: u128) -> (Backup, Arc<InMemory>) {
@@ -67,6 +71,17 @@ struct Forged {
     key: String,
     bytes: Vec<u8>,
     how: String,
+}
+
+/// An object with another byte, of which some are tried: the first and the last, and others spread over all of them.
+fn flipped(key: &str, bytes: &[u8]) -> Vec<Forged> {
+    let places = (0..bytes.len()).step_by(bytes.len().div_ceil(SAMPLED)).chain([bytes.len() - 1]);
+    let forged = places.map(|at| {
+        let mut bytes = bytes.to_vec();
+        bytes[at] ^= 1;
+        Forged { key: key.to_owned(), bytes, how: format!("byte {at}") }
+    });
+    forged.collect()
 }
 
 /// Insists that a verification names what was forged, and that whoever reads gets all records as they were, or is told of it.
@@ -132,11 +147,7 @@ async fn a35_an_object_with_another_byte_or_of_another_backup_is_named_and_not_r
     let (other, _) = small(2).await;
     let (theirs, mut forged) = (sealed_objects(&other).await, Vec::new());
     for (key, bytes) in sealed_objects(&backup).await {
-        for at in (0..bytes.len()).step_by(bytes.len().div_ceil(6)).chain([bytes.len() - 1]) {
-            let mut bytes = bytes.clone();
-            bytes[at] ^= 1;
-            forged.push(Forged { key: key.clone(), bytes, how: format!("byte {at}") });
-        }
+        forged.extend(flipped(&key, &bytes));
         if let Some((_, bytes)) = theirs.iter().find(|(their, _)| *their == key) {
             forged.push(Forged { key, bytes: bytes.clone(), how: "of another backup".to_owned() });
         }
@@ -147,9 +158,25 @@ async fn a35_an_object_with_another_byte_or_of_another_backup_is_named_and_not_r
     judge_all(&backup, &memory, forged).await;
 }
 
-/// Bucket manifests, which the newest checkpoint names, in each other's place.
+/// A base, which counts for what a compacted topic held, with what it has replaced.
 #[tokio::test(start_paused = true)]
-async fn a35_the_listing_of_an_hour_in_the_place_of_another_is_named_and_not_read() {
+async fn a35_a_base_with_another_byte_or_replaced_by_what_it_replaces_is_named_and_not_read() {
+    let memory = Arc::new(InMemory::new());
+    let below = Store::memory().with_inner(memory.clone());
+    let (backup, [old, first, base]) = with_bases_of(Sealing::Key.over(&below, id(1))).await;
+    let [key, old, first] = [base, old, first].map(|segment| segment.object.to_string());
+    assert!(key.starts_with("base/digest=") && first.starts_with("base/digest="), "{key} {first}");
+    let mut forged = flipped(&key, &backup.stored(&key).await);
+    for other in [old, first] {
+        let bytes = backup.stored(&other).await.to_vec();
+        forged.push(Forged { key: key.clone(), bytes, how: format!("replaced by {other}") });
+    }
+    judge_all(&backup, &memory, forged).await;
+}
+
+/// Bucket manifests, which the newest checkpoint names, in each other's place, and with another byte.
+#[tokio::test(start_paused = true)]
+async fn a35_the_listing_of_an_hour_that_was_exchanged_or_changed_is_named_and_not_read() {
     let below = Store::memory();
     let store = Sealing::Key.over(&below, sample::backup());
     sample::sealed(&store, 3).await;
@@ -160,12 +187,17 @@ async fn a35_the_listing_of_an_hour_in_the_place_of_another_is_named_and_not_rea
     for place in buckets {
         let path = place.object.below(&below.prefix);
         let stored = bytes_of(&below, &path).await;
+        let mut forged = flipped(place.object.as_str(), &stored);
         for other in buckets.iter().filter(|other| other.object != place.object) {
-            let other = bytes_of(&below, &other.object.below(&below.prefix)).await;
-            below.inner.put(&path, other.into()).await.expect("put");
-            let error = log.segments(&store, None, None).await.expect_err("read");
-            let told = chain(&error);
-            assert!(told.contains(place.object.as_str()), "{told}");
+            let bytes = bytes_of(&below, &other.object.below(&below.prefix)).await.to_vec();
+            forged.push(Forged { key: place.object.to_string(), bytes, how: format!("replaced by {}", other.object) });
+        }
+        for Forged { key, bytes, how } in forged {
+            below.inner.put(&path, bytes.into()).await.expect("put");
+            let told = chain(&log.segments(&store, None, None).await.expect_err("read"));
+            assert!(told.contains(&key), "{how}: {told}");
+            let report = verify(&store, Level::Chain).await;
+            assert!(report.findings.iter().any(|finding| finding.object == key), "{how}: {report}");
         }
         below.inner.put(&path, stored.into()).await.expect("put");
     }

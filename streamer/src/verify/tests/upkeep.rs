@@ -14,7 +14,12 @@ use super::*;
 
 /// A backup of one intake segment with ten records of each of two partitions.
 async fn in_intake() -> (Backup, Segment) {
-    let mut backup = Backup::claimed(Store::memory(), 1).await;
+    in_intake_of(Store::memory()).await
+}
+
+/// The same in that store.
+async fn in_intake_of(store: Store) -> (Backup, Segment) {
+    let mut backup = Backup::claimed(store, 1).await;
     let segment = backup.upload(intake(), vec![vec![run("orders", 0, 0, 10), run("orders", 1, 0, 10)]]).await;
     let positions = vec![position(key("orders", 0), 10), position(key("orders", 1), 10)];
     let topics = vec![added("orders", 2)];
@@ -84,7 +89,8 @@ async fn what_is_retired_is_accounted_for_and_a_wrong_count_is_found() {
 /// Puts a base in the place of what both partitions held before offset 10, `rows` records of each. It has the first `kept` of them;
 /// `change` is what the manifest says otherwise of its segment.
 async fn base(backup: &mut Backup, rows: u64, kept: i64, freed: Totals, change: fn(&mut Segment)) -> Segment {
-    let place = SegmentPlace::Base(key("orders", 0).topic.into(), Bucket::of(TimestampMs::new(START)));
+    let topic = backup.store.topic_dir(&key("orders", 0).topic);
+    let place = SegmentPlace::Base(topic, Bucket::of(TimestampMs::new(START)));
     let runs = [0, 1].map(|partition| run("orders", partition, 0, kept));
     let mut segment = backup.upload(place, vec![runs.into()]).await;
     change(&mut segment);
@@ -105,7 +111,12 @@ async fn base(backup: &mut Backup, rows: u64, kept: i64, freed: Totals, change: 
 
 /// The backup in intake, a base of five records of each partition, and one of three in its place: in manifests 4 and 6.
 async fn with_bases() -> (Backup, [Segment; 3]) {
-    let (mut backup, old) = in_intake().await;
+    with_bases_of(Store::memory()).await
+}
+
+/// The same in that store.
+pub(super) async fn with_bases_of(store: Store) -> (Backup, [Segment; 3]) {
+    let (mut backup, old) = in_intake_of(store).await;
     let first = base(&mut backup, 10, 5, totals(&old), |_| {}).await;
     let second = base(&mut backup, 5, 3, totals(&first), |_| {}).await;
     (backup, [old, first, second])
