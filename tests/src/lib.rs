@@ -19,7 +19,7 @@
 //! | [`toxiproxy`], [`front`] | network faults between any two of them, refused requests before an S3 server |
 //! | [`certs`] | a CA, broker and client certificates |
 //! | [`client`] | fills, reads and changes topics and groups |
-//! | [`duckdb`], [`python`] | second readers of what was written |
+//! | [`duckdb`], [`python`], [`trino`], [`spark`] | second readers of what was written |
 //! | [`scenario`] | steps that many tests share, one broker for a test binary |
 //! | [`streamer`], [`backup`] | the streamer under test, and what it left in the store |
 //! | [`sealing`] | whether that is encrypted |
@@ -52,8 +52,10 @@ pub mod run_dir;
 pub mod s3;
 pub mod scenario;
 pub mod sealing;
+pub mod spark;
 pub mod streamer;
 pub mod sts;
 pub mod toxiproxy;
+pub mod trino;
 pub mod vault;
 pub mod wait;

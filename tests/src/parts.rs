@@ -9,19 +9,28 @@ use anyhow::{Context, Result, bail, ensure};
 static DIR: OnceLock<PathBuf> = OnceLock::new();
 
 /// The parts that lie in a directory of their own each.
-const APART: &[&str] = &["kubernetes", "node", "helm", "promtool", "vault"];
+const APART: &[&str] = &["kubernetes", "node", "helm", "promtool", "vault", "trino", "spark"];
 
 /// The directory of an installed part: `kafka`, `versitygw`, `python`, `azurite`, `toxiproxy`, `kubernetes`, `node`, `helm`,
-/// `promtool` or `vault`.
+/// `promtool`, `vault`, `trino` or `spark`.
 pub fn part(name: &str) -> Result<PathBuf> {
     let dir = if APART.contains(&name) { find_dir(&[name])? } else { dir()?.to_owned() };
     ensure!(
         dir.join(format!("{name}.stamp")).is_file(),
         "the test part {name} is not installed in {}: run `make {}`",
         dir.display(),
-        if name == "vault" { name } else { "parts" }
+        installed_by(name)
     );
     Ok(dir.join(name))
+}
+
+/// What installs a part, of the Makefile.
+fn installed_by(part: &str) -> &'static str {
+    match part {
+        "vault" => "vault",
+        "trino" | "spark" => "engines",
+        _ => "parts",
+    }
 }
 
 /// The directory that holds all other parts: the variable `PARTS_DIR`, else what `tests/parts/dir.sh` prints.

@@ -15,8 +15,9 @@ use strimzi_backup_tests::run_dir::RunDir;
 use strimzi_backup_tests::s3::S3Server;
 use strimzi_backup_tests::sealing::Sealing;
 use strimzi_backup_tests::toxiproxy::{Direction, Toxiproxy};
+use strimzi_backup_tests::trino::Trino;
 use strimzi_backup_tests::vault::Vault;
-use strimzi_backup_tests::{binary, duckdb, http, python, wait};
+use strimzi_backup_tests::{binary, duckdb, http, python, spark, wait};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -257,6 +258,32 @@ fn vault_starts_does_nothing_while_it_is_sealed_and_leaves_nothing() -> Result<(
     assert_eq!(read(&token)?.status, 403);
     drop(vault);
     assert!(!process::exists(id));
+    Ok(())
+}
+
+#[test]
+#[ignore = "on a real Trino, which takes minutes to install: make engines"]
+fn trino_starts_answers_refuses_and_leaves_nothing() -> Result<()> {
+    let store = S3Server::start()?;
+    let mut trino = Trino::start(&store)?;
+    let id = trino.process().id();
+    let rows = trino.query("SELECT 1 AS n, 'x' AS s, X'AB' AS b, NULL AS z;")?;
+    assert_eq!(rows, [json!({ "n": 1, "s": "x", "b": "qw==", "z": null })]);
+    let refused = trino.query("SELECT * FROM nothing").err().context("no table is called so, and it answers")?;
+    ensure!(refused.to_string().contains("does not exist"), "{refused:#}");
+    drop(trino);
+    assert!(!process::exists(id));
+    Ok(())
+}
+
+#[test]
+#[ignore = "on a real Spark, which takes minutes to install: make engines"]
+fn spark_answers_and_says_what_fails() -> Result<()> {
+    let rows = spark::sql(&["CREATE TABLE t (n INT, s STRING)", "INSERT INTO t VALUES (1, 'x')", "SELECT * FROM t"])?;
+    assert_eq!(rows, [json!({ "n": 1, "s": "x" })]);
+    let failed = spark::submit("import pyspark, sys\nsys.exit(f'{pyspark.__version__} {sys.argv[1:]}')", &["a"]);
+    let failed = failed.err().context("a script that fails")?;
+    ensure!(failed.to_string().contains("4.1.1 ['a']"), "{failed:#}");
     Ok(())
 }
 

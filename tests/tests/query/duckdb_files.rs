@@ -6,7 +6,7 @@ use strimzi_backup_tests::client::ReadRecord;
 use strimzi_backup_tests::duckdb;
 use strimzi_backup_tests::streamer::Job;
 
-use super::scene::{KEYS, Scene, text, value};
+use super::scene::{KEYS, RESTORE_TO, Scene, bytes, text, value};
 use super::{Question, example, picked, same};
 
 /// What the others ask.
@@ -27,9 +27,6 @@ pub(super) const QUESTIONS: &[Question] = &[
     ("groups-at.sql", groups_at),
     ("duplicates.sql", duplicates),
 ];
-
-/// The last millisecond before the bad release.
-const RESTORE_TO: &str = "2026-02-13T01:30:00.249Z";
 
 /// The views over globs.
 fn views(scene: &Scene) -> Result<String> {
@@ -56,10 +53,6 @@ fn ask(scene: &Scene, file: &str, variables: &[(&str, &str)]) -> Result<Vec<Valu
     ask_of(&views(scene)?, file, &variables)
 }
 
-fn bytes(records: &[ReadRecord]) -> usize {
-    records.iter().filter_map(|record| record.value.as_ref()).map(Vec::len).sum()
-}
-
 fn topics(scene: &Scene) -> Result<()> {
     let rows = ask(scene, "topics.sql", &[])?;
     let orders = scene.read()?;
@@ -83,9 +76,9 @@ fn slice(scene: &Scene) -> Result<()> {
 }
 
 fn per_minute(scene: &Scene) -> Result<()> {
-    let times = ["2026-02-13T01:10:00Z", "2026-02-13T01:11:00Z", "2026-02-13T01:12:00Z"];
-    let rows = ask(scene, "per-minute.sql", &[("since", times[0]), ("until", times[2])])?;
-    let [tenth, eleventh] = [scene.slice(times[0], times[1])?, scene.slice(times[1], times[2])?];
+    let (since, until) = ("2026-02-13T01:10:00Z", "2026-02-13T01:12:00Z");
+    let rows = ask(scene, "per-minute.sql", &[("since", since), ("until", until)])?;
+    let [tenth, eleventh] = scene.two_minutes()?;
     let wanted =
         json!([["2026-02-13 01:10:00", 12, bytes(&tenth), 0], ["2026-02-13 01:11:00", 10, bytes(&eleventh), 0]]);
     same("per-minute.sql", &picked(&rows, &["minute", "records", "bytes", "tombstones"]), &wanted)?;

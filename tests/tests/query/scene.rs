@@ -4,12 +4,16 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
-use serde_json::json;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_tests::client::{ReadRecord, Record};
 use strimzi_backup_tests::scenario::Scenario;
 use strimzi_backup_tests::streamer::PATIENCE;
 use strimzi_backup_tests::wait;
+
+use super::{picked, same};
 
 /// When the first order is written: 2026-02-13T00:30:00.250Z. One follows every six seconds.
 const BEGIN: i64 = 1_770_942_600_250;
@@ -19,6 +23,9 @@ const ORDERS: usize = 1200;
 
 /// Keys of orders: each is written again and again.
 pub(super) const KEYS: usize = 40;
+
+/// The last millisecond before the bad release.
+pub(super) const RESTORE_TO: &str = "2026-02-13T01:30:00.249Z";
 
 /// A backup in whose store everything lies under `topics/`.
 pub(super) struct Scene {
@@ -89,6 +96,51 @@ impl Scene {
         records.retain(|record| (since..until).contains(&record.timestamp));
         Ok(records)
     }
+
+    /// The orders of two minutes: 12 and 10.
+    pub(super) fn two_minutes(&self) -> Result<[Vec<ReadRecord>; 2]> {
+        let times = ["2026-02-13T01:10:00Z", "2026-02-13T01:11:00Z", "2026-02-13T01:12:00Z"];
+        Ok([self.slice(times[0], times[1])?, self.slice(times[1], times[2])?])
+    }
+
+    /// What the group committed, in order: topic, partition, offset.
+    pub(super) fn commits(&self) -> Value {
+        [8, 30, 40].iter().map(|offset| json!([self.payments, 0, offset])).collect()
+    }
+
+    /// Insists that these rows of a table are the orders, in their order, field by field: bytes in base64, headers as
+    /// `name=value`, the time as SQL writes it in UTC.
+    pub(super) fn shown_by(&self, table: &str, rows: &[Value]) -> Result<()> {
+        let columns = ["partition", "offset", "time", "timestamp_type", "key", "value", "headers"];
+        let found = picked(rows, &columns);
+        let wanted: Value = self.read()?.iter().map(fields).collect();
+        ensure!(rows.len() == ORDERS + 3, "{table} shows {} records", rows.len());
+        same(table, &found, &wanted)
+    }
+}
+
+/// The fields of a record as [`Scene::shown_by`] has them.
+fn fields(record: &ReadRecord) -> Value {
+    let base64 = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| STANDARD.encode(bytes));
+    let time = TimestampMs::new(record.timestamp).to_rfc3339().replace('T', " ");
+    let header = |(name, value): &(Vec<u8>, Option<Vec<u8>>)| -> Option<String> {
+        Some(format!("{}={}", text(Some(name.as_slice()))?, text(value.as_deref())?))
+    };
+    let headers: Vec<Option<String>> = record.headers.iter().map(header).collect();
+    json!([
+        record.partition,
+        record.offset,
+        time.trim_end_matches('Z'),
+        record.timestamp_type,
+        base64(&record.key),
+        base64(&record.value),
+        headers,
+    ])
+}
+
+/// Bytes of the values of records.
+pub(super) fn bytes(records: &[ReadRecord]) -> usize {
+    records.iter().filter_map(|record| record.value.as_ref()).map(Vec::len).sum()
 }
 
 /// Milliseconds of an instant.
