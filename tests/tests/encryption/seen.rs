@@ -110,7 +110,7 @@ fn a33_what_is_looked_for_is_seen_in_every_form() -> Result<()> {
         for bytes in shown {
             assert_eq!(wanted.seen_in(&bytes), BTreeSet::from([text]), "{}", String::from_utf8_lossy(&bytes));
         }
-        let shown = [&begin.as_bytes()[..], &key[8..], b"and more"].concat();
+        let shown = [begin.as_bytes(), &key[8..], b"and more"].concat();
         for bytes in [format!("{shown:?}").into_bytes(), STANDARD_NO_PAD.encode(&shown).into_bytes(), shown] {
             assert_eq!(keys.seen_in(&bytes), BTreeSet::from(["the key"]), "{}", String::from_utf8_lossy(&bytes));
         }
