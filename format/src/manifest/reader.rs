@@ -2,8 +2,8 @@
 //!
 //! Everything read is checked against what came before it; the first contradiction stops the reader with the name of
 //! the object (P9). Requests do not grow with the length of the history: one list of checkpoints, one checkpoint, and
-//! the manifests after it. Where they end, `tail` finds out: who only reads asks for a list, who is about to write for the objects
-//! themselves.
+//! the manifests after it. Where they end, `tail` finds out: who only reads asks for a list, who is about to write or to delete for
+//! the objects themselves.
 
 mod listing;
 mod tail;
@@ -137,7 +137,7 @@ pub struct Log {
     pub ignored: Vec<(String, String)>,
 }
 
-/// Reads the log of `shard`, for who writes nothing to it; `None` where nothing was ever written under the prefix. What the store's
+/// Reads the log of `shard`, for who only reads; `None` where nothing was ever written under the prefix. What the store's
 /// anchor names must be in it. Six requests, and one for each manifest after the newest checkpoint; where listing is no cheaper than
 /// looking, as many as [`open_to_write`] makes.
 ///
@@ -147,7 +147,7 @@ pub async fn open(store: &Store, shard: Shard) -> Result<Option<Log>, Error> {
     open_by(store, shard, Search::for_reading(store)).await
 }
 
-/// The same for who goes on to write there. No listing is relied on for where the log ends: a manifest is created there.
+/// The same for who goes on to write there, or deletes what the log does not name. No listing is relied on for where the log ends.
 ///
 /// # Errors
 /// As [`open`].

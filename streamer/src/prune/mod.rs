@@ -96,7 +96,8 @@ impl PruneError {
 /// [`Error::NoBackup`], [`Error::Foreign`], [`Error::Read`] or [`Error::Prune`]; nothing was deleted then, but where the
 /// store refused to.
 pub async fn run(store: &Store, job: &Job, dry_run: bool, clock: &impl Clock) -> Result<Report, Error> {
-    let log = reader::open(store, Shard::ONLY).await?;
+    // As a writer: what a list that is late does not show of the log must not go.
+    let log = reader::open_to_write(store, Shard::ONLY).await?;
     let log = log.ok_or_else(|| Error::NoBackup(store.description.clone()))?;
     log.identity.admits(&job.name, &log.identity.cluster)?;
     let now = clock.now();

@@ -7,6 +7,7 @@ use strimzi_backup_format::ids::{RestoreId, Sequence};
 use strimzi_backup_format::manifest::log::{Draft, LogWriter};
 use strimzi_backup_format::sample::{at, claimed, commit, empty_state, faulty, intake, nonce, sealed};
 use strimzi_backup_format::state::{Retirement, State};
+use strimzi_backup_format::store::faulty::{Decision, Op};
 use tokio::time::Instant;
 
 use super::*;
@@ -68,6 +69,26 @@ async fn a_bucket_manifest_that_the_newest_log_names_must_be_there() {
     let log = newest(&store).await;
     let error = keep(&store, &log, &log).await.expect_err("damage");
     assert!(matches!(&error, reader::Error::Missing { object: gone, .. } if gone == object.as_str()), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_hole_in_the_log_is_no_end_to_a_prune_whatever_a_list_shows() {
+    let (store, control) = faulty();
+    let mut writer = sealed(&store, 3).await;
+    let hole = layout::manifest(Shard::ONLY, writer.next_sequence());
+    for _ in 0..2 {
+        commit(&mut writer, Draft::default()).await;
+    }
+    store.inner.delete(&hole.below(&store.prefix)).await.expect("deleted");
+    let manifests = layout::manifests(Shard::ONLY).below(&store.prefix);
+    control.set_plan(
+        move |call| {
+            if call.op == Op::List && call.path == manifests { Decision::Stale } else { Decision::Pass }
+        },
+    );
+    let error = run(&store, &job(), false, &SystemClock).await.expect_err("a hole");
+    let is_told = matches!(&error, Error::Read(reader::Error::Missing { object, .. }) if object == hole.as_str());
+    assert!(is_told, "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
