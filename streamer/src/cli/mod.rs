@@ -304,16 +304,16 @@ pub struct JobFile {
 /// What a store charges, where that is not what the job document says.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct PriceList {
-    /// Price of 1,000 PUT or LIST requests, if not prices.put of the job document.
+    /// Price of 1,000 PUT or LIST requests, instead of prices.put of the job document.
     #[arg(long, value_name = "PRICE", value_parser = price)]
     price_put: Option<f64>,
-    /// Price of 1,000 GET or HEAD requests, if not prices.get.
+    /// Price of 1,000 GET or HEAD requests, instead of prices.get.
     #[arg(long, value_name = "PRICE", value_parser = price)]
     price_get: Option<f64>,
-    /// Price of a GB stored over a month, if not prices.storage.
+    /// Price of a GB stored over a month, instead of prices.storage.
     #[arg(long, value_name = "PRICE", value_parser = price)]
     price_storage: Option<f64>,
-    /// Price of a GB read from the store, if not prices.received.
+    /// Price of a GB read from the store, instead of prices.received.
     #[arg(long, value_name = "PRICE", value_parser = price)]
     price_received: Option<f64>,
 }

@@ -179,7 +179,7 @@ impl Inspection {
                 line(
                     f,
                     "price",
-                    format_args!("${storage:.2} a month for storage; what requests cost is not known yet"),
+                    format_args!("{storage:.2} a month for storage; what requests cost is not known yet"),
                 )?;
             }
             Some(requests) => {
@@ -188,15 +188,16 @@ impl Inspection {
                 line(f, "moved", format_args!("{}", moved(requests)))?;
                 let total = self.monthly_cost.total();
                 let text = format_args!(
-                    "${total:.2} a month, if it went on like those {over}: storage ${storage:.2}, puts ${puts:.2}, gets and \
-                     heads ${gets:.2}, bytes read ${received:.2}"
+                    "{total:.2} a month, if it went on like those {over}: storage {storage:.2}, puts {puts:.2}, gets and heads \
+                     {gets:.2}, bytes read {received:.2}"
                 );
                 line(f, "price", text)?;
             }
         }
+        // In whatever currency the list is.
         let Prices { put, get, storage, received } = self.prices;
         let text = format_args!(
-            "at ${put} and ${get} for 1,000 puts and gets, ${storage} for a GB and month, ${received} for a GB read"
+            "at {put} and {get} for 1,000 puts and gets, {storage} for a GB and month, {received} for a GB read"
         );
         note(f, text)
     }

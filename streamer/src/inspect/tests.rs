@@ -249,8 +249,8 @@ fn the_screen_answers_the_questions() {
     anchor      backup 00000000-0000-0000-0000-00000000002a, sequence 1234, sha256 9f2e6d33a3717ee826353a404ba4618d1aeeb6879ad7936bce8ed5f46814924d
     requests    1443 puts, 966 gets and 720 heads an hour, by the last 4 manifests over 15 s
     moved       1.4 GiB an hour to the store and 720.0 MiB from it, of segments
-    price       $5.83 a month, if it went on like those 15 s: storage $0.07, puts $5.27, gets and heads $0.49, bytes read $0.00
-                at $0.005 and $0.0004 for 1,000 puts and gets, $0.023 for a GB and month, $0 for a GB read
+    price       5.83 a month, if it went on like those 15 s: storage 0.07, puts 5.27, gets and heads 0.49, bytes read 0.00
+                at 0.005 and 0.0004 for 1,000 puts and gets, 0.023 for a GB and month, 0 for a GB read
     ignored     1 checkpoints; the log was read without them
                 checkpoints/0000/00000000000000001000-0badf00d.json.zst: it is gone
     "#);
@@ -280,8 +280,8 @@ fn a_backup_that_has_just_begun_says_so() {
     gaps        none
     writer      none yet
     requests    unknown: the log is too short to tell
-    price       $0.00 a month for storage; what requests cost is not known yet
-                at $0.005 and $0.0004 for 1,000 puts and gets, $0.023 for a GB and month, $0 for a GB read
+    price       0.00 a month for storage; what requests cost is not known yet
+                at 0.005 and 0.0004 for 1,000 puts and gets, 0.023 for a GB and month, 0 for a GB read
     "#);
 }
 
