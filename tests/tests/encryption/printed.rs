@@ -100,8 +100,11 @@ fn failures(scenario: &Scenario, job: &Job, printed: &mut Printed) -> Result<()>
     let keyless = job.clone().set("/backup/encryption", json!({"enabled": false}));
     run(&keyless, &["inspect"], 2, printed)?;
     let dir = job.backup_dir();
-    for (folder, command) in [("keys", "inspect"), ("manifests", "inspect"), ("intake", "export")] {
-        let path = files(&dir.join(folder))?.pop().with_context(|| format!("nothing lies below {folder}"))?;
+    let newest = |folder: &str| files(&dir.join(folder))?.pop().with_context(|| format!("nothing lies below {folder}"));
+    // One that is read, wherever it lies: an hour that ends meanwhile is refined.
+    let segment = Backup::open_with_key(&dir, &key(scenario, MASTER)?)?.objects()?.pop().context("no segment")?;
+    let objects = [(newest("keys")?, "inspect"), (newest("manifests")?, "inspect"), (dir.join(segment), "export")];
+    for (path, command) in objects {
         let whole = std::fs::read(&path)?;
         let mut changed = whole.clone();
         changed[whole.len() / 2] ^= 1;
