@@ -9,12 +9,14 @@
 //! A list shows every manifest beyond a hole, and takes a request for a thousand names. It may be a moment late, which does no harm to who
 //! only reads: the next slot is asked for itself.
 
+use std::ops::Range;
+
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
 
 use super::{Error, Log, WINDOW, fold, get, hole_error};
-use crate::ids::Sequence;
+use crate::ids::{Sequence, Shard};
 use crate::layout;
 use crate::store::{Kind, Store};
 
@@ -79,12 +81,7 @@ async fn listed(store: &Store, log: &Log) -> Result<Option<Vec<Sequence>>, Error
 async fn read_listed(store: &Store, log: &mut Log, listed: &[Sequence]) -> Result<bool, Error> {
     let (shard, first) = (log.state.shard, log.state.next_sequence().get());
     let in_order = listed.iter().zip(first..).take_while(|(found, slot)| found.get() == *slot).count() as u64;
-    let slots = (first..=first.saturating_add(in_order)).map(Sequence::new);
-    let mut fetched = futures::stream::iter(slots)
-        .map(
-            |sequence| async move { Ok::<_, Error>((sequence, get(store, &layout::manifest(shard, sequence)).await?)) },
-        )
-        .buffered(usize::try_from(WINDOW).unwrap_or(1));
+    let mut fetched = fetch(store, shard, first..first.saturating_add(in_order + 1));
     while let Some((sequence, bytes)) = fetched.try_next().await? {
         let Some(bytes) = bytes else {
             return match listed.iter().find(|found| **found > sequence) {
@@ -97,17 +94,25 @@ async fn read_listed(store: &Store, log: &mut Log, listed: &[Sequence]) -> Resul
     Ok(false)
 }
 
+/// The manifests of these slots, in order; `None` where there is none.
+fn fetch(
+    store: &Store,
+    shard: Shard,
+    slots: Range<u64>,
+) -> impl Stream<Item = Result<(Sequence, Option<Bytes>), Error>> {
+    futures::stream::iter(slots.map(Sequence::new))
+        .map(move |sequence| async move {
+            Ok::<_, Error>((sequence, get(store, &layout::manifest(shard, sequence)).await?))
+        })
+        .buffered(usize::try_from(WINDOW).unwrap_or(1))
+}
+
 /// Fetches and folds window after window, until a slot is empty.
 async fn look(store: &Store, log: &mut Log) -> Result<(), Error> {
     let shard = log.state.shard;
     loop {
         let first = log.state.next_sequence().get();
-        let slots: Vec<Sequence> = (first..first.saturating_add(WINDOW)).map(Sequence::new).collect();
-        let fetched: Vec<(Sequence, Option<Bytes>)> = futures::stream::iter(slots)
-            .map(|sequence| async move { Ok((sequence, get(store, &layout::manifest(shard, sequence)).await?)) })
-            .buffered(usize::try_from(WINDOW).unwrap_or(1))
-            .try_collect()
-            .await?;
+        let fetched: Vec<_> = fetch(store, shard, first..first.saturating_add(WINDOW)).try_collect().await?;
         let mut missing = None;
         for (sequence, bytes) in fetched {
             let key = layout::manifest(shard, sequence);
