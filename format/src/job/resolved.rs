@@ -6,6 +6,8 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::checksum::Sha256;
 use crate::ids::{BackupId, Sequence};
 
@@ -330,7 +332,7 @@ pub enum GcsCredentials {
 }
 
 /// What the log must at least hold. A prefix that was emptied, or set back to an older copy, does not, and is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Anchor {
     /// The backup's identity.
     pub backup: BackupId,

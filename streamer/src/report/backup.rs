@@ -1,9 +1,9 @@
 //! What a streamer tells: what is protected, as the manifests have it. Pure.
 
 use serde::Serialize;
-use strimzi_backup_format::checksum::Sha256;
 use strimzi_backup_format::coverage::{self, GroupCondition};
-use strimzi_backup_format::ids::{BackupId, Sequence, TimestampMs};
+use strimzi_backup_format::ids::{BackupId, TimestampMs};
+use strimzi_backup_format::job::Anchor;
 use strimzi_backup_format::manifest::Gap;
 use strimzi_backup_format::state::{Head, State, Totals};
 
@@ -114,6 +114,7 @@ pub struct Hindered {
 #[serde(rename_all = "camelCase")]
 pub struct Streaming {
     backup_id: BackupId,
+    /// The newest manifest. A log that has gone on since holds it still.
     #[serde(skip_serializing_if = "Option::is_none")]
     anchor: Option<Anchor>,
     recoverable: Window,
@@ -132,14 +133,6 @@ pub struct Streaming {
     stored: Stored,
     reported_at: String,
     reported_by: String,
-}
-
-/// The newest manifest, as `storage.anchor` takes it. A log that has gone on since holds it still.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-struct Anchor {
-    backup: BackupId,
-    sequence: Sequence,
-    sha256: Sha256,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -257,7 +250,8 @@ impl Standing for Streaming {
 
 #[cfg(test)]
 mod tests {
-    use strimzi_backup_format::ids::{Epoch, Lineage, Offset, PartitionId, Shard, TopicName};
+    use strimzi_backup_format::checksum::Sha256;
+    use strimzi_backup_format::ids::{Epoch, Lineage, Offset, PartitionId, Sequence, Shard, TopicName};
     use strimzi_backup_format::manifest::GapReason;
     use strimzi_backup_format::offset_range::OffsetRange;
 
