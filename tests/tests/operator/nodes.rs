@@ -66,6 +66,8 @@ fn a65_the_streamer_of_a_lost_node_gets_another_pod_while_nobody_knows_of_its_en
     scene.apply(&daily())?;
     let pod = scene.pending_pod(STREAMER)?;
     let name = pod.strip_prefix("pod/").context("the name of a pod")?;
+    // However long that took: after 50 seconds of silence Kubernetes takes a node for lost by itself.
+    lost.is_ready("True")?;
     kubectl.bind(scene.namespace(), name, &lost.name)?;
     let running = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
     kubectl.set_status(scene.namespace(), &pod, &running)?;

@@ -6,7 +6,7 @@ use strimzi_backup_tests::client::ReadRecord;
 use strimzi_backup_tests::duckdb;
 use strimzi_backup_tests::streamer::Job;
 
-use super::scene::{KEYS, RESTORE_TO, Scene, bytes, text, value};
+use super::scene::{KEYS, RESTORE_TO, Scene, by_channel, bytes, text, value};
 use super::{Question, example, picked, same};
 
 /// What the others ask.
@@ -87,16 +87,9 @@ fn per_minute(scene: &Scene) -> Result<()> {
     same("the last minute", &picked(&rows, &["records", "tombstones"]), &json!([[11, 1]]))
 }
 
-/// Of 40 orders, 14 came by the web, 13 by each of the others; each had 15 versions that cost something.
 fn json_fields(scene: &Scene) -> Result<()> {
     let rows = ask(scene, "json-fields.sql", &[])?;
-    let wanted = json!([
-        ["app", 390, 13, "3997.50"],
-        ["store", 390, 13, "4192.50"],
-        ["web", 420, 14, "4410.00"],
-        [null, 2, 0, null],
-    ]);
-    same("json-fields.sql", &picked(&rows, &["channel", "records", "orders", "amount"]), &wanted)
+    same("json-fields.sql", &picked(&rows, &["channel", "records", "orders", "amount"]), &by_channel())
 }
 
 fn headers(scene: &Scene) -> Result<()> {

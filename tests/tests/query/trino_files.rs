@@ -6,7 +6,7 @@ use strimzi_backup_tests::s3::S3Server;
 use strimzi_backup_tests::scenario::copy_dir;
 use strimzi_backup_tests::trino::Trino;
 
-use super::scene::{RESTORE_TO, Scene, bytes, value};
+use super::scene::{RESTORE_TO, Scene, by_channel, bytes, value};
 use super::{Question, edited, example, picked, same};
 
 /// The tables that the others ask, which are asked themselves as well.
@@ -92,13 +92,7 @@ fn per_minute(lake: &Lake) -> Result<()> {
 
 fn json_fields(lake: &Lake) -> Result<()> {
     let rows = lake.ask("athena/json-fields.sql", &[])?;
-    let wanted = json!([
-        ["app", 390, 13, "3997.50"],
-        ["store", 390, 13, "4192.50"],
-        ["web", 420, 14, "4410.00"],
-        [null, 2, 0, null],
-    ]);
-    same("json-fields.sql", &picked(&rows, &["channel", "records", "orders", "amount"]), &wanted)
+    same("json-fields.sql", &picked(&rows, &["channel", "records", "orders", "amount"]), &by_channel())
 }
 
 fn headers(lake: &Lake) -> Result<()> {

@@ -64,7 +64,8 @@ fn a29_tokens_and_keys_of_a_workload_identity_rotate_under_load_and_nobody_notic
         load()?;
     }
     let output = format!("{}{}", streamer.process.stderr(), streamer.process.stdout());
-    ensure!(!output.contains("403"), "a request was refused\n{output}");
+    // As the log says of keys that are revoked; the number alone may stand in any instant or port.
+    ensure!(!output.contains("403 Forbidden"), "a request was refused\n{output}");
     shows_none_of(&output, &["token-of-round", "secret-key-of-round", "session-of"])?;
     ensure!(streamer.metric("strimzi_backup_store_failing")? == 0.0);
     streamer.stop()?;
