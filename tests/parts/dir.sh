@@ -14,7 +14,9 @@ fi
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here"
 case ${1:-} in
-  kubernetes | node | helm | promtool | vault | trino | spark) name=$1 pins=$(cat "$1"/* | sha256sum) ;;
+  # Of one module.
+  kubernetes | helm) name=$1 pins=$(cat kubernetes/* | sha256sum) ;;
+  node | promtool | vault | trino | spark) name=$1 pins=$(cat "$1"/* | sha256sum) ;;
   *)
     name=parts
     pins=$(cat kafka/* versitygw/* toxiproxy/* azurite/package.json azurite/package-lock.json \

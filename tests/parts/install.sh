@@ -20,7 +20,8 @@ enter_dir_of() { parts_dir=$("$here/dir.sh" "$1"); }
 
 say() { printf 'parts: %s\n' "$*"; }
 
-pins_of() { (cd "$here/$1" && cat -- * | sha256sum | cut -c1-64); }
+# helm is built of Kubernetes's module: it shares so much code with that, in the same versions then, that little is left.
+pins_of() { (cd "$here/${1/#helm/kubernetes}" && cat -- * | sha256sum | cut -c1-64); }
 
 is_whole() {
   enter_dir_of "$1"
@@ -92,13 +93,13 @@ fill_node() {
 # Charts are rendered for the Kubernetes that helm was built with, which is to be the one of the tests.
 fill_helm() {
   local version minor stamp='-s -w' package
-  version=$(awk '$1 == "k8s.io/client-go" { print $2; exit }' "$here/helm/go.mod")
+  version=$(awk '$1 == "k8s.io/client-go" { print $2; exit }' "$here/kubernetes/go.mod")
   minor=${version#v0.}
   for package in chartutil lint/rules; do
     stamp+=" -X helm.sh/helm/v3/pkg/$package.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/$package.k8sVersionMinor=${minor%%.*}"
   done
-  version=$(awk '$2 == "helm.sh/helm/v3" { print $3; exit }' "$here/helm/go.mod")
-  build_go helm helm.sh/helm/v3/cmd/helm "$1/helm" "$stamp -X helm.sh/helm/v3/internal/version.version=$version"
+  version=$(awk '$1 == "helm.sh/helm/v3" { print $2; exit }' "$here/kubernetes/go.mod")
+  build_go kubernetes helm.sh/helm/v3/cmd/helm "$1/helm" "$stamp -X helm.sh/helm/v3/internal/version.version=$version"
 }
 
 # Without the many clients that look for servers to scrape: rules are checked and tested without them.

@@ -1,6 +1,6 @@
 //go:build tools
 
-// Package tools pins the command that this module builds.
+// The command that this module builds beside its own.
 package tools
 
 import _ "helm.sh/helm/v3/cmd/helm"
