@@ -14,7 +14,7 @@
 //! | [`chart`] | the Helm chart, and what is made of it |
 //! | [`s3`], [`azure`] | object stores |
 //! | [`far_store`] | an S3 server that can be cut off |
-//! | [`sts`] | who gives keys for an S3 server for the token of a workload |
+//! | [`pod_identity`] | who gives keys for an S3 server for the token of a pod |
 //! | [`vault`] | a key service |
 //! | [`toxiproxy`], [`front`] | network faults between any two of them, refused requests before an S3 server |
 //! | [`certs`] | a CA, broker and client certificates |
@@ -44,6 +44,7 @@ pub mod metrics;
 pub mod network;
 pub mod parts;
 pub mod past;
+pub mod pod_identity;
 pub mod ports;
 pub mod process;
 pub mod python;
@@ -54,7 +55,6 @@ pub mod scenario;
 pub mod sealing;
 pub mod spark;
 pub mod streamer;
-pub mod sts;
 pub mod toxiproxy;
 pub mod trino;
 pub mod vault;

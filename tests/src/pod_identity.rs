@@ -1,6 +1,6 @@
-//! A stand-in for AWS's Security Token Service: it answers `AssumeRoleWithWebIdentity` as AWS documents it.
+//! A stand-in for the agent of EKS Pod Identity, which gives a pod keys for the token in its file: it answers as AWS documents it.
 //!
-//! A real one gives keys for 15 minutes at least, and clients ask anew in their last five: no test waits that long.
+//! A real one gives keys for hours, and clients ask anew in their last five minutes: no test waits that long.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,12 +9,14 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use serde_json::json;
 use strimzi_backup_format::ids::TimestampMs;
 
 /// How long keys last that are given. So near to their end clients ask anew at once, but not more often than they need.
 const LIFE: Duration = Duration::from_secs(60);
 
-const REFUSED: &str = "<ErrorResponse><Error><Code>InvalidIdentityToken</Code></Error></ErrorResponse>";
+/// A client that says nothing holds no other one up for longer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is given, and for what.
 #[derive(Debug)]
@@ -28,17 +30,17 @@ struct Grant {
 
 /// A running stand-in; its threads end with the process.
 #[derive(Debug)]
-pub struct Sts {
+pub struct PodIdentity {
     address: String,
     grants: Arc<Mutex<Vec<Grant>>>,
 }
 
-impl Sts {
+impl PodIdentity {
     /// Starts one that knows no token yet.
     ///
     /// # Errors
     /// Where it cannot listen.
-    pub fn start() -> Result<Sts> {
+    pub fn start() -> Result<PodIdentity> {
         let listener = TcpListener::bind("127.0.0.1:0").context("listen")?;
         let address = listener.local_addr()?.to_string();
         let grants = Arc::new(Mutex::new(Vec::new()));
@@ -49,12 +51,12 @@ impl Sts {
                 drop(answer(client, &shared));
             }
         });
-        Ok(Sts { address, grants })
+        Ok(PodIdentity { address, grants })
     }
 
-    /// `http://127.0.0.1:<port>`.
-    pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+    /// Where keys are asked for.
+    pub fn uri(&self) -> String {
+        format!("http://{}/v1/credentials", self.address)
     }
 
     /// Gives this pair of keys for a token, which is good beside those of before.
@@ -76,6 +78,7 @@ impl Sts {
 }
 
 fn answer(mut client: TcpStream, grants: &Mutex<Vec<Grant>>) -> Result<()> {
+    client.set_read_timeout(Some(PATIENCE))?;
     let mut received = Vec::new();
     while !received.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -83,17 +86,18 @@ fn answer(mut client: TcpStream, grants: &Mutex<Vec<Grant>>) -> Result<()> {
         received.extend(byte);
     }
     let head = String::from_utf8_lossy(&received).into_owned();
-    let path = head.split_whitespace().nth(1).unwrap_or_default();
-    let is_asked = |part: &str| path.split(['?', '&']).any(|one| one == part);
+    let token = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("authorization").then_some(value)
+    });
     let (status, body) = {
         let mut grants = grants.lock().expect("no answer panics");
-        let known = grants.iter_mut().find(|grant| is_asked(&format!("WebIdentityToken={}", grant.token)));
-        match known.filter(|_| is_asked("Action=AssumeRoleWithWebIdentity")) {
+        match grants.iter_mut().find(|grant| Some(grant.token.as_str()) == token) {
             Some(grant) => {
                 grant.given += 1;
                 ("200 OK", keys(grant))
             }
-            None => ("400 Bad Request", REFUSED.to_owned()),
+            None => ("400 Bad Request", "the token is not known".to_owned()),
         }
     };
     let length = body.len();
@@ -106,10 +110,6 @@ fn keys(grant: &Grant) -> String {
     let millis = end.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let end = TimestampMs::new(i64::try_from(millis).unwrap_or(i64::MAX)).to_rfc3339();
     let Grant { access_key, secret_key, .. } = grant;
-    format!(
-        "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>\
-         <AccessKeyId>{access_key}</AccessKeyId><SecretAccessKey>{secret_key}</SecretAccessKey>\
-         <SessionToken>session-of-{access_key}</SessionToken><Expiration>{end}</Expiration>\
-         </Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
-    )
+    // The S3 server has keys of its own alone, and refuses tokens of sessions.
+    json!({"AccessKeyId": access_key, "SecretAccessKey": secret_key, "Token": "", "Expiration": end}).to_string()
 }
