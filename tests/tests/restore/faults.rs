@@ -6,7 +6,7 @@ use strimzi_backup_format::manifest::Segment;
 use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::kafka::KafkaBroker;
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
-use strimzi_backup_tests::scenario::{Scenario, numbered, shared_broker};
+use strimzi_backup_tests::scenario::{Scenario, noise, numbered, shared_broker};
 use strimzi_backup_tests::sealing::Sealing;
 use strimzi_backup_tests::streamer::PATIENCE;
 use strimzi_backup_tests::wait;
@@ -56,6 +56,62 @@ fn a57_a_damaged_segment_ends_a_restore_that_needs_it_and_no_other() -> Result<(
 #[test]
 fn a57_a_damaged_segment_of_an_encrypted_backup_ends_a_restore_that_needs_it_and_no_other() -> Result<()> {
     damaged_segment("sealed-a57r", Sealing::Key)
+}
+
+/// The segment that holds the last records of a topic with one partition, and the first offset that it holds.
+fn last_segment(scenario: &Scenario, topic: &str) -> Result<(i64, String)> {
+    let first = |segment: &Segment| {
+        let of_topic = segment.runs.iter().filter(|run| run.topic.as_str() == topic);
+        of_topic.map(|run| run.range.base().get()).min()
+    };
+    let segments = scenario.backup()?.segments()?;
+    let found = segments.iter().filter_map(|segment| Some((first(segment)?, segment.object.to_string())));
+    found.max().context("a segment of the topic")
+}
+
+/// A restore that comes to a segment that is not there, and goes on once it is.
+fn missing_segment(name: &str, sealing: Sealing) -> Result<()> {
+    let mut scenario = Scenario::shared(name)?.sealed(sealing)?;
+    scenario.job = scenario.job.set("/backup/topicSegmentBytes", json!("64Ki"));
+    let [topic, target] = ["orders", "again"].map(|kind| format!("{name}-{kind}"));
+    scenario.client.create_topic(&topic, 1, &[])?;
+    for number in 0..3 {
+        let record = |number: u64| Record::new(format!("{number}"), noise(number, 1000)).partition(0);
+        let records: Vec<Record> = (number * 100..(number + 1) * 100).map(record).collect();
+        scenario.client.produce(&topic, &records)?;
+        scenario.job.catch_up()?;
+    }
+    let source = scenario.client.read_all(&topic)?;
+    let (first, object) = last_segment(&scenario, &topic)?;
+    let (file, aside) = (scenario.job.backup_dir().join(&object), scenario.dir().join("aside.parquet"));
+    std::fs::rename(&file, &aside)?;
+    // Slow enough that what comes before is committed.
+    let restore = Restore::new(scenario.dir(), name, &scenario.job, &shared_broker()?.bootstrap())
+        .set("topics", json!({"include": [topic]}))
+        .set("throttle", json!("128Ki"))
+        .mapped(&topic, &target);
+    for start in ["first", "second"] {
+        let (code, out, err) = restore.run(&[])?;
+        ensure!(code == 4, "the {start} start ended with {code}\n{out}\n{err}");
+        ensure!(err.contains(&object) && err.contains(&format!("{topic}-0")), "{err}");
+        let held = scenario.client.read_all(&target)?;
+        ensure!(!held.is_empty() && i64::try_from(held.len())? <= first, "{} records, {first} before it", held.len());
+        same_but_offsets(&source[..held.len()], &held)?;
+    }
+    std::fs::rename(&aside, &file)?;
+    assert_eq!(restore.done()?["records"], source.len());
+    same_but_offsets(&source, &scenario.client.read_all(&target)?)?;
+    Ok(())
+}
+
+#[test]
+fn a57_a_segment_that_is_missing_ends_a_restore_that_goes_on_once_it_is_back() -> Result<()> {
+    missing_segment("a57m", Sealing::Open)
+}
+
+#[test]
+fn a57_a_segment_that_is_missing_of_an_encrypted_backup_ends_a_restore_that_goes_on_once_it_is_back() -> Result<()> {
+    missing_segment("sealed-a57m", Sealing::Key)
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Restores that are killed, stopped, or started twice: they go on where they were, and nothing is there twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +14,8 @@ use strimzi_backup_tests::scenario::{Scenario, noise, shared_broker};
 use strimzi_backup_tests::sealing::Sealing;
 use strimzi_backup_tests::streamer::PATIENCE;
 use strimzi_backup_tests::wait::{wait_for, wait_until};
+
+use super::overrides;
 
 /// Set to repeat the moments of a run.
 const SEED_VARIABLE: &str = "STRIMZI_BACKUP_SEED";
@@ -38,10 +40,15 @@ fn kills(usual: usize) -> Result<usize> {
     Ok(number(KILLS_VARIABLE).map_or(Ok(usual), usize::try_from)?)
 }
 
+/// What the topics have set on themselves. All of it is set otherwise while they are restored; no record that is here goes by it.
+const PLAIN_SETTINGS: [(&str, &str); 2] = [("retention.bytes", "1000000000"), ("retention.ms", "864000000")];
+const TRANSACTIONS_SETTINGS: [(&str, &str); 2] =
+    [("cleanup.policy", "compact"), ("message.timestamp.type", "LogAppendTime")];
+
 /// Plain records of three partitions, and transactions of which every third was aborted.
 fn fill(scenario: &Scenario, plain: &str, transactions: &str) -> Result<()> {
-    scenario.client.create_topic(plain, 3, &[])?;
-    scenario.client.create_topic(transactions, 2, &[])?;
+    scenario.client.create_topic(plain, 3, &PLAIN_SETTINGS)?;
+    scenario.client.create_topic(transactions, 2, &TRANSACTIONS_SETTINGS)?;
     let record = |number: u64| {
         let size = usize::try_from(number % 900).unwrap_or(0);
         let partition = i32::try_from(number % 3).unwrap_or(0);
@@ -56,6 +63,14 @@ fn fill(scenario: &Scenario, plain: &str, transactions: &str) -> Result<()> {
         }
         if number % 3 == 0 { producer.abort()? } else { producer.commit()? }
     }
+    Ok(())
+}
+
+/// Insists that exactly these settings are set on a topic itself.
+fn is_set(scenario: &Scenario, topic: &str, settings: [(&str, &str); 2]) -> Result<()> {
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let found = overrides(&scenario.job, topic)?;
+    ensure!(found == BTreeMap::from(settings), "{topic} has {found:?}");
     Ok(())
 }
 
@@ -79,6 +94,8 @@ fn killed_at_random_moments(name: &str, sealing: Sealing, kills: usize) -> Resul
             let target = scenario.client.read_all(&format!("{topic}-{restores}"))?;
             same_but_offsets(source, &target).with_context(|| format!("{topic}, restore {restores}"))?;
         }
+        is_set(&scenario, &format!("{}-{restores}", topics[0]), PLAIN_SETTINGS)?;
+        is_set(&scenario, &format!("{}-{restores}", topics[1]), TRANSACTIONS_SETTINGS)?;
     }
     let records: usize = source.iter().map(Vec::len).sum();
     println!("{records} records equal in each of {restores} restores after {killed} kills");
@@ -171,11 +188,11 @@ fn stopped_and_done(name: &str, sealing: Sealing) -> Result<()> {
     let [plain, transactions] = ["plain", "tx"].map(|kind| format!("{name}-{kind}"));
     fill(&scenario, &plain, &transactions)?;
     scenario.job.catch_up()?;
-    let restored = format!("{name}-restored");
+    let [restored, restored_transactions] = ["restored", "tx-restored"].map(|kind| format!("{name}-{kind}"));
     let restore = Restore::new(scenario.dir(), name, &scenario.job, &shared_broker()?.bootstrap())
         .set("throttle", json!("512Ki"))
         .mapped(&plain, &restored)
-        .mapped(&transactions, &format!("{name}-tx-restored"));
+        .mapped(&transactions, &restored_transactions);
     let mut process = restore.start()?;
     wait_until("the first records", PATIENCE, || {
         Ok(scenario.client.partition_count(&restored)? > 0 && !scenario.client.read_all(&restored)?.is_empty())
@@ -183,11 +200,16 @@ fn stopped_and_done(name: &str, sealing: Sealing) -> Result<()> {
     process.sigterm()?;
     let status = process.wait(PATIENCE)?;
     ensure!(status.code() == Some(1), "stopped: {status}\n{}", process.tail());
+    // While records are missing, none that are there may go by their age.
+    assert_eq!(overrides(&scenario.job, &restored)?["retention.ms"], "-1");
+    assert_eq!(overrides(&scenario.job, &restored_transactions)?["cleanup.policy"], "delete");
     let faster = restore.set("throttle", json!("1Ti"));
     let report = faster.done()?;
     let (source, target) = (scenario.client.read_all(&plain)?, scenario.client.read_all(&restored)?);
     same_but_offsets(&source, &target)?;
     assert_eq!(values(&source), values(&target));
+    is_set(&scenario, &restored, PLAIN_SETTINGS)?;
+    is_set(&scenario, &restored_transactions, TRANSACTIONS_SETTINGS)?;
     // Once more: nothing is written, and the same report is shown.
     assert_eq!(faster.done()?, report);
     assert_eq!(scenario.client.read_all(&restored)?, target);

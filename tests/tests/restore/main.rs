@@ -1,5 +1,6 @@
 //! Restoring from a real store into a real broker: exactly the records that were asked for, each once.
 
+mod brokers;
 mod faults;
 mod groups;
 mod kills;

@@ -17,7 +17,7 @@ use strimzi_backup_tests::streamer::PATIENCE;
 use strimzi_backup_tests::wait;
 
 /// Where a restore serves, as its log says.
-fn address(process: &Process) -> Result<String> {
+pub(super) fn address(process: &Process) -> Result<String> {
     wait::wait_for("the HTTP address of the restore", PATIENCE, || {
         let log = process.stderr();
         let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());

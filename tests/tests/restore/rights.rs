@@ -9,7 +9,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use strimzi_backup_tests::kafka::{BrokerOptions, KafkaBroker};
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
-use strimzi_backup_tests::scenario::{Scenario, numbered};
+use strimzi_backup_tests::scenario::{Scenario, bulky, numbered};
+use strimzi_backup_tests::streamer::PATIENCE;
+use strimzi_backup_tests::wait;
+
+use super::overrides;
 
 /// Longer than a question takes, shorter than the waits for a target that does not answer.
 const SOON: Duration = Duration::from_secs(45);
@@ -172,5 +176,44 @@ fn all_rights_that_are_missing_are_told_at_once_before_anything_is_written() -> 
     refused(&seer.set("existingTopicPolicy", json!("append")), &[], &told)?;
     ensure!(!scenario.job.backup_dir().join("restores").exists(), "a refused restore leaves nothing in the store");
     assert_eq!(scenario.client.partition_count("to-nobody")?, 0);
+    Ok(())
+}
+
+/// The right to change settings is taken away between the first record and the last, and is back for the second start.
+#[test]
+fn a67_settings_that_were_not_set_back_are_by_the_next_start_and_no_record_comes_twice() -> Result<()> {
+    let secured = Secured::start("s-late")?;
+    let Secured { broker, scenario } = &secured;
+    scenario.client.produce("s-late", &bulky(0..40))?;
+    scenario.job.catch_up()?;
+    for kind in [TOPIC, GROUP, ID] {
+        secured.allow(kind, "All", &["late"].into())?;
+    }
+    let restore = secured.restore("late", "s-late")?.set("throttle", json!("512Ki"));
+    let mut process = restore.start()?;
+    wait::wait_until("the first records", PATIENCE, || {
+        let client = &scenario.client;
+        Ok(client.partition_count("to-late")? > 0 && !client.read_all("to-late")?.is_empty())
+    })?;
+    let deny = |action: &str| -> Result<()> {
+        let rule = [action, "--deny-principal", "User:late", "--operation", "AlterConfigs", "--topic", "to-late"];
+        let force: &[&str] = if action == "--remove" { &["--force"] } else { &[] };
+        broker.cli("acls", &[&rule[..], force].concat()).map(drop)
+    };
+    // It stands still until the right is gone.
+    process.sigstop()?;
+    deny("--add")?;
+    process.sigcont()?;
+    let status = process.wait(PATIENCE)?;
+    ensure!(status.code() == Some(1), "without the right: {status}\n{}", process.tail());
+    ensure!(process.stderr().contains("change the topic to-late"), "{}", process.tail());
+    let source = scenario.client.read_all("s-late")?;
+    let written = scenario.client.read_all("to-late")?;
+    same_but_offsets(&source, &written)?;
+    assert_eq!(overrides(&scenario.job, "to-late")?["cleanup.policy"], "delete");
+    deny("--remove")?;
+    assert_eq!(restore.done()?["records"], source.len());
+    assert_eq!(scenario.client.read_all("to-late")?, written);
+    assert_eq!(overrides(&scenario.job, "to-late")?, overrides(&scenario.job, "s-late")?);
     Ok(())
 }
