@@ -1,7 +1,7 @@
 //! The stored documents of each version, as bytes: read for ever, and still written to the letter.
 //!
 //! They are one backup: the manifest, number 3, follows on [`before`] and folds into the state of the checkpoint, which is
-//! that of the snapshot.
+//! that of the snapshot. Sealing the hour that is over then writes the bucket manifest.
 
 mod state;
 mod upkeep;
@@ -20,15 +20,16 @@ use crate::identity::Identity;
 use crate::ids::{ClusterId, SnapshotId};
 use crate::layout::{self, Origin, SegmentName, SegmentPlace};
 use crate::sample::{at, behind, counting_key, gap, hole, key, range, run, segment, topic};
-use crate::seal::{Sealed, SealedBucket};
+use crate::seal::{self, BucketManifest, Order, Sealed, SealedBucket};
 use crate::snapshot::{Keep, Label, Snapshot};
 use crate::store::{self, Store};
 use state::{after, before};
-use upkeep::{base, refined, replacing, retiring, sealed};
+use upkeep::{base, bucket_manifest, refined, replacing, retiring, sealed};
 
 const IDENTITY: &str = "identity-v1.json";
 const MANIFEST: &str = "manifest-v1.json.zst";
 const CHECKPOINT: &str = "checkpoint-v1.json.zst";
+const BUCKET_MANIFEST: &str = "bucket-manifest-v1.json.zst";
 const SNAPSHOT: &str = "snapshot-v1.json";
 const SEALED_MANIFEST: &str = "sealed-manifest-v1.json.zst";
 
@@ -299,6 +300,7 @@ fn a12_golden_documents_of_all_versions_are_read_to_their_values() {
     assert_eq!(document::from_json::<Identity>(&golden(IDENTITY)).expect("read"), identity());
     assert_eq!(document::unpack::<Manifest>(&golden(MANIFEST)).expect("read"), manifest());
     assert_eq!(document::unpack::<Checkpoint>(&golden(CHECKPOINT)).expect("read"), checkpoint());
+    assert_eq!(document::unpack::<BucketManifest>(&golden(BUCKET_MANIFEST)).expect("read"), bucket_manifest());
     assert_eq!(document::unseal::<Snapshot>(&golden(SNAPSHOT)).expect("read"), snapshot());
 }
 
@@ -309,6 +311,7 @@ fn a12_documents_of_the_present_version_are_written_to_the_letter_as_the_golden_
     assert_eq!(written(&identity()).as_bytes(), golden(IDENTITY));
     assert_eq!(written(&manifest()), json(&golden(MANIFEST)));
     assert_eq!(written(&checkpoint()), json(&golden(CHECKPOINT)));
+    assert_eq!(written(&bucket_manifest()), json(&golden(BUCKET_MANIFEST)));
     assert_eq!(document::seal(&snapshot()).expect("sealed"), golden(SNAPSHOT));
     let packed = document::pack(&manifest()).expect("packed");
     assert_eq!(document::unpack::<Manifest>(&packed).expect("unpacked"), manifest());
@@ -339,6 +342,25 @@ async fn a_reader_believes_the_golden_checkpoint_by_the_golden_manifest() {
         (&log.blocks[..2], &*log.block_segments),
         (&checkpoint().blocks[..], &vec![intake(), filed(), groups(), refined(), base()])
     );
+}
+
+/// Intake stays, what is filed under a later hour too; all else that the checkpoint lists is live, and of the hour that is over.
+#[tokio::test]
+async fn a12_sealing_what_the_golden_checkpoint_lists_writes_the_golden_bucket_manifest_to_the_letter() {
+    let store = Store::memory();
+    let (stored, number) = (golden(CHECKPOINT), Sequence::new(3));
+    let digest = Sha256::of(&stored);
+    let object = layout::checkpoint(Shard::ONLY, number, &digest);
+    store.inner.put(&object.below(&store.prefix), stored.into()).await.expect("put");
+    let block = Block::new(object, digest, number, number, &checkpoint().segments);
+    let order = Order::new(store.clone(), after(), None, &[block], Bucket::of(at(3600))).expect("an hour that is over");
+    let done = seal::seal(order).await.expect("sealed");
+    let bucket = &done.sealed.buckets[0];
+    assert_eq!((done.sealed.buckets.len(), bucket.segments, bucket.groups), (1, 3, Some((number, number))));
+    assert_eq!(done.left.iter().map(|block| block.segments).collect::<Vec<_>>(), [2]);
+    let written =
+        store.inner.get(&bucket.object.below(&store.prefix)).await.expect("there").bytes().await.expect("bytes");
+    assert_eq!(json(&written), json(&golden(BUCKET_MANIFEST)));
 }
 
 /// The golden manifest as it lies in an encrypted backup. Another implementation (Python's `cryptography`) sealed it, by the backup keys of
@@ -378,5 +400,6 @@ fn write_golden_documents() {
     write(IDENTITY, &document::to_json(&identity()).expect("json"));
     write(MANIFEST, &document::pack(&manifest()).expect("packed"));
     write(CHECKPOINT, &document::pack(&checkpoint()).expect("packed"));
+    write(BUCKET_MANIFEST, &document::pack(&bucket_manifest()).expect("packed"));
     write(SNAPSHOT, &document::seal(&snapshot()).expect("sealed"));
 }
