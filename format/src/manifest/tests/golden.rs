@@ -14,7 +14,7 @@ use object_store::ObjectStoreExt as _;
 
 use super::super::*;
 use crate::checkpoint::{Block, Checkpoint};
-use crate::crypt::KeyRing;
+use crate::crypt::{KeyRing, MasterKeyId};
 use crate::document::{self, FORMAT_VERSION, Kind};
 use crate::identity::Identity;
 use crate::ids::{ClusterId, SnapshotId};
@@ -31,6 +31,7 @@ const MANIFEST: &str = "manifest-v1.json.zst";
 const CHECKPOINT: &str = "checkpoint-v1.json.zst";
 const BUCKET_MANIFEST: &str = "bucket-manifest-v1.json.zst";
 const SNAPSHOT: &str = "snapshot-v1.json";
+const SEALED_IDENTITY: &str = "sealed-identity-v1.json";
 const SEALED_MANIFEST: &str = "sealed-manifest-v1.json.zst";
 
 fn path(name: &str) -> PathBuf {
@@ -56,6 +57,11 @@ fn identity() -> Identity {
         created_at: at(-10),
         encryption: None,
     }
+}
+
+/// That of an encrypted backup, which was begun under the master key of the example in docs/format.md.
+fn sealed_identity() -> Identity {
+    identity().with_encryption(MasterKeyId::of_file(&counting_key(0x40)).expect("an id"))
 }
 
 fn last(offset: i64, leader_epoch: i32) -> Option<LastRecord> {
@@ -298,6 +304,7 @@ fn written<T: document::Document>(document: &T) -> String {
 #[test]
 fn a12_golden_documents_of_all_versions_are_read_to_their_values() {
     assert_eq!(document::from_json::<Identity>(&golden(IDENTITY)).expect("read"), identity());
+    assert_eq!(document::from_json::<Identity>(&golden(SEALED_IDENTITY)).expect("read"), sealed_identity());
     assert_eq!(document::unpack::<Manifest>(&golden(MANIFEST)).expect("read"), manifest());
     assert_eq!(document::unpack::<Checkpoint>(&golden(CHECKPOINT)).expect("read"), checkpoint());
     assert_eq!(document::unpack::<BucketManifest>(&golden(BUCKET_MANIFEST)).expect("read"), bucket_manifest());
@@ -309,6 +316,7 @@ fn a12_golden_documents_of_all_versions_are_read_to_their_values() {
 fn a12_documents_of_the_present_version_are_written_to_the_letter_as_the_golden_ones() {
     assert_eq!(FORMAT_VERSION, 1, "a new version: add its golden files, and keep reading these");
     assert_eq!(written(&identity()).as_bytes(), golden(IDENTITY));
+    assert_eq!(written(&sealed_identity()).as_bytes(), golden(SEALED_IDENTITY));
     assert_eq!(written(&manifest()), json(&golden(MANIFEST)));
     assert_eq!(written(&checkpoint()), json(&golden(CHECKPOINT)));
     assert_eq!(written(&bucket_manifest()), json(&golden(BUCKET_MANIFEST)));
@@ -398,6 +406,7 @@ fn write_golden_documents() {
         std::io::Write::write_all(&mut file, bytes).expect("write");
     };
     write(IDENTITY, &document::to_json(&identity()).expect("json"));
+    write(SEALED_IDENTITY, &document::to_json(&sealed_identity()).expect("json"));
     write(MANIFEST, &document::pack(&manifest()).expect("packed"));
     write(CHECKPOINT, &document::pack(&checkpoint()).expect("packed"));
     write(BUCKET_MANIFEST, &document::pack(&bucket_manifest()).expect("packed"));
