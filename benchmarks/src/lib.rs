@@ -12,4 +12,5 @@ pub mod mixed;
 pub mod payload;
 pub mod perf_test;
 pub mod table;
+pub mod trickle;
 pub mod writer;

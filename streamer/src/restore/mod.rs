@@ -16,6 +16,8 @@ pub mod conflict;
 mod dates;
 pub mod documents;
 mod error;
+#[cfg(test)]
+mod golden;
 pub mod groups;
 pub mod list;
 mod metrics;

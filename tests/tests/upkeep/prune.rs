@@ -164,21 +164,29 @@ os.setxattr(bucket, "user.bucket-lock", b'{"Enabled":true}')
 os.setxattr(path, "user.object-legal-hold", bytes([int(hold)]))
 "#;
 
-#[test]
-fn a26_a80_an_object_under_a_legal_hold_is_skipped_and_goes_once_that_is_lifted() -> Result<()> {
+/// The same by a date up to which the object is retained; before it nobody may delete it, whatever the rights.
+const RETAIN: &str = r#"
+import json, os, sys
+bucket, path, until = sys.argv[1:]
+os.setxattr(bucket, "user.bucket-lock", b'{"Enabled":true}')
+os.setxattr(path, "user.object-retention", json.dumps({"Mode": "COMPLIANCE", "RetainUntilDate": until}).encode())
+"#;
+
+/// An object that should go and that `script` protects with its last argument as `on`: it stays until that is `off`.
+fn protected(name: &str, script: &str, on: &str, off: &str) -> Result<()> {
     let server = S3Server::start()?;
-    let scenario = Scenario::shared("a26")?;
+    let scenario = Scenario::shared(name)?;
     let job = scenario.job.clone().into_s3(&server, "held").set("/retention/gracePeriod", json!("0s"));
     let bucket = server.root_dir().join(server.bucket());
     let dir = bucket.join("held");
-    refine(&scenario, "a26", &job, &dir)?;
+    refine(&scenario, name, &job, &dir)?;
     past::grow_old(&dir, Duration::from_secs(7200))?;
     let held = first_file(&dir.join("intake"))?;
-    let hold = |hold: &str| {
+    let protect = |how: &str| {
         let (bucket, held) = (bucket.display().to_string(), held.display().to_string());
-        run_python(HOLD, &[&bucket, &held, hold])
+        run_python(script, &[&bucket, &held, how])
     };
-    hold("1")?;
+    protect(on)?;
     let prune = || {
         let (code, out, err) = job.run(&["prune", "--output", "json"])?;
         ensure!(code == 0, "it is no error: {out}\n{err}");
@@ -187,9 +195,19 @@ fn a26_a80_an_object_under_a_legal_hold_is_skipped_and_goes_once_that_is_lifted(
     let report = prune()?;
     ensure!(report["refused"]["objects"] == json!(1) && held.exists(), "{report}");
     job.verify()?;
-    hold("0")?;
+    protect(off)?;
     let report = prune()?;
     ensure!(report["refused"]["objects"] == json!(0) && !held.exists(), "{report}");
     ensure!(report["deleted"]["objects"].as_u64() >= Some(1), "{report}");
     job.verify()
+}
+
+#[test]
+fn a26_a80_an_object_under_a_legal_hold_is_skipped_and_goes_once_that_is_lifted() -> Result<()> {
+    protected("a26-held", HOLD, "1", "0")
+}
+
+#[test]
+fn a26_an_object_that_is_retained_until_a_date_is_skipped_and_goes_once_that_has_passed() -> Result<()> {
+    protected("a26-retained", RETAIN, "2999-12-31T00:00:00Z", "2001-01-01T00:00:00Z")
 }

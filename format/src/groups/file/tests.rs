@@ -20,6 +20,7 @@ use crate::sample::{at, key, range, topic};
 use crate::segment::decode::SegmentReader;
 use crate::segment::encode::EncodedSegment;
 
+mod golden;
 mod sealed;
 
 const LOG: &str = "__consumer_offsets";

@@ -1,7 +1,7 @@
 //! The stored documents of each version, as bytes: read for ever, and still written to the letter.
 //!
 //! They are one backup: the manifest, number 3, follows on [`before`] and folds into the state of the checkpoint, which is
-//! that of the snapshot.
+//! that of the snapshot. Sealing the hour that is over then writes the bucket manifest.
 
 mod state;
 mod upkeep;
@@ -14,22 +14,24 @@ use object_store::ObjectStoreExt as _;
 
 use super::super::*;
 use crate::checkpoint::{Block, Checkpoint};
-use crate::crypt::KeyRing;
+use crate::crypt::{KeyRing, MasterKeyId};
 use crate::document::{self, FORMAT_VERSION, Kind};
 use crate::identity::Identity;
 use crate::ids::{ClusterId, SnapshotId};
 use crate::layout::{self, Origin, SegmentName, SegmentPlace};
 use crate::sample::{at, behind, counting_key, gap, hole, key, range, run, segment, topic};
-use crate::seal::{Sealed, SealedBucket};
+use crate::seal::{self, BucketManifest, Order, Sealed, SealedBucket};
 use crate::snapshot::{Keep, Label, Snapshot};
 use crate::store::{self, Store};
 use state::{after, before};
-use upkeep::{base, refined, replacing, retiring, sealed};
+use upkeep::{base, bucket_manifest, refined, replacing, retiring, sealed};
 
 const IDENTITY: &str = "identity-v1.json";
 const MANIFEST: &str = "manifest-v1.json.zst";
 const CHECKPOINT: &str = "checkpoint-v1.json.zst";
+const BUCKET_MANIFEST: &str = "bucket-manifest-v1.json.zst";
 const SNAPSHOT: &str = "snapshot-v1.json";
+const SEALED_IDENTITY: &str = "sealed-identity-v1.json";
 const SEALED_MANIFEST: &str = "sealed-manifest-v1.json.zst";
 
 fn path(name: &str) -> PathBuf {
@@ -55,6 +57,11 @@ fn identity() -> Identity {
         created_at: at(-10),
         encryption: None,
     }
+}
+
+/// That of an encrypted backup, which was begun under the master key of the example in docs/format.md.
+fn sealed_identity() -> Identity {
+    identity().with_encryption(MasterKeyId::of_file(&counting_key(0x40)).expect("an id"))
 }
 
 fn last(offset: i64, leader_epoch: i32) -> Option<LastRecord> {
@@ -297,8 +304,10 @@ fn written<T: document::Document>(document: &T) -> String {
 #[test]
 fn a12_golden_documents_of_all_versions_are_read_to_their_values() {
     assert_eq!(document::from_json::<Identity>(&golden(IDENTITY)).expect("read"), identity());
+    assert_eq!(document::from_json::<Identity>(&golden(SEALED_IDENTITY)).expect("read"), sealed_identity());
     assert_eq!(document::unpack::<Manifest>(&golden(MANIFEST)).expect("read"), manifest());
     assert_eq!(document::unpack::<Checkpoint>(&golden(CHECKPOINT)).expect("read"), checkpoint());
+    assert_eq!(document::unpack::<BucketManifest>(&golden(BUCKET_MANIFEST)).expect("read"), bucket_manifest());
     assert_eq!(document::unseal::<Snapshot>(&golden(SNAPSHOT)).expect("read"), snapshot());
 }
 
@@ -307,8 +316,10 @@ fn a12_golden_documents_of_all_versions_are_read_to_their_values() {
 fn a12_documents_of_the_present_version_are_written_to_the_letter_as_the_golden_ones() {
     assert_eq!(FORMAT_VERSION, 1, "a new version: add its golden files, and keep reading these");
     assert_eq!(written(&identity()).as_bytes(), golden(IDENTITY));
+    assert_eq!(written(&sealed_identity()).as_bytes(), golden(SEALED_IDENTITY));
     assert_eq!(written(&manifest()), json(&golden(MANIFEST)));
     assert_eq!(written(&checkpoint()), json(&golden(CHECKPOINT)));
+    assert_eq!(written(&bucket_manifest()), json(&golden(BUCKET_MANIFEST)));
     assert_eq!(document::seal(&snapshot()).expect("sealed"), golden(SNAPSHOT));
     let packed = document::pack(&manifest()).expect("packed");
     assert_eq!(document::unpack::<Manifest>(&packed).expect("unpacked"), manifest());
@@ -339,6 +350,25 @@ async fn a_reader_believes_the_golden_checkpoint_by_the_golden_manifest() {
         (&log.blocks[..2], &*log.block_segments),
         (&checkpoint().blocks[..], &vec![intake(), filed(), groups(), refined(), base()])
     );
+}
+
+/// Intake stays, what is filed under a later hour too; all else that the checkpoint lists is live, and of the hour that is over.
+#[tokio::test]
+async fn a12_sealing_what_the_golden_checkpoint_lists_writes_the_golden_bucket_manifest_to_the_letter() {
+    let store = Store::memory();
+    let (stored, number) = (golden(CHECKPOINT), Sequence::new(3));
+    let digest = Sha256::of(&stored);
+    let object = layout::checkpoint(Shard::ONLY, number, &digest);
+    store.inner.put(&object.below(&store.prefix), stored.into()).await.expect("put");
+    let block = Block::new(object, digest, number, number, &checkpoint().segments);
+    let order = Order::new(store.clone(), after(), None, &[block], Bucket::of(at(3600))).expect("an hour that is over");
+    let done = seal::seal(order).await.expect("sealed");
+    let bucket = &done.sealed.buckets[0];
+    assert_eq!((done.sealed.buckets.len(), bucket.segments, bucket.groups), (1, 3, Some((number, number))));
+    assert_eq!(done.left.iter().map(|block| block.segments).collect::<Vec<_>>(), [2]);
+    let written =
+        store.inner.get(&bucket.object.below(&store.prefix)).await.expect("there").bytes().await.expect("bytes");
+    assert_eq!(json(&written), json(&golden(BUCKET_MANIFEST)));
 }
 
 /// The golden manifest as it lies in an encrypted backup. Another implementation (Python's `cryptography`) sealed it, by the backup keys of
@@ -376,7 +406,9 @@ fn write_golden_documents() {
         std::io::Write::write_all(&mut file, bytes).expect("write");
     };
     write(IDENTITY, &document::to_json(&identity()).expect("json"));
+    write(SEALED_IDENTITY, &document::to_json(&sealed_identity()).expect("json"));
     write(MANIFEST, &document::pack(&manifest()).expect("packed"));
     write(CHECKPOINT, &document::pack(&checkpoint()).expect("packed"));
+    write(BUCKET_MANIFEST, &document::pack(&bucket_manifest()).expect("packed"));
     write(SNAPSHOT, &document::seal(&snapshot()).expect("sealed"));
 }

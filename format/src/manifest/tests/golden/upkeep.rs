@@ -57,3 +57,16 @@ pub(super) fn sealed() -> Sealed {
     let (through, before, refined) = (Sequence::new(2), Bucket::of(at(0)), Some(Sequence::new(1)));
     Sealed { through, before, refined, buckets: vec![bucket] }
 }
+
+/// What is filed under the hour of the manifests, once it is over.
+pub(super) fn bucket_manifest() -> BucketManifest {
+    BucketManifest {
+        format_version: 1,
+        kind: Kind::BucketManifest,
+        backup: backup(),
+        shard: Shard::ONLY,
+        bucket: Bucket::of(at(0)),
+        through: Sequence::new(3),
+        segments: vec![groups(), refined(), base()],
+    }
+}
