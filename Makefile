@@ -51,7 +51,7 @@ lint: ## Format, clippy, rustdoc, shell syntax, and that the documents say what 
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --quiet --locked --workspace --no-deps --document-private-items
 	cargo test --quiet --locked --workspace --test tidy
 	for script in .ci/run tests/parts/*.sh tests/src/kubernetes/*.sh; do bash -n "$$script"; done
-	@if command -v cargo-deny >/dev/null; then cargo deny --offline --locked check bans licenses sources; \
+	@if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; \
 	  else echo "lint: cargo-deny is not installed; deny.toml is not checked"; fi
 
 generate: ## Writes anew what is made of code and chart: definitions, install.yaml, alerts, the bundle, names in documents.

@@ -108,7 +108,8 @@ fill_promtool() { build_go promtool github.com/prometheus/prometheus/cmd/promtoo
 # Vault's go.mod takes some of its modules from folders beside it, which the archive of a module never holds, and so `go
 # install` refuses it. It is built in a copy that takes these as they were released, in the versions that it asks for
 # itself. What it is pinned by is the checksum database for these archives, and its own go.sum for all others. `minimal`
-# leaves out the many services that it can have for storage, logins and secrets; transit and tokens stay.
+# leaves out the many services that it can have for storage, logins and secrets; transit and tokens stay, and the login by
+# Kubernetes is put back.
 fill_vault() {
   local module answer source replaced
   module=$(<"$here/vault/module")
@@ -119,6 +120,7 @@ fill_vault() {
   for replaced in $(sed -nE 's/^(replace)?[[:space:]]*([^[:space:]]+) => \.\/.*$/\2/p' "$work/go.mod"); do
     (cd "$work" && go mod edit -dropreplace="$replaced")
   done
+  cp "$here/vault/kubernetes.go" "$work/helper/builtinplugins/"
   (cd "$work" && CGO_ENABLED=0 GOFLAGS='-mod=mod -trimpath -buildvcs=false' \
     quietly go build -p 2 -tags=minimal -ldflags='-s -w' -o "$1/vault" .)
   rm -rf -- "$work"

@@ -1,11 +1,13 @@
 //! HashiCorp Vault in dev mode: keys of its transit engine, and who may ask for them.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::certs::Certs;
 use crate::http;
 use crate::parts;
 use crate::ports::Port;
@@ -24,12 +26,15 @@ const POLICY: &str = "backup";
 /// What a backup asks for of its key.
 pub const NEEDED: [&str; 3] = ["encrypt", "decrypt", "keys"];
 
-/// A running Vault with the transit engine at `transit`. What it holds is in its memory alone, and gone with its process.
+/// A running Vault with the transit engine at `transit`, with and without TLS. What it holds is in its memory alone, and gone
+/// with its process.
 #[derive(Debug)]
 pub struct Vault {
     // Before the directory: a server is killed before its data goes.
     process: Process,
     port: Port,
+    tls_port: Port,
+    certs: Certs,
     unseal_key: String,
     _dir: RunDir,
 }
@@ -38,12 +43,17 @@ impl Vault {
     /// Starts one that has no key yet.
     pub fn start() -> Result<Vault> {
         let dir = RunDir::new("vault")?;
-        let port = Port::reserve()?;
+        let (port, tls_port) = (Port::reserve()?, Port::reserve()?);
+        let certs = Certs::generate(&dir.path().join("certs"))?;
+        let listener = dir.path().join("listener.hcl");
+        std::fs::write(&listener, tls_listener(&tls_port.address(), &certs)).context("write the listener with TLS")?;
         let mut command = Command::new(parts::part("vault")?.join("vault"));
         command
             .args(["server", "-dev", "-dev-no-store-token"])
             .arg(format!("-dev-root-token-id={ROOT}"))
             .arg(format!("-dev-listen-address={}", port.address()))
+            // A listener beside the one of dev mode.
+            .arg(format!("-config={}", listener.display()))
             .env("VAULT_CLI_NO_COLOR", "true")
             .env("HOME", dir.path())
             .current_dir(dir.path());
@@ -51,7 +61,7 @@ impl Vault {
         process.wait_ready(READY, || is_open(&port.address()).then_some(()))?;
         let unseal_key = wait::wait_for("Vault's unseal key", READY, || Ok(unseal_key(&process)));
         let unseal_key = unseal_key.with_context(|| process.tail())?;
-        let vault = Vault { process, port, unseal_key, _dir: dir };
+        let vault = Vault { process, port, tls_port, certs, unseal_key, _dir: dir };
         vault.ask("POST", "sys/mounts/transit", &json!({"type": "transit"}))?;
         Ok(vault)
     }
@@ -59,6 +69,16 @@ impl Vault {
     /// `http://127.0.0.1:<port>`.
     pub fn address(&self) -> String {
         format!("http://{}", self.port.address())
+    }
+
+    /// `https://127.0.0.1:<port>`, with a certificate of [`Vault::ca`].
+    pub fn tls_address(&self) -> String {
+        format!("https://{}", self.tls_port.address())
+    }
+
+    /// The certificate of the CA of its own.
+    pub fn ca(&self) -> PathBuf {
+        self.certs.ca()
     }
 
     /// The process, to freeze it or read its output.
@@ -106,6 +126,31 @@ impl Vault {
         self.ask("POST", "auth/token/revoke", &json!({"token": token})).map(drop)
     }
 
+    /// Has `auth/kubernetes` believe the cluster whose API server is at `host`, with a certificate of `ca`; it is asked about
+    /// tokens as the account that `reviewer` is a token of.
+    pub fn trust_cluster(&self, host: &str, ca: &Path, reviewer: &str) -> Result<()> {
+        self.ask("POST", "sys/auth/kubernetes", &json!({"type": "kubernetes"}))?;
+        let config = json!({
+            "kubernetes_host": host,
+            "kubernetes_ca_cert": std::fs::read_to_string(ca).context("read the CA of the cluster")?,
+            "token_reviewer_jwt": reviewer,
+            // Nothing of the pod that it might run in itself.
+            "disable_local_ca_jwt": true,
+        });
+        self.ask("POST", "auth/kubernetes/config", &config).map(drop)
+    }
+
+    /// Lets a service account in as `role`, to do what [`Vault::allow`] allows.
+    pub fn let_in(&self, role: &str, namespace: &str, account: &str) -> Result<()> {
+        let fields = json!({
+            "bound_service_account_namespaces": [namespace],
+            "bound_service_account_names": [account],
+            "token_policies": [POLICY],
+            "token_no_default_policy": true,
+        });
+        self.ask("POST", &format!("auth/kubernetes/role/{role}"), &fields).map(drop)
+    }
+
     /// Seals it: it answers, and does nothing until it is unsealed.
     pub fn seal(&self) -> Result<()> {
         self.ask("PUT", "sys/seal", &json!({}))?;
@@ -126,6 +171,15 @@ impl Vault {
         ensure!((200..300).contains(&answer.status), "vault {method} {path}: {} {}", answer.status, answer.body);
         if answer.body.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_str(&answer.body)?) }
     }
+}
+
+fn tls_listener(address: &str, certs: &Certs) -> String {
+    let (certificate, key) = (certs.certificate("broker"), certs.key("broker"));
+    format!(
+        "listener \"tcp\" {{\n  address = \"{address}\"\n  tls_cert_file = \"{}\"\n  tls_key_file = \"{}\"\n}}\n",
+        certificate.display(),
+        key.display()
+    )
 }
 
 /// Whether it does what it is asked for: 503 where it is sealed.

@@ -267,8 +267,14 @@ fn header(token: &Secret) -> Result<HeaderValue, Fault> {
 
 /// Why a request brought no answer. One that cannot even be built never will.
 fn unsent(error: &reqwest::Error) -> Fault {
-    let why = chain(error);
+    let why = with_advice(chain(error));
     if error.is_builder() { Fault::Denied(why) } else { Fault::Away(why) }
+}
+
+/// The same with what to do about a certificate whose issuer nobody here knows, as the TLS library's words for it do not say.
+fn with_advice(why: String) -> String {
+    let is_of_a_stranger = why.contains("UnknownIssuer");
+    if is_of_a_stranger { why + "; transit.caFile has to name the CA that signed it" } else { why }
 }
 
 async fn read_answer(response: &mut Response) -> Result<Zeroizing<Vec<u8>>, Fault> {
@@ -325,6 +331,15 @@ mod tests {
         for away in [412, 429, 472, 473, 500, 502, 503, 504, 599] {
             assert!(matches!(fault(away, "Vault is sealed"), Fault::Away(_)), "{away}");
         }
+    }
+
+    #[test]
+    fn whose_issuer_is_unknown_is_told_where_to_name_it() {
+        let told = |why: &str| with_advice(why.to_owned());
+        let refused = "client error (Connect): invalid peer certificate: UnknownIssuer";
+        assert_eq!(told(refused), format!("{refused}; transit.caFile has to name the CA that signed it"));
+        let closed = "client error (Connect): tcp connect error: Connection refused (os error 111)";
+        assert_eq!(told(closed), closed);
     }
 
     #[test]

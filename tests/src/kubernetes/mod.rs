@@ -16,7 +16,7 @@ pub mod releases;
 mod rights;
 pub mod strimzi;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -142,6 +142,25 @@ impl ControlPlane {
         &self.kubectl
     }
 
+    /// `https://127.0.0.1:<port>`, with a certificate of [`ControlPlane::ca`].
+    pub fn address(&self) -> String {
+        format!("https://{}", self.api_port.address())
+    }
+
+    /// The certificate of its CA.
+    pub fn ca(&self) -> PathBuf {
+        self.certs.ca()
+    }
+
+    /// A token of a ServiceAccount that is there, as its pods have one.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn token(&self, namespace: &str, account: &str) -> Result<String> {
+        let token = self.kubectl.run(&["create", "token", "--namespace", namespace, account])?;
+        Ok(token.trim().to_owned())
+    }
+
     /// The command line of a new ServiceAccount, which may do what these rules of a Role say in its own namespace, and
     /// whatever everybody may.
     ///
@@ -165,9 +184,9 @@ impl ControlPlane {
     /// # Errors
     /// Where there is none.
     pub fn account(&self, namespace: &str, name: &str) -> Result<Kubectl> {
-        let token = self.kubectl.run(&["create", "token", "--namespace", namespace, name])?;
+        let token = self.token(namespace, name)?;
         let kubeconfig = self.dir.path().join(format!("kubeconfig-{namespace}-{name}"));
-        write_kubeconfig(&kubeconfig, &self.certs, &self.api_port, token.trim())?;
+        write_kubeconfig(&kubeconfig, &self.certs, &self.api_port, &token)?;
         Kubectl::new(kubeconfig)
     }
 

@@ -1,11 +1,13 @@
-//! A master key in a real Vault, which is sealed, hangs, rotates its key, or lets nobody ask.
+//! A master key in a real Vault, which is sealed, hangs, rotates its key, lets nobody ask, or cannot be believed.
 
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
-use serde_json::json;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use strimzi_backup_tests::certs::Certs;
 use strimzi_backup_tests::http;
+use strimzi_backup_tests::kubernetes::ControlPlane;
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
 use strimzi_backup_tests::scenario::{Scenario, shared_broker, shows_none_of, tree};
 use strimzi_backup_tests::streamer::{Job, Streamer};
@@ -40,6 +42,23 @@ impl Scene {
 
     fn job(&self) -> &Job {
         &self.scenario.job
+    }
+
+    /// Sets a field of `transit`.
+    fn set(&mut self, name: &str, value: Value) {
+        let pointer = format!("/backup/encryption/transit/{name}");
+        self.scenario.job = self.job().clone().set(&pointer, value);
+    }
+
+    /// Has everybody log in by this token of a service account.
+    fn log_in(&mut self, role: &str, jwt: &str) -> Result<()> {
+        let file = self.scenario.dir().join("jwt");
+        std::fs::write(&file, jwt)?;
+        let kubernetes = json!({"role": role, "tokenFile": file});
+        let transit = json!({"address": self.vault.address(), "key": KEY, "kubernetes": kubernetes});
+        self.scenario.job = self.job().clone().set("/backup/encryption/transit", transit);
+        self.token = jwt.to_owned();
+        Ok(())
     }
 
     fn produce(&self, range: Range<u64>) -> Result<()> {
@@ -223,4 +242,99 @@ fn a33_whom_vault_denies_the_key_is_told_so_and_writes_nothing() -> Result<()> {
     scene.produce(10..20)?;
     scene.job().catch_up()?;
     scene.comes_back("unsealed-anew", 20)
+}
+
+/// Insists that whoever asks does not believe who answers, says what to do about it, and writes nothing.
+fn not_believed(job: &Job) -> Result<()> {
+    let before = tree(&job.backup_dir())?;
+    let (_, err) = ended(job, &["inspect"], 1)?;
+    for part in ["transit:transit/orders:v1", "UnknownIssuer", "transit.caFile"] {
+        ensure!(err.contains(part), "it does not say {part:?}: {err}");
+    }
+    let mut streamer = waiting(job)?;
+    streamer.wait_log("transit.caFile")?;
+    ensure!(tree(&job.backup_dir())? == before, "something was written");
+    Ok(())
+}
+
+#[test]
+#[ignore = "on a real Vault, which takes minutes to build: make vault"]
+fn a33_vault_is_believed_by_a_certificate_of_its_ca_and_by_no_other() -> Result<()> {
+    let mut scene = Scene::new("transit-tls")?;
+    scene.produce(0..10)?;
+    let (address, ca) = (scene.vault.tls_address(), scene.vault.ca());
+    scene.set("address", json!(address));
+    scene.set("caFile", json!(ca));
+    scene.job().catch_up()?;
+
+    let stranger = Certs::generate_by("another-ca", &scene.scenario.dir().join("another"), &[])?;
+    scene.set("caFile", json!(stranger.ca()));
+    not_believed(scene.job())?;
+    scene.set("caFile", Value::Null);
+    not_believed(scene.job())?;
+    let err = scene.restores_nothing("unsealed-unbelieved", 1)?;
+    ensure!(err.contains("transit.caFile"), "{err}");
+
+    scene.set("caFile", json!(ca));
+    scene.produce(10..20)?;
+    scene.job().catch_up()?;
+    scene.comes_back("unsealed-tls", 20)
+}
+
+/// Insists that a login is refused in these words, and founds no backup.
+fn not_let_in(scene: &Scene, words: &str) -> Result<()> {
+    let (_, err) = ended(scene.job(), &["stream", "--until-caught-up"], 1)?;
+    for part in ["transit:transit/orders", "the login as role", words] {
+        ensure!(err.contains(part), "it does not say {part:?}: {err}");
+    }
+    shows_none_of(&err, &[scene.token.as_str()])?;
+    ensure!(!scene.job().backup_dir().join("backup.json").exists(), "a backup was founded");
+    Ok(())
+}
+
+/// A cluster that Vault asks about tokens, and a namespace of it with the service accounts `streamer` and `stranger`.
+fn trusted_cluster(vault: &Vault) -> Result<(ControlPlane, String)> {
+    let plane = ControlPlane::start()?;
+    let namespace = plane.namespace("vault")?;
+    for account in ["reviewer", "streamer", "stranger"] {
+        plane.kubectl().run(&["create", "serviceaccount", "--namespace", &namespace, account])?;
+    }
+    let reviewer = format!("--serviceaccount={namespace}:reviewer");
+    let role = "--clusterrole=system:auth-delegator";
+    plane.kubectl().run(&["create", "clusterrolebinding", "reviewer", role, &reviewer])?;
+    vault.trust_cluster(&plane.address(), &plane.ca(), &plane.token(&namespace, "reviewer")?)?;
+    vault.let_in("backup", &namespace, "streamer")?;
+    Ok((plane, namespace))
+}
+
+#[test]
+#[ignore = "on a real Vault, which takes minutes to build: make vault"]
+fn a33_vault_lets_in_the_service_account_of_its_role_and_whom_it_does_not_is_told_so() -> Result<()> {
+    let mut scene = Scene::new("transit-account")?;
+    let (plane, namespace) = trusted_cluster(&scene.vault)?;
+    scene.produce(0..10)?;
+    let [streamer, stranger] = ["streamer", "stranger"].map(|account| plane.token(&namespace, account));
+    let (streamer, stranger) = (streamer?, stranger?);
+    scene.log_in("backup", &stranger)?;
+    not_let_in(&scene, "service account name not authorized")?;
+    scene.log_in("nobodys", &streamer)?;
+    not_let_in(&scene, "invalid role name")?;
+    // It says that it is the streamer's, and who has signed it has signed something else.
+    let (said, _) = streamer.rsplit_once('.').context("a signed token")?;
+    let (_, signature) = stranger.rsplit_once('.').context("a signed token")?;
+    scene.log_in("backup", &format!("{said}.{signature}"))?;
+    not_let_in(&scene, "permission denied")?;
+
+    scene.log_in("backup", &streamer)?;
+    scene.job().catch_up()?;
+    // What it may do is what its role may, and no more.
+    scene.vault.allow(KEY, &["encrypt", "keys"])?;
+    denied(&scene)?;
+    scene.vault.allow(KEY, &NEEDED)?;
+    scene.produce(10..20)?;
+    let mut running = scene.job().stream(&[])?;
+    goes_on(&mut running, 10.0)?;
+    shows_none_of(&running.process.stderr(), &[streamer.as_str()])?;
+    running.stop()?;
+    scene.comes_back("unsealed-account", 20)
 }
