@@ -137,7 +137,8 @@ impl KafkaClient {
 
     fn wait_for_partitions(&self, topic: &str, partitions: usize) -> Result<()> {
         let what = format!("{partitions} partitions of {topic}");
-        wait::wait_until(&what, TIMEOUT, || Ok(self.partition_count(topic)? >= partitions))
+        // A broker that is making thousands of them does not always answer in time.
+        wait::wait_until(&what, 3 * TIMEOUT, || Ok(self.partition_count(topic).unwrap_or_default() >= partitions))
     }
 
     fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
