@@ -64,7 +64,7 @@ pub use plan::Plan;
 pub use report::Report;
 
 use crate::clock::{Backoff, Clock as _, SystemClock};
-use crate::error::Error;
+use crate::error::{Error, exit};
 use crate::kafka::{self, Kafka, ProducerTuning, TransactionalProducer, Tuning};
 use crate::keys;
 use crate::report::{Resource, Restoring};
@@ -167,8 +167,20 @@ async fn carry_out(
     }
     let halt = CancellationToken::new();
     let is_untold = AtomicBool::new(false);
-    let restore = Restore { job, store, log, kafka, plan, tally, is_untold, stop, halt };
-    Ok(Outcome::Done(Box::new(restore.run().await?)))
+    let restore = Restore { job, store, log, kafka, plan, tally: Arc::clone(&tally), is_untold, stop, halt };
+    let report = restore.run().await.inspect_err(|error| tell_what_stays(error, &tally))?;
+    Ok(Outcome::Done(Box::new(report)))
+}
+
+/// Whoever starts a restore again is told that it goes on. Refusals, and who took it over, say by themselves what to do.
+fn tell_what_stays(error: &Error, tally: &Tally) {
+    if matches!(error.exit_code(), exit::FAILED | exit::DAMAGED) {
+        let committed = tally.records.get();
+        tracing::warn!(
+            committed,
+            "the restore did not come to its end; what is at the target stays, and the same document goes on there"
+        );
+    }
 }
 
 /// Plans a restore from what the backup and the target are now.

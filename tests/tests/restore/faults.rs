@@ -94,6 +94,7 @@ fn missing_segment(name: &str, sealing: Sealing) -> Result<()> {
         let (code, out, err) = restore.run(&[])?;
         ensure!(code == 4, "the {start} start ended with {code}\n{out}\n{err}");
         ensure!(err.contains(&object) && err.contains(&format!("{topic}-0")), "{err}");
+        ensure!(err.contains("the same document goes on there"), "{err}");
         let held = scenario.client.read_all(&target)?;
         ensure!(!held.is_empty() && i64::try_from(held.len())? <= first, "{} records, {first} before it", held.len());
         same_but_offsets(&source[..held.len()], &held)?;
