@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, reason = "for tests alone; the names are those of the types")]
 
+pub mod golden;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::Range;

@@ -12,15 +12,13 @@
 //! Invariants: what is appended is what the Parquet crate would have written itself under this key, but for nonces; nothing of a row
 //! group gets into the file in the clear.
 
-use std::ops::Range;
-
 use bytes::Bytes;
 use parquet::column::writer::ColumnCloseResult;
 use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder, ParquetMetaData};
 use parquet::file::page_index::offset_index::PageLocation;
 
 use super::encode::EncodeOptions;
-use super::footer::TAIL_BYTES;
+use super::footer::{End, TAIL_BYTES};
 use super::modular::{ChunkAt, FileCipher, MODULE_OVERHEAD, Module, PageAt, Sealer, UNIQUE_BYTES};
 use super::options::new_file;
 use super::plain::writer::PlainChunk;
@@ -131,10 +129,12 @@ impl Sealing {
     /// Seals the end of the file anew: `tail`, from byte `at` on, which the Parquet writer describes by `metadata`.
     ///
     /// # Errors
-    /// [`Error::Damaged`] or [`Error::NotAuthentic`] where the Parquet writer wrote something else than it says.
+    /// [`Error::TooLarge`] where the footer is; [`Error::Damaged`], [`Error::NotAuthentic`] or [`Error::TailTooShort`] where the Parquet
+    /// writer wrote something else than it says.
     pub(crate) fn end(&mut self, tail: &mut [u8], at: u64, metadata: &ParquetMetaData) -> Result<(), Error> {
         let other = || Error::damaged("the Parquet writer ended the file in another way than it said");
-        let footer = footer_of(tail).ok_or_else(other)?;
+        let (footer_bytes, end) = (End::of(tail)?.footer()?.len(), tail.len() - TAIL_BYTES);
+        let footer = end - footer_bytes..end;
         let crypto = CryptoMetadata::read(&tail[footer.clone()])?;
         let theirs = FileCipher::new(&self.seal.data_key, &self.seal.aad_prefix, crypto.unique)?;
         let unique_at = footer.start + crypto.unique_at;
@@ -184,11 +184,4 @@ fn pages_of<'a>(
         .try_fold(0_usize, |sum, page| sum.checked_add(usize::try_from(page.compressed_page_size).ok()?))?;
     let (dictionary, data) = chunk.split_at_checked(len.checked_sub(data)?)?;
     Some((data, dictionary))
-}
-
-/// Where the footer lies in the end of a file, with what stands before it.
-fn footer_of(tail: &[u8]) -> Option<Range<usize>> {
-    let (before, end) = tail.split_last_chunk::<TAIL_BYTES>()?;
-    let (len, _) = end.split_first_chunk()?;
-    Some(before.len().checked_sub(u32::from_le_bytes(*len) as usize)?..before.len())
 }

@@ -21,6 +21,7 @@ use crate::ids::{BackupId, LeaderEpoch, Lineage, Offset, PartitionId, PartitionK
 use crate::manifest::Run;
 use crate::offset_range::OffsetRange;
 use crate::record::{Header, HeaderRef, Record, RecordRef, TimestampType};
+use crate::sample::golden;
 use crate::schema::column;
 
 mod copy;
@@ -30,7 +31,7 @@ mod sealed;
 mod slice;
 
 const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip(6), Codec::Snappy, Codec::Lz4, Codec::Zstd(1)];
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/segment-v1.parquet");
+const GOLDEN: &str = "segment-v1.parquet";
 
 fn record(offset: i64) -> Record {
     Record {
@@ -277,13 +278,11 @@ fn what_contradicts_itself_is_not_written() {
 /// What release 0.1.0 wrote must be read for ever. Files are added here, never changed.
 #[test]
 fn golden_segments_of_all_versions_are_read() {
-    let bytes = Bytes::from(std::fs::read(GOLDEN).expect("golden file"));
-    assert_eq!(read_all(bytes).expect("read"), read_all(whole(&sample())).expect("read"));
+    assert_eq!(read_all(golden::read(GOLDEN)).expect("read"), read_all(whole(&sample())).expect("read"));
 }
 
 #[test]
 #[ignore = "writes the golden file of a new version, once"]
 fn write_golden_segment() {
-    let mut file = std::fs::File::create_new(GOLDEN).expect("golden files are never overwritten");
-    std::io::Write::write_all(&mut file, &whole(&sample())).expect("write");
+    golden::create(GOLDEN, &whole(&sample()));
 }

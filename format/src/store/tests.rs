@@ -16,6 +16,7 @@ use crate::job::{self, Job};
 use crate::layout;
 use crate::manifest::log::{self, Draft, LogWriter, Prepared};
 use crate::manifest::{Claim, reader};
+use crate::sample::golden;
 
 fn local() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().expect("folder");
@@ -130,7 +131,7 @@ async fn a23_a_missing_bucket_is_told_apart_and_not_retried() {
 #[tokio::test(start_paused = true)]
 async fn a16_a_segment_reset_at_any_byte_of_its_get_is_read_again_and_never_half_believed() {
     let store = faulty();
-    let body = Bytes::from_static(include_bytes!("../../tests/golden/segment-v1.parquet"));
+    let body = golden::read("segment-v1.parquet");
     let (key, size, digest) = (Path::from("segment"), body.len() as u64, Sha256::of(&body));
     upload(&store, &key, vec![body.clone()], PART_BYTES).await.expect("put");
     for byte in 0..=body.len() {

@@ -4,7 +4,6 @@
 //! Both are of one restore. They hold every field, optional ones of topics and offsets with and without, and every name.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use object_store::ObjectStoreExt as _;
 use strimzi_backup_format::checksum::Sha256;
@@ -14,6 +13,7 @@ use strimzi_backup_format::ids::{
 };
 use strimzi_backup_format::layout;
 use strimzi_backup_format::manifest::{Gap, GapReason};
+use strimzi_backup_format::sample::golden;
 use strimzi_backup_format::state::Head;
 use strimzi_backup_format::store::Store;
 
@@ -27,16 +27,6 @@ use super::sample::{at, gap, key, topic};
 
 const PLAN: &str = "restore-plan-v1.json";
 const REPORT: &str = "restore-report-v1.json";
-
-/// They lie with those of the backup itself.
-fn path(name: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "../format/tests/golden", name].iter().collect()
-}
-
-fn golden(name: &str) -> Vec<u8> {
-    let found = std::fs::read(path(name));
-    found.unwrap_or_else(|error| panic!("the golden file {name} belongs to the repository: {error}"))
-}
 
 fn backup() -> BackupId {
     "0a3f048d-e48e-42b8-9c7b-3e654a060dde".parse().expect("a UUID")
@@ -262,7 +252,7 @@ async fn a12_golden_documents_of_restores_are_read_to_their_values() {
     let store = Store::memory();
     let id = restore();
     for (key, name) in [(layout::restore_plan(&id), PLAN), (layout::restore_report(&id), REPORT)] {
-        store.inner.put(&key.below(&store.prefix), golden(name).into()).await.expect("put");
+        store.inner.put(&key.below(&store.prefix), golden::read(name).into()).await.expect("put");
     }
     assert_eq!(documents::plan(&store, &id).await.expect("readable"), Some(plan()));
     assert_eq!(documents::report(&store, &id).await.expect("readable"), Some(report()));
@@ -273,6 +263,6 @@ async fn a12_golden_documents_of_restores_are_read_to_their_values() {
 fn a12_documents_of_restores_are_written_to_the_letter_as_the_golden_ones() {
     assert_eq!(FORMAT_VERSION, 1, "a new version: add its golden files, and keep reading these");
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
-    assert_eq!(text(&document::seal(&plan()).expect("sealed")), text(&golden(PLAN)));
-    assert_eq!(text(&document::seal(&report()).expect("sealed")), text(&golden(REPORT)));
+    assert_eq!(text(&document::seal(&plan()).expect("sealed")), text(&golden::read(PLAN)));
+    assert_eq!(text(&document::seal(&report()).expect("sealed")), text(&golden::read(REPORT)));
 }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::crypt::FileKeys;
-use crate::sample::{at, backup, faulty};
+use crate::sample::{at, backup, faulty, golden};
 use crate::store::faulty::{Decision, Fault, Op};
 
 /// A provider with a current key of these bytes, and earlier ones.
@@ -358,12 +358,12 @@ async fn a34_another_wrap_is_tried_where_one_is_gone_and_none_where_nobody_answe
     assert_eq!(places(&store).await, [(0, 0), (0, 1)], "nothing was written");
 }
 
-const GOLDEN: &str = "tests/golden/key-wrap-v1.json";
+const GOLDEN: &str = "key-wrap-v1.json";
 
 /// Its bytes, and what is wrapped in it, were made by another implementation (Python's `cryptography`).
 #[tokio::test]
 async fn a34_the_golden_wrap_is_read_opened_and_written_to_the_letter() {
-    let stored = std::fs::read([env!("CARGO_MANIFEST_DIR"), "/", GOLDEN].concat()).expect("golden file");
+    let stored = golden::read(GOLDEN);
     let wrap: KeyWrap = document::unseal(&stored).expect("read");
     assert_eq!((wrap.number, wrap.wrap, wrap.created_at), (1, 2, at(120)));
     assert_eq!(document::seal(&wrap).expect("sealed"), stored);

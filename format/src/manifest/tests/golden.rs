@@ -6,7 +6,6 @@
 mod state;
 mod upkeep;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,7 +18,7 @@ use crate::document::{self, FORMAT_VERSION, Kind};
 use crate::identity::Identity;
 use crate::ids::{ClusterId, SnapshotId};
 use crate::layout::{self, Origin, SegmentName, SegmentPlace};
-use crate::sample::{at, behind, counting_key, gap, hole, key, range, run, segment, topic};
+use crate::sample::{at, behind, counting_key, gap, golden, hole, key, range, run, segment, topic};
 use crate::seal::{self, BucketManifest, Order, Sealed, SealedBucket};
 use crate::snapshot::{Keep, Label, Snapshot};
 use crate::store::{self, Store};
@@ -33,15 +32,6 @@ const BUCKET_MANIFEST: &str = "bucket-manifest-v1.json.zst";
 const SNAPSHOT: &str = "snapshot-v1.json";
 const SEALED_IDENTITY: &str = "sealed-identity-v1.json";
 const SEALED_MANIFEST: &str = "sealed-manifest-v1.json.zst";
-
-fn path(name: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "tests/golden", name].iter().collect()
-}
-
-fn golden(name: &str) -> Bytes {
-    let found = std::fs::read(path(name));
-    found.unwrap_or_else(|error| panic!("the golden file {name} belongs to the repository: {error}")).into()
-}
 
 fn backup() -> BackupId {
     "0a3f048d-e48e-42b8-9c7b-3e654a060dde".parse().expect("a UUID")
@@ -303,46 +293,46 @@ fn written<T: document::Document>(document: &T) -> String {
 /// What release 0.1.0 wrote must be read for ever. Files are added here, never changed.
 #[test]
 fn a12_golden_documents_of_all_versions_are_read_to_their_values() {
-    assert_eq!(document::from_json::<Identity>(&golden(IDENTITY)).expect("read"), identity());
-    assert_eq!(document::from_json::<Identity>(&golden(SEALED_IDENTITY)).expect("read"), sealed_identity());
-    assert_eq!(document::unpack::<Manifest>(&golden(MANIFEST)).expect("read"), manifest());
-    assert_eq!(document::unpack::<Checkpoint>(&golden(CHECKPOINT)).expect("read"), checkpoint());
-    assert_eq!(document::unpack::<BucketManifest>(&golden(BUCKET_MANIFEST)).expect("read"), bucket_manifest());
-    assert_eq!(document::unseal::<Snapshot>(&golden(SNAPSHOT)).expect("read"), snapshot());
+    assert_eq!(document::from_json::<Identity>(&golden::read(IDENTITY)).expect("read"), identity());
+    assert_eq!(document::from_json::<Identity>(&golden::read(SEALED_IDENTITY)).expect("read"), sealed_identity());
+    assert_eq!(document::unpack::<Manifest>(&golden::read(MANIFEST)).expect("read"), manifest());
+    assert_eq!(document::unpack::<Checkpoint>(&golden::read(CHECKPOINT)).expect("read"), checkpoint());
+    assert_eq!(document::unpack::<BucketManifest>(&golden::read(BUCKET_MANIFEST)).expect("read"), bucket_manifest());
+    assert_eq!(document::unseal::<Snapshot>(&golden::read(SNAPSHOT)).expect("read"), snapshot());
 }
 
 /// An older release of the same version refuses a field that it does not know, so none may appear, move or vanish.
 #[test]
 fn a12_documents_of_the_present_version_are_written_to_the_letter_as_the_golden_ones() {
     assert_eq!(FORMAT_VERSION, 1, "a new version: add its golden files, and keep reading these");
-    assert_eq!(written(&identity()).as_bytes(), golden(IDENTITY));
-    assert_eq!(written(&sealed_identity()).as_bytes(), golden(SEALED_IDENTITY));
-    assert_eq!(written(&manifest()), json(&golden(MANIFEST)));
-    assert_eq!(written(&checkpoint()), json(&golden(CHECKPOINT)));
-    assert_eq!(written(&bucket_manifest()), json(&golden(BUCKET_MANIFEST)));
-    assert_eq!(document::seal(&snapshot()).expect("sealed"), golden(SNAPSHOT));
+    assert_eq!(written(&identity()).as_bytes(), golden::read(IDENTITY));
+    assert_eq!(written(&sealed_identity()).as_bytes(), golden::read(SEALED_IDENTITY));
+    assert_eq!(written(&manifest()), json(&golden::read(MANIFEST)));
+    assert_eq!(written(&checkpoint()), json(&golden::read(CHECKPOINT)));
+    assert_eq!(written(&bucket_manifest()), json(&golden::read(BUCKET_MANIFEST)));
+    assert_eq!(document::seal(&snapshot()).expect("sealed"), golden::read(SNAPSHOT));
     let packed = document::pack(&manifest()).expect("packed");
     assert_eq!(document::unpack::<Manifest>(&packed).expect("unpacked"), manifest());
 }
 
 #[test]
 fn the_golden_manifest_folds_into_the_state_of_the_golden_checkpoint() {
-    let stored = golden(MANIFEST);
+    let stored = golden::read(MANIFEST);
     let mut state = before();
     state.fold(&document::unpack(&stored).expect("read"), Sha256::of(&stored)).expect("legal");
-    assert_eq!(state, document::unpack::<Checkpoint>(&golden(CHECKPOINT)).expect("read").state);
+    assert_eq!(state, document::unpack::<Checkpoint>(&golden::read(CHECKPOINT)).expect("read").state);
 }
 
 #[tokio::test]
 async fn a_reader_believes_the_golden_checkpoint_by_the_golden_manifest() {
     let store = Store::memory();
-    let digest = Sha256::of(&golden(CHECKPOINT));
+    let digest = Sha256::of(&golden::read(CHECKPOINT));
     for (key, name) in [
         (layout::identity(), IDENTITY),
         (layout::manifest(Shard::ONLY, Sequence::new(3)), MANIFEST),
         (layout::checkpoint(Shard::ONLY, Sequence::new(3), &digest), CHECKPOINT),
     ] {
-        store.inner.put(&key.below(&store.prefix), golden(name).into()).await.expect("put");
+        store.inner.put(&key.below(&store.prefix), golden::read(name).into()).await.expect("put");
     }
     let log = reader::open(&store, Shard::ONLY).await.expect("readable").expect("a backup");
     assert_eq!((log.identity, log.state, log.ignored), (identity(), after(), Vec::new()));
@@ -356,7 +346,7 @@ async fn a_reader_believes_the_golden_checkpoint_by_the_golden_manifest() {
 #[tokio::test]
 async fn a12_sealing_what_the_golden_checkpoint_lists_writes_the_golden_bucket_manifest_to_the_letter() {
     let store = Store::memory();
-    let (stored, number) = (golden(CHECKPOINT), Sequence::new(3));
+    let (stored, number) = (golden::read(CHECKPOINT), Sequence::new(3));
     let digest = Sha256::of(&stored);
     let object = layout::checkpoint(Shard::ONLY, number, &digest);
     store.inner.put(&object.below(&store.prefix), stored.into()).await.expect("put");
@@ -368,7 +358,7 @@ async fn a12_sealing_what_the_golden_checkpoint_lists_writes_the_golden_bucket_m
     assert_eq!(done.left.iter().map(|block| block.segments).collect::<Vec<_>>(), [2]);
     let written =
         store.inner.get(&bucket.object.below(&store.prefix)).await.expect("there").bytes().await.expect("bytes");
-    assert_eq!(json(&written), json(&golden(BUCKET_MANIFEST)));
+    assert_eq!(json(&written), json(&golden::read(BUCKET_MANIFEST)));
 }
 
 /// The golden manifest as it lies in an encrypted backup. Another implementation (Python's `cryptography`) sealed it, by the backup keys of
@@ -381,34 +371,27 @@ async fn a12_the_golden_sealed_manifest_is_opened_at_its_place_alone() {
     let above = store::sealed(&below, Arc::clone(&ring));
     let [place, other] = [3, 4].map(|number| layout::manifest(Shard::ONLY, Sequence::new(number)));
     for key in [&place, &other] {
-        below.inner.put(&key.below(&below.prefix), golden(SEALED_MANIFEST).into()).await.expect("put");
+        below.inner.put(&key.below(&below.prefix), golden::read(SEALED_MANIFEST).into()).await.expect("put");
     }
     let opened = async |key: &ObjectKey| above.inner.get(&key.below(&above.prefix)).await?.bytes().await;
     let stored = opened(&place).await.expect("bytes");
-    assert_eq!(stored, golden(MANIFEST));
+    assert_eq!(stored, golden::read(MANIFEST));
     assert_eq!(document::unpack::<Manifest>(&stored).expect("read"), manifest());
     let error =
         document::unpack::<Manifest>(&opened(&other).await.expect("bytes")).expect_err("sealed for another place");
     assert!(error.to_string().contains("its seal does not open"), "{error}");
     let anew = ring.seal_document(place.as_str(), &stored).expect("sealed");
-    assert_eq!((anew.len(), &anew[..8]), (golden(SEALED_MANIFEST).len(), &golden(SEALED_MANIFEST)[..8]));
-    assert_ne!(anew, golden(SEALED_MANIFEST), "its nonce is drawn");
+    assert_eq!((anew.len(), &anew[..8]), (golden::read(SEALED_MANIFEST).len(), &golden::read(SEALED_MANIFEST)[..8]));
+    assert_ne!(anew, golden::read(SEALED_MANIFEST), "its nonce is drawn");
 }
 
 #[test]
 #[ignore = "writes the golden files of a new version, once"]
 fn write_golden_documents() {
-    let write = |name: &str, bytes: &[u8]| {
-        let mut file = match std::fs::File::create_new(path(name)) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return,
-            created => created.expect("golden files are never overwritten"),
-        };
-        std::io::Write::write_all(&mut file, bytes).expect("write");
-    };
-    write(IDENTITY, &document::to_json(&identity()).expect("json"));
-    write(SEALED_IDENTITY, &document::to_json(&sealed_identity()).expect("json"));
-    write(MANIFEST, &document::pack(&manifest()).expect("packed"));
-    write(CHECKPOINT, &document::pack(&checkpoint()).expect("packed"));
-    write(BUCKET_MANIFEST, &document::pack(&bucket_manifest()).expect("packed"));
-    write(SNAPSHOT, &document::seal(&snapshot()).expect("sealed"));
+    golden::create(IDENTITY, &document::to_json(&identity()).expect("json"));
+    golden::create(SEALED_IDENTITY, &document::to_json(&sealed_identity()).expect("json"));
+    golden::create(MANIFEST, &document::pack(&manifest()).expect("packed"));
+    golden::create(CHECKPOINT, &document::pack(&checkpoint()).expect("packed"));
+    golden::create(BUCKET_MANIFEST, &document::pack(&bucket_manifest()).expect("packed"));
+    golden::create(SNAPSHOT, &document::seal(&snapshot()).expect("sealed"));
 }

@@ -19,7 +19,7 @@ use crate::segment::pages;
 use crate::segment::wrapped_key::key_metadata;
 
 /// The golden segment as it lies in an encrypted backup, which is number 42: sealed for [`object`].
-const GOLDEN_SEALED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/sealed-segment-v1.parquet");
+const GOLDEN_SEALED: &str = "sealed-segment-v1.parquet";
 
 /// The keys of a backup.
 pub(super) fn ring(backup: u128) -> Arc<KeyRing> {
@@ -313,8 +313,7 @@ fn a57_a_row_group_of_a_sealed_segment_of_which_bytes_are_missing_is_not_read() 
 /// What release 0.1.0 sealed must be opened for ever. Keys and nonces are drawn: the file is read, and no second one is like it.
 #[test]
 fn a12_the_golden_sealed_segment_is_opened_and_holds_what_the_one_in_the_clear_does() {
-    let golden = std::fs::read(GOLDEN_SEALED);
-    let golden = Bytes::from(golden.expect("sealed-segment-v1.parquet, which write_golden_sealed_segment writes once"));
+    let golden = golden::read(GOLDEN_SEALED);
     let opener = opener(42);
     let open = whole(&super::sample());
     let reader = SegmentReader::open(golden.clone(), Some(&opener)).expect("opened");
@@ -341,9 +340,7 @@ fn a12_the_golden_sealed_segment_is_opened_and_holds_what_the_one_in_the_clear_d
 #[ignore = "writes the golden file of a new version, once"]
 fn write_golden_sealed_segment() {
     let seal = ring(42).seal_file(&object()).expect("a seal");
-    let sealed = whole(&encode_with(Codec::Zstd(1), sample_groups(), Some(seal)));
-    let mut file = std::fs::File::create_new(GOLDEN_SEALED).expect("golden files are never overwritten");
-    std::io::Write::write_all(&mut file, &sealed).expect("write");
+    golden::create(GOLDEN_SEALED, &whole(&encode_with(Codec::Zstd(1), sample_groups(), Some(seal))));
 }
 
 #[test]

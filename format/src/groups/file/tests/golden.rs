@@ -2,18 +2,10 @@
 
 use super::*;
 use crate::ids::Lineage;
+use crate::sample::golden;
 
 const CHANGES: &str = "groups-v1.parquet";
 const IMAGE: &str = "groups-image-v1.parquet";
-
-fn path(name: &str) -> std::path::PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "tests/golden", name].iter().collect()
-}
-
-fn golden(name: &str) -> Bytes {
-    let found = std::fs::read(path(name));
-    found.unwrap_or_else(|error| panic!("{name}, which write_golden_groups writes once: {error}")).into()
-}
 
 /// A commit that says as little as one can, at times that no clock has.
 fn bare(log_offset: i64) -> OffsetRow {
@@ -58,8 +50,8 @@ fn committed() -> Vec<OffsetRow> {
 #[test]
 fn a12_golden_files_of_consumer_groups_are_read_to_their_rows() {
     let rows: Vec<OffsetRow> = changes().into_iter().flat_map(|run| run.rows).collect();
-    assert_eq!(decode(golden(CHANGES), None).expect("read"), rows);
-    assert_eq!(decode(golden(IMAGE), None).expect("read"), committed());
+    assert_eq!(decode(golden::read(CHANGES), None).expect("read"), rows);
+    assert_eq!(decode(golden::read(IMAGE), None).expect("read"), committed());
 }
 
 /// Who wrote it, the footer says, so a later release does not write the same bytes; columns and runs stay.
@@ -67,7 +59,7 @@ fn a12_golden_files_of_consumer_groups_are_read_to_their_rows() {
 fn a12_files_of_consumer_groups_are_written_with_the_columns_and_row_groups_of_the_golden_ones() {
     let written = encode(changes(), Bucket::of(at(0)), None).expect("encoded");
     for (name, written) in [(CHANGES, written), (IMAGE, encode_image(&committed(), None).expect("encoded"))] {
-        let [golden, written] = [golden(name), whole(&written)]
+        let [golden, written] = [golden::read(name), whole(&written)]
             .map(|bytes| ParquetMetaDataReader::new().parse_and_finish(&bytes).expect("metadata"));
         assert_eq!(golden.file_metadata().schema(), written.file_metadata().schema(), "{name}");
         assert_eq!(golden.file_metadata().key_value_metadata(), written.file_metadata().key_value_metadata(), "{name}");
@@ -83,7 +75,6 @@ fn a12_files_of_consumer_groups_are_written_with_the_columns_and_row_groups_of_t
 fn write_golden_groups() {
     let changes = encode(changes(), Bucket::of(at(0)), None).expect("encoded");
     for (name, file) in [(CHANGES, changes), (IMAGE, encode_image(&committed(), None).expect("encoded"))] {
-        let mut created = std::fs::File::create_new(path(name)).expect("golden files are never overwritten");
-        std::io::Write::write_all(&mut created, &whole(&file)).expect("write");
+        golden::create(name, &whole(&file));
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn before() -> State {
             epoch: Epoch::new(1),
             observed_at: at(60),
         }),
-        identity: Sha256::of(&golden(IDENTITY)),
+        identity: Sha256::of(&golden::read(IDENTITY)),
         claims: vec![ClaimRecord { epoch: Epoch::new(1), writer: "orders-dr-5d2a".to_owned(), observed_at: at(0) }],
         topics: BTreeMap::from([
             (topic("audit"), topic_state(added("aud-1"), &[(0, 0)], described(1, &[]), &[(0, Some(30))])),
@@ -116,7 +116,7 @@ pub(super) fn after() -> State {
     State {
         head: Some(Head {
             sequence: Sequence::new(3),
-            sha256: Sha256::of(&golden(MANIFEST)),
+            sha256: Sha256::of(&golden::read(MANIFEST)),
             epoch: Epoch::new(2),
             observed_at: at(120),
         }),
