@@ -78,9 +78,8 @@ soak: ## What takes hours: every single-byte mutation, SEEDS histories (200000),
 	STRIMZI_BACKUP_KILLS=1000 cargo test --locked --workspace --test restore kills_at_random_moments -- --nocapture
 
 vault: ## Tests on a real Vault, which is built first: minutes. Without it Vault's answers are those of a stand-in.
-	@tests/parts/prerequisites.sh
-	@tests/parts/install.sh
-	@tests/parts/install.sh vault
+	@tests/parts/prerequisites.sh build kafka kubernetes vault
+	@tests/parts/install.sh kafka kubernetes vault
 	cargo build --locked --workspace --bin strimzi-backup
 	cargo test --locked --workspace --test encryption --test harness vault -- --ignored --test-threads=$(TEST_THREADS)
 
