@@ -61,9 +61,7 @@ fn refine(job: &Job) -> Result<()> {
     })?;
     streamer.stop()?;
     // What was refined is in a checkpoint soon after the next start.
-    let mut streamer = job.stream(&[])?;
-    // That checkpoint may be there already, and a process that has hardly begun is ended by the signal itself.
-    streamer.ready()?;
+    let streamer = job.stream(&[])?;
     wait_backup_of(&job, &dir, "a checkpoint after refining", |backup| {
         let through = backup.log.state.refined.map(|refined| refined.through);
         Ok(backup.log.blocks.last().map(|block| block.to) > through)

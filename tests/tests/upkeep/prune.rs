@@ -33,9 +33,7 @@ fn refine(scenario: &Scenario, name: &str, job: &Job, dir: &Path) -> Result<()> 
     streamer.wait_metric("strimzi_backup_refined_segments_total", |count| count > 0.0)?;
     streamer.stop()?;
     // What was refined is in a checkpoint soon after the next start, which seals what it finds.
-    let mut streamer = job.stream(&[])?;
-    // That checkpoint may be there already, and a process that has hardly begun is ended by the signal itself.
-    streamer.ready()?;
+    let streamer = job.stream(&[])?;
     wait_backup_of(&job, dir, "a checkpoint after refining", |backup| {
         let refined = backup.log.state.refined.context("refined")?;
         // By name alone: a file that is being written is called otherwise, and soon not there any more.
