@@ -122,6 +122,30 @@ fn wait_opened(
     })
 }
 
+/// Streams with `job` into `dir` until nothing lies in intake any more, and a checkpoint says so. Takes 64 KiB that are not refined.
+///
+/// # Errors
+/// Where it never comes to that.
+pub fn refine(job: &Job, dir: &Path) -> Result<()> {
+    // All of it comes to intake first: what is cut after the first refining may be too little for another, and waits for its hour to end.
+    job.catch_up()?;
+    let job = job.clone().set("/backup/refineBytes", json!("64Ki"));
+    let mut streamer = job.stream(&[])?;
+    streamer.ready()?;
+    streamer.wait_metric("strimzi_backup_refined_segments_total", |count| count > 0.0)?;
+    wait_backup_of(&job, dir, "everything to be refined", |backup| {
+        Ok(backup.objects()?.iter().all(|object| !object.starts_with("intake/")))
+    })?;
+    streamer.stop()?;
+    // What was refined is in a checkpoint soon after the next start.
+    let streamer = job.stream(&[])?;
+    wait_backup_of(&job, dir, "a checkpoint after refining", |backup| {
+        let through = backup.log.state.refined.context("refined")?.through;
+        Ok(backup.log.blocks.last().is_some_and(|block| block.to > through))
+    })?;
+    streamer.stop()
+}
+
 /// Records that tell their number, for partition 0.
 pub fn numbered(range: std::ops::Range<usize>) -> Vec<Record> {
     range.map(|number| Record::new(format!("key-{number}"), format!("value {number}")).partition(0)).collect()
