@@ -9,9 +9,8 @@ use strimzi_backup_tests::restore::{Restore, same_but_offsets};
 use strimzi_backup_tests::scenario::{Scenario, noise, numbered, shared_broker};
 use strimzi_backup_tests::sealing::Sealing;
 use strimzi_backup_tests::streamer::PATIENCE;
-use strimzi_backup_tests::wait;
 
-use super::{now, time};
+use super::{begun, now, time};
 
 fn bulky(count: usize) -> Vec<Record> {
     (0..count).map(|number| Record::new(format!("{number}"), vec![b'x'; 1000]).partition(0)).collect()
@@ -124,9 +123,7 @@ fn a74_a_broker_that_dies_on_the_way_and_comes_back_costs_nothing() -> Result<()
     let restore = Restore::new(scenario.dir(), "a74", &scenario.job, &target.bootstrap()).set("throttle", json!("1Mi"));
     let mut process = restore.start()?;
     let client = target.client();
-    wait::wait_until("the first records", PATIENCE, || {
-        Ok(client.partition_count("a74-orders")? > 0 && !client.read_all("a74-orders")?.is_empty())
-    })?;
+    begun(&client, "a74-orders")?;
     target.kill()?;
     target.restart()?;
     let status = process.wait(PATIENCE * 3)?;
@@ -145,10 +142,7 @@ fn a67_a_restore_whose_progress_is_gone_does_not_begin_again() -> Result<()> {
         .mapped("gone-orders", "gone-restored")
         .set("throttle", json!("256Ki"));
     let mut process = restore.start()?;
-    wait::wait_until("the first records", PATIENCE, || {
-        let client = &scenario.client;
-        Ok(client.partition_count("gone-restored")? > 0 && !client.read_all("gone-restored")?.is_empty())
-    })?;
+    begun(&scenario.client, "gone-restored")?;
     process.kill_9()?;
     let held = scenario.client.read_all("gone-restored")?;
     scenario.client.delete_group("strimzi-backup-restore-gone")?;

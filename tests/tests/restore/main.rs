@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use strimzi_backup_format::ids::{TimestampMs, TopicName};
 use strimzi_backup_format::job::Job as JobDocument;
 use strimzi_backup_streamer::kafka::{Kafka, Tuning};
-use strimzi_backup_tests::client::ReadRecord;
+use strimzi_backup_tests::client::{KafkaClient, ReadRecord};
 use strimzi_backup_tests::scenario::Scenario;
 use strimzi_backup_tests::streamer::{Job, PATIENCE};
 use strimzi_backup_tests::wait;
@@ -34,6 +34,13 @@ fn caught_up_to(scenario: &Scenario, instant: i64) -> Result<()> {
     wait::wait_until("the backup to reach the moment", PATIENCE, || {
         scenario.job.catch_up()?;
         Ok(scenario.backup()?.until().is_some_and(|until| until >= instant))
+    })
+}
+
+/// Waits until the first records of a restore are to be read in a topic, which may not be there yet.
+fn begun(client: &KafkaClient, topic: &str) -> Result<()> {
+    wait::wait_until("the first records", PATIENCE, || {
+        Ok(client.partition_count(topic)? > 0 && !client.read_all(topic)?.is_empty())
     })
 }
 
