@@ -195,6 +195,17 @@ pub fn tree(dir: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     Ok(files)
 }
 
+/// Changes one bit in the middle of a file.
+///
+/// # Errors
+/// Where it cannot be read or written, or is empty.
+pub fn flip(path: &Path) -> Result<()> {
+    let mut bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    let middle = bytes.len() / 2;
+    *bytes.get_mut(middle).context("an empty file")? ^= 1;
+    Ok(std::fs::write(path, bytes)?)
+}
+
 /// Copies a directory with everything below it; what `to` held before is gone.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use strimzi_backup_format::manifest::Segment;
 use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::kafka::KafkaBroker;
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
-use strimzi_backup_tests::scenario::{Scenario, noise, numbered, shared_broker};
+use strimzi_backup_tests::scenario::{Scenario, flip, noise, numbered, shared_broker};
 use strimzi_backup_tests::sealing::Sealing;
 use strimzi_backup_tests::streamer::PATIENCE;
 
@@ -30,11 +30,7 @@ fn damaged_segment(name: &str, sealing: Sealing) -> Result<()> {
     let is_of_topic =
         |segment: &&Segment| !segment.is_intake() && segment.runs.iter().any(|run| run.topic.as_str() == broken);
     let object = segments.iter().find(is_of_topic).context("a topic segment")?.object.to_string();
-    let file = scenario.job.backup_dir().join(&object);
-    let mut bytes = std::fs::read(&file)?;
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(file, bytes)?;
+    flip(&scenario.job.backup_dir().join(&object))?;
     let of = |id: &str, topic: &str| -> Result<Restore> {
         let restore = Restore::new(scenario.dir(), id, &scenario.job, &shared_broker()?.bootstrap());
         Ok(restore.set("topics", json!({"include": [topic]})).mapped(topic, &format!("{topic}-again")))
