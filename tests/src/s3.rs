@@ -114,6 +114,11 @@ impl S3Server {
         self.dir.path().join("buckets")
     }
 
+    /// The directory of what lies below a prefix in the bucket that exists from the start.
+    pub fn dir_of(&self, prefix: &str) -> PathBuf {
+        self.root_dir().join(self.bucket()).join(prefix)
+    }
+
     /// Makes a bucket, which for this server is a directory.
     pub fn create_bucket(&self, name: &str) -> Result<()> {
         std::fs::create_dir_all(self.root_dir().join(name)).with_context(|| format!("make the bucket {name}"))

@@ -35,7 +35,7 @@ fn every_metric_moves() -> Result<()> {
     let job = job.set("/storage/s3/endpoint", json!(format!("http://{}", proxy.address())));
     client.produce("metrics-tx", &numbered(0..20))?;
     let job = job.set("/backup/refineBytes", json!("64Ki")).set("/retention/maxAge", json!("30d"));
-    live_long(&scenario, &job, &server.root_dir().join(server.bucket()).join("m"))?;
+    live_long(&scenario, &job, &server.dir_of("m"))?;
     let mut seen = Seen::default();
     let mut hasty = job.clone().set("/retention/maxAge", json!("1h")).stream(&[])?;
     let address = hasty.http()?;
