@@ -10,11 +10,7 @@ use strimzi_backup_tests::scenario::{Scenario, flip, noise, numbered, shared_bro
 use strimzi_backup_tests::sealing::Sealing;
 use strimzi_backup_tests::streamer::PATIENCE;
 
-use super::{begun, now, time};
-
-fn bulky(count: usize) -> Vec<Record> {
-    (0..count).map(|number| Record::new(format!("{number}"), vec![b'x'; 1000]).partition(0)).collect()
-}
+use super::{begun, kilobytes, now, time};
 
 /// A restore that needs a damaged segment, and one of the same backup that does not.
 fn damaged_segment(name: &str, sealing: Sealing) -> Result<()> {
@@ -23,7 +19,7 @@ fn damaged_segment(name: &str, sealing: Sealing) -> Result<()> {
     let [broken, whole] = ["broken", "whole"].map(|kind| format!("{name}-{kind}"));
     for topic in [&broken, &whole] {
         scenario.client.create_topic(topic, 1, &[])?;
-        scenario.client.produce(topic, &bulky(500))?;
+        scenario.client.produce(topic, &kilobytes(500))?;
     }
     scenario.job.catch_up()?;
     let segments = scenario.backup()?.segments()?;
@@ -114,7 +110,7 @@ fn a74_a_broker_that_dies_on_the_way_and_comes_back_costs_nothing() -> Result<()
     let mut target = KafkaBroker::start()?;
     let scenario = Scenario::shared("a74")?;
     scenario.client.create_topic("a74-orders", 1, &[])?;
-    scenario.client.produce("a74-orders", &bulky(4000))?;
+    scenario.client.produce("a74-orders", &kilobytes(4000))?;
     scenario.job.catch_up()?;
     let restore = Restore::new(scenario.dir(), "a74", &scenario.job, &target.bootstrap()).set("throttle", json!("1Mi"));
     let mut process = restore.start()?;
@@ -132,7 +128,7 @@ fn a74_a_broker_that_dies_on_the_way_and_comes_back_costs_nothing() -> Result<()
 fn a67_a_restore_whose_progress_is_gone_does_not_begin_again() -> Result<()> {
     let scenario = Scenario::shared("gone")?;
     scenario.client.create_topic("gone-orders", 1, &[])?;
-    scenario.client.produce("gone-orders", &bulky(2000))?;
+    scenario.client.produce("gone-orders", &kilobytes(2000))?;
     scenario.job.catch_up()?;
     let restore = Restore::new(scenario.dir(), "gone", &scenario.job, &shared_broker()?.bootstrap())
         .mapped("gone-orders", "gone-restored")

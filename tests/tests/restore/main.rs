@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use strimzi_backup_format::ids::{TimestampMs, TopicName};
 use strimzi_backup_format::job::Job as JobDocument;
 use strimzi_backup_streamer::kafka::{Kafka, Tuning};
-use strimzi_backup_tests::client::{KafkaClient, ReadRecord};
+use strimzi_backup_tests::client::{KafkaClient, ReadRecord, Record};
 use strimzi_backup_tests::scenario::Scenario;
 use strimzi_backup_tests::streamer::{Job, PATIENCE};
 use strimzi_backup_tests::wait;
@@ -35,6 +35,11 @@ fn caught_up_to(scenario: &Scenario, instant: i64) -> Result<()> {
         scenario.job.catch_up()?;
         Ok(scenario.backup()?.until().is_some_and(|until| until >= instant))
     })
+}
+
+/// So many records of a thousand bytes each, for partition 0.
+fn kilobytes(count: usize) -> Vec<Record> {
+    (0..count).map(|number| Record::new(format!("{number}"), vec![b'x'; 1000]).partition(0)).collect()
 }
 
 /// Waits until the first records of a restore are to be read in a topic, which may not be there yet.
