@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use strimzi_backup_format::ids::TimestampMs;
 
 use crate::backup::Backup;
 use crate::client::{KafkaClient, Record};
@@ -169,6 +171,24 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     }
     bytes.truncate(length);
     bytes
+}
+
+/// The present in milliseconds, by the clock that the broker shares.
+///
+/// # Errors
+/// Where the clock is of no such time.
+pub fn now() -> Result<i64> {
+    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
+}
+
+/// An instant after everything so far and before everything that follows, by that clock.
+///
+/// # Errors
+/// Where the clock stands.
+pub fn moment() -> Result<String> {
+    let at = now()?;
+    wait::wait_until("the next millisecond", Duration::from_secs(1), || Ok(now()? > at))?;
+    Ok(TimestampMs::new(at).to_rfc3339())
 }
 
 /// Every file below a directory with the digest of its content: equal trees hold equal files.

@@ -6,11 +6,11 @@ use strimzi_backup_format::manifest::Segment;
 use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::kafka::KafkaBroker;
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
-use strimzi_backup_tests::scenario::{Scenario, flip, noise, numbered, shared_broker};
+use strimzi_backup_tests::scenario::{Scenario, flip, noise, now, numbered, shared_broker};
 use strimzi_backup_tests::sealing::Sealing;
 use strimzi_backup_tests::streamer::PATIENCE;
 
-use super::{begun, kilobytes, now, time};
+use super::{begun, kilobytes, time};
 
 /// A restore that needs a damaged segment, and one of the same backup that does not.
 fn damaged_segment(name: &str, sealing: Sealing) -> Result<()> {

@@ -10,7 +10,6 @@ mod rights;
 mod targets;
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use strimzi_backup_format::ids::{TimestampMs, TopicName};
@@ -20,10 +19,6 @@ use strimzi_backup_tests::client::{KafkaClient, ReadRecord, Record};
 use strimzi_backup_tests::scenario::Scenario;
 use strimzi_backup_tests::streamer::{Job, PATIENCE};
 use strimzi_backup_tests::wait;
-
-fn now() -> Result<i64> {
-    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
-}
 
 fn time(millis: i64) -> String {
     TimestampMs::new(millis).to_rfc3339()
