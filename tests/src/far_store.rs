@@ -43,7 +43,7 @@ impl FarStore {
 
     /// The directory of the backup, for who looks past the proxy.
     pub fn dir(&self) -> PathBuf {
-        self.server.root_dir().join(self.server.bucket()).join(PREFIX)
+        self.server.dir_of(PREFIX)
     }
 
     /// What is in the store now.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crate::http;
 use crate::parts;
 use crate::ports::Port;
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::run_dir::RunDir;
 
 const ACCESS_KEY: &str = "test-access";
@@ -114,6 +114,11 @@ impl S3Server {
         self.dir.path().join("buckets")
     }
 
+    /// The directory of what lies below a prefix in the bucket that exists from the start.
+    pub fn dir_of(&self, prefix: &str) -> PathBuf {
+        self.root_dir().join(self.bucket()).join(prefix)
+    }
+
     /// Makes a bucket, which for this server is a directory.
     pub fn create_bucket(&self, name: &str) -> Result<()> {
         std::fs::create_dir_all(self.root_dir().join(name)).with_context(|| format!("make the bucket {name}"))
@@ -146,9 +151,7 @@ impl S3Server {
             .args(["admin", "--access", self.access_key(), "--secret", self.secret_key(), "--region", self.region()])
             .args(["--endpoint-url", &self.endpoint()])
             .args(arguments);
-        let output = command.output().context("run versitygw admin")?;
-        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(())
+        process::run("versitygw admin", &mut command).map(drop)
     }
 
     /// Where the server keeps what [`S3Server::allow`] let in.

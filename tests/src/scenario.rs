@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use strimzi_backup_format::ids::TimestampMs;
 
 use crate::backup::Backup;
 use crate::client::{KafkaClient, Record};
@@ -122,6 +124,30 @@ fn wait_opened(
     })
 }
 
+/// Streams with `job` into `dir` until nothing lies in intake any more, and a checkpoint says so. Takes 64 KiB that are not refined.
+///
+/// # Errors
+/// Where it never comes to that.
+pub fn refine(job: &Job, dir: &Path) -> Result<()> {
+    // All of it comes to intake first: what is cut after the first refining may be too little for another, and waits for its hour to end.
+    job.catch_up()?;
+    let job = job.clone().set("/backup/refineBytes", json!("64Ki"));
+    let mut streamer = job.stream(&[])?;
+    streamer.ready()?;
+    streamer.wait_metric("strimzi_backup_refined_segments_total", |count| count > 0.0)?;
+    wait_backup_of(&job, dir, "everything to be refined", |backup| {
+        Ok(backup.objects()?.iter().all(|object| !object.starts_with("intake/")))
+    })?;
+    streamer.stop()?;
+    // What was refined is in a checkpoint soon after the next start.
+    let streamer = job.stream(&[])?;
+    wait_backup_of(&job, dir, "a checkpoint after refining", |backup| {
+        let through = backup.log.state.refined.context("refined")?.through;
+        Ok(backup.log.blocks.last().is_some_and(|block| block.to > through))
+    })?;
+    streamer.stop()
+}
+
 /// Records that tell their number, for partition 0.
 pub fn numbered(range: std::ops::Range<usize>) -> Vec<Record> {
     range.map(|number| Record::new(format!("key-{number}"), format!("value {number}")).partition(0)).collect()
@@ -147,6 +173,24 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
+/// The present in milliseconds, by the clock that the broker shares.
+///
+/// # Errors
+/// Where the clock is of no such time.
+pub fn now() -> Result<i64> {
+    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
+}
+
+/// An instant after everything so far and before everything that follows, by that clock.
+///
+/// # Errors
+/// Where the clock stands.
+pub fn moment() -> Result<String> {
+    let at = now()?;
+    wait::wait_until("the next millisecond", Duration::from_secs(1), || Ok(now()? > at))?;
+    Ok(TimestampMs::new(at).to_rfc3339())
+}
+
 /// Every file below a directory with the digest of its content: equal trees hold equal files.
 ///
 /// # Errors
@@ -169,6 +213,17 @@ pub fn tree(dir: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
         }
     }
     Ok(files)
+}
+
+/// Changes one bit in the middle of a file.
+///
+/// # Errors
+/// Where it cannot be read or written, or is empty.
+pub fn flip(path: &Path) -> Result<()> {
+    let mut bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    let middle = bytes.len() / 2;
+    *bytes.get_mut(middle).context("an empty file")? ^= 1;
+    Ok(std::fs::write(path, bytes)?)
 }
 
 /// Copies a directory with everything below it; what `to` held before is gone.

@@ -288,6 +288,8 @@ impl Streamer {
     /// # Errors
     /// Where it ends otherwise.
     pub fn stop(mut self) -> Result<()> {
+        // Before it listens, nobody may wait for signals yet: one would end the process itself.
+        self.http()?;
         self.process.sigterm()?;
         let code = self.exit_code()?;
         ensure!(code == 0, "the streamer ended with {code}\n{}", self.process.tail());

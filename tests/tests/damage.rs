@@ -14,7 +14,7 @@ use strimzi_backup_streamer::verify::report::FindingKind;
 use strimzi_backup_streamer::verify::{self, Level, Options, Progress};
 use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::duckdb;
-use strimzi_backup_tests::scenario::Scenario;
+use strimzi_backup_tests::scenario::{Scenario, flip};
 use strimzi_backup_tests::sealing::Sealing;
 
 const COUNT: usize = 300;
@@ -49,13 +49,6 @@ fn files(dir: &Path, end: &str) -> Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
-}
-
-fn flip(path: &Path) -> Result<()> {
-    let mut bytes = std::fs::read(path)?;
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    Ok(std::fs::write(path, bytes)?)
 }
 
 fn report(scenario: &Scenario, level: &str, code: i32) -> Result<Value> {

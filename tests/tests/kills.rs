@@ -110,7 +110,7 @@ fn killed_again_and_again(name: &str, sealing: Sealing, kills: usize) -> Result<
         .set("/topics/include", json!([format!("{name}-.*")]))
         .set("/backup/topicSegmentBytes", json!("64Ki"));
     let job = sealing.of(job, dir.path())?;
-    let root = server.root_dir().join(server.bucket()).join(name);
+    let root = server.dir_of(name);
     let stop = Arc::new(AtomicBool::new(false));
     let work = [
         produce_plain(client.clone(), plain.clone(), Arc::clone(&stop)),
@@ -178,7 +178,7 @@ fn assert_few_orphans(root: &Path, backup: &Backup, kills: usize) -> Result<()> 
 
 /// How many parts of unfinished uploads the server holds.
 fn parts_of_uploads(server: &S3Server) -> Result<usize> {
-    let uploads = server.root_dir().join(server.bucket()).join(".sgwtmp");
+    let uploads = server.dir_of(".sgwtmp");
     // The server renames files while they are counted.
     let files = tree(&uploads).unwrap_or_default();
     Ok(files
@@ -263,7 +263,7 @@ fn a02_kills_in_the_middle_of_a_multipart_upload_show_nothing_half() -> Result<(
         .set("/backup/commitInterval", json!("1m"))
         .set("/backup/metadataInterval", json!("1m"))
         .set("/backup/compression", json!("none"));
-    let root = server.root_dir().join(server.bucket()).join("a02");
+    let root = server.dir_of("a02");
     let kill_behind = |last: Step| -> Result<Step> {
         let before = parts_of_uploads(&server)?;
         *gate.lock() = Gate::at(last);

@@ -7,7 +7,7 @@
 //!                  └─▶ what Kafka ever held ─▶ model ┴──────────── are they equal? ───────┘
 //! ```
 
-#![allow(clippy::panic, dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub)]
 
 #[path = "restore_model/ask.rs"]
 mod ask;
@@ -25,7 +25,7 @@ use ask::{Asked, Moment};
 use kept::Aging;
 use model::{Choice, Model, Window};
 use sim::dice::Dice;
-use sim::seeds::{self, number};
+use sim::seeds;
 use sim::simulate;
 use sim::target::{self, FakeTarget};
 use sim::world::World;
@@ -387,19 +387,7 @@ fn try_seed(seed: u64) -> Result<BTreeSet<String>, String> {
 
 #[test]
 fn a42_a44_a45_a46_a52_a70_random_histories_are_restored_as_the_model_has_them() {
-    if let Some(seed) = number("STRIMZI_BACKUP_SEED") {
-        tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).without_time().with_test_writer().init();
-        if let Err(error) = try_seed(seed) {
-            panic!("seed {seed}: {error}");
-        }
-        return;
-    }
-    let seeds = number("STRIMZI_BACKUP_SEEDS").unwrap_or(SEEDS);
-    let (failed, seen) = seeds::run_all(seeds, try_seed);
-    let replay = "STRIMZI_BACKUP_SEED=<seed> cargo test -p strimzi-backup-tests --test restore_model a70_";
-    assert!(failed.is_empty(), "{} of {seeds} seeds fail: {failed:?}; replay with: {replay}", failed.len());
-    let missing: Vec<&str> = WANTED.into_iter().filter(|wanted| !seen.contains(*wanted)).collect();
-    assert!(seeds < SEEDS || missing.is_empty(), "{missing:?} never happened, but {seen:?}");
+    seeds::check("restore_model a70_", SEEDS, &WANTED, try_seed);
 }
 
 /// Lets the history of a seed grow old, and restores what is left. Gives back what happened.
@@ -409,16 +397,5 @@ fn try_aging(seed: u64) -> Result<BTreeSet<String>, String> {
 
 #[test]
 fn a78_a80_after_each_prune_every_instant_that_is_kept_is_restored_as_it_was() {
-    if let Some(seed) = number("STRIMZI_BACKUP_SEED") {
-        if let Err(error) = try_aging(seed) {
-            panic!("seed {seed}: {error}");
-        }
-        return;
-    }
-    let seeds = number("STRIMZI_BACKUP_SEEDS").unwrap_or(AGING_SEEDS);
-    let (failed, seen) = seeds::run_all(seeds, try_aging);
-    let replay = "STRIMZI_BACKUP_SEED=<seed> cargo test -p strimzi-backup-tests --test restore_model a78_";
-    assert!(failed.is_empty(), "{} of {seeds} seeds fail: {failed:?}; replay with: {replay}", failed.len());
-    let missing: Vec<&str> = WANTED_OF_AGING.into_iter().filter(|wanted| !seen.contains(*wanted)).collect();
-    assert!(seeds < AGING_SEEDS || missing.is_empty(), "{missing:?} never happened, but {seen:?}");
+    seeds::check("restore_model a78_", AGING_SEEDS, &WANTED_OF_AGING, try_aging);
 }

@@ -1,6 +1,6 @@
 //! The simulation of the streamer: thousands of random histories, half of them encrypted, and the bugs that it must find.
 
-#![allow(clippy::panic, dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub)]
 
 #[path = "../src/sim/mod.rs"]
 mod sim;
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use sim::sabotage::Sabotage;
-use sim::seeds::{self, number};
+use sim::seeds;
 use sim::world::World;
 use sim::{run_seed, simulate};
 
@@ -57,19 +57,7 @@ fn try_seed(seed: u64, sabotage: Option<Sabotage>) -> Result<BTreeSet<String>, S
 
 #[test]
 fn simulation_of_two_thousand_seeds() {
-    if let Some(seed) = number("STRIMZI_BACKUP_SEED") {
-        tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).without_time().with_test_writer().init();
-        if let Err(error) = try_seed(seed, None) {
-            panic!("seed {seed}: {error}");
-        }
-        return;
-    }
-    let seeds = number("STRIMZI_BACKUP_SEEDS").unwrap_or(SEEDS);
-    let (failed, seen) = seeds::run_all(seeds, |seed| try_seed(seed, None));
-    let replay = "STRIMZI_BACKUP_SEED=<seed> cargo test -p strimzi-backup-tests --test sim simulation_of";
-    assert!(failed.is_empty(), "{} of {seeds} seeds fail: {failed:?}; replay with: {replay}", failed.len());
-    let missing: Vec<&str> = WANTED.into_iter().filter(|wanted| !seen.contains(*wanted)).collect();
-    assert!(seeds < SEEDS || missing.is_empty(), "{missing:?} never happened, but {seen:?}");
+    seeds::check("sim simulation_of", SEEDS, &WANTED, |seed| try_seed(seed, None));
 }
 
 #[test]

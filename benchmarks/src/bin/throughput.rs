@@ -81,9 +81,7 @@ fn measure(
         limits.push(run(&mut limit_command(&job, topic, level)?)?);
         streamed.push(run(&mut job.command(&["stream", "--until-caught-up"])?)?);
         stored = match s3 {
-            Some(server) => {
-                bytes_below(&server.root_dir().join(server.bucket()).join(format!("{topic}-{level}-{round}")))?
-            }
+            Some(server) => bytes_below(&server.dir_of(&format!("{topic}-{level}-{round}")))?,
             None => bytes_below(&job.backup_dir())?,
         };
     }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use strimzi_backup_format::coverage::recoverable_until;
 use strimzi_backup_format::errors::chain;
 use strimzi_backup_format::ids::{RestoreId, Shard, TimestampMs};
-use strimzi_backup_format::job::{RestoreJob, RestoreSettings};
+use strimzi_backup_format::job::RestoreSettings;
 use strimzi_backup_format::layout;
 use strimzi_backup_format::manifest::reader::{self, Log};
 use strimzi_backup_format::record::Record;
@@ -33,9 +33,6 @@ use super::target::{self, FakeTarget, Written};
 use super::weather::{self, Weather};
 use super::world::World;
 use super::writer::{Surroundings, Writer};
-
-/// No restore of the simulation is to a later moment.
-const DOOMSDAY: TimestampMs = TimestampMs::new(4_000_000_000_000);
 
 /// Segments read at once. The decoded rows of several would come in an order that no seed decides.
 const PARALLELISM: usize = 1;
@@ -291,11 +288,7 @@ async fn draw(store: &Store, state: &State, id: &RestoreId, dice: &mut Dice) -> 
             format!(", pointInTime: {{timestamp: '{}'}}", at.to_rfc3339())
         }
     };
-    let text = format!(
-        "{{cluster: {{bootstrapServers: 'target:1'}}, storage: {{type: filesystem, filesystem: {{path: /sim}}}}, \
-         restore: {{id: {id}, onGap: accept{stop}}}}}"
-    );
-    Ok(Some(RestoreJob::parse(&text, DOOMSDAY)?.restore))
+    Ok(Some(target::settings(&format!("id: {id}, onGap: accept{stop}"))?))
 }
 
 /// Whether it only says that there is nothing to restore.

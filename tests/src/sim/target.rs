@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use strimzi_backup_format::ids::{ClusterId, PartitionKey, TimestampMs};
-use strimzi_backup_format::job::RestoreSettings;
+use strimzi_backup_format::job::{RestoreJob, RestoreSettings};
 use strimzi_backup_format::manifest::reader::Log;
 use strimzi_backup_format::record::Record;
 use strimzi_backup_format::segment::decode::Row;
@@ -25,6 +25,19 @@ use strimzi_backup_streamer::restore::{self, RestoreError};
 use super::dice::Dice;
 
 const GROUP: &str = "the group of the restore";
+
+/// The end of time: documents may speak of any moment.
+pub const DOOMSDAY: TimestampMs = TimestampMs::new(4_000_000_000_000);
+
+/// What a document asks for, by its fields below `restore`.
+pub fn settings(restore: &str) -> Result<RestoreSettings> {
+    let text = format!(
+        "{{cluster: {{bootstrapServers: 'target:1'}}, storage: {{type: filesystem, filesystem: {{path: /sim}}}}, \
+         restore: {{{restore}}}}}"
+    );
+    // The moments around the last one are none of the future either.
+    Ok(RestoreJob::parse(&text, DOOMSDAY.plus_millis(10))?.restore)
+}
 
 /// What a target holds, by the source partitions that it is of.
 pub type Written = BTreeMap<PartitionKey, Vec<Record>>;

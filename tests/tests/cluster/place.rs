@@ -226,7 +226,7 @@ impl<'a> Place<'a> {
 
     /// The directory of a backup in the store.
     pub(crate) fn stored(&self, name: &str) -> PathBuf {
-        self.store.root_dir().join(self.store.bucket()).join(name)
+        self.store.dir_of(name)
     }
 
     /// An object, as soon as it is there and fits.

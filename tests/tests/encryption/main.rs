@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
+use strimzi_backup_tests::backup::Backup;
 use strimzi_backup_tests::client::Record;
-use strimzi_backup_tests::scenario::{Scenario, noise, wait_backup_of};
+use strimzi_backup_tests::scenario::{self, Scenario, noise};
 use strimzi_backup_tests::streamer::Job;
 
 /// A master key of that name, in a file beside the job; the same for the same number.
@@ -47,28 +48,13 @@ fn records(range: std::ops::Range<u64>) -> Vec<Record> {
     range.map(|n| Record::new(format!("key-{n}"), noise(n + 1, 4096)).partition(0)).collect()
 }
 
-/// Streams until nothing lies in intake any more, and a checkpoint says so.
+/// Streams until everything is refined, and lies where no topic is to be read from.
 fn refine(job: &Job) -> Result<()> {
-    // All of it comes to intake first: what is cut after the first refining may be too little for another, and waits for its hour to end.
-    job.catch_up()?;
     let dir = job.backup_dir();
-    let job = job.clone().set("/backup/refineBytes", json!("64Ki"));
-    let mut streamer = job.stream(&[])?;
-    streamer.ready()?;
-    streamer.wait_metric("strimzi_backup_refined_segments_total", |count| count > 0.0)?;
-    wait_backup_of(&job, &dir, "everything to be refined", |backup| {
-        Ok(backup.objects()?.iter().all(|object| object.starts_with("topics/digest=")))
-    })?;
-    streamer.stop()?;
-    // What was refined is in a checkpoint soon after the next start.
-    let mut streamer = job.stream(&[])?;
-    // That checkpoint may be there already, and a process that has hardly begun is ended by the signal itself.
-    streamer.ready()?;
-    wait_backup_of(&job, &dir, "a checkpoint after refining", |backup| {
-        let through = backup.log.state.refined.map(|refined| refined.through);
-        Ok(backup.log.blocks.last().map(|block| block.to) > through)
-    })?;
-    streamer.stop()
+    scenario::refine(job, &dir)?;
+    let objects = Backup::of_job(&dir, job)?.objects()?;
+    ensure!(objects.iter().all(|object| object.starts_with("topics/digest=")), "{objects:?}");
+    Ok(())
 }
 
 /// Runs a command that must end with a code, and gives what it said.
@@ -86,5 +72,5 @@ fn verified(job: &Job, level: &str, code: i32) -> Result<Value> {
 
 /// All files below a directory.
 fn files(dir: &Path) -> Result<Vec<PathBuf>> {
-    Ok(strimzi_backup_tests::scenario::tree(dir)?.into_keys().map(|path| dir.join(path)).collect())
+    Ok(scenario::tree(dir)?.into_keys().map(|path| dir.join(path)).collect())
 }

@@ -1,7 +1,6 @@
 //! Nothing of what was planted in Kafka is in the store, after all that a backup lives through.
 
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -9,7 +8,7 @@ use strimzi_backup_tests::client::{GroupProtocol, Record};
 use strimzi_backup_tests::kafka::KafkaBroker;
 use strimzi_backup_tests::past;
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
-use strimzi_backup_tests::scenario::Scenario;
+use strimzi_backup_tests::scenario::{Scenario, now};
 use strimzi_backup_tests::sealing::Sealing;
 use strimzi_backup_tests::streamer::{Job, PATIENCE};
 use strimzi_backup_tests::wait::wait_until;
@@ -70,7 +69,7 @@ fn orders() -> Vec<Record> {
 
 /// The accounts as they were written forty days ago, in three hours.
 fn accounts() -> Result<Vec<Record>> {
-    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+    let now = now()?;
     let of_hour = |hour: i64| {
         let account = move |n: i64| Record::new(format!("{TABLE_KEY}-{n}"), format!("{TABLE_VALUE}-{hour}-{n}"));
         (0..20).map(move |n| account(n).partition(0).timestamp(now - 40 * DAY - (3 - hour) * HOUR + n))

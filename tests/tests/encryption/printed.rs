@@ -9,7 +9,7 @@ use strimzi_backup_tests::backup::Backup;
 use strimzi_backup_tests::http;
 use strimzi_backup_tests::kafka::KafkaBroker;
 use strimzi_backup_tests::restore::Restore;
-use strimzi_backup_tests::scenario::Scenario;
+use strimzi_backup_tests::scenario::{Scenario, flip};
 use strimzi_backup_tests::streamer::{Job, PATIENCE};
 use strimzi_backup_tests::wait::wait_until;
 
@@ -106,9 +106,7 @@ fn failures(scenario: &Scenario, job: &Job, printed: &mut Printed) -> Result<()>
     let objects = [(newest("keys")?, "inspect"), (newest("manifests")?, "inspect"), (dir.join(segment), "export")];
     for (path, command) in objects {
         let whole = std::fs::read(&path)?;
-        let mut changed = whole.clone();
-        changed[whole.len() / 2] ^= 1;
-        std::fs::write(&path, changed)?;
+        flip(&path)?;
         let arguments: &[&str] = if command == "export" { &["export", "--topic", TOPIC] } else { &[command] };
         run(job, arguments, 4, printed)?;
         std::fs::write(&path, whole)?;

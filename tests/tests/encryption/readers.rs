@@ -11,7 +11,7 @@ use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_tests::client::{ReadRecord, Record};
 use strimzi_backup_tests::duckdb;
 use strimzi_backup_tests::python::run_python;
-use strimzi_backup_tests::scenario::Scenario;
+use strimzi_backup_tests::scenario::{Scenario, flip};
 use strimzi_backup_tests::streamer::Job;
 
 use super::{encrypted, ended, records};
@@ -138,10 +138,7 @@ fn a_copy_in_the_clear_equals_what_kafka_holds() -> Result<()> {
 fn a_file_that_is_damaged_ends_a_copy_and_no_file_appears() -> Result<()> {
     let scenario = scene("export-bad", true)?;
     let segment = super::files(&scenario.job.backup_dir().join("intake"))?.pop().context("a segment")?;
-    let mut bytes = std::fs::read(&segment)?;
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&segment, bytes)?;
+    flip(&segment)?;
     let file = scenario.dir().join("copy.parquet");
     let path = file.display().to_string();
     let topics = ["--topic", "export-bad", "--topic", "export-bad-beside"];

@@ -1,30 +1,18 @@
 //! Committed offsets of consumer groups: captured from a real broker, read as of any moment.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_tests::client::GroupProtocol;
 use strimzi_backup_tests::kafka::KafkaBroker;
-use strimzi_backup_tests::scenario::{Scenario, numbered};
+use strimzi_backup_tests::scenario::{Scenario, moment, numbered};
 use strimzi_backup_tests::streamer::PATIENCE;
 use strimzi_backup_tests::wait;
 
 /// By group, topic and partition.
 type Offsets = BTreeMap<(String, String, i64), i64>;
-
-fn now() -> Result<i64> {
-    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
-}
-
-/// An instant after everything so far and before everything that follows, by the clock that the broker shares.
-fn moment() -> Result<String> {
-    let at = now()?;
-    wait::wait_until("the next millisecond", Duration::from_secs(1), || Ok(now()? > at))?;
-    Ok(TimestampMs::new(at).to_rfc3339())
-}
 
 fn groups(scenario: &Scenario, arguments: &[&str]) -> Result<Offsets> {
     let arguments: Vec<&str> = ["groups", "--output", "json"].into_iter().chain(arguments.iter().copied()).collect();

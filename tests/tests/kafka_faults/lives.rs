@@ -57,7 +57,7 @@ fn a41_what_a_deleted_topic_still_held_is_a_gap() -> Result<()> {
     // What was fetched is held; the rest goes with the topic.
     client.delete_topic(topic)?;
     full.store(false, Ordering::Relaxed);
-    let root = server.root_dir().join(server.bucket()).join("a41");
+    let root = server.dir_of("a41");
     wait_backup(&root, "the gap", |backup| Ok(!backup.gaps(topic).is_empty()))?;
     streamer.wait_metric("strimzi_backup_lost_offsets_total{kind=\"TopicDeleted\"}", |lost| lost > 0.0)?;
     streamer.stop()?;

@@ -4,12 +4,12 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
-use strimzi_backup_tests::scenario::{Scenario, shared_broker};
+use strimzi_backup_tests::scenario::{Scenario, moment, shared_broker};
 use strimzi_backup_tests::streamer::PATIENCE;
 use strimzi_backup_tests::wait;
 
 use super::duckdb_files::{ask_of, view_of_segments};
-use super::scene::{millis, moment};
+use super::scene::millis;
 
 /// Orders of a release, which asks for that amount.
 fn orders(version: &str, amount: &str) -> Vec<Record> {

@@ -1,7 +1,6 @@
 //! What is asked: orders over two hours, of which a bad release wrote the second, and payments that a group reads too slowly.
 
 use std::ops::Range;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use base64::Engine as _;
@@ -9,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use strimzi_backup_format::ids::TimestampMs;
 use strimzi_backup_tests::client::{ReadRecord, Record};
-use strimzi_backup_tests::scenario::Scenario;
+use strimzi_backup_tests::scenario::{Scenario, moment};
 use strimzi_backup_tests::streamer::PATIENCE;
 use strimzi_backup_tests::wait;
 
@@ -153,14 +152,6 @@ pub(super) fn bytes(records: &[ReadRecord]) -> usize {
 /// Milliseconds of an instant.
 pub(super) fn millis(time: &str) -> Result<i64> {
     Ok(TimestampMs::from_rfc3339(time)?.get())
-}
-
-/// An instant after everything so far and before everything that follows, by the clock that the broker shares.
-pub(super) fn moment() -> Result<String> {
-    let now = || -> Result<i64> { Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?) };
-    let at = now()?;
-    wait::wait_until("the next millisecond", Duration::from_secs(1), || Ok(now()? > at))?;
-    Ok(TimestampMs::new(at).to_rfc3339())
 }
 
 /// Bytes as text; nothing where they are none, or no UTF-8.

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -15,7 +14,7 @@ use strimzi_backup_tests::metrics::Seen;
 use strimzi_backup_tests::past;
 use strimzi_backup_tests::ports::Port;
 use strimzi_backup_tests::s3::S3Server;
-use strimzi_backup_tests::scenario::{Scenario, noise, numbered, wait_backup};
+use strimzi_backup_tests::scenario::{Scenario, noise, now, numbered, wait_backup};
 use strimzi_backup_tests::streamer::{Job, PATIENCE, Streamer};
 use strimzi_backup_tests::toxiproxy::Toxiproxy;
 use strimzi_backup_tests::wait;
@@ -35,7 +34,7 @@ fn every_metric_moves() -> Result<()> {
     let job = job.set("/storage/s3/endpoint", json!(format!("http://{}", proxy.address())));
     client.produce("metrics-tx", &numbered(0..20))?;
     let job = job.set("/backup/refineBytes", json!("64Ki")).set("/retention/maxAge", json!("30d"));
-    live_long(&scenario, &job, &server.root_dir().join(server.bucket()).join("m"))?;
+    live_long(&scenario, &job, &server.dir_of("m"))?;
     let mut seen = Seen::default();
     let mut hasty = job.clone().set("/retention/maxAge", json!("1h")).stream(&[])?;
     let address = hasty.http()?;
@@ -107,7 +106,7 @@ fn live_long(scenario: &Scenario, job: &Job, dir: &Path) -> Result<()> {
     const DAY: i64 = 86_400_000;
     let (client, topic) = (&scenario.client, "metrics-old");
     client.create_topic(topic, 1, &[("retention.ms", "-1")])?;
-    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+    let now = now()?;
     client.produce(topic, &[Record::value("long ago").partition(0).timestamp(now - 45 * DAY)])?;
     job.catch_up()?;
     client.alter_topic_config(topic, "retention.ms", "3600000")?;

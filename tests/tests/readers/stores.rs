@@ -95,7 +95,7 @@ fn a_backup_moves_between_stores_as_files() -> Result<()> {
     scenario.job.clone().into_s3(&server, "here").catch_up()?;
     // The same objects in a directory are the same backup, and it goes on there.
     let there = scenario.job.backup_dir();
-    strimzi_backup_tests::scenario::copy_dir(&server.root_dir().join(server.bucket()).join("here"), &there)?;
+    strimzi_backup_tests::scenario::copy_dir(&server.dir_of("here"), &there)?;
     scenario.client.produce("moves", &numbered(50..80))?;
     scenario.job.catch_up()?;
     ensure!(Backup::open(&there)?.equals_topic(&scenario.client, "moves")? == 80, "every record, once");

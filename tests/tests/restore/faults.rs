@@ -6,16 +6,11 @@ use strimzi_backup_format::manifest::Segment;
 use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::kafka::KafkaBroker;
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
-use strimzi_backup_tests::scenario::{Scenario, noise, numbered, shared_broker};
+use strimzi_backup_tests::scenario::{Scenario, flip, noise, now, numbered, shared_broker};
 use strimzi_backup_tests::sealing::Sealing;
 use strimzi_backup_tests::streamer::PATIENCE;
-use strimzi_backup_tests::wait;
 
-use super::{now, time};
-
-fn bulky(count: usize) -> Vec<Record> {
-    (0..count).map(|number| Record::new(format!("{number}"), vec![b'x'; 1000]).partition(0)).collect()
-}
+use super::{begun, kilobytes, time};
 
 /// A restore that needs a damaged segment, and one of the same backup that does not.
 fn damaged_segment(name: &str, sealing: Sealing) -> Result<()> {
@@ -24,18 +19,14 @@ fn damaged_segment(name: &str, sealing: Sealing) -> Result<()> {
     let [broken, whole] = ["broken", "whole"].map(|kind| format!("{name}-{kind}"));
     for topic in [&broken, &whole] {
         scenario.client.create_topic(topic, 1, &[])?;
-        scenario.client.produce(topic, &bulky(500))?;
+        scenario.client.produce(topic, &kilobytes(500))?;
     }
     scenario.job.catch_up()?;
     let segments = scenario.backup()?.segments()?;
     let is_of_topic =
         |segment: &&Segment| !segment.is_intake() && segment.runs.iter().any(|run| run.topic.as_str() == broken);
     let object = segments.iter().find(is_of_topic).context("a topic segment")?.object.to_string();
-    let file = scenario.job.backup_dir().join(&object);
-    let mut bytes = std::fs::read(&file)?;
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(file, bytes)?;
+    flip(&scenario.job.backup_dir().join(&object))?;
     let of = |id: &str, topic: &str| -> Result<Restore> {
         let restore = Restore::new(scenario.dir(), id, &scenario.job, &shared_broker()?.bootstrap());
         Ok(restore.set("topics", json!({"include": [topic]})).mapped(topic, &format!("{topic}-again")))
@@ -120,14 +111,12 @@ fn a74_a_broker_that_dies_on_the_way_and_comes_back_costs_nothing() -> Result<()
     let mut target = KafkaBroker::start()?;
     let scenario = Scenario::shared("a74")?;
     scenario.client.create_topic("a74-orders", 1, &[])?;
-    scenario.client.produce("a74-orders", &bulky(4000))?;
+    scenario.client.produce("a74-orders", &kilobytes(4000))?;
     scenario.job.catch_up()?;
     let restore = Restore::new(scenario.dir(), "a74", &scenario.job, &target.bootstrap()).set("throttle", json!("1Mi"));
     let mut process = restore.start()?;
     let client = target.client();
-    wait::wait_until("the first records", PATIENCE, || {
-        Ok(client.partition_count("a74-orders")? > 0 && !client.read_all("a74-orders")?.is_empty())
-    })?;
+    begun(&client, "a74-orders")?;
     target.kill()?;
     target.restart()?;
     let status = process.wait(PATIENCE * 3)?;
@@ -140,16 +129,13 @@ fn a74_a_broker_that_dies_on_the_way_and_comes_back_costs_nothing() -> Result<()
 fn a67_a_restore_whose_progress_is_gone_does_not_begin_again() -> Result<()> {
     let scenario = Scenario::shared("gone")?;
     scenario.client.create_topic("gone-orders", 1, &[])?;
-    scenario.client.produce("gone-orders", &bulky(2000))?;
+    scenario.client.produce("gone-orders", &kilobytes(2000))?;
     scenario.job.catch_up()?;
     let restore = Restore::new(scenario.dir(), "gone", &scenario.job, &shared_broker()?.bootstrap())
         .mapped("gone-orders", "gone-restored")
         .set("throttle", json!("256Ki"));
     let mut process = restore.start()?;
-    wait::wait_until("the first records", PATIENCE, || {
-        let client = &scenario.client;
-        Ok(client.partition_count("gone-restored")? > 0 && !client.read_all("gone-restored")?.is_empty())
-    })?;
+    begun(&scenario.client, "gone-restored")?;
     process.kill_9()?;
     let held = scenario.client.read_all("gone-restored")?;
     scenario.client.delete_group("strimzi-backup-restore-gone")?;

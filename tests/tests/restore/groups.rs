@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use strimzi_backup_tests::client::{GroupProtocol, KafkaClient, ReadRecord, Record};
 use strimzi_backup_tests::kafka::KafkaBroker;
 use strimzi_backup_tests::restore::Restore;
-use strimzi_backup_tests::scenario::{Scenario, numbered, shared_broker};
+use strimzi_backup_tests::scenario::{Scenario, now, numbered, shared_broker};
 use strimzi_backup_tests::streamer::PATIENCE;
 use strimzi_backup_tests::wait;
 
-use super::{now, time};
+use super::time;
 
 const PARTITIONS: i32 = 3;
 

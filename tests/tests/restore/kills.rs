@@ -15,7 +15,7 @@ use strimzi_backup_tests::sealing::Sealing;
 use strimzi_backup_tests::streamer::PATIENCE;
 use strimzi_backup_tests::wait::{wait_for, wait_until};
 
-use super::overrides;
+use super::{begun, overrides};
 
 /// Set to repeat the moments of a run.
 const SEED_VARIABLE: &str = "STRIMZI_BACKUP_SEED";
@@ -194,9 +194,7 @@ fn stopped_and_done(name: &str, sealing: Sealing) -> Result<()> {
         .mapped(&plain, &restored)
         .mapped(&transactions, &restored_transactions);
     let mut process = restore.start()?;
-    wait_until("the first records", PATIENCE, || {
-        Ok(scenario.client.partition_count(&restored)? > 0 && !scenario.client.read_all(&restored)?.is_empty())
-    })?;
+    begun(&scenario.client, &restored)?;
     process.sigterm()?;
     let status = process.wait(PATIENCE)?;
     ensure!(status.code() == Some(1), "stopped: {status}\n{}", process.tail());
@@ -236,10 +234,7 @@ fn a_second_start_of_the_same_restore_fences_the_first() -> Result<()> {
         .mapped("fence-plain", "fence-restored")
         .mapped("fence-tx", "fence-tx-restored");
     let mut first = restore.start()?;
-    wait_until("the first records", PATIENCE, || {
-        Ok(scenario.client.partition_count("fence-restored")? > 0
-            && !scenario.client.read_all("fence-restored")?.is_empty())
-    })?;
+    begun(&scenario.client, "fence-restored")?;
     restore.clone().set("throttle", json!("1Ti")).done()?;
     let status = first.wait(PATIENCE)?;
     ensure!(status.code() == Some(3), "the first one ended with {status}\n{}", first.tail());

@@ -10,20 +10,15 @@ mod rights;
 mod targets;
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use strimzi_backup_format::ids::{TimestampMs, TopicName};
 use strimzi_backup_format::job::Job as JobDocument;
 use strimzi_backup_streamer::kafka::{Kafka, Tuning};
-use strimzi_backup_tests::client::ReadRecord;
+use strimzi_backup_tests::client::{KafkaClient, ReadRecord, Record};
 use strimzi_backup_tests::scenario::Scenario;
 use strimzi_backup_tests::streamer::{Job, PATIENCE};
 use strimzi_backup_tests::wait;
-
-fn now() -> Result<i64> {
-    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
-}
 
 fn time(millis: i64) -> String {
     TimestampMs::new(millis).to_rfc3339()
@@ -34,6 +29,18 @@ fn caught_up_to(scenario: &Scenario, instant: i64) -> Result<()> {
     wait::wait_until("the backup to reach the moment", PATIENCE, || {
         scenario.job.catch_up()?;
         Ok(scenario.backup()?.until().is_some_and(|until| until >= instant))
+    })
+}
+
+/// So many records of a thousand bytes each, for partition 0.
+fn kilobytes(count: usize) -> Vec<Record> {
+    (0..count).map(|number| Record::new(format!("{number}"), vec![b'x'; 1000]).partition(0)).collect()
+}
+
+/// Waits until the first records of a restore are to be read in a topic, which may not be there yet.
+fn begun(client: &KafkaClient, topic: &str) -> Result<()> {
+    wait::wait_until("the first records", PATIENCE, || {
+        Ok(client.partition_count(topic)? > 0 && !client.read_all(topic)?.is_empty())
     })
 }
 

@@ -16,6 +16,8 @@ use strimzi_backup_tests::scenario::{Scenario, shared_broker};
 use strimzi_backup_tests::streamer::PATIENCE;
 use strimzi_backup_tests::wait;
 
+use super::kilobytes;
+
 /// Where a restore serves, as its log says.
 pub(super) fn address(process: &Process) -> Result<String> {
     wait::wait_for("the HTTP address of the restore", PATIENCE, || {
@@ -30,8 +32,7 @@ pub(super) fn address(process: &Process) -> Result<String> {
 fn every_metric_of_a_restore_moves() -> Result<()> {
     let scenario = Scenario::shared("told")?;
     scenario.client.create_topic("told-orders", 1, &[])?;
-    let bulky: Vec<Record> = (0..3000).map(|n| Record::new(format!("{n}"), vec![b'x'; 1000]).partition(0)).collect();
-    scenario.client.produce("told-orders", &bulky)?;
+    scenario.client.produce("told-orders", &kilobytes(3000))?;
     let server = S3Server::start()?;
     let job = scenario.job.clone().into_s3(&server, "m");
     job.catch_up()?;

@@ -6,9 +6,9 @@ use anyhow::Result;
 use serde_json::json;
 use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
-use strimzi_backup_tests::scenario::{Scenario, shared_broker};
+use strimzi_backup_tests::scenario::{Scenario, now, shared_broker};
 
-use super::{caught_up_to, now, overrides, time, until};
+use super::{caught_up_to, overrides, time, until};
 
 /// Records of which every seventh is late: its timestamp is older than those before it.
 fn produce(scenario: &Scenario, topic: &str, base: i64, count: i64) -> Result<()> {

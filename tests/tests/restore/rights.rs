@@ -11,9 +11,8 @@ use strimzi_backup_tests::kafka::{BrokerOptions, KafkaBroker};
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
 use strimzi_backup_tests::scenario::{Scenario, bulky, numbered};
 use strimzi_backup_tests::streamer::PATIENCE;
-use strimzi_backup_tests::wait;
 
-use super::overrides;
+use super::{begun, overrides};
 
 /// Longer than a question takes, shorter than the waits for a target that does not answer.
 const SOON: Duration = Duration::from_secs(45);
@@ -191,10 +190,7 @@ fn a67_settings_that_were_not_set_back_are_by_the_next_start_and_no_record_comes
     }
     let restore = secured.restore("late", "s-late")?.set("throttle", json!("512Ki"));
     let mut process = restore.start()?;
-    wait::wait_until("the first records", PATIENCE, || {
-        let client = &scenario.client;
-        Ok(client.partition_count("to-late")? > 0 && !client.read_all("to-late")?.is_empty())
-    })?;
+    begun(&scenario.client, "to-late")?;
     let deny = |action: &str| -> Result<()> {
         let rule = [action, "--deny-principal", "User:late", "--operation", "AlterConfigs", "--topic", "to-late"];
         let force: &[&str] = if action == "--remove" { &["--force"] } else { &[] };

@@ -9,9 +9,8 @@ use strimzi_backup_tests::kafka::KafkaBroker;
 use strimzi_backup_tests::restore::{Restore, same_but_offsets};
 use strimzi_backup_tests::scenario::{Scenario, noise, numbered, shared_broker};
 use strimzi_backup_tests::streamer::PATIENCE;
-use strimzi_backup_tests::wait;
 
-use super::{overrides, reset};
+use super::{begun, kilobytes, overrides, reset};
 
 fn restore(scenario: &Scenario, id: &str) -> Result<Restore> {
     Ok(Restore::new(scenario.dir(), id, &scenario.job, &shared_broker()?.bootstrap()))
@@ -249,15 +248,11 @@ fn a_snapshot_is_restored_to_its_exact_positions() -> Result<()> {
 fn what_others_write_meanwhile_is_reported() -> Result<()> {
     let scenario = Scenario::shared("foreign")?;
     scenario.client.create_topic("foreign-orders", 1, &[])?;
-    let bulky: Vec<Record> = (0..2000).map(|n| Record::new(format!("{n}"), vec![b'x'; 1000]).partition(0)).collect();
-    scenario.client.produce("foreign-orders", &bulky)?;
+    scenario.client.produce("foreign-orders", &kilobytes(2000))?;
     scenario.job.catch_up()?;
     let slow = restore(&scenario, "foreign")?.mapped("foreign-orders", "shared-orders").set("throttle", json!("512Ki"));
     let mut process = slow.start()?;
-    wait::wait_until("the first records", PATIENCE, || {
-        let client = &scenario.client;
-        Ok(client.partition_count("shared-orders")? > 0 && !client.read_all("shared-orders")?.is_empty())
-    })?;
+    begun(&scenario.client, "shared-orders")?;
     scenario.client.produce("shared-orders", &[Record::new("theirs", "in between").partition(0)])?;
     let status = process.wait(PATIENCE)?;
     ensure!(status.success(), "{status}\n{}", process.tail());

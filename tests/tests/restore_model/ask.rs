@@ -4,14 +4,12 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use strimzi_backup_format::ids::TimestampMs;
-use strimzi_backup_format::job::{RestoreJob, RestoreSettings};
+use strimzi_backup_format::job::RestoreSettings;
 use strimzi_backup_format::state::State;
 
 use crate::model::Model;
 use crate::sim::dice::Dice;
-
-/// The end of time, for documents that may speak of any moment.
-const DOOMSDAY: TimestampMs = TimestampMs::new(4_000_000_000_000);
+use crate::sim::target::{self, DOOMSDAY};
 
 /// Where a restore stops in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,11 +62,7 @@ impl Asked {
         if self.snapshot {
             write!(restore, ", backupId: s")?;
         }
-        let text = format!(
-            "{{cluster: {{bootstrapServers: 'target:1'}}, storage: {{type: filesystem, filesystem: {{path: /sim}}}}, \
-             restore: {{{restore}}}}}"
-        );
-        Ok(RestoreJob::parse(&text, DOOMSDAY.plus_millis(10))?.restore)
+        target::settings(&restore)
     }
 
     /// The instants that matter: those of records, of manifests, of the lives of topics and of gaps.

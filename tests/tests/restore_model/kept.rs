@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use strimzi_backup_format::coverage::recoverable_until;
 use strimzi_backup_format::ids::{Offset, PartitionKey, Shard, TimestampMs, TopicName};
-use strimzi_backup_format::job::{RestoreJob, RestoreSettings};
+use strimzi_backup_format::job::RestoreSettings;
 use strimzi_backup_format::manifest::Gap;
 use strimzi_backup_format::manifest::reader::{self, Log};
 use strimzi_backup_format::offset_range::OffsetRange;
@@ -37,9 +37,6 @@ const PRUNES: usize = 2;
 
 /// Restores to instants after each of them; where there are no more that differ, to all.
 const INSTANTS: usize = 20;
-
-/// The end of time, for documents that may speak of any moment.
-const DOOMSDAY: TimestampMs = TimestampMs::new(4_000_000_000_000);
 
 /// What was captured of a partition before anything was retired.
 #[derive(Clone, Debug, Default)]
@@ -328,9 +325,5 @@ fn settings(moment: &Moment) -> Result<RestoreSettings> {
         Moment::At(at) => format!(", pointInTime: {{timestamp: '{}'}}", at.to_rfc3339()),
         Moment::Snapshot(snapshot) => format!(", backupId: {}", snapshot.id),
     };
-    let text = format!(
-        "{{cluster: {{bootstrapServers: 'target:1'}}, storage: {{type: filesystem, filesystem: {{path: /sim}}}}, \
-         restore: {{id: r, onGap: accept{stop}}}}}"
-    );
-    Ok(RestoreJob::parse(&text, DOOMSDAY)?.restore)
+    target::settings(&format!("id: r, onGap: accept{stop}"))
 }

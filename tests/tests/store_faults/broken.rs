@@ -92,7 +92,7 @@ fn a16_a_write_that_breaks_at_any_byte_of_request_or_answer_shows_nothing_half()
     let judge = Arc::clone(&breaker);
     let front = Front::start(&server.address(), move |head| judge.lock().judge(head))?;
     let job = scenario.job.clone().into_s3(&server, name).set("/storage/s3/endpoint", json!(front.endpoint()));
-    let root = server.root_dir().join(server.bucket()).join(name);
+    let root = server.dir_of(name);
     let mut streamer = job.stream(&[])?;
     let mut rows = 0;
     while !breaker.lock().is_done() {

@@ -37,7 +37,7 @@ fn a29_tokens_and_keys_of_a_workload_identity_rotate_under_load_and_nobody_notic
     let mut streamer = job.stream(&[])?;
     streamer.ready()?;
 
-    let dir = server.root_dir().join(server.bucket()).join(name);
+    let dir = server.dir_of(name);
     let mut produced = 0;
     let mut load = || -> Result<()> {
         client.produce(name, &numbered(produced..produced + 100))?;

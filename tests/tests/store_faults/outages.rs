@@ -19,12 +19,8 @@ use strimzi_backup_tests::wait;
 
 const MIB: f64 = 1_048_576.0;
 
-fn root(server: &S3Server, name: &str) -> std::path::PathBuf {
-    server.root_dir().join(server.bucket()).join(name)
-}
-
 fn wait_rows(server: &S3Server, name: &str, rows: u64) -> Result<()> {
-    wait_backup(&root(server, name), "records", |backup| Ok(backup.rows(name, 0) >= rows))
+    wait_backup(&server.dir_of(name), "records", |backup| Ok(backup.rows(name, 0) >= rows))
 }
 
 #[test]
@@ -64,7 +60,7 @@ fn a13_a_store_that_fails_half_of_its_calls_and_then_all_loses_nothing_and_bound
     streamer.wait_metric("strimzi_backup_store_failing", |failing| failing == 0.0)?;
     streamer.wait_metric("strimzi_backup_lag_seconds", |lag| lag < 5.0)?;
     streamer.stop()?;
-    let backup = Backup::open(&root(&server, name))?;
+    let backup = Backup::open(&server.dir_of(name))?;
     ensure!(backup.equals_topic(client, name)? == 1500, "every record, once");
     ensure!(backup.gaps(name).is_empty(), "{:?}", backup.gaps(name));
     Ok(())
@@ -215,7 +211,7 @@ fn a28_revoked_keys_show_in_a_metric_and_new_ones_are_taken_without_a_restart() 
     let output = format!("{}{}", streamer.process.stderr(), streamer.process.stdout());
     strimzi_backup_tests::scenario::shows_none_of(&output, &["test-secret-key", "rotated-secret-key"])?;
     streamer.stop()?;
-    ensure!(Backup::open(&root(&server, name))?.equals_topic(client, name)? == 200, "every record, once");
+    ensure!(Backup::open(&server.dir_of(name))?.equals_topic(client, name)? == 200, "every record, once");
     Ok(())
 }
 
@@ -239,10 +235,10 @@ fn a22_a_store_without_room_is_waited_for() -> Result<()> {
     client.produce(name, &numbered(0..100))?;
     streamer.wait_metric("strimzi_backup_store_failing", |failing| failing == 1.0)?;
     streamer.wait_log("QuotaExceeded")?;
-    ensure!(Backup::open(&root(&server, name))?.rows(name, 0) == 0, "nothing is half there");
+    ensure!(Backup::open(&server.dir_of(name))?.rows(name, 0) == 0, "nothing is half there");
     full.store(false, Ordering::Relaxed);
     wait_rows(&server, name, 100)?;
     streamer.stop()?;
-    ensure!(Backup::open(&root(&server, name))?.equals_topic(client, name)? == 100, "every record, once");
+    ensure!(Backup::open(&server.dir_of(name))?.equals_topic(client, name)? == 100, "every record, once");
     Ok(())
 }

@@ -42,7 +42,7 @@ fn ends_within(name: &str, most: Duration, end: impl Fn(&mut Streamer) -> Result
     ensure!(streamer.process.stderr().contains("nothing is lost"), "{}", streamer.process.tail());
     proxy.remove_toxic("stall")?;
     job.catch_up()?;
-    let root = server.root_dir().join(server.bucket()).join(name);
+    let root = server.dir_of(name);
     ensure!(Backup::open(&root)?.equals_topic(client, name)? == 100, "every record, once");
     Ok(())
 }

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use strimzi_backup_tests::backup::{Backup, same};
 use strimzi_backup_tests::client::{Header, ReadRecord, Record};
 use strimzi_backup_tests::restore::Restore;
-use strimzi_backup_tests::scenario::{Scenario, tree};
+use strimzi_backup_tests::scenario::{Scenario, now, tree};
 use strimzi_backup_tests::streamer::Job;
 use strimzi_backup_tests::{duckdb, past};
 
-use super::retention::{DAY, HOUR, forty_days_ago, now, time};
+use super::retention::{DAY, HOUR, forty_days_ago, time};
 
 const TOPIC: &str = "rolling-accounts";
 

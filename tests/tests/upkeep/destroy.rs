@@ -24,7 +24,7 @@ fn stored(scenario: &Scenario, server: &S3Server, name: &str) -> Result<(Job, st
     scenario.client.create_topic(name, 2, &[])?;
     scenario.client.produce(name, &numbered(0..40))?;
     job.catch_up()?;
-    Ok((job, server.root_dir().join(server.bucket()).join(name)))
+    Ok((job, server.dir_of(name)))
 }
 
 /// A backup that is destroyed while another one is beside it.

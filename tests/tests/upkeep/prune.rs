@@ -1,6 +1,5 @@
 //! Prune deletes what neither log names, and nothing where it cannot know.
 
-use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::past;
 use strimzi_backup_tests::python::run_python;
 use strimzi_backup_tests::s3::S3Server;
-use strimzi_backup_tests::scenario::{Scenario, noise, tree, wait_backup_of};
+use strimzi_backup_tests::scenario::{self, Scenario, noise, tree};
 use strimzi_backup_tests::sealing::Sealing;
 use strimzi_backup_tests::streamer::Job;
 
@@ -22,29 +21,12 @@ fn refined(name: &str, sealing: Sealing) -> Result<Scenario> {
     Ok(scenario)
 }
 
-/// Streams a topic of that name with `job` until all of it is refined, and a checkpoint says so.
+/// Streams a topic of that name with `job` until all of it is refined.
 fn refine(scenario: &Scenario, name: &str, job: &Job, dir: &Path) -> Result<()> {
     scenario.client.create_topic(name, 1, &[])?;
     let records: Vec<Record> = (0..40).map(|n| Record::value(noise(n, 4096)).partition(0)).collect();
     scenario.client.produce(name, &records)?;
-    let job = job.clone().set("/backup/refineBytes", json!("64Ki"));
-    let mut streamer = job.stream(&[])?;
-    streamer.ready()?;
-    streamer.wait_metric("strimzi_backup_refined_segments_total", |count| count > 0.0)?;
-    streamer.stop()?;
-    // What was refined is in a checkpoint soon after the next start, which seals what it finds.
-    let mut streamer = job.stream(&[])?;
-    // That checkpoint may be there already, and a process that has hardly begun is ended by the signal itself.
-    streamer.ready()?;
-    wait_backup_of(&job, dir, "a checkpoint after refining", |backup| {
-        let refined = backup.log.state.refined.context("refined")?;
-        // By name alone: a file that is being written is called otherwise, and soon not there any more.
-        let names = dir.join("checkpoints/0000").read_dir().into_iter().flatten().flatten();
-        let number = |entry: DirEntry| entry.file_name().to_str()?.get(..20)?.parse::<u64>().ok();
-        let newest = names.filter_map(number).max();
-        Ok(newest.is_some_and(|newest| newest > refined.through.get()))
-    })?;
-    streamer.stop()
+    scenario::refine(job, dir)
 }
 
 fn first_file(dir: &Path) -> Result<PathBuf> {

@@ -43,7 +43,7 @@ fn intake_becomes_topic_segments_while_streaming_and_every_reader_sees_each_reco
     scenario.client.create_topic(bulk, 2, &[])?;
     scenario.client.produce(bulk, &records(0..1600))?;
     let job = scenario.job.clone().into_s3(&server, "years").set("/backup/refineBytes", json!("64Ki"));
-    let dir = server.root_dir().join(server.bucket()).join("years");
+    let dir = server.dir_of("years");
     // All of it lies in intake first.
     job.clone().set("/backup/refineBytes", json!("1Gi")).set("/backup/commitInterval", json!("2s")).catch_up()?;
     for topic in topics {

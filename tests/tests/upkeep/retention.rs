@@ -1,23 +1,19 @@
 //! What is not kept any longer goes, by the log first; what must stay stays.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use strimzi_backup_tests::client::Record;
 use strimzi_backup_tests::restore::Restore;
-use strimzi_backup_tests::scenario::{Scenario, tree};
+use strimzi_backup_tests::scenario::{Scenario, now, tree};
 use strimzi_backup_tests::streamer::{Job, PATIENCE};
 use strimzi_backup_tests::wait::wait_until;
 use strimzi_backup_tests::{duckdb, past};
 
 pub(super) const DAY: i64 = 86_400_000;
 pub(super) const HOUR: i64 = 3_600_000;
-
-pub(super) fn now() -> Result<i64> {
-    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
-}
 
 /// A backup of forty days ago: of a topic that Kafka keeps for an hour, and of one that it compacts, with keys that were last
 /// written then.
