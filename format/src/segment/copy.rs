@@ -13,10 +13,10 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::reader::ChunkReader as _;
 use parquet::file::statistics::Statistics;
 
-use super::decode::Pieces;
 use super::encode::{EncodeOptions, EncodedRowGroup};
 use super::footer::{MAX_RAW_ROW_GROUP_BYTES, SegmentFooter};
-use super::row_group::{Chunk, CopiedChunk};
+use super::pieces::Pieces;
+use super::row_group::{Chunk, PagesChunk};
 use crate::schema::column;
 
 /// The values of headers, as Parquet numbers columns: the list has two of them.
@@ -120,7 +120,7 @@ impl Source<'_> {
             column_index: index.and_then(|index| index.column_index(self.number, leaf)).cloned(),
             offset_index,
         };
-        Ok(Chunk::Copied(CopiedChunk { pages: self.pages.clone(), close }))
+        Ok(Chunk::Pages(PagesChunk { pages: self.pages.clone(), close }))
     }
 }
 

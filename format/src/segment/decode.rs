@@ -7,19 +7,17 @@
 //! reading with an error (P9); no panic and no unbounded allocation whatever the bytes.
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use parquet::arrow::arrow_reader::{
     ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection, RowSelectionPolicy,
 };
-use parquet::errors::ParquetError;
-use parquet::file::reader::{ChunkReader, Length};
 
 use super::copy::{NotCopied, copy_row_group};
 use super::encode::{EncodeOptions, EncodedRowGroup};
 use super::footer::{MAX_ROW_GROUP_BYTES, MAX_ROW_GROUP_VALUES, SegmentFooter, check_limit, check_magic};
-use super::page_map::{ColumnPages, Page};
+use super::page_map::ColumnPages;
+use super::pieces::Pieces;
 use super::rows::Columns;
 use super::slice::Wanted;
 use super::{Error, pages, sealed};
@@ -84,7 +82,7 @@ impl SegmentReader {
     /// The same, as if the table of page checksums had been made for its bytes.
     #[cfg(test)]
     pub(crate) fn signed(mut self) -> Self {
-        Arc::make_mut(&mut self.footer.pages).sign(&self.bytes);
+        std::sync::Arc::make_mut(&mut self.footer.pages).sign(&self.bytes);
         self
     }
 
@@ -226,67 +224,6 @@ fn check_column(bytes: &Pieces, column: &ColumnPages, rows: &[Range<u64>]) -> Re
     }
     check_limit("page values", values, MAX_ROW_GROUP_VALUES)?;
     Ok(unpacked)
-}
-
-/// Pieces of the file that were fetched, addressed by their place in it, or by that in the view of an encrypted one.
-#[derive(Clone, Debug)]
-pub(crate) struct Pieces {
-    pieces: Arc<[(u64, Bytes)]>,
-    file_size: u64,
-}
-
-impl Pieces {
-    /// Pieces with the places they begin at, sorted and apart.
-    pub(crate) fn new(file_size: u64, pieces: Vec<(u64, Bytes)>) -> Self {
-        Self { pieces: pieces.into(), file_size }
-    }
-
-    fn from(&self, start: u64) -> Result<Bytes, ParquetError> {
-        let after = self.pieces.partition_point(|(piece, _)| *piece <= start);
-        let found = after.checked_sub(1).and_then(|at| self.pieces.get(at)).and_then(|(piece, bytes)| {
-            let at = usize::try_from(start - piece).ok()?;
-            (at <= bytes.len()).then(|| bytes.slice(at..))
-        });
-        found.ok_or_else(|| ParquetError::EOF(format!("byte {start} is outside what was fetched")))
-    }
-
-    /// A page as it is stored.
-    pub(crate) fn stored(&self, page: &Page) -> Result<Bytes, Error> {
-        self.range(&page.bytes)
-    }
-
-    /// A page in the clear.
-    pub(crate) fn page(&self, page: &Page) -> Result<Bytes, Error> {
-        self.range(&page.plain)
-    }
-
-    fn range(&self, range: &Range<u64>) -> Result<Bytes, Error> {
-        let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        self.get_bytes(range.start, len).map_err(Error::Decode)
-    }
-}
-
-impl Length for Pieces {
-    fn len(&self) -> u64 {
-        self.file_size
-    }
-}
-
-impl ChunkReader for Pieces {
-    type T = bytes::buf::Reader<Bytes>;
-
-    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        Ok(self.from(start)?.reader())
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let mut bytes = self.from(start)?;
-        if length > bytes.len() {
-            return Err(ParquetError::EOF(format!("{length} bytes at {start} are outside what was fetched")));
-        }
-        bytes.truncate(length);
-        Ok(bytes)
-    }
 }
 
 /// What is read of one run.

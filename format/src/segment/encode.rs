@@ -18,6 +18,7 @@ use super::batch::Batch;
 use super::checksums::PageDigests;
 use super::options::new_file;
 pub use super::options::{Codec, EncodeOptions};
+use super::pieces::Blocks;
 use super::row_group::{Chunk, RowGroupEncoder};
 use super::run_order::RunOrder;
 use super::sealing::Sealing;
@@ -28,9 +29,6 @@ use crate::crypt::FileSeal;
 use crate::ids::{BackupId, LeaderEpoch, Offset, PartitionKey, TimestampMs};
 use crate::manifest::Run;
 use crate::offset_range::OffsetRange;
-
-/// Encoded bytes are handed out in blocks of this size.
-const PART_BYTES: usize = 1 << 20;
 
 /// Records of one partition that go into one row group.
 #[derive(Debug)]
@@ -292,11 +290,10 @@ impl EncodedSegment {
     }
 }
 
-/// Collects bytes in blocks, so that no large buffer is ever moved to a larger one, and digests them on the way.
+/// Collects the bytes of a segment and digests them on the way.
 #[derive(Default)]
 struct Parts {
-    full: Vec<Bytes>,
-    current: Vec<u8>,
+    blocks: Blocks,
     digest: Sha256Hasher,
     pages: PageDigests,
     /// What follows the pages, which may be sealed anew.
@@ -314,28 +311,13 @@ impl Parts {
     /// The blocks, their digest, and that of the footer.
     fn finish(mut self) -> (Vec<Bytes>, Sha256, Sha256) {
         let footer = std::mem::take(&mut self.footer);
-        footer.chunks(PART_BYTES).for_each(|bytes| self.append(bytes));
-        self.end_block();
-        (self.full, self.digest.finish(), Sha256::of(&footer))
+        self.append(&footer);
+        (self.blocks.finish(), self.digest.finish(), Sha256::of(&footer))
     }
 
     fn append(&mut self, bytes: &[u8]) {
-        if self.current.len() + bytes.len() > PART_BYTES {
-            self.end_block();
-        }
-        if self.current.capacity() == 0 {
-            self.current.reserve(bytes.len().max(PART_BYTES));
-        }
         self.digest.update(bytes);
-        self.current.extend_from_slice(bytes);
-    }
-
-    fn end_block(&mut self) {
-        if !self.current.is_empty() {
-            // A small segment must not hold on to a whole block.
-            self.current.shrink_to_fit();
-            self.full.push(std::mem::take(&mut self.current).into());
-        }
+        self.blocks.append(bytes);
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) mod modular;
 pub(crate) mod options;
 pub(crate) mod page_map;
 pub(crate) mod pages;
+pub(crate) mod pieces;
 pub(crate) mod plain;
 pub mod plain_file;
 pub(crate) mod row_group;

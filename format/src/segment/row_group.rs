@@ -16,22 +16,23 @@ use parquet::file::writer::SerializedRowGroupWriter;
 use super::Error;
 use super::batch::Batch;
 use super::columns::{PageCutter, Pending};
-use super::decode::Pieces;
 use super::options::{EncodeOptions, new_file};
-use super::plain::writer::{PlainChunk, PlainWriter};
+use super::pieces::Pieces;
+use super::plain::writer::PlainWriter;
 use crate::ids::PartitionKey;
 use crate::schema::{WRITTEN, column};
 
 /// A finished column chunk.
 pub(crate) enum Chunk {
+    /// Of a column that the Parquet crate wrote.
     Arrow(ArrowColumnChunk),
-    Plain(PlainChunk),
-    Copied(CopiedChunk),
+    /// Of this project's own, of another segment, or sealed.
+    Pages(PagesChunk),
 }
 
-/// A column chunk of another segment.
-pub(crate) struct CopiedChunk {
-    /// Bytes of that segment, with those of the chunk, by their place there.
+/// A column chunk whose pages lie in some file, or would if it were one.
+pub(crate) struct PagesChunk {
+    /// Bytes of that file, with those of the chunk, by their place there.
     pub(crate) pages: Pieces,
     /// What is said of the chunk, with places there.
     pub(crate) close: ColumnCloseResult,
@@ -44,8 +45,7 @@ impl Chunk {
     ) -> Result<(), ParquetError> {
         match self {
             Self::Arrow(chunk) => chunk.append_to_row_group(group),
-            Self::Plain(chunk) => group.append_column(&chunk.bytes, chunk.close),
-            Self::Copied(chunk) => group.append_column(&chunk.pages, chunk.close),
+            Self::Pages(chunk) => group.append_column(&chunk.pages, chunk.close),
         }
     }
 
@@ -67,8 +67,7 @@ impl Chunk {
     pub(crate) fn close(&self) -> &ColumnCloseResult {
         match self {
             Self::Arrow(chunk) => chunk.close(),
-            Self::Plain(chunk) => &chunk.close,
-            Self::Copied(chunk) => &chunk.close,
+            Self::Pages(chunk) => &chunk.close,
         }
     }
 }
@@ -150,7 +149,7 @@ impl RowGroupEncoder {
         let mut chunks = Vec::new();
         let (after, before): (Vec<_>, Vec<_>) = self.columns.into_iter().partition(|(at, _)| *at > column::VALUE);
         chunks.extend(before.into_iter().flat_map(|(_, column)| column.finish()));
-        chunks.extend([self.key, self.value].map(|writer| writer.finish().map(Chunk::Plain)));
+        chunks.extend([self.key, self.value].map(|writer| writer.finish().map(Chunk::Pages)));
         chunks.extend(after.into_iter().flat_map(|(_, column)| column.finish()));
         chunks.into_iter().collect::<Result<_, _>>().map_err(Error::Encode)
     }

@@ -23,10 +23,10 @@ use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder, ParquetMe
 use parquet::file::page_index::offset_index::OffsetIndexMetaData;
 
 use super::Error;
-use super::decode::Pieces;
 use super::modular::{ChunkAt, FileCipher, MODULE_OVERHEAD, Module, PageAt, UNIQUE_BYTES};
 use super::page_map::{ColumnPages, Page, PageMap};
 use super::pages::{self, MAX_DEPTH, Thrift};
+use super::pieces::Pieces;
 use crate::crypt::FileOpener;
 
 /// What stands before the footer, for whoever is to open it: Parquet's `FileCryptoMetaData`.

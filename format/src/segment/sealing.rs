@@ -21,8 +21,8 @@ use super::encode::EncodeOptions;
 use super::footer::{End, TAIL_BYTES};
 use super::modular::{ChunkAt, FileCipher, MODULE_OVERHEAD, Module, PageAt, Sealer, UNIQUE_BYTES};
 use super::options::new_file;
-use super::plain::writer::PlainChunk;
-use super::row_group::Chunk;
+use super::pieces::Pieces;
+use super::row_group::{Chunk, PagesChunk};
 use super::sealed::{CryptoMetadata, as_i64, within};
 use super::{Error, pages};
 use crate::crypt::{FileSeal, random};
@@ -114,7 +114,8 @@ impl Sealing {
             .map_err(Error::Encode)?;
         let bytes_written = sealed.len() as u64;
         let close = ColumnCloseResult { bytes_written, metadata, offset_index: Some(pages.build()), ..close };
-        Ok(Chunk::Plain(PlainChunk { bytes: Bytes::from(sealed), close }))
+        let pages = Pieces::of_blocks(vec![Bytes::from(sealed)]);
+        Ok(Chunk::Pages(PagesChunk { pages, close }))
     }
 
     /// Seals one page to the end of `sealed`; gives by how much its header has grown, which counts as unpacked too.

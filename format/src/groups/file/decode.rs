@@ -21,12 +21,12 @@ use crate::groups::CommittedOffset;
 use crate::groups::row::{OffsetRow, RowKind};
 use crate::ids::{GroupId, IllegalName, LeaderEpoch, Lineage, Offset, PartitionId, TimestampMs, TopicId, TopicName};
 use crate::schema::SCHEMA_VERSION;
-use crate::segment::decode::Pieces;
 use crate::segment::footer::{
     KEY_SCHEMA_VERSION, MAX_ROW_GROUP_BYTES, check_limit, check_magic, fact, parse_metadata, with_page_index,
 };
 use crate::segment::modular::{FileCipher, PAGE_OVERHEAD};
 use crate::segment::page_map::{ChunkPages, ColumnPages, Page, PageMap};
+use crate::segment::pieces::Pieces;
 use crate::segment::{Error, pages, sealed};
 
 /// Rows decoded at a time.

@@ -29,19 +29,21 @@ impl Compressor {
         })
     }
 
-    /// The page, compressed.
+    /// The page, compressed, in no more memory than it takes.
     pub(crate) fn compress(&mut self, plain: &[u8]) -> std::io::Result<Vec<u8>> {
-        match self {
-            Self::None => Ok(plain.to_vec()),
+        let mut packed = match self {
+            Self::None => plain.to_vec(),
             Self::Gzip(level) => {
                 let mut encoder = GzEncoder::new(Vec::new(), *level);
                 encoder.write_all(plain)?;
-                encoder.finish()
+                encoder.finish()?
             }
-            Self::Snappy(encoder) => encoder.compress_vec(plain).map_err(std::io::Error::other),
+            Self::Snappy(encoder) => encoder.compress_vec(plain).map_err(std::io::Error::other)?,
             // LZ4_RAW: a block without a frame.
-            Self::Lz4 => Ok(lz4_flex::block::compress(plain)),
-            Self::Zstd(compressor) => compressor.compress(plain),
-        }
+            Self::Lz4 => lz4_flex::block::compress(plain),
+            Self::Zstd(compressor) => compressor.compress(plain)?,
+        };
+        packed.shrink_to_fit();
+        Ok(packed)
     }
 }

@@ -1,17 +1,42 @@
 //! One column chunk of PLAIN pages, compressed.
 
+use std::io::{self, Write};
+
 use bytes::Bytes;
 use parquet::basic::{Compression, Encoding};
 use parquet::column::page::{CompressedPage, Page, PageWriter as _};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder};
+use parquet::file::reader::Length as _;
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 
 use super::compress::Compressor;
 use super::page::PlainPage;
 use crate::schema::STORED;
 use crate::segment::encode::Codec;
+use crate::segment::pieces::Pieces;
+use crate::segment::row_group::PagesChunk;
+
+/// Pages behind their headers, as the Parquet crate writes them.
+#[derive(Default)]
+struct Pages {
+    written: Vec<Bytes>,
+    /// The page that comes next, to be kept as it is. It is written from there, so it need not be copied.
+    next: Option<Bytes>,
+}
+
+impl Write for Pages {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let own = self.next.take_if(|next| std::ptr::eq(next.as_ref(), bytes));
+        self.written.push(own.unwrap_or_else(|| Bytes::copy_from_slice(bytes)));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Writes one column chunk.
 pub(crate) struct PlainWriter {
@@ -19,7 +44,7 @@ pub(crate) struct PlainWriter {
     compression: Compression,
     compressor: Compressor,
     open: PlainPage,
-    chunk: TrackedWrite<Vec<u8>>,
+    chunk: TrackedWrite<Pages>,
     pages: OffsetIndexBuilder,
     sums: Sums,
 }
@@ -31,12 +56,6 @@ struct Sums {
     value_bytes: i64,
 }
 
-/// A finished column chunk.
-pub(crate) struct PlainChunk {
-    pub(crate) bytes: Bytes,
-    pub(crate) close: ColumnCloseResult,
-}
-
 impl PlainWriter {
     pub(crate) fn new(column: usize, codec: Codec, compression: Compression) -> Result<Self, ParquetError> {
         Ok(Self {
@@ -44,7 +63,7 @@ impl PlainWriter {
             compression,
             compressor: Compressor::new(codec)?,
             open: PlainPage::default(),
-            chunk: TrackedWrite::new(Vec::new()),
+            chunk: TrackedWrite::new(Pages::default()),
             pages: OffsetIndexBuilder::new(),
             sums: Sums::default(),
         })
@@ -52,6 +71,10 @@ impl PlainWriter {
 
     /// Adds the rows of a page: the page itself where it can stand for itself, else copied behind those before.
     pub(crate) fn write(&mut self, page: PlainPage) -> Result<(), ParquetError> {
+        if page.is_full() && !self.open.is_empty() {
+            // Else that one and all after it would be cut at other places, and copied for that.
+            self.end_page()?;
+        }
         if self.open.is_empty() {
             self.open = page;
         } else if self.open.has_room_for(&page) {
@@ -75,9 +98,10 @@ impl PlainWriter {
         let (rows, value_bytes) = (page.rows() as u64, as_i64(page.value_bytes())?);
         let plain = page.with_levels();
         let unpacked = plain.len();
-        let packed = self.compressor.compress(plain)?;
+        let packed = Bytes::from(self.compressor.compress(plain)?);
+        self.chunk.inner_mut().next = Some(packed.clone());
         let data = Page::DataPage {
-            buf: packed.into(),
+            buf: packed,
             num_values: u32::try_from(rows).map_err(|error| ParquetError::External(error.into()))?,
             encoding: Encoding::PLAIN,
             def_level_encoding: Encoding::RLE,
@@ -95,29 +119,29 @@ impl PlainWriter {
         Ok(())
     }
 
-    pub(crate) fn finish(mut self) -> Result<PlainChunk, ParquetError> {
+    pub(crate) fn finish(mut self) -> Result<PagesChunk, ParquetError> {
         if !self.open.is_empty() {
             self.end_page()?;
         }
-        let bytes = Bytes::from(self.chunk.into_inner()?);
+        let pages = Pieces::of_blocks(self.chunk.into_inner()?.written);
         let metadata = ColumnChunkMetaData::builder(STORED.column(self.column))
             .set_compression(self.compression)
             .set_encodings(vec![Encoding::PLAIN, Encoding::RLE])
             .set_num_values(as_i64(self.sums.rows)?)
-            .set_total_compressed_size(as_i64(bytes.len())?)
+            .set_total_compressed_size(as_i64(pages.len())?)
             .set_total_uncompressed_size(as_i64(self.sums.unpacked)?)
             .set_data_page_offset(0)
             .set_unencoded_byte_array_data_bytes(Some(self.sums.value_bytes))
             .build()?;
         let close = ColumnCloseResult {
-            bytes_written: bytes.len() as u64,
+            bytes_written: pages.len(),
             rows_written: self.sums.rows,
             metadata,
             bloom_filter: None,
             column_index: None,
             offset_index: Some(self.pages.build()),
         };
-        Ok(PlainChunk { bytes, close })
+        Ok(PagesChunk { pages, close })
     }
 }
 
@@ -127,4 +151,49 @@ where
     <i64 as TryFrom<T>>::Error: std::error::Error + Send + Sync + 'static,
 {
     i64::try_from(value).map_err(|error| ParquetError::External(Box::new(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::column;
+    use crate::segment::plain::page::PAGE_BYTES;
+
+    fn page(values: usize, bytes: usize) -> PlainPage {
+        let mut page = PlainPage::default();
+        (0..values).for_each(|_| page.push(Some(&vec![7; bytes])));
+        page
+    }
+
+    /// The rows of each page of what was written.
+    fn rows(chunk: &PagesChunk) -> Vec<i64> {
+        let index = chunk.close.offset_index.as_ref().expect("an offset index");
+        let firsts = index.page_locations().iter().map(|page| page.first_row_index);
+        let last = i64::try_from(chunk.close.rows_written).expect("few");
+        let ends = firsts.clone().skip(1).chain([last]);
+        firsts.zip(ends).map(|(first, end)| end - first).collect()
+    }
+
+    #[test]
+    fn a_full_page_is_written_as_it_is_and_small_ones_are_joined() {
+        let mut writer = PlainWriter::new(column::VALUE, Codec::None, Compression::UNCOMPRESSED).expect("a writer");
+        let full = || page(PAGE_BYTES / 1000, 1000);
+        for page in [page(2, 10), page(3, 10), full(), full(), page(4, 10)] {
+            writer.write(page).expect("written");
+        }
+        let full = i64::try_from(full().rows()).expect("few");
+        assert_eq!(rows(&writer.finish().expect("finished")), [5, full, full, 4]);
+    }
+
+    #[test]
+    fn the_page_that_was_announced_is_kept_and_all_else_copied() {
+        let (next, other) = (Bytes::from_static(b"page"), Bytes::from_static(b"page of another"));
+        let mut pages = Pages { next: Some(next.clone()), ..Pages::default() };
+        for bytes in [&other[..4], &next[..], &next[..]] {
+            pages.write_all(bytes).expect("written");
+        }
+        let kept: Vec<_> = pages.written.iter().map(|bytes| std::ptr::eq(bytes.as_ref(), next.as_ref())).collect();
+        assert_eq!(kept, [false, true, false]);
+        assert!(pages.written.iter().all(|bytes| bytes == "page"));
+    }
 }

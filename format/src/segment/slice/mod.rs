@@ -22,10 +22,11 @@ use object_store::path::Path;
 
 use super::Error;
 use super::copy::NotCopied;
-use super::decode::{Part, Pieces, Row, RowGroupReader, Rows};
+use super::decode::{Part, Row, RowGroupReader, Rows};
 use super::encode::{EncodeOptions, EncodedRowGroup};
 use super::footer::{MAX_FOOTER_BYTES, SegmentFooter, check_limit};
 use super::page_map::Page;
+use super::pieces::Pieces;
 use crate::ids::{Offset, TimestampMs};
 use crate::manifest::{Run, Segment};
 use crate::offset_range::OffsetRange;

@@ -1,7 +1,7 @@
 //! Row groups that move from one segment to another as they are.
 
 use super::super::copy::{NotCopied, copy_row_group};
-use super::super::decode::Pieces;
+use super::super::pieces::Pieces;
 use super::*;
 
 /// With everything that a footer says something of: nulls, headers, clamped timestamps, many pages.

@@ -13,9 +13,9 @@ use super::*;
 use crate::crypt::{FileOpener, KeyRing, SecretKey};
 use crate::layout::ObjectKey;
 use crate::sample;
-use crate::segment::decode::Pieces;
 use crate::segment::modular::MODULE_OVERHEAD;
 use crate::segment::pages;
+use crate::segment::pieces::Pieces;
 use crate::segment::wrapped_key::key_metadata;
 
 /// The golden segment as it lies in an encrypted backup, which is number 42: sealed for [`object`].
