@@ -46,6 +46,9 @@ const GRACE: Duration = Duration::from_secs(25);
 /// The client's share of the memory budget, for what it has fetched and not yet handed over.
 const CLIENT_SHARE: u64 = 4;
 
+/// How long a broker may wait for more, asked by who ends as soon as everything is read.
+const FETCH_WAIT_AT_THE_END: Duration = Duration::from_millis(20);
+
 /// The least a broker gathers before it answers, so that quiet partitions cost few requests.
 const FETCH_MIN_BYTES: u32 = 64 << 10;
 
@@ -61,7 +64,7 @@ pub async fn stream(
     stop: CancellationToken,
     abandon: CancellationToken,
 ) -> Result<(), Error> {
-    let Opened { listener, store, kafka } = open(&job).await?;
+    let Opened { listener, store, kafka } = open(&job, until).await?;
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "listening for /livez, /readyz and /metrics");
     }
@@ -138,9 +141,9 @@ struct Opened {
 }
 
 /// Takes what the job names, or tells all that is wrong with it at once. Asks nothing of store and broker yet.
-async fn open(job: &Job) -> Result<Opened, Error> {
+async fn open(job: &Job, until: Until) -> Result<Opened, Error> {
     let listener = http::bind(job.http.address).await;
-    let kafka = Kafka::connect(&job.cluster, &tuning(&job.backup)).map_err(Error::from);
+    let kafka = Kafka::connect(&job.cluster, &tuning(&job.backup, until)).map_err(Error::from);
     // Key files are read here for their faults alone: they are read again when the backup is opened.
     let keys = keys::source(&job.storage).map_or(Ok(()), |source| source.provider().map(drop).map_err(Error::from));
     match (listener, kafka, keys) {
@@ -211,7 +214,7 @@ async fn run(
         () = stop.cancelled() => return Ok(()),
     };
     let options = EncodeOptions::new(writer.state().backup, codec(job.backup.compression))?;
-    let broker = Arc::new(LiveBroker::new(job.cluster, tuning(&job.backup), kafka));
+    let broker = Arc::new(LiveBroker::new(job.cluster, tuning(&job.backup, until), kafka));
     let poller = broker.spawn_poller(
         Arc::clone(&world.buffers),
         Arc::clone(&world.budget),
@@ -291,11 +294,16 @@ pub(crate) fn sweep(store: &Store, now: TimestampMs) {
     }
 }
 
-fn tuning(settings: &BackupSettings) -> Tuning {
+fn tuning(settings: &BackupSettings, until: Until) -> Tuning {
+    let fetch_wait = match until {
+        // It adds to the recovery point, so it is a small part of it.
+        Until::Stopped => (settings.commit_interval / 5).min(Duration::from_millis(250)),
+        // A broker answers the requests of a connection one by one: those of the end stand behind fetches that bring nothing.
+        Until::CaughtUp => FETCH_WAIT_AT_THE_END,
+    };
     Tuning {
         queue_bytes: settings.memory_budget_bytes / CLIENT_SHARE,
-        // It adds to the recovery point, so it is a small part of it.
-        fetch_wait: (settings.commit_interval / 5).min(Duration::from_millis(250)),
+        fetch_wait,
         fetch_min_bytes: FETCH_MIN_BYTES,
         metadata_interval: settings.metadata_interval.max(Duration::from_secs(1)),
     }
