@@ -9,8 +9,8 @@ use strimzi_backup_format::job::Job;
 use strimzi_backup_format::record::RecordRef;
 use strimzi_backup_streamer::kafka::{Assignment, Error, Kafka, OffsetSpec, PartitionFault, Sink, Tuning};
 
-/// Block size at which zstd-1 does best; Parquet pages of the streamer are as big.
-const BLOCK_BYTES: usize = 256 << 10;
+/// A block ends with the value that reaches this, as the pages of the streamer do: beyond 256 KiB zstd has other parameters.
+const BLOCK_BYTES: usize = 245_760;
 
 struct Compressing {
     block: Vec<u8>,
