@@ -227,6 +227,7 @@ async fn run(
         shard: Shard::ONLY,
         epoch: writer.epoch(),
         encoders: Semaphore::new(job.backup.parallelism.get()),
+        uploads: Semaphore::new(job.backup.parallelism.get()),
         pool: Pool::Blocking,
         clock: Arc::clone(&world.clock),
         metrics: Arc::clone(&world.metrics),

@@ -124,7 +124,7 @@ pub(crate) fn check(log: &Log, slice: &Slice) -> Result<(), Error> {
     }
     match slice.topics.iter().find(|topic| !log.state.topics.contains_key(topic)) {
         Some(topic) => Err(Error::Usage(format!(
-            "the backup has no topic {topic}; `strimzi-backup inspect` lists those that it has"
+            "the backup has no topic {topic}; `strimzi-backup inspect --output json` lists those that it has"
         ))),
         None => Ok(()),
     }

@@ -10,6 +10,7 @@ use object_store::local::LocalFileSystem;
 use strimzi_backup_format::coverage;
 use strimzi_backup_format::crypt::wraps::KeyWrap;
 use strimzi_backup_format::crypt::{FileKeys, FileOpener, KeyRing, SecretKey, wraps};
+use strimzi_backup_format::groups;
 use strimzi_backup_format::ids::{Lineage, Shard, TimestampMs};
 use strimzi_backup_format::job::{Filesystem, Location, Storage};
 use strimzi_backup_format::layout::ObjectKey;
@@ -22,6 +23,7 @@ use strimzi_backup_format::state::TopicState;
 use strimzi_backup_format::store::{self, Kind, PART_BYTES, Store};
 
 use crate::client::{Header, KafkaClient, ReadRecord};
+use crate::scenario::tree;
 use crate::streamer::Job;
 
 /// A backup opened for reading.
@@ -33,6 +35,25 @@ pub struct Backup {
 }
 
 impl Backup {
+    /// Every Parquet file below a directory, each of which can be read.
+    ///
+    /// # Errors
+    /// Where one cannot.
+    pub fn whole_files(&self, root: &Path) -> Result<Vec<String>> {
+        let files = tree(root)?.into_keys().map(|path| path.display().to_string());
+        let files: Vec<String> = files.filter(|file| file.ends_with(".parquet")).collect();
+        for file in &files {
+            let (bytes, opener) = (std::fs::read(root.join(file))?.into(), self.opener(file)?);
+            let read = if file.starts_with("groups/") {
+                groups::file::decode(bytes, opener.as_ref()).map(drop)
+            } else {
+                SegmentReader::open(bytes, opener.as_ref()).map(drop)
+            };
+            read.with_context(|| format!("{file} is not whole"))?;
+        }
+        Ok(files)
+    }
+
     /// Opens the backup in a directory. A store of another kind whose server keeps plain files is opened by its folder.
     ///
     /// # Errors

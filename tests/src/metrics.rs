@@ -55,7 +55,7 @@ impl Seen {
     pub fn unmoved(&self) -> Vec<&String> {
         let moved = |name: &&String| {
             let samples = ["", "_total", "_count"].map(|suffix| format!("{name}{suffix}"));
-            !samples.iter().any(|sample| self.highest.get(sample).is_some_and(|value| *value != 0.0))
+            !samples.iter().any(|sample| self.highest.get(sample).is_some_and(|value| !value.is_nan() && *value != 0.0))
         };
         self.registered.iter().filter(moved).collect()
     }

@@ -12,8 +12,6 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
-use strimzi_backup_format::groups;
-use strimzi_backup_format::segment::decode::SegmentReader;
 use strimzi_backup_tests::backup::Backup;
 use strimzi_backup_tests::client::{KafkaClient, Record};
 use strimzi_backup_tests::front::{Front, Head, Verdict};
@@ -159,18 +157,7 @@ fn a01_kills_at_random_moments_of_a_streamer_of_an_encrypted_backup_lose_nothing
 /// one of the rest; and each of them is whole.
 fn assert_few_orphans(root: &Path, backup: &Backup, kills: usize) -> Result<()> {
     let named: BTreeSet<String> = backup.files()?.into_iter().collect();
-    let mut orphans = 0;
-    for path in tree(root)?.keys().filter(|path| path.extension().is_some_and(|extension| extension == "parquet")) {
-        let bytes = std::fs::read(root.join(path))?.into();
-        let opener = backup.opener(&path.display().to_string())?;
-        let read = if path.starts_with("groups") {
-            groups::file::decode(bytes, opener.as_ref()).map(drop)
-        } else {
-            SegmentReader::open(bytes, opener.as_ref()).map(drop)
-        };
-        read.with_context(|| format!("{} is not whole", path.display()))?;
-        orphans += usize::from(!named.contains(&path.display().to_string()));
-    }
+    let orphans = backup.whole_files(root)?.iter().filter(|file| !named.contains(*file)).count();
     println!("{orphans} orphans");
     ensure!(orphans <= kills * 9, "{orphans} orphans after {kills} kills");
     Ok(())

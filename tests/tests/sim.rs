@@ -16,7 +16,7 @@ use sim::{run_seed, simulate};
 const SEEDS: u64 = 2_000;
 
 /// What two thousand histories must have in them, or they prove less than they seem to.
-const WANTED: [&str; 31] = [
+const WANTED: [&str; 48] = [
     "Create",
     "Put",
     "MultipartStart",
@@ -48,6 +48,23 @@ const WANTED: [&str; 31] = [
     "Encrypted",
     "KeyRotated",
     "KeyWaitedFor",
+    "FailBefore(Timeout)",
+    "FailBefore(Unavailable)",
+    "FailBefore(QuotaFull)",
+    "FailBefore(AlreadyExists)",
+    "FailBefore(Precondition)",
+    "FailAfter(Timeout)",
+    "FailAfter(AlreadyExists)",
+    "FailAfter(Precondition)",
+    "BreakBody",
+    "FlipBit",
+    "Truncate",
+    "Stale",
+    "KillBefore",
+    "KillAfter",
+    "Killed",
+    "Fenced",
+    "Frozen",
 ];
 
 /// Runs a seed; a panic is a failure like any other. Gives back what happened.

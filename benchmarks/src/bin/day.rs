@@ -106,6 +106,7 @@ impl Day {
             shard: Shard::ONLY,
             epoch: writer.log().epoch(),
             encoders: Semaphore::new(job.backup.parallelism.get()),
+            uploads: Semaphore::new(job.backup.parallelism.get()),
             pool: Pool::Blocking,
             clock: Arc::new(SystemClock),
             metrics: Arc::new(Metrics::new()),

@@ -51,7 +51,7 @@ fn main() -> Result<()> {
         let bytes = payload::fill(&broker.bootstrap(), topic, count, size)?;
         let variants: &[(i32, bool)] = match topic {
             "single-1k" => &[(1, false)],
-            _ => &[(1, false), (1, true), (3, false)],
+            _ => &[(1, false), (1, true), (3, false), (3, true)],
         };
         for (level, to_s3) in variants {
             measure(&broker, to_s3.then_some(&s3), topic, bytes, *level, rounds)?;

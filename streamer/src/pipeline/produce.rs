@@ -46,6 +46,8 @@ pub struct Workshop<C> {
     pub epoch: Epoch,
     /// As many row groups are encoded at once as it has permits.
     pub encoders: Semaphore,
+    /// And as many segments uploaded.
+    pub uploads: Semaphore,
     /// Where they are encoded.
     pub pool: Pool,
     /// Time between tries.
@@ -179,7 +181,10 @@ pub(crate) async fn upload<C: Clock>(
     let key = object.below(&shop.store.prefix);
     let backoff = Backoff::new();
     loop {
-        match store::upload(shop.store.inner.as_ref(), &key, parts.clone(), shop.store.part_bytes).await {
+        let permit = shop.uploads.acquire().await;
+        let uploaded = store::upload(shop.store.inner.as_ref(), &key, parts.clone(), shop.store.part_bytes).await;
+        drop(permit);
+        match uploaded {
             Ok(()) => break,
             Err(error) => {
                 shop.metrics.store_failed("upload", &object, &error, shop.clock.now());
@@ -193,6 +198,8 @@ pub(crate) async fn upload<C: Clock>(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures::TryStreamExt as _;
     use strimzi_backup_format::crypt::KeyRing;
     use strimzi_backup_format::groups::OffsetRow;
@@ -203,6 +210,8 @@ mod tests {
     use strimzi_backup_format::segment::batch::BatchBuilder;
     use strimzi_backup_format::segment::decode::SegmentReader;
     use strimzi_backup_format::segment::encode::{Codec, RunInput};
+    use strimzi_backup_format::store::faulty::FaultyStore;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::budget::Budget;
@@ -217,6 +226,7 @@ mod tests {
             shard: Shard::ONLY,
             epoch: Epoch::new(1),
             encoders: Semaphore::new(1),
+            uploads: Semaphore::new(1),
             pool: Pool::Inline,
             clock: Arc::new(SystemClock),
             metrics: Arc::new(Metrics::new()),
@@ -256,6 +266,25 @@ mod tests {
         let planned = PlannedSegment { place: SegmentPlace::Intake(bucket()), row_groups: vec![vec![run()]] };
         let image = Image { rows: Vec::new(), newest: None, unreadable: 0 };
         Order { segments: vec![planned], offsets: vec![offsets()], image: Some(image), bucket: bucket() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_segments_are_uploaded_at_once_than_there_are_permits() {
+        let mut seconds = Vec::new();
+        for permits in [1, 2, 6] {
+            let faulty = FaultyStore::new(Store::memory().inner);
+            // An upload is a put, and a look at what has come of it.
+            faulty.control().set_latency(Duration::from_secs(1));
+            let store = Store { inner: Arc::new(faulty), ..Store::memory() };
+            let shop = Arc::new(Workshop { store, uploads: Semaphore::new(permits), ..shop(None) });
+            let segment = || PlannedSegment { place: SegmentPlace::Intake(bucket()), row_groups: vec![vec![run()]] };
+            let segments = std::iter::repeat_with(segment).take(6).collect();
+            let order = Order { segments, offsets: Vec::new(), image: None, bucket: bucket() };
+            let (begun, charge) = (Instant::now(), Charge::adopt(Arc::new(Budget::new(1 << 20)), 0));
+            produce(shop, order, Sequence::new(2), charge).await.expect("produced");
+            seconds.push(begun.elapsed().as_secs());
+        }
+        assert_eq!(seconds, [12, 6, 2]);
     }
 
     #[tokio::test]

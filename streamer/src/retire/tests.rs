@@ -41,6 +41,7 @@ async fn an_order_by(store: &Store, ahead: i64) -> Order<SystemClock> {
         shard: Shard::ONLY,
         epoch: writer.epoch(),
         encoders: Semaphore::new(1),
+        uploads: Semaphore::new(1),
         pool: Pool::Inline,
         clock: Arc::new(SystemClock),
         metrics: Arc::new(Metrics::new()),

@@ -169,8 +169,9 @@ fn finish(job: &Job, shop: Shop) -> Result<Sold> {
     std::thread::sleep(LAST_ORDERS);
     let sold = shop.close()?;
     streamer.stop()?;
-    job.catch_up()?;
     println!("               stopped with SIGTERM: exit code 0; {}", held(job)?);
+    job.catch_up()?;
+    println!("               run until it is caught up: exit code 0; {}", held(job)?);
     step("produced", &sold.to_string());
     Ok(sold)
 }

@@ -346,7 +346,9 @@ impl World {
         let calls = self.writers.iter().flat_map(|writer| writer.control.calls());
         let waited = self.writers.iter().any(|writer| writer.metrics.key_errors.get() > 0);
         let waited = waited.then(|| "KeyWaitedFor".to_owned());
-        calls.map(|call| format!("{:?}", call.op)).chain(waited).chain(self.oracle.seen.iter().cloned()).collect()
+        let befallen = self.writers.iter().flat_map(Writer::befallen);
+        let calls = calls.map(|call| format!("{:?}", call.op)).chain(befallen);
+        calls.chain(waited).chain(self.oracle.seen.iter().cloned()).collect()
     }
 
     /// The digest of the newest manifest's state, which there must be.

@@ -1,5 +1,6 @@
 //! One life of the streamer's process: the real claim and the real stream over the fake Kafka and the failing store.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use strimzi_backup_format::ids::{ClusterId, Shard};
 use strimzi_backup_format::job::Job;
 use strimzi_backup_format::segment::encode::{Codec, EncodeOptions};
 use strimzi_backup_format::store::Store;
-use strimzi_backup_format::store::faulty::{FaultControl, FaultyStore};
+use strimzi_backup_format::store::faulty::{Decision, FaultControl, FaultyStore};
 use strimzi_backup_streamer::budget::Budget;
 use strimzi_backup_streamer::claim::Claimant;
 use strimzi_backup_streamer::clock::Clock as _;
@@ -140,6 +141,8 @@ pub struct Writer {
 #[derive(Debug, Default)]
 pub struct Freezer {
     frozen: AtomicBool,
+    /// Whether it ever was.
+    used: AtomicBool,
     waker: AtomicWaker,
 }
 
@@ -147,6 +150,7 @@ impl Freezer {
     /// Freezes or thaws.
     pub fn set(&self, frozen: bool) {
         self.frozen.store(frozen, Ordering::Relaxed);
+        self.used.fetch_or(frozen, Ordering::Relaxed);
         self.waker.wake();
     }
 }
@@ -237,6 +241,23 @@ impl Writer {
         };
         self.ending = Some(ending);
         self.check_ending()
+    }
+
+    /// What has befallen it: faults of its store, being frozen, and how it ended where that was not in order.
+    pub fn befallen(&self) -> BTreeSet<String> {
+        let spoilt = self.control.spoilt();
+        let faults = spoilt.iter().map(|decision| match decision {
+            Decision::FailBefore(_) | Decision::FailAfter(_) => format!("{decision:?}"),
+            // Where in a body does not matter.
+            other => format!("{other:?}").split('(').next().unwrap_or_default().to_owned(),
+        });
+        let frozen = self.freezer.used.load(Ordering::Relaxed).then(|| "Frozen".to_owned());
+        let ended = match &self.ending {
+            Some(Ending::Killed) => Some("Killed".to_owned()),
+            Some(Ending::Returned(Err((exit::FENCED, _)))) => Some("Fenced".to_owned()),
+            _ => None,
+        };
+        faults.chain(frozen).chain(ended).collect()
     }
 
     fn check_ending(&self) -> Result<()> {
@@ -336,6 +357,7 @@ impl Process {
             shard: Shard::ONLY,
             epoch: writer.epoch(),
             encoders: Semaphore::new(2),
+            uploads: Semaphore::new(2),
             pool: Pool::Inline,
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),

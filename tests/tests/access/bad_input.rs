@@ -14,11 +14,17 @@ use strimzi_backup_tests::streamer::Job;
 
 /// Runs `stream`, insists on the code, an error line, and nothing in the store; gives what was printed.
 fn fails(job: &Job, code: i32) -> Result<String> {
+    let err = ends(job, code)?;
+    ensure!(tree(&job.backup_dir())?.is_empty(), "nothing is written");
+    Ok(err)
+}
+
+/// Runs `stream`, insists on the code and an error line; gives what was printed.
+fn ends(job: &Job, code: i32) -> Result<String> {
     let (found, out, err) = job.run(&["stream", "--until-caught-up"])?;
     ensure!(found == code, "code {found} instead of {code}\n{out}{err}");
     ensure!(err.contains("error: "), "an error is told\n{err}");
     ensure!(!err.contains("panicked"), "no panic\n{err}");
-    ensure!(tree(&job.backup_dir())?.is_empty(), "nothing is written");
     Ok(err)
 }
 
@@ -219,7 +225,10 @@ fn a_policy_that_leaves_the_manifests_out_ends_the_start() -> Result<()> {
         if denied { Verdict::Refuse(403, "AccessDenied") } else { Verdict::Forward }
     })?;
     let job = job(&dir)?.into_s3(&server, "x").set("/storage/s3/endpoint", json!(denying.endpoint()));
-    let output = fails(&job, 1)?;
+    let output = ends(&job, 1)?;
+    let stored = tree(&server.dir_of("x"))?;
+    let stored: Vec<_> = stored.keys().map(|path| path.display().to_string()).collect();
+    ensure!(stored == ["backup.json", "probe/create-once"], "what the credentials let it write: {stored:?}");
     let last = output.lines().last().unwrap_or_default();
     says(last, &["error: ", "s3://backup/x", "credentials allow", "manifests/", "AccessDenied"])?;
     ensure!(!output.contains("trying until it succeeds"), "it is not tried again\n{output}");

@@ -175,6 +175,7 @@ struct State {
     script: VecDeque<(Op, Decision)>,
     plan: Option<Plan>,
     calls: Vec<Call>,
+    spoilt: Vec<Decision>,
 }
 
 /// The switchboard; clones are the same one.
@@ -270,6 +271,11 @@ impl FaultControl {
         self.state.lock().calls.clone()
     }
 
+    /// What became of the calls so far that were not simply carried out.
+    pub fn spoilt(&self) -> Vec<Decision> {
+        self.state.lock().spoilt.clone()
+    }
+
     /// How many calls of one operation there were.
     pub fn count(&self, op: Op) -> usize {
         self.state.lock().calls.iter().filter(|call| call.op == op).count()
@@ -303,6 +309,9 @@ impl FaultControl {
         while let Decision::Delay(longer, then) = decision {
             delay += longer;
             decision = *then;
+        }
+        if decision != Decision::Pass {
+            self.state.lock().spoilt.push(decision.clone());
         }
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
