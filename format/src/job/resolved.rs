@@ -367,7 +367,7 @@ pub struct BackupSettings {
     /// long to be seen; it is read from its start, so nothing is lost by waiting.
     pub metadata_interval: Duration,
     /// The ceiling for records held in memory: waiting, encoding and uploading. Default 256Mi; at least 64Mi. When it
-    /// is spent, fetching pauses. The process needs about 200Mi beside it.
+    /// is spent, fetching pauses. The process needs about 240Mi beside it.
     pub memory_budget_bytes: u64,
     /// Uploads and encodings at once. Default 4; 1 to 64. More: faster catch-up, more CPU and connections.
     pub parallelism: NonZeroUsize,

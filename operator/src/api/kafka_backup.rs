@@ -173,7 +173,7 @@ pub struct BackupSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 32))]
     pub metadata_interval: Option<Duration>,
-    /// The ceiling for records in memory. Default 256Mi; at least 64Mi. The container needs about 200Mi more.
+    /// The ceiling for records in memory. Default 256Mi; at least 64Mi. The container needs about 240Mi more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_budget: Option<Quantity>,
     /// Encodings and uploads at once. Default 4.
