@@ -5,14 +5,6 @@ pub(crate) const BACKUP: &str = include_str!("testdata/kafka-backup.yaml");
 pub(crate) const RESTORE: &str = include_str!("testdata/kafka-restore.yaml");
 
 #[test]
-fn the_definitions_are_as_agreed() {
-    for crd in crds() {
-        let name = crd.metadata.name.clone().unwrap();
-        insta::assert_yaml_snapshot!(name, crd);
-    }
-}
-
-#[test]
 fn a_backup_with_every_field_is_read() {
     let backup: KafkaBackup = serde_norway::from_str(BACKUP).unwrap();
     assert_eq!(backup.spec.storage.r#type, StorageType::S3);
