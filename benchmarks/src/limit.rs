@@ -1,5 +1,5 @@
-//! The limit: librdkafka consuming a topic, and raw zstd over the bytes. Nothing that stores these records compressed
-//! can be cheaper.
+//! The limit: librdkafka consuming a topic, and raw zstd over the bytes, block by block. Nothing that stores these records
+//! compressed in such blocks can be cheaper.
 
 use std::time::Duration;
 
@@ -9,10 +9,14 @@ use strimzi_backup_format::job::Job;
 use strimzi_backup_format::record::RecordRef;
 use strimzi_backup_streamer::kafka::{Assignment, Error, Kafka, OffsetSpec, PartitionFault, Sink, Tuning};
 
-/// A block ends with the value that reaches this, as the pages of the streamer do: beyond 256 KiB zstd has other parameters.
-const BLOCK_BYTES: usize = 245_760;
+/// Blocks just below 256 KiB, above which zstd has other parameters.
+pub const BLOCKS: usize = 245_760;
+
+/// Blocks as large as the pages of the streamer.
+pub const PAGES: usize = 1_032_192;
 
 struct Compressing {
+    block_bytes: usize,
     block: Vec<u8>,
     out: Vec<u8>,
     zstd: zstd::bulk::Compressor<'static>,
@@ -28,7 +32,7 @@ impl Compressing {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         self.block.extend_from_slice(&length.to_le_bytes());
         self.block.extend_from_slice(bytes);
-        if self.block.len() >= BLOCK_BYTES {
+        if self.block.len() >= self.block_bytes {
             self.flush();
         }
     }
@@ -72,11 +76,12 @@ impl Sink for Compressing {
     }
 }
 
-/// Consumes one topic to its end and compresses it; gives the compressed bytes.
+/// Consumes one topic to its end and compresses it; gives the compressed bytes. A block ends with the value that reaches
+/// `block_bytes`.
 ///
 /// # Errors
 /// Where the broker fails.
-pub async fn consume_and_compress(job: &Job, topic: &str, level: i32) -> Result<u64> {
+pub async fn consume_and_compress(job: &Job, topic: &str, level: i32, block_bytes: usize) -> Result<u64> {
     let kafka = Kafka::connect(&job.cluster, &Tuning::default())?;
     let topic = TopicName::new(topic)?;
     let described = kafka.describe_topics(std::slice::from_ref(&topic)).await?;
@@ -84,7 +89,8 @@ pub async fn consume_and_compress(job: &Job, topic: &str, level: i32) -> Result<
     let keys: Vec<(TopicName, PartitionId)> = partitions.iter().map(|p| (topic.clone(), p.partition)).collect();
     let ends = kafka.list_offsets(&keys, OffsetSpec::HighWatermark).await?;
     let mut sink = Compressing {
-        block: Vec::with_capacity(2 * BLOCK_BYTES),
+        block_bytes,
+        block: Vec::with_capacity(2 * block_bytes),
         out: Vec::new(),
         zstd: zstd::bulk::Compressor::new(level)?,
         compressed: 0,

@@ -1,6 +1,6 @@
 //! Catching up with a backlog: the whole streamer against the limit, per record size, codec and store.
 //!
-//! `throughput [rounds]` prints the table; `throughput limit JOB TOPIC LEVEL` is the limit's own process.
+//! `throughput [rounds]` prints the table; `throughput limit JOB TOPIC LEVEL BLOCK` is the limit's own process.
 
 use std::process::Command;
 
@@ -23,12 +23,12 @@ const TOPICS: [(&str, usize, usize, i32); 4] = [
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [mode, job, topic, level] = arguments.as_slice()
+    if let [mode, job, topic, level, block] = arguments.as_slice()
         && mode == "limit"
     {
         let job = std::fs::read_to_string(job)?.parse()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(limit::consume_and_compress(&job, topic, level.parse()?))?;
+        runtime.block_on(limit::consume_and_compress(&job, topic, level.parse()?, block.parse()?))?;
         return Ok(());
     }
     let rounds = arguments.first().map_or(Ok(3), |rounds| rounds.parse())?;
@@ -40,7 +40,9 @@ fn main() -> Result<()> {
         "store",
         "MiB/s per CPU s",
         "limit",
-        "of the limit",
+        "of it",
+        "by pages",
+        "of it",
         "MB/s wall",
         "peak MiB",
         "stored MiB",
@@ -69,7 +71,7 @@ fn measure(
     level: i32,
     rounds: usize,
 ) -> Result<()> {
-    let (mut streamed, mut limits, mut stored) = (Vec::new(), Vec::new(), 0);
+    let (mut streamed, mut limits, mut by_pages, mut stored) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for round in 0..rounds {
         let dir = RunDir::new("throughput")?;
         let mut job = Job::new(dir.path(), &broker.bootstrap())
@@ -78,7 +80,8 @@ fn measure(
         if let Some(server) = s3 {
             job = job.into_s3(server, &format!("{topic}-{level}-{round}"));
         }
-        limits.push(run(&mut limit_command(&job, topic, level)?)?);
+        limits.push(run(&mut limit_command(&job, topic, level, limit::BLOCKS)?)?);
+        by_pages.push(run(&mut limit_command(&job, topic, level, limit::PAGES)?)?);
         streamed.push(run(&mut job.command(&["stream", "--until-caught-up"])?)?);
         stored = match s3 {
             Some(server) => bytes_below(&server.dir_of(&format!("{topic}-{level}-{round}")))?,
@@ -86,15 +89,19 @@ fn measure(
         };
     }
     let middle = |costs: &[Cost], of: &dyn Fn(&Cost) -> f64| table::median(costs.iter().map(of).collect());
-    let pairs = streamed.iter().zip(&limits);
-    let ratios = pairs.map(|(ours, limit)| limit.cpu.as_secs_f64() / ours.cpu.as_secs_f64()).collect();
+    let of = |limits: &[Cost]| {
+        let pairs = streamed.iter().zip(limits);
+        table::median(pairs.map(|(ours, limit)| limit.cpu.as_secs_f64() / ours.cpu.as_secs_f64()).collect())
+    };
     table::row(&[
         topic.to_owned(),
         format!("zstd-{level}"),
         s3.map_or("directory", |_| "S3").to_owned(),
         format!("{:.0}", middle(&streamed, &|cost| cost.mib_per_cpu_second(bytes))),
         format!("{:.0}", middle(&limits, &|cost| cost.mib_per_cpu_second(bytes))),
-        format!("{:.2}", table::median(ratios)),
+        format!("{:.2}", of(&limits)),
+        format!("{:.0}", middle(&by_pages, &|cost| cost.mib_per_cpu_second(bytes))),
+        format!("{:.2}", of(&by_pages)),
         format!("{:.0}", middle(&streamed, &|cost| cost.mb_per_second(bytes))),
         format!("{:.0}", middle(&streamed, &|cost| mib(cost.peak_bytes))),
         format!("{:.0}", mib(stored)),
@@ -103,8 +110,8 @@ fn measure(
     Ok(())
 }
 
-fn limit_command(job: &Job, topic: &str, level: i32) -> Result<Command> {
+fn limit_command(job: &Job, topic: &str, level: i32, block: usize) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("this program")?);
-    command.arg("limit").arg(job.write()?).arg(topic).arg(level.to_string());
+    command.arg("limit").arg(job.write()?).arg(topic).arg(level.to_string()).arg(block.to_string());
     Ok(command)
 }

@@ -13,7 +13,9 @@ use arrow_buffer::{Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
 use super::headers;
-use super::plain::page::{PlainColumn, PlainPage};
+use super::plain::packed::FilledPage;
+pub use super::plain::packed::Packer;
+use super::plain::page::PlainColumn;
 use super::run_lengths::RunLengths;
 use crate::ids::{LeaderEpoch, Offset, TimestampMs};
 use crate::record::{HeaderRef, RecordRef, TimestampType};
@@ -186,13 +188,19 @@ impl BatchBuilder {
 
     /// Copies one record in.
     pub fn append(&mut self, record: &RecordRef<'_>) {
+        self.append_and_pack(record, None);
+    }
+
+    /// Copies one record in. A page of values that it fills is compressed at once where there is a packer; then the batch can only be
+    /// encoded with that packer's codec.
+    pub fn append_and_pack(&mut self, record: &RecordRef<'_>, packer: Option<&mut Packer>) {
         let rows = self.offsets.len();
         self.offsets.push(record.offset.get());
         self.timestamps.push(record.timestamp.get());
         self.types.push(record.timestamp_type);
         self.epochs.push(record.leader_epoch);
-        self.key.push(record.key);
-        self.value.push(record.value);
+        self.key.push(record.key, None);
+        self.value.push(record.value, packer);
         if self.headers.is_some() || !record.headers.is_empty() {
             self.headers.get_or_insert_with(|| Box::new(HeaderColumns::after(rows))).push(record.headers);
         }
@@ -232,11 +240,15 @@ impl BatchBuilder {
 
     /// What was taken in; the builder is empty afterwards and expects as much again.
     pub fn finish(&mut self) -> Batch {
+        let memory = self.memory();
+        let (key, value) = (self.key.finish(), self.value.finish());
+        let memory = memory - self.value.memory();
         // A little more than last time, since a column that just overflows is copied whole.
-        let next = Self::expecting(if self.expected_rows == 0 { 0 } else { self.rows() + self.rows() / 8 });
+        let expected_rows = if self.expected_rows == 0 { 0 } else { self.rows() + self.rows() / 8 };
+        // What the last page was filled in serves the next one, where it is not given away.
+        let next = Self { value: std::mem::take(&mut self.value), ..Self::expecting(expected_rows) };
         let done = std::mem::replace(self, next);
         let rows = done.rows();
-        let memory = done.memory();
         let (headers, headers_raw) = done.headers.map(|headers| headers.finish(rows)).unzip();
         Batch {
             raw_bytes: done.raw_bytes,
@@ -246,8 +258,8 @@ impl BatchBuilder {
             timestamps: done.timestamps.into(),
             types: done.types,
             epochs: done.epochs,
-            key: done.key.finish(),
-            value: done.value.finish(),
+            key,
+            value,
             headers,
             headers_raw: headers_raw.flatten(),
         }
@@ -270,8 +282,8 @@ pub struct Batch {
     pub(crate) timestamps: ScalarBuffer<i64>,
     pub(crate) types: RunLengths<TimestampType>,
     epochs: RunLengths<LeaderEpoch>,
-    pub(crate) key: Vec<PlainPage>,
-    pub(crate) value: Vec<PlainPage>,
+    pub(crate) key: Vec<FilledPage>,
+    pub(crate) value: Vec<FilledPage>,
     pub(crate) headers: Option<LargeListArray>,
     pub(crate) headers_raw: Option<LargeBinaryArray>,
 }

@@ -6,11 +6,13 @@
 //! Invariants: runs are in their order ([`super::run_order`]) and do not overlap; each record lies in its run and after the
 //! record before it; what is written stays below the limits that a reader insists on ([`super::footer`]).
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::writer::SerializedFileWriter;
 
@@ -210,10 +212,11 @@ impl SegmentWriter {
             Some(sealing) => sealing.row_group(self.row_groups, group.chunks, group.bytes)?,
             None => group.chunks,
         };
-        self.file.inner_mut().pages.expect(chunks.iter().flat_map(Chunk::page_sizes));
+        let parts = self.file.inner_mut();
+        chunks.iter().try_for_each(|chunk| parts.expect(chunk)).map_err(Error::Encode)?;
         let mut writer = self.file.next_row_group().map_err(Error::Encode)?;
         for chunk in chunks {
-            chunk.append_to(&mut writer).map_err(Error::Encode)?;
+            chunk.describe_to(&mut writer).map_err(Error::Encode)?;
         }
         writer.close().map_err(Error::Encode)?;
         let row_group = self.row_groups;
@@ -296,12 +299,50 @@ struct Parts {
     blocks: Blocks,
     digest: Sha256Hasher,
     pages: PageDigests,
+    /// The column chunks that come next.
+    coming: VecDeque<Coming>,
     /// What follows the pages, which may be sealed anew.
     footer: Vec<u8>,
     in_footer: bool,
 }
 
+/// A column chunk that will be written.
+struct Coming {
+    /// Bytes of it that were not written yet.
+    left: u64,
+    /// What it is where that is known before: then what is written only stands for it.
+    stored: Option<Vec<Bytes>>,
+}
+
 impl Parts {
+    /// Says that a column chunk comes next.
+    fn expect(&mut self, chunk: &Chunk) -> Result<(), ParquetError> {
+        self.pages.expect(chunk.page_sizes());
+        self.coming.push_back(Coming { left: chunk.bytes(), stored: chunk.stored()? });
+        Ok(())
+    }
+
+    /// Takes in what is written of column chunks, or before them.
+    fn take(&mut self, mut bytes: &[u8]) {
+        while let Some(mut chunk) = self.coming.pop_front() {
+            let (now, later) = bytes.split_at(bytes.len().min(usize::try_from(chunk.left).unwrap_or(usize::MAX)));
+            chunk.left -= now.len() as u64;
+            if chunk.stored.is_none() {
+                self.append(now);
+            }
+            if chunk.left > 0 {
+                self.coming.push_front(chunk);
+                return;
+            }
+            for stored in chunk.stored.into_iter().flatten() {
+                self.digest(&stored);
+                self.blocks.keep(stored);
+            }
+            bytes = later;
+        }
+        self.append(bytes);
+    }
+
     /// Says that all pages are written, and gives their checksums.
     fn begin_footer(&mut self) -> Result<Vec<u32>, Error> {
         self.in_footer = true;
@@ -316,8 +357,13 @@ impl Parts {
     }
 
     fn append(&mut self, bytes: &[u8]) {
-        self.digest.update(bytes);
+        self.digest(bytes);
         self.blocks.append(bytes);
+    }
+
+    fn digest(&mut self, bytes: &[u8]) {
+        self.pages.update(bytes);
+        self.digest.update(bytes);
     }
 }
 
@@ -326,8 +372,7 @@ impl Write for Parts {
         if self.in_footer {
             self.footer.extend_from_slice(bytes);
         } else {
-            self.pages.update(bytes);
-            self.append(bytes);
+            self.take(bytes);
         }
         Ok(bytes.len())
     }

@@ -1,7 +1,7 @@
 //! The bytes of a file in pieces, so that none of them ever has to lie in one place.
 //!
-//! Owns: [`Blocks`], which bytes are written to one after the other, and [`Pieces`], which are read by their place. Does not own:
-//! what is in them.
+//! Owns: [`Blocks`], which bytes are written to one after the other, [`Pieces`], which are read by their place, and [`Placeholder`],
+//! which only says how many there are. Does not own: what is in them.
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
@@ -14,8 +14,11 @@ use parquet::file::reader::{ChunkReader, Length};
 use super::Error;
 use super::page_map::Page;
 
-/// Bytes are kept in blocks of this size.
+/// Bytes are collected in blocks of this size.
 const BLOCK_BYTES: usize = 256 << 10;
+
+/// Bytes that lie in one place already are copied where they are fewer than this, so that blocks are few.
+const KEPT_BYTES: usize = 16 << 10;
 
 /// Collects bytes in blocks: a large buffer that grows is moved again and again, each time to memory that was never touched.
 #[derive(Debug, Default)]
@@ -40,14 +43,28 @@ impl Blocks {
         }
     }
 
+    /// Adds bytes at the end, where they lie already.
+    pub(crate) fn keep(&mut self, bytes: Bytes) {
+        if bytes.len() < KEPT_BYTES {
+            self.append(&bytes);
+        } else {
+            self.end_block();
+            self.full.push(bytes);
+        }
+    }
+
     /// All bytes, in order.
     pub(crate) fn finish(mut self) -> Vec<Bytes> {
+        self.end_block();
+        self.full
+    }
+
+    fn end_block(&mut self) {
         if !self.current.is_empty() {
             // What is small must not hold on to a whole block.
             self.current.shrink_to_fit();
-            self.full.push(self.current.into());
+            self.full.push(std::mem::take(&mut self.current).into());
         }
-        self.full
     }
 }
 
@@ -108,6 +125,22 @@ impl Pieces {
         self.range(&page.plain)
     }
 
+    /// So many bytes from one on, where they lie.
+    pub(crate) fn cut(&self, mut start: u64, mut length: u64) -> Result<Vec<Bytes>, ParquetError> {
+        let mut cut = Vec::new();
+        while length > 0 {
+            let (mut bytes, _) = self.from(start)?;
+            bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+            if bytes.is_empty() {
+                return Err(ParquetError::EOF(format!("byte {start} is outside what was fetched")));
+            }
+            start += bytes.len() as u64;
+            length -= bytes.len() as u64;
+            cut.push(bytes);
+        }
+        Ok(cut)
+    }
+
     fn range(&self, range: &Range<u64>) -> Result<Bytes, Error> {
         let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         self.get_bytes(range.start, len).map_err(Error::Decode)
@@ -166,6 +199,27 @@ impl Read for PiecesReader {
     }
 }
 
+/// So many bytes for a writer whose sink has them already and looks at none of these.
+pub(crate) struct Placeholder(pub(crate) u64);
+
+impl Length for Placeholder {
+    fn len(&self) -> u64 {
+        self.0
+    }
+}
+
+impl ChunkReader for Placeholder {
+    type T = io::Take<io::Repeat>;
+
+    fn get_read(&self, _: u64) -> Result<Self::T, ParquetError> {
+        Ok(io::repeat(0).take(self.0))
+    }
+
+    fn get_bytes(&self, start: u64, _: usize) -> Result<Bytes, ParquetError> {
+        Err(ParquetError::EOF(format!("nothing lies at {start}")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -180,26 +234,30 @@ mod tests {
     proptest! {
         #[test]
         fn what_goes_in_comes_out_from_any_place(
-            writes in prop::collection::vec(0..BLOCK_BYTES * 3 / 2, 0..6),
+            writes in prop::collection::vec((any::<bool>(), 0..BLOCK_BYTES * 3 / 2), 0..6),
             at in any::<prop::sample::Index>(),
         ) {
-            let all = bytes(writes.iter().sum());
-            let mut blocks = Blocks::default();
-            let mut left = all.as_slice();
-            for length in writes {
-                let (now, later) = left.split_at(length);
-                blocks.append(now);
-                left = later;
+            let all = Bytes::from(bytes(writes.iter().map(|(_, length)| length).sum()));
+            let (mut blocks, mut kept) = (Blocks::default(), Vec::new());
+            let mut left = all.clone();
+            for (keep, length) in writes {
+                let now = left.split_to(length);
+                if keep && length >= KEPT_BYTES {
+                    kept.push(now.as_ptr());
+                }
+                if keep { blocks.keep(now) } else { blocks.append(&now) }
             }
             let blocks = blocks.finish();
-            prop_assert!(blocks.iter().rev().skip(1).all(|block| block.len() == BLOCK_BYTES));
+            prop_assert!(kept.iter().all(|kept| blocks.iter().any(|block| block.as_ptr() == *kept)), "where they lay");
             prop_assert_eq!(blocks.concat(), &all[..]);
             let pieces = Pieces::of_blocks(blocks);
             prop_assert_eq!(pieces.len(), all.len() as u64);
             if !all.is_empty() {
                 let (at, mut read) = (at.index(all.len()), Vec::new());
                 pieces.get_read(at as u64).expect("there").read_to_end(&mut read).expect("read");
-                prop_assert_eq!(read, &all[at..]);
+                prop_assert_eq!(&read, &all[at..]);
+                prop_assert_eq!(pieces.cut(at as u64, (all.len() - at) as u64).expect("there").concat(), read);
+                prop_assert!(pieces.cut(at as u64, (all.len() - at + 1) as u64).is_err());
             }
         }
     }
@@ -211,6 +269,8 @@ mod tests {
         let mut read = String::new();
         pieces.get_read(11).expect("there").read_to_string(&mut read).expect("read");
         assert_eq!(read, "netwo");
+        assert_eq!(pieces.cut(11, 4).expect("there"), [&b"ne"[..], b"tw"]);
+        assert!(pieces.cut(11, 6).is_err());
         assert!(pieces.get_read(9).is_err());
         assert!(pieces.get_read(50).is_err());
     }

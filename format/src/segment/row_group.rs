@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 use arrow_schema::FieldRef;
+use bytes::Bytes;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
@@ -17,7 +18,7 @@ use super::Error;
 use super::batch::Batch;
 use super::columns::{PageCutter, Pending};
 use super::options::{EncodeOptions, new_file};
-use super::pieces::Pieces;
+use super::pieces::{Pieces, Placeholder};
 use super::plain::writer::PlainWriter;
 use crate::ids::PartitionKey;
 use crate::schema::{WRITTEN, column};
@@ -46,6 +47,28 @@ impl Chunk {
         match self {
             Self::Arrow(chunk) => chunk.append_to_row_group(group),
             Self::Pages(chunk) => group.append_column(&chunk.pages, chunk.close),
+        }
+    }
+
+    /// Appends what is said of it, to a file whose sink has its [`Chunk::stored`] bytes already.
+    pub(crate) fn describe_to<W: io::Write + Send>(
+        self,
+        group: &mut SerializedRowGroupWriter<'_, W>,
+    ) -> Result<(), ParquetError> {
+        match self {
+            Self::Arrow(chunk) => chunk.append_to_row_group(group),
+            Self::Pages(chunk) => group.append_column(&Placeholder(chunk.close.bytes_written), chunk.close),
+        }
+    }
+
+    /// Its bytes where they lie, if that can be known; else they come only with [`Chunk::append_to`] and [`Chunk::describe_to`].
+    pub(crate) fn stored(&self) -> Result<Option<Vec<Bytes>>, ParquetError> {
+        match self {
+            Self::Arrow(_) => Ok(None),
+            Self::Pages(PagesChunk { pages, close }) => {
+                let (start, length) = close.metadata.byte_range();
+                pages.cut(start, length).map(Some)
+            }
         }
     }
 

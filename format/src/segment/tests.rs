@@ -10,7 +10,7 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::statistics::Statistics;
 
 use super::Error;
-use super::batch::{Batch, BatchBuilder};
+use super::batch::{Batch, BatchBuilder, Packer};
 use super::decode::{RowGroupReader, SegmentReader};
 use super::encode::{Codec, EncodeOptions, EncodedRowGroup, EncodedSegment, RunInput, SegmentWriter, encode_row_group};
 use super::footer::SegmentFooter;
@@ -53,10 +53,10 @@ fn key(topic: &str, lineage: i32, partition: i32) -> PartitionKey {
     PartitionKey { topic, lineage: Lineage::new(lineage), partition: PartitionId::new(partition) }
 }
 
-fn append(builder: &mut BatchBuilder, record: &Record) {
+fn append(builder: &mut BatchBuilder, record: &Record, packer: Option<&mut Packer>) {
     let headers: Vec<HeaderRef<'_>> =
         record.headers.iter().map(|header| HeaderRef { key: &header.key, value: header.value.as_deref() }).collect();
-    builder.append(&RecordRef {
+    let record = RecordRef {
         offset: record.offset,
         timestamp: record.timestamp,
         timestamp_type: record.timestamp_type,
@@ -64,12 +64,13 @@ fn append(builder: &mut BatchBuilder, record: &Record) {
         key: record.key.as_deref(),
         value: record.value.as_deref(),
         headers: &headers,
-    });
+    };
+    builder.append_and_pack(&record, packer);
 }
 
 fn batch(records: &[Record]) -> Batch {
     let mut builder = BatchBuilder::new(false);
-    records.iter().for_each(|record| append(&mut builder, record));
+    records.iter().for_each(|record| append(&mut builder, record, None));
     assert!(builder.memory() >= builder.raw_bytes());
     builder.finish()
 }
@@ -163,6 +164,46 @@ fn a51_huge_keys_and_thousands_of_headers_come_back() {
     }
 }
 
+/// Two batches of pages that are full, and of one more each, from one builder.
+fn batches_of_full_pages(mut packer: Option<&mut Packer>) -> Vec<Batch> {
+    let mut builder = BatchBuilder::new(true);
+    let value = Bytes::from(b"some text that is not short ".repeat(10_000));
+    let records = (0..20).map(|offset| Record { value: Some(value.clone()), ..record(offset) });
+    let mut batches = Vec::new();
+    for (number, record) in records.enumerate() {
+        append(&mut builder, &record, packer.as_deref_mut());
+        if number % 10 == 9 {
+            batches.push(builder.finish());
+        }
+    }
+    batches
+}
+
+#[test]
+fn pages_that_are_compressed_as_soon_as_they_are_full_make_the_same_file() {
+    for codec in CODECS {
+        let mut packer = Packer::new(&options(codec)).expect("a packer");
+        let (plain, packed) = (batches_of_full_pages(None), batches_of_full_pages(Some(&mut packer)));
+        let memory = |batches: &[Batch]| batches.iter().map(Batch::memory).max();
+        assert!(codec == Codec::None || memory(&packed) < memory(&plain), "{codec}");
+        let whole = |batches| {
+            let run = RunInput { batches, ..run(key("t", 0, 0), &[record(0), record(19)], 1) };
+            whole(&encode(codec, vec![vec![run]]))
+        };
+        assert_eq!(whole(packed), whole(plain), "{codec}");
+    }
+}
+
+#[test]
+fn pages_that_are_compressed_already_go_into_no_segment_of_another_codec() {
+    let mut packer = Packer::new(&options(Codec::Zstd(1))).expect("a packer");
+    let batches = batches_of_full_pages(Some(&mut packer));
+    let run = RunInput { batches, ..run(key("t", 0, 0), &[record(0), record(19)], 1) };
+    let refused = encode_row_group(&options(Codec::Lz4), vec![run]).expect_err("refused");
+    let Error::Encode(why) = refused else { panic!("{refused}") };
+    assert!(why.to_string().contains("a page for a segment with lz4 was compressed with zstd level 1"), "{why}");
+}
+
 #[test]
 fn what_finish_returns_is_what_the_file_holds() {
     let segment = sample();
@@ -241,7 +282,7 @@ fn columns_are_written_as_measured() {
         SerializedPageReader::new(Arc::new(bytes.clone()), group.column(column::VALUE), 5000, None).expect("pages");
     while let Some(page) = pages.get_next_page().expect("page") {
         assert_eq!(page.page_type(), PageType::DATA_PAGE);
-        assert!(page.buffer().len() < 256 << 10 && matches!(page, Page::DataPage { encoding: Encoding::PLAIN, .. }));
+        assert!(page.buffer().len() <= 1 << 20 && matches!(page, Page::DataPage { encoding: Encoding::PLAIN, .. }));
     }
     let names: Vec<String> = group.columns().iter().map(|column| column.column_path().string()).collect();
     assert_eq!(names[8..10], ["headers.list.element.key", "headers.list.element.value"]);

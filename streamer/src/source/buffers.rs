@@ -8,7 +8,7 @@ use strimzi_backup_format::groups::{self, OffsetRow};
 use strimzi_backup_format::ids::{LeaderEpoch, Offset, PartitionKey, TimestampMs};
 use strimzi_backup_format::manifest::{BehindReason, LastRecord};
 use strimzi_backup_format::record::RecordRef;
-use strimzi_backup_format::segment::batch::{Batch, BatchBuilder};
+use strimzi_backup_format::segment::batch::{Batch, BatchBuilder, Packer};
 
 use super::slots::Slots;
 
@@ -184,6 +184,9 @@ pub struct Buffers {
     charged: usize,
     /// Everything fetched since the start, for metrics.
     fetched: Fetched,
+    packer: Option<Packer>,
+    /// Whether it is used.
+    packs: bool,
 }
 
 /// Counters since the start.
@@ -245,6 +248,16 @@ impl Buffers {
         self.now = Some(now);
     }
 
+    /// Gives what compresses pages where [`Buffers::set_packs`] says so, for segments of one codec.
+    pub fn set_packer(&mut self, packer: Packer) {
+        self.packer = Some(packer);
+    }
+
+    /// Says whether full pages are to be compressed as they come, if there is something that does it. Else encoders do.
+    pub fn set_packs(&mut self, packs: bool) {
+        self.packs = packs;
+    }
+
     /// Takes a record in. Gives back the bytes it costs; 0 for a record that is not wanted any more.
     pub fn record(&mut self, slot: u32, record: &RecordRef<'_>) -> usize {
         self.fetched.events += 1;
@@ -279,7 +292,8 @@ impl Buffers {
         if by >= slot.bucket_end {
             slot.roll(Bucket::of(by));
         }
-        let raw = if slot.holds_groups { slot.decode(record) } else { slot.append(record) };
+        let packer = self.packer.as_mut().filter(|_| self.packs);
+        let raw = if slot.holds_groups { slot.decode(record) } else { slot.append(record, packer) };
         slot.next = record.offset.next();
         slot.last_record = Some(LastRecord { offset: record.offset, leader_epoch: record.leader_epoch });
         let cost = raw + RECORD_OVERHEAD_BYTES + record.headers.len() * HEADER_OVERHEAD_BYTES;
@@ -405,9 +419,9 @@ impl Slot {
     }
 
     /// Takes a record in. Gives back its bytes.
-    fn append(&mut self, record: &RecordRef<'_>) -> usize {
+    fn append(&mut self, record: &RecordRef<'_>, packer: Option<&mut Packer>) -> usize {
         let before = self.open.raw_bytes();
-        self.open.append(record);
+        self.open.append_and_pack(record, packer);
         let raw = self.open.raw_bytes() - before;
         if self.open.is_full() {
             self.close_batch();

@@ -66,7 +66,9 @@ impl LiveBroker {
     fn poll_once(&self, buffers: &Mutex<Buffers>, budget: &Budget, clock: &impl Clock, metrics: &Metrics) {
         let kafka = self.kafka();
         let room = budget.limit().saturating_sub(budget.used());
-        let mut sink = Intake { buffers: None, shared: buffers, charged: 0, room, metrics, clock };
+        // A third is cut early (`crate::stream`), so encoders have something to do, and before long this thread would wait for them.
+        let packs = budget.used() >= budget.limit() / 3;
+        let mut sink = Intake { buffers: None, shared: buffers, charged: 0, room, packs, metrics, clock };
         kafka.poll(POLL_PATIENCE, EVENTS_PER_LOCK, &mut sink);
         budget.charge(sink.charged);
     }
@@ -79,15 +81,18 @@ struct Intake<'a, C> {
     charged: usize,
     /// What the budget had left: the last record may overdraw it, no other.
     room: usize,
+    /// Whether pages that fill are compressed here.
+    packs: bool,
     metrics: &'a Metrics,
     clock: &'a C,
 }
 
 impl<C: Clock> Intake<'_, C> {
     fn buffers(&mut self) -> &mut Buffers {
-        let (shared, clock) = (self.shared, self.clock);
+        let (shared, packs, clock) = (self.shared, self.packs, self.clock);
         self.buffers.get_or_insert_with(|| {
             let mut buffers = shared.lock();
+            buffers.set_packs(packs);
             buffers.set_now(clock.now());
             buffers
         })

@@ -2,9 +2,15 @@
 
 use super::super::headers::put_unsigned;
 use super::super::run_lengths::RunLengths;
+use super::packed::{FilledPage, Packer};
 
-/// Just below 256 KiB, above which zstd takes a coarser parameter set: a page ends with the value that reaches this.
-pub(crate) const PAGE_BYTES: usize = 245_760;
+/// A page ends with the value that reaches this. At levels 1 and 3 zstd is faster over a MiB than over the quarter of one, for as
+/// many bytes or fewer (docs/adr/0013-pages-filled-as-records-arrive.md).
+pub(crate) const PAGE_BYTES: usize = ROOMY_BYTES - (16 << 10);
+
+/// Small pages are joined up to this, so that who wants one partition of several reads little else. Just below 256 KiB,
+/// above which zstd takes a coarser parameter set.
+pub(crate) const JOINED_BYTES: usize = 245_760;
 
 /// Rows after which any page ends.
 pub(crate) const PAGE_ROWS: usize = 20_000;
@@ -13,7 +19,7 @@ pub(crate) const PAGE_ROWS: usize = 20_000;
 const LEVELS_ROOM: usize = 64;
 
 /// What a page that will be filled allocates at once.
-const ROOMY_BYTES: usize = 256 << 10;
+const ROOMY_BYTES: usize = 1 << 20;
 
 /// Bytes before each value.
 const LENGTH_BYTES: usize = size_of::<u32>();
@@ -56,9 +62,14 @@ impl PlainPage {
         self.plain_bytes() >= PAGE_BYTES || self.rows >= PAGE_ROWS
     }
 
-    /// Whether the other page can be appended as a whole.
+    /// Whether no other page is to be appended.
+    pub(crate) fn stands_alone(&self) -> bool {
+        self.plain_bytes() >= JOINED_BYTES || self.rows >= PAGE_ROWS
+    }
+
+    /// Whether the other page may be appended.
     pub(crate) fn has_room_for(&self, other: &Self) -> bool {
-        self.plain_bytes() + other.plain_bytes() <= PAGE_BYTES && self.rows + other.rows <= PAGE_ROWS
+        self.plain_bytes() + other.plain_bytes() <= JOINED_BYTES && self.rows + other.rows <= PAGE_ROWS
     }
 
     /// Adds all rows of another page.
@@ -69,7 +80,8 @@ impl PlainPage {
     }
 
     /// Its rows, one by one.
-    pub(crate) fn values(&self) -> impl Iterator<Item = Option<&[u8]>> {
+    #[cfg(test)]
+    fn values(&self) -> impl Iterator<Item = Option<&[u8]>> {
         let mut left = self.bytes.get(LEVELS_ROOM..).unwrap_or_default();
         let rows = self.present.iter().flat_map(|(present, rows)| std::iter::repeat_n(present, rows));
         rows.map(move |present| present.then(|| take_value(&mut left)))
@@ -84,6 +96,14 @@ impl PlainPage {
     /// Bytes allocated.
     pub(crate) fn memory(&self) -> usize {
         self.bytes.capacity()
+    }
+
+    /// Removes all rows, and keeps the memory that a page takes.
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(ROOMY_BYTES);
+        self.present = RunLengths::default();
+        self.rows = 0;
     }
 
     /// The page as Parquet wants it before compression: levels, then values.
@@ -120,6 +140,7 @@ impl PlainPage {
 }
 
 /// Takes the value off the front.
+#[cfg(test)]
 fn take_value<'a>(left: &mut &'a [u8]) -> &'a [u8] {
     let split = left.split_first_chunk().and_then(|(len, rest)| {
         let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
@@ -133,7 +154,8 @@ fn take_value<'a>(left: &mut &'a [u8]) -> &'a [u8] {
 /// A column that is being filled, page after page.
 #[derive(Debug, Default)]
 pub(crate) struct PlainColumn {
-    full: Vec<PlainPage>,
+    full: Vec<FilledPage>,
+    /// Never full.
     open: PlainPage,
     /// Pages allocate at once what they will hold.
     roomy: bool,
@@ -145,31 +167,39 @@ impl PlainColumn {
         Self { full: Vec::new(), open: PlainPage::default(), roomy }
     }
 
-    /// Adds a row.
-    pub(crate) fn push(&mut self, value: Option<&[u8]>) {
-        if self.open.is_full() {
-            self.full.push(std::mem::take(&mut self.open));
-        }
+    /// Adds a row. A page that it fills is compressed where there is a packer, and its memory filled again.
+    pub(crate) fn push(&mut self, value: Option<&[u8]>, packer: Option<&mut Packer>) {
         if self.roomy && self.open.is_empty() {
             self.open.bytes.reserve(ROOMY_BYTES);
         }
         self.open.push(value);
+        if !self.open.is_full() {
+            return;
+        }
+        // What cannot be compressed the encoder cannot either, and it says so.
+        if let Some(Ok(packed)) = packer.map(|packer| packer.pack(&mut self.open)) {
+            self.full.push(FilledPage::Packed(packed));
+            self.open.clear();
+        } else {
+            self.full.push(FilledPage::Plain(std::mem::take(&mut self.open)));
+        }
     }
 
     /// Whether the last page holds no more: a batch that ends here splits no page.
     pub(crate) fn is_at_page_end(&self) -> bool {
-        self.open.is_full()
+        self.open.is_empty()
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.full.iter().map(PlainPage::memory).sum::<usize>() + self.open.memory()
+        self.full.iter().map(FilledPage::memory).sum::<usize>() + self.open.memory()
     }
 
-    pub(crate) fn finish(mut self) -> Vec<PlainPage> {
+    /// Its pages; the column is empty afterwards.
+    pub(crate) fn finish(&mut self) -> Vec<FilledPage> {
         if !self.open.is_empty() {
-            self.full.push(self.open);
+            self.full.push(FilledPage::Plain(std::mem::take(&mut self.open)));
         }
-        self.full
+        std::mem::take(&mut self.full)
     }
 }
 
@@ -178,6 +208,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// The rows of each page, of which none is compressed.
+    fn rows(column: &mut PlainColumn) -> Vec<usize> {
+        let rows = |page| match page {
+            FilledPage::Plain(page) => page.rows(),
+            FilledPage::Packed(page) => panic!("packed: {page:?}"),
+        };
+        column.finish().into_iter().map(rows).collect()
+    }
 
     fn filled(rows: &[Option<Vec<u8>>]) -> PlainPage {
         let mut page = PlainPage::default();
@@ -217,13 +256,11 @@ mod tests {
     fn a_column_ends_each_page_with_the_value_that_fills_it() {
         let mut column = PlainColumn::new(true);
         for _ in 0..1000 {
-            column.push(Some(&[1; 1000]));
+            column.push(Some(&[1; 5000]), None);
         }
-        let pages = column.finish();
-        let rows: Vec<_> = pages.iter().map(PlainPage::rows).collect();
-        assert_eq!(rows, [245, 245, 245, 245, 20]);
+        assert_eq!(rows(&mut column), [207, 207, 207, 207, 172]);
         let mut nulls = PlainColumn::new(false);
-        (0..PAGE_ROWS + 1).for_each(|_| nulls.push(None));
-        assert_eq!(nulls.finish().iter().map(PlainPage::rows).collect::<Vec<_>>(), [PAGE_ROWS, 1]);
+        (0..PAGE_ROWS + 1).for_each(|_| nulls.push(None, None));
+        assert_eq!(rows(&mut nulls), [PAGE_ROWS, 1]);
     }
 }

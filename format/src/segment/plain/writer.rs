@@ -11,7 +11,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder};
 use parquet::file::reader::Length as _;
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 
-use super::compress::Compressor;
+use super::packed::{FilledPage, PackedPage, Packer};
 use super::page::PlainPage;
 use crate::schema::STORED;
 use crate::segment::encode::Codec;
@@ -42,7 +42,7 @@ impl Write for Pages {
 pub(crate) struct PlainWriter {
     column: usize,
     compression: Compression,
-    compressor: Compressor,
+    packer: Packer,
     open: PlainPage,
     chunk: TrackedWrite<Pages>,
     pages: OffsetIndexBuilder,
@@ -61,7 +61,7 @@ impl PlainWriter {
         Ok(Self {
             column,
             compression,
-            compressor: Compressor::new(codec)?,
+            packer: Packer::of(codec)?,
             open: PlainPage::default(),
             chunk: TrackedWrite::new(Pages::default()),
             pages: OffsetIndexBuilder::new(),
@@ -69,36 +69,42 @@ impl PlainWriter {
         })
     }
 
-    /// Adds the rows of a page: the page itself where it can stand for itself, else copied behind those before.
-    pub(crate) fn write(&mut self, page: PlainPage) -> Result<(), ParquetError> {
-        if page.is_full() && !self.open.is_empty() {
-            // Else that one and all after it would be cut at other places, and copied for that.
+    /// Adds a page: as it is, or behind small ones.
+    pub(crate) fn write(&mut self, page: FilledPage) -> Result<(), ParquetError> {
+        match page {
+            FilledPage::Plain(page) => self.write_plain(page),
+            FilledPage::Packed(page) => {
+                self.packer.check(&page)?;
+                self.end_page()?;
+                self.append(page)
+            }
+        }
+    }
+
+    fn write_plain(&mut self, page: PlainPage) -> Result<(), ParquetError> {
+        if !self.open.has_room_for(&page) {
             self.end_page()?;
         }
         if self.open.is_empty() {
             self.open = page;
-        } else if self.open.has_room_for(&page) {
-            self.open.append(&page);
         } else {
-            for value in page.values() {
-                self.end_full_page()?;
-                self.open.push(value);
-            }
+            self.open.append(&page);
         }
-        self.end_full_page()
+        if self.open.stands_alone() { self.end_page() } else { Ok(()) }
     }
 
-    fn end_full_page(&mut self) -> Result<(), ParquetError> {
-        if self.open.is_full() { self.end_page() } else { Ok(()) }
-    }
-
-    /// Compresses the open page.
+    /// Compresses the open page, where there is one.
     fn end_page(&mut self) -> Result<(), ParquetError> {
-        let mut page = std::mem::take(&mut self.open);
-        let (rows, value_bytes) = (page.rows() as u64, as_i64(page.value_bytes())?);
-        let plain = page.with_levels();
-        let unpacked = plain.len();
-        let packed = Bytes::from(self.compressor.compress(plain)?);
+        if self.open.is_empty() {
+            return Ok(());
+        }
+        let packed = self.packer.pack(&mut std::mem::take(&mut self.open))?;
+        self.append(packed)
+    }
+
+    fn append(&mut self, page: PackedPage) -> Result<(), ParquetError> {
+        let PackedPage { bytes: packed, rows, unpacked, value_bytes, .. } = page;
+        let (rows, value_bytes) = (rows as u64, as_i64(value_bytes)?);
         self.chunk.inner_mut().next = Some(packed.clone());
         let data = Page::DataPage {
             buf: packed,
@@ -120,9 +126,7 @@ impl PlainWriter {
     }
 
     pub(crate) fn finish(mut self) -> Result<PagesChunk, ParquetError> {
-        if !self.open.is_empty() {
-            self.end_page()?;
-        }
+        self.end_page()?;
         let pages = Pieces::of_blocks(self.chunk.into_inner()?.written);
         let metadata = ColumnChunkMetaData::builder(STORED.column(self.column))
             .set_compression(self.compression)
@@ -157,7 +161,6 @@ where
 mod tests {
     use super::*;
     use crate::schema::column;
-    use crate::segment::plain::page::PAGE_BYTES;
 
     fn page(values: usize, bytes: usize) -> PlainPage {
         let mut page = PlainPage::default();
@@ -175,14 +178,12 @@ mod tests {
     }
 
     #[test]
-    fn a_full_page_is_written_as_it_is_and_small_ones_are_joined() {
+    fn small_pages_are_joined_and_all_others_written_as_they_are() {
         let mut writer = PlainWriter::new(column::VALUE, Codec::None, Compression::UNCOMPRESSED).expect("a writer");
-        let full = || page(PAGE_BYTES / 1000, 1000);
-        for page in [page(2, 10), page(3, 10), full(), full(), page(4, 10)] {
-            writer.write(page).expect("written");
+        for rows in [2, 3, 245, 1045, 1045, 4, 240, 5] {
+            writer.write(FilledPage::Plain(page(rows, 1000))).expect("written");
         }
-        let full = i64::try_from(full().rows()).expect("few");
-        assert_eq!(rows(&writer.finish().expect("finished")), [5, full, full, 4]);
+        assert_eq!(rows(&writer.finish().expect("finished")), [5, 245, 1045, 1045, 244, 5]);
     }
 
     #[test]

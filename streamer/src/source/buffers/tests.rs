@@ -1,5 +1,6 @@
 use strimzi_backup_format::record::TimestampType;
-use strimzi_backup_format::sample::{at, key};
+use strimzi_backup_format::sample::{at, backup, key};
+use strimzi_backup_format::segment::encode::{Codec, EncodeOptions};
 
 use super::*;
 
@@ -9,6 +10,19 @@ fn start(highest_timestamp: Option<TimestampMs>, filed: Option<Bucket>) -> Start
     Start { key, offset, last_record: None, highest_timestamp, filed, until: None }
 }
 
+/// A record with a timestamp and nothing else.
+fn record(offset: i64, timestamp: TimestampMs) -> RecordRef<'static> {
+    RecordRef {
+        offset: Offset::new(offset),
+        timestamp,
+        timestamp_type: TimestampType::CreateTime,
+        leader_epoch: LeaderEpoch::new(1),
+        key: None,
+        value: None,
+        headers: &[],
+    }
+}
+
 /// What is cut after records that came so many seconds after the start, each with its timestamp.
 fn cut_of(start: Start, records: &[(i64, TimestampMs)]) -> PartitionCut {
     let mut buffers = Buffers::default();
@@ -16,16 +30,7 @@ fn cut_of(start: Start, records: &[(i64, TimestampMs)]) -> PartitionCut {
     let slot = buffers.open(start);
     for (offset, (seconds, timestamp)) in (5..).zip(records) {
         buffers.set_now(at(*seconds));
-        let record = RecordRef {
-            offset: Offset::new(offset),
-            timestamp: *timestamp,
-            timestamp_type: TimestampType::CreateTime,
-            leader_epoch: LeaderEpoch::new(1),
-            key: None,
-            value: None,
-            headers: &[],
-        };
-        buffers.record(slot, &record);
+        buffers.record(slot, &record(offset, *timestamp));
     }
     buffers.cut().remove(0)
 }
@@ -58,4 +63,21 @@ fn a52_records_without_a_timestamp_are_filed_under_the_hour_of_their_arrival() {
     assert_eq!((filed(&part), part.filed), (vec![hour(2)], Some(hour(2))));
     let part = cut_of(on, &[(10_800, at(10_800))]);
     assert_eq!((filed(&part), part.filed), (vec![hour(3)], None));
+}
+
+#[test]
+fn full_pages_are_compressed_as_they_come_only_while_that_is_asked_for() {
+    let options = EncodeOptions::new(backup(), Codec::Zstd(1)).expect("a codec");
+    let mut buffers = Buffers::default();
+    buffers.set_packer(Packer::new(&options).expect("a packer"));
+    let slot = buffers.open(start(None, None));
+    let value = vec![7; 1 << 20];
+    for (offset, packs) in (5..).zip([false, true, false]) {
+        buffers.set_packs(packs);
+        buffers.set_now(at(offset));
+        buffers.record(slot, &RecordRef { value: Some(&value), ..record(offset, at(offset)) });
+    }
+    let part = buffers.cut().remove(0);
+    let compressed: Vec<_> = part.batches.iter().map(|(_, batch)| batch.memory() < value.len()).collect();
+    assert_eq!(compressed, [false, true, false]);
 }
